@@ -1,0 +1,112 @@
+"""What every model says in public, once: its verbs, the checks of input, the state it keeps."""
+
+from contextlib import contextmanager
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    DensityMixin,
+    TransformerMixin,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+
+def check_number(name, value, kind, low, *, strict=False):
+    """Raise ValueError unless ``value`` is a finite number of the kind and at least ``low``.
+
+    Parameters
+    ----------
+    name : str
+        The parameter's name, for the message.
+    value : Any
+        What was passed.
+    kind : {Integral, Real}
+        The abstract type.
+    low : float
+        The smallest value allowed, or with ``strict`` the largest that is not.
+    strict : bool
+        Whether ``low`` itself is excluded.
+    """
+    of_kind = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+    if not of_kind or not np.isfinite(value) or value < low or (strict and value == low):
+        noun = "an integer" if kind is Integral else "a finite number"
+        raise ValueError(f"{name}={value!r}: must be {noun} {'>' if strict else '>='} {low}")
+
+
+def check_choice(name, value, choices):
+    """Raise ValueError unless ``value`` is one of the choices."""
+    if not any(value is choice or (type(value) is str and value == choice) for choice in choices):
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name}={value!r}: must be one of {listed}")
+
+
+def check_array_parameter(name, value, shape, meaning):
+    """Return a parameter as a new float array; raise ValueError unless finite and of the shape."""
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}={value!r}: must be an array of numbers {meaning}") from error
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}: must have shape {shape} {meaning}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} contains NaN or infinity: must be finite")
+    return array
+
+
+class LatentVariableModel(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator
+):
+    """Base of the suite: a density p(x) = ∫ p(x, z) dz that transforms x into the posterior of z.
+
+    A subclass has ``fit``, ``score_samples``, ``transform``, ``sample``; sets ``_n_features_out``.
+    """
+
+    __metadata_request__fit = {"sample_weight": True}
+    __metadata_request__partial_fit = {"sample_weight": True}
+    __metadata_request__score = {"sample_weight": True}
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    @contextmanager
+    def _unchanged_on_failure(self):
+        """Put back every attribute if what is done meanwhile fails or is interrupted."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _validate(self, X, *, reset=False, min_rows=1):
+        """Return X as a 2-D float array in which NaN is missing and nothing is infinite."""
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=min_rows,
+        )
+
+    def _validate_weight(self, sample_weight, X):
+        """Return the weights as float64 (n_samples,), or None if all are one."""
+        if sample_weight is None:
+            return None
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        if (weight < 0).any():
+            raise ValueError(f"sample_weight has a negative entry {weight.min()}: must be >= 0")
+        if not weight.any():
+            raise ValueError("sample_weight is zero in every row: at least one must be > 0")
+        return weight
+
+    def _random_state_of(self, random_state):
+        """Return the generator of a draw: that of the call, or else of the estimator."""
+        return check_random_state(self.random_state if random_state is None else random_state)

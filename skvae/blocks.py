@@ -1,0 +1,176 @@
+"""Rows as blocks, and sums of statistics over blocks.
+
+Everything a model learns from its data is a sum over rows, so the rows are cut into blocks that fit
+the cache, blocks are strung into chunks, and chunks go to threads. The cuts depend on the number of
+rows alone and the chunks' results are added in order, so the answer does not depend on how many
+threads there are. Inside a chunk the linear algebra is single-threaded: with small matrices one
+thread per chunk beats many threads per product.
+"""
+
+import os
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+N_CHUNKS = 32
+_BLOCK_BYTES = 1 << 22
+_MIN_BLOCK, _MAX_BLOCK = 256, 16384
+
+
+class Rows(NamedTuple):
+    """Rows of X with their weights, in the order in which they are best read.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        The data; NaN is a missing value.
+    sample_weight : ndarray of shape (n_samples,) or None
+        The weight of each row of X; None is one each.
+    order : ndarray of int or None
+        The rows that count, in reading order; None is all of them as they stand.
+    """
+
+    X: np.ndarray
+    sample_weight: np.ndarray | None = None
+    order: np.ndarray | None = None
+
+    @property
+    def n_rows(self):
+        """Return the number of rows that count."""
+        return len(self.X) if self.order is None else len(self.order)
+
+    def take(self, start, stop):
+        """Return the rows from start to stop in reading order, and their weights or None."""
+        where = slice(start, stop) if self.order is None else self.order[start:stop]
+        return self.X[where], None if self.sample_weight is None else self.sample_weight[where]
+
+    def at(self, index):
+        """Return the rows at some places in reading order."""
+        return self.X[index if self.order is None else self.order[index]]
+
+    def weight(self):
+        """Return the total weight of the rows that count."""
+        if self.sample_weight is None:
+            return float(self.n_rows)
+        return float(self.sample_weight.sum())  # rows that do not count weigh nothing
+
+
+def ranges(start, stop, step):
+    """Yield (start, stop) of consecutive ranges of at most ``step`` rows."""
+    for first in range(start, stop, step):
+        yield first, min(first + step, stop)
+
+
+def block_rows(numbers_per_row):
+    """Return how many rows make a block whose temporaries stay near the second-level cache."""
+    return int(np.clip(_BLOCK_BYTES // (8 * numbers_per_row), _MIN_BLOCK, _MAX_BLOCK))
+
+
+@lru_cache(maxsize=1)
+def _controller():
+    return ThreadpoolController()
+
+
+class _SingleThreadedBlas:
+    """Keeps BLAS single-threaded while at least one caller, in whatever thread, wants it so.
+
+    The limit belongs to the process, so callers are counted: the first sets it, the last takes it
+    back. ``n_threads`` is what BLAS had before, which honours the user's own limits.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._callers = 0
+        self._limiter = None
+        self._n_threads = 1
+
+    @contextmanager
+    def __call__(self):
+        with self._lock:
+            if self._callers == 0:
+                pools = _controller().select(user_api="blas").info()
+                self._n_threads = max(
+                    (pool["num_threads"] for pool in pools), default=os.cpu_count() or 1
+                )
+                self._limiter = _controller().limit(limits=1, user_api="blas")
+            self._callers += 1
+            n_threads = self._n_threads
+        try:
+            yield n_threads
+        finally:
+            with self._lock:
+                self._callers -= 1
+                if self._callers == 0:
+                    self._limiter.restore_original_limits()
+
+
+_single_threaded_blas = _SingleThreadedBlas()
+
+
+class Workers:
+    """Threads that work through chunks of rows; see :func:`workers`."""
+
+    def __init__(self, n_threads):
+        self.n_threads = n_threads
+        self._executor = None
+
+    def map(self, function, n_rows, block):
+        """Yield ``function(start, stop)`` for each chunk of rows, in the order of the rows.
+
+        Chunks are whole blocks of ``block`` rows, at most ``N_CHUNKS`` of them whatever the
+        number of threads. A few results wait at a time, so memory stays bounded.
+        """
+        n_blocks = -(-n_rows // block)
+        chunk = block * max(1, -(-n_blocks // N_CHUNKS))
+        chunks = ranges(0, n_rows, chunk)
+        if self.n_threads == 1 or n_rows <= chunk:
+            for start, stop in chunks:
+                yield function(start, stop)
+            return
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self.n_threads, thread_name_prefix="skvae")
+        waiting = deque()
+        for start, stop in chunks:
+            waiting.append(self._executor.submit(function, start, stop))
+            if len(waiting) > 2 * self.n_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def sum(self, function, n_rows, block):
+        """Return the sum of ``function(start, stop)`` over the chunks, added in order."""
+        results = self.map(function, n_rows, block)
+        total = next(results)
+        for result in results:
+            total = total + result
+        return total
+
+    def close(self):
+        """End the threads; what has not begun is dropped."""
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+            self._executor = None
+
+
+@contextmanager
+def workers(n_threads=None):
+    """Give threads for sums over blocks of rows, with single-threaded BLAS while they are open.
+
+    Parameters
+    ----------
+    n_threads : int or None
+        How many; None is as many as BLAS would use, which honours ``OMP_NUM_THREADS``,
+        ``threadpoolctl`` and joblib's own limits for its workers.
+    """
+    with _single_threaded_blas() as allowed:
+        pool = Workers(allowed if n_threads is None else n_threads)
+        try:
+            yield pool
+        finally:
+            pool.close()

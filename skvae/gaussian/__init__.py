@@ -1,0 +1,1 @@
+"""Gaussian pieces shared by the mixtures and the chains: covariances, statistics, kernels."""

@@ -1,0 +1,370 @@
+r"""Covariance structures: one class for each of ``full``, ``tied``, ``diag``, ``spherical``.
+
+A structure says what a set of K covariance matrices looks like as an array, which covariances
+maximise the likelihood of given statistics, and how those covariances factor, expand, restrict and
+draw. Everything that depends on the kind of covariance is here or in
+:mod:`skvae.gaussian.kernel`, so that the models never ask which kind they hold.
+
+Symbols: ``K`` components, ``D`` features; ``U`` is the Cholesky factor of a precision as
+scikit-learn stores it, :math:`\Sigma^{-1} = U U^T` with ``U`` upper triangular.
+
+The floor: covariances are kept :math:`\Sigma \succeq F = \mathrm{diag}(f)`. The maximiser of the
+likelihood under that constraint has the eigenvalues of :math:`F^{-1/2} S F^{-1/2}` that are below
+one raised to one (von Neumann's trace inequality), so that with it EM still never lowers the
+likelihood. Adding a constant to the diagonal instead, as is often done, does lower it.
+"""
+
+import numpy as np
+from scipy.linalg import lapack
+
+from skvae.ascent import Collapse
+
+EPS = np.finfo(np.float64).eps
+LOG_2PI = np.log(2 * np.pi)
+
+
+def _collapse(component):
+    """Return the exception that says that a covariance is singular (−1: the shared one)."""
+    who = "the shared covariance" if component < 0 else f"component {component}"
+    return Collapse(f"{who} is singular (it holds too few distinct rows)")
+
+
+def _factor(covariance, component=-1):
+    """Return U with inv(covariance) = U Uᵀ, or raise Collapse."""
+    lower, info = lapack.dpotrf(covariance, lower=True, clean=True)
+    diagonal = np.diagonal(lower)
+    # diag(L)²/diag(Σ) is the share of a feature's variance that the earlier features do not
+    # explain: at D·eps it is round-off, and the factor is noise.
+    limit = 4 * EPS * len(diagonal)
+    if info or not np.all(diagonal**2 > limit * np.diagonal(covariance)):
+        raise _collapse(component)
+    inverse, _ = lapack.dtrtri(lower, lower=True)
+    return np.tril(inverse).T
+
+
+def _raise_eigenvalues(covariances, floor):
+    """Return the (K, D, D) covariances with Σ ⪰ diag(floor): see the module's docstring."""
+    if not floor.any():
+        return covariances
+    scale = np.sqrt(floor)
+    outer = scale[:, None] * scale
+    relative = covariances / outer
+    try:
+        np.linalg.cholesky(relative - np.eye(len(floor)))
+        return covariances
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(relative)
+    # The second floor keeps the result positive definite in floating point where one direction is
+    # wider than another by more than 1/eps.
+    lowest = np.maximum(1.0, 4 * EPS * len(floor) * values[:, -1:])
+    raised = (vectors * np.maximum(values, lowest)[:, None, :]) @ vectors.transpose(0, 2, 1)
+    below = values[:, 0] < lowest[:, 0]
+    return np.where(below[:, None, None], _symmetric(raised) * outer, covariances)
+
+
+def _symmetric(matrices):
+    return 0.5 * (matrices + np.swapaxes(matrices, -1, -2))
+
+
+def _divide(numerator, counts):
+    """Return numerator / counts along the first axis, for counts that are positive."""
+    return numerator / counts.reshape((-1,) + (1,) * (np.ndim(numerator) - 1))
+
+
+class FullCovariance:
+    """Each component has its own matrix: arrays of shape (K, D, D)."""
+
+    name = "full"
+
+    def shape(self, n_components, n_features):
+        return (n_components, n_features, n_features)
+
+    def n_parameters(self, n_components, n_features):
+        return n_components * n_features * (n_features + 1) // 2
+
+    def recenter(self, scatter, counts, sums, shift):
+        """Return the scatter about centres that moved by ``shift`` (K, D)."""
+        cross = shift[:, :, None] * sums[:, None, :]
+        outer = shift[:, :, None] * shift[:, None, :]
+        return scatter - cross - cross.transpose(0, 2, 1) + counts[:, None, None] * outer
+
+    def maximize(self, scatter, counts, total, floor):
+        """Return the covariances that maximise the likelihood of scatters about the means."""
+        return self.raise_to(_symmetric(_divide(scatter, counts)), floor)
+
+    def raise_to(self, covariances, floor):
+        """Return the covariances raised to ⪰ diag(floor)."""
+        return _raise_eigenvalues(covariances, floor)
+
+    def scatter_of(self, covariances, counts):
+        """Return the scatter about the means that makes these covariances their maximiser."""
+        return covariances * counts[:, None, None]
+
+    def keep(self, proposal, previous, empty):
+        """Return the proposal with the covariances of empty components taken from previous."""
+        return np.where(empty[:, None, None], previous, proposal)
+
+    def check(self, covariances, resolution):
+        """Raise Collapse where a variance is below what the data can resolve."""
+        variances = np.diagonal(covariances, axis1=-2, axis2=-1)
+        for k in np.flatnonzero(~np.all(variances > resolution, axis=-1)):
+            raise _collapse(int(k))
+
+    def precisions_cholesky(self, covariances):
+        return np.stack([_factor(c, k) for k, c in enumerate(covariances)])
+
+    def precisions(self, precisions_cholesky):
+        return precisions_cholesky @ np.swapaxes(precisions_cholesky, -1, -2)
+
+    def inverse(self, matrices):
+        """Return the inverses of covariances or of precisions."""
+        return self.precisions(self.precisions_cholesky(matrices))
+
+    def covariances_of(self, precisions_cholesky):
+        """Return the covariances of the factors U."""
+        inverse = np.linalg.inv(precisions_cholesky)
+        return _symmetric(np.swapaxes(inverse, -1, -2) @ inverse)
+
+    def half_log_det(self, precisions_cholesky, n_features):
+        """Return ½ ln|Σ⁻¹| per component, shape (K,) or scalar, in nats."""
+        return np.log(np.diagonal(precisions_cholesky, axis1=-2, axis2=-1)).sum(-1)
+
+    def variances(self, covariances, n_components, n_features):
+        """Return the variance of each feature in each component, shape (K, D)."""
+        diagonal = np.diagonal(covariances, axis1=-2, axis2=-1)
+        return np.broadcast_to(diagonal, (n_components, n_features))
+
+    def pooled(self, covariance, n_components):
+        """Return one (D, D) covariance as that of every component."""
+        return np.repeat(covariance[None], n_components, axis=0)
+
+    def restrict(self, covariances, features):
+        """Return the covariances of a subset of the features."""
+        return covariances[:, features[:, None], features]
+
+    def condition(self, covariances, rest, given):
+        """Return the covariances of ``rest`` given ``given`` and the regressions (K, R, G)."""
+        between = covariances[:, rest[:, None], given]
+        inside = covariances[:, given[:, None], given]
+        regression = np.linalg.solve(inside, between.transpose(0, 2, 1)).transpose(0, 2, 1)
+        left = self.restrict(covariances, rest) - regression @ between.transpose(0, 2, 1)
+        return _symmetric(left), regression
+
+    def rescale(self, covariances, factors):
+        """Return the covariances of the features multiplied by ``factors`` (D,)."""
+        return covariances * (factors[:, None] * factors)
+
+    def color(self, noise, labels, covariances):
+        """Return standard normal rows (n, D) turned into rows of each label's covariance."""
+        out = np.empty_like(noise)
+        for k in np.unique(labels):
+            out[labels == k] = noise[labels == k] @ np.linalg.cholesky(covariances[k]).T
+        return out
+
+    def pack(self, precisions_cholesky):
+        """Return the precisions as a vector without constraints (log diagonal, upper triangle)."""
+        rows, columns = np.triu_indices(precisions_cholesky.shape[-1], 1)
+        diagonal = np.diagonal(precisions_cholesky, axis1=-2, axis2=-1)
+        upper = precisions_cholesky[..., rows, columns]
+        # Columns over their diagonal: free of units, and small steps stay small in the covariance.
+        return np.concatenate([np.log(diagonal).ravel(), (upper / diagonal[..., columns]).ravel()])
+
+    def unpack(self, vector, n_components, n_features):
+        """Return the covariances that ``pack`` made a vector of."""
+        lead = self.shape(n_components, n_features)[:-2]
+        n_diagonal = int(np.prod(lead, dtype=int)) * n_features
+        diagonal = np.exp(vector[:n_diagonal].reshape((*lead, n_features)))
+        rows, columns = np.triu_indices(n_features, 1)
+        factor = np.zeros((*lead, n_features, n_features))
+        factor[..., rows, columns] = (
+            vector[n_diagonal:].reshape((*lead, len(rows))) * diagonal[..., columns]
+        )
+        index = np.arange(n_features)
+        factor[..., index, index] = diagonal
+        return self.covariances_of(factor)
+
+
+class TiedCovariance(FullCovariance):
+    """All components share one matrix: arrays of shape (D, D)."""
+
+    name = "tied"
+
+    def shape(self, n_components, n_features):
+        return (n_features, n_features)
+
+    def n_parameters(self, n_components, n_features):
+        return n_features * (n_features + 1) // 2
+
+    def recenter(self, scatter, counts, sums, shift):
+        cross = shift.T @ sums
+        return scatter - cross - cross.T + (shift.T * counts) @ shift
+
+    def maximize(self, scatter, counts, total, floor):
+        return self.raise_to(_symmetric(scatter / total), floor)
+
+    def raise_to(self, covariances, floor):
+        return _raise_eigenvalues(covariances[None], floor)[0]
+
+    def scatter_of(self, covariances, counts):
+        return covariances * counts.sum()
+
+    def keep(self, proposal, previous, empty):
+        return proposal
+
+    def check(self, covariances, resolution):
+        if not np.all(np.diagonal(covariances) > resolution):
+            raise _collapse(-1)
+
+    def precisions_cholesky(self, covariances):
+        return _factor(covariances)
+
+    def pooled(self, covariance, n_components):
+        return covariance
+
+    def restrict(self, covariances, features):
+        return covariances[features[:, None], features]
+
+    def condition(self, covariances, rest, given):
+        left, regression = super().condition(covariances[None], rest, given)
+        return left[0], regression
+
+    def color(self, noise, labels, covariances):
+        return noise @ np.linalg.cholesky(covariances).T
+
+
+class DiagonalCovariance:
+    """Each component has a variance per feature: arrays of shape (K, D)."""
+
+    name = "diag"
+
+    def shape(self, n_components, n_features):
+        return (n_components, n_features)
+
+    def n_parameters(self, n_components, n_features):
+        return n_components * n_features
+
+    def recenter(self, scatter, counts, sums, shift):
+        return scatter - 2 * shift * sums + counts[:, None] * shift**2
+
+    def maximize(self, scatter, counts, total, floor):
+        return self.raise_to(_divide(scatter, counts), floor)
+
+    def raise_to(self, covariances, floor):
+        return np.maximum(covariances, floor)
+
+    def scatter_of(self, covariances, counts):
+        return covariances * counts[:, None]
+
+    def keep(self, proposal, previous, empty):
+        return np.where(empty[:, None], previous, proposal)
+
+    def check(self, covariances, resolution):
+        for k in np.flatnonzero(~np.all(covariances > resolution, axis=1)):
+            raise _collapse(int(k))
+
+    def precisions_cholesky(self, covariances):
+        bad = ~(covariances > 0)
+        for k in np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1)):
+            raise _collapse(int(k))
+        return 1.0 / np.sqrt(covariances)
+
+    def precisions(self, precisions_cholesky):
+        return precisions_cholesky**2
+
+    def inverse(self, matrices):
+        return 1.0 / matrices
+
+    def covariances_of(self, precisions_cholesky):
+        return 1.0 / precisions_cholesky**2
+
+    def half_log_det(self, precisions_cholesky, n_features):
+        return np.log(precisions_cholesky).sum(-1)
+
+    def variances(self, covariances, n_components, n_features):
+        return covariances
+
+    def pooled(self, covariance, n_components):
+        return np.repeat(np.diagonal(covariance)[None], n_components, axis=0)
+
+    def restrict(self, covariances, features):
+        return covariances[:, features]
+
+    def condition(self, covariances, rest, given):
+        n_components = len(covariances)
+        return self.restrict(covariances, rest), np.zeros((n_components, len(rest), len(given)))
+
+    def rescale(self, covariances, factors):
+        return covariances * factors**2
+
+    def color(self, noise, labels, covariances):
+        return noise * np.sqrt(covariances[labels])
+
+    def pack(self, precisions_cholesky):
+        return np.log(precisions_cholesky).ravel()
+
+    def unpack(self, vector, n_components, n_features):
+        return np.exp(-2.0 * vector).reshape(self.shape(n_components, n_features))
+
+
+class SphericalCovariance(DiagonalCovariance):
+    """Each component has one variance: arrays of shape (K,)."""
+
+    name = "spherical"
+
+    def shape(self, n_components, n_features):
+        return (n_components,)
+
+    def n_parameters(self, n_components, n_features):
+        return n_components
+
+    def recenter(self, scatter, counts, sums, shift):
+        """Return the mean over features of the scatter about centres moved by ``shift``."""
+        change = counts[:, None] * shift**2 - 2 * shift * sums
+        return scatter + change.mean(axis=1)
+
+    def maximize(self, scatter, counts, total, floor):
+        return self.raise_to(scatter / counts, floor)
+
+    def raise_to(self, covariances, floor):
+        # σ² I ⪰ diag(f) asks for the largest entry of f.
+        return np.maximum(covariances, floor.max())
+
+    def scatter_of(self, covariances, counts):
+        return covariances * counts
+
+    def keep(self, proposal, previous, empty):
+        return np.where(empty, previous, proposal)
+
+    def check(self, covariances, resolution):
+        for k in np.flatnonzero(~(covariances > resolution.mean())):
+            raise _collapse(int(k))
+
+    def half_log_det(self, precisions_cholesky, n_features):
+        return n_features * np.log(precisions_cholesky)
+
+    def variances(self, covariances, n_components, n_features):
+        return np.broadcast_to(covariances[:, None], (n_components, n_features))
+
+    def pooled(self, covariance, n_components):
+        return np.full(n_components, np.diagonal(covariance).mean())
+
+    def restrict(self, covariances, features):
+        return covariances
+
+    def rescale(self, covariances, factors):
+        """Return the variances of all features multiplied by one factor (a scalar)."""
+        return covariances * factors**2
+
+    def color(self, noise, labels, covariances):
+        return noise * np.sqrt(covariances[labels])[:, None]
+
+
+STRUCTURES = {
+    structure.name: structure
+    for structure in (
+        FullCovariance(),
+        TiedCovariance(),
+        DiagonalCovariance(),
+        SphericalCovariance(),
+    )
+}

@@ -1,0 +1,215 @@
+r"""Gaussian log-densities and expected statistics of rows with missing values.
+
+Of a row only the observed features ``o`` count, :math:`\ln N(x_o \mid m_o, \Sigma_{oo})`, and its
+missing ones ``m`` come into the statistics by their conditional moments given component k
+(Little & Rubin, Statistical Analysis with Missing Data, section 11.2):
+
+.. math:: E[x_m \mid x_o] = m_m + \Sigma_{mo} \Sigma_{oo}^{-1} (x_o - m_o), \qquad
+          C = \Sigma_{mm} - \Sigma_{mo} \Sigma_{oo}^{-1} \Sigma_{om} .
+
+Rows are taken by pattern of what is missing. A pattern's :math:`\Sigma_{oo}` is embedded in a
+D × D matrix whose missing rows and columns are those of the identity: its Cholesky factor and
+determinant are those of :math:`\Sigma_{oo}`, and patterns of all kinds are factored in one call.
+"""
+
+import numpy as np
+
+from skvae.ascent import Collapse
+from skvae.gaussian.covariance import LOG_2PI
+
+_MAX_NUMBERS = 1 << 19  # numbers in the largest array of a block: (patterns, K, D, max(D, rows))
+
+
+def pattern_order(X):
+    """Return the order of rows in which equal patterns of NaN stand together, commonest first.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Data with NaN.
+
+    Returns
+    -------
+    order : ndarray of int, shape (n_samples,)
+        Rows of one pattern keep their order; patterns of equal frequency are neighbours, so that
+        batches of patterns need little padding.
+    """
+    bits = np.concatenate(
+        [np.packbits(np.isnan(X[a : a + 65536]), axis=1) for a in range(0, len(X), 65536)]
+    )
+    _, pattern, counts = np.unique(bits, axis=0, return_inverse=True, return_counts=True)
+    rank = np.empty(len(counts), dtype=np.intp)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return np.argsort(rank[pattern.ravel()], kind="stable")
+
+
+def missing_blocks(kernel, X):
+    """Yield (rows, block) of the rows of X, each of which has a missing value.
+
+    Parameters
+    ----------
+    kernel : GaussianKernel
+        The components.
+    X : ndarray of shape (n, n_features)
+        Rows with NaN, best with equal patterns together.
+
+    Yields
+    ------
+    rows : slice
+        The rows of X in the block.
+    block : FeaturewiseBlock or PatternBlock
+        What gives their ``log_density()`` and takes ``accumulate(sums, resp)``.
+    """
+    if kernel.structure.name in ("diag", "spherical"):
+        yield slice(None), FeaturewiseBlock(kernel, X)
+        return
+    covariances = np.atleast_3d(kernel.covariances().T).T
+    n_components, n_features = kernel.means.shape
+    observed = ~np.isnan(X)
+    changes = np.flatnonzero((observed[1:] != observed[:-1]).any(axis=1)) + 1
+    longest = max(1, _MAX_NUMBERS // (n_components * n_features))
+    starts = [
+        a
+        for first, last in zip([0, *changes], [*changes, len(X)], strict=True)
+        for a in range(first, last, longest)
+    ]
+    for runs in _batches(np.array([*starts, len(X)]), n_components * n_features, n_features):
+        yield slice(runs[0], runs[-1]), PatternBlock(kernel, covariances, X, runs)
+
+
+def _batches(bounds, numbers, n_features):
+    """Yield slices of the bounds of runs, such that runs of a slice are of similar length."""
+    first, longest = 0, 0
+    for i in range(len(bounds) - 1):
+        length = bounds[i + 1] - bounds[i]
+        widest = max(longest, length)
+        too_large = (i + 1 - first) * numbers * max(n_features, widest) > _MAX_NUMBERS
+        unlike = longest > 2 * length + 4 or length > 2 * longest + 4
+        if i > first and (too_large or unlike):
+            yield bounds[first : i + 1]
+            first, widest = i, length
+        longest = widest
+    yield bounds[first:]
+
+
+class _IncompleteBlock:
+    """Rows with missing values, centred and scaled, zero where missing."""
+
+    def __init__(self, kernel, X):
+        self.kernel = kernel
+        y = (X.T.astype(np.float64) - kernel.center[:, None]) / kernel.scale[:, None]
+        self.observed = ~np.isnan(y)
+        self.y = np.where(self.observed, y, 0.0)
+        # What a density of the scaled features is multiplied by in the units of X.
+        self.constant = -(0.5 * LOG_2PI + np.log(kernel.scale)) @ self.observed
+
+    def _fill(self, filled):
+        """Return expected rows (D, n) of the scaled features in the units of X."""
+        kernel = self.kernel
+        return (filled * kernel.scale[:, None] + kernel.center[:, None]).T
+
+
+class FeaturewiseBlock(_IncompleteBlock):
+    """Incomplete rows under diagonal or spherical covariances, where features are independent."""
+
+    def _factors(self):
+        factors = self.kernel.factors
+        n_components, n_features = self.kernel.means.shape
+        return np.broadcast_to(factors.reshape(n_components, -1), (n_components, n_features))
+
+    def _deviation(self, k):
+        return (self.y - self.kernel.y_means[k][:, None]) * self.observed
+
+    def log_density(self):
+        """Return the observed rows' log-densities plus offsets, shape (K, n), in nats."""
+        factors = self._factors()
+        out = np.log(factors) @ self.observed + self.constant
+        out += self.kernel.offsets[:, None]
+        for k, factor in enumerate(factors):
+            out[k] -= 0.5 * (factor**2 @ self._deviation(k) ** 2)
+        return out
+
+    def accumulate(self, sums, resp):
+        """Add the expected rows, weighted by resp (K, n), to the sums in place."""
+        missing = ~self.observed
+        for k, factor in enumerate(self._factors()):
+            deviation = self._deviation(k)
+            sums.counts[k] += resp[k].sum()
+            sums.sums[k] += deviation @ resp[k]
+            second = deviation**2 @ resp[k] + (missing @ resp[k]) / factor**2
+            sums.scatter[k] += second if sums.scatter.ndim == 2 else second.mean()
+
+    def expectation(self, resp):
+        """Return the expected rows given what was observed, shape (n, D), in the units of X."""
+        return self._fill(np.where(self.observed, self.y, self.kernel.y_means.T @ resp))
+
+
+class PatternBlock(_IncompleteBlock):
+    """Incomplete rows under full covariances, padded to (patterns, rows).
+
+    Parameters
+    ----------
+    kernel : GaussianKernel
+        The components.
+    covariances : ndarray of shape (K or 1, D, D)
+        The scaled covariances; one serves all components where they share it.
+    X : ndarray of shape (n, n_features)
+        Rows of which those from ``runs[0]`` to ``runs[-1]`` are the block's.
+    runs : ndarray of int
+        Where rows of one pattern begin, and where the last ones end.
+    """
+
+    def __init__(self, kernel, covariances, X, runs):
+        super().__init__(kernel, X[runs[0] : runs[-1]])
+        lengths = np.diff(runs)
+        column = np.arange(lengths.max())
+        self.valid = column < lengths[:, None]
+        self.index = np.where(self.valid, (runs[:-1] - runs[0])[:, None] + column, 0)
+        seen = self.observed[:, runs[:-1] - runs[0]].T
+        both = (seen[:, :, None] & seen[:, None, :])[:, None]
+        embedded = np.where(both, covariances, np.eye(len(self.y)))
+        try:
+            lower = np.linalg.cholesky(embedded)
+        except np.linalg.LinAlgError:
+            raise Collapse("the covariance of some observed features is singular") from None
+        self.half_log_det = -np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(axis=-1)
+        self.whiten = np.linalg.inv(lower)
+        inverse = np.where(both, np.swapaxes(self.whiten, -1, -2) @ self.whiten, 0.0)
+        regression = covariances @ inverse
+        # Exact where observed: the value itself, without uncertainty.
+        keep = np.eye(len(self.y)) * seen[:, None, None, :]
+        self.regression = np.where(seen[:, None, :, None], keep, regression)
+        unseen = (~seen[:, :, None] & ~seen[:, None, :])[:, None]
+        self.conditional = np.where(unseen, covariances - regression @ covariances, 0.0)
+        deviation = self.y[:, self.index].swapaxes(0, 1)[:, None]
+        self.deviation = np.where(
+            seen[:, None, :, None], deviation - kernel.y_means[None, :, :, None], 0.0
+        )
+
+    def log_density(self):
+        """Return the observed rows' log-densities plus offsets, shape (K, n), in nats."""
+        white = self.whiten @ self.deviation
+        out = -0.5 * np.einsum("pkdn,pkdn->pkn", white, white) + self.half_log_det[..., None]
+        rows = out.swapaxes(0, 1)[:, self.valid]
+        return rows + self.constant + self.kernel.offsets[:, None]
+
+    def _padded(self, resp):
+        return np.where(self.valid, resp[:, self.index], 0.0).swapaxes(0, 1)
+
+    def accumulate(self, sums, resp):
+        """Add the expected rows, weighted by resp (K, n), to the sums in place."""
+        padded = self._padded(resp)
+        deviation = self.regression @ self.deviation
+        weighted = deviation * padded[:, :, None, :]
+        per_pattern = padded.sum(axis=-1)
+        sums.counts += per_pattern.sum(axis=0)
+        sums.sums += weighted.sum(axis=(0, -1))
+        second = (weighted @ deviation.swapaxes(-1, -2)).sum(axis=0)
+        second += (self.conditional * per_pattern[:, :, None, None]).sum(axis=0)
+        sums.scatter += second if sums.scatter.ndim == 3 else second.sum(axis=0)
+
+    def expectation(self, resp):
+        """Return the expected rows given what was observed, shape (n, D), in the units of X."""
+        expected = self.regression @ self.deviation + self.kernel.y_means[None, :, :, None]
+        filled = np.einsum("pkdn,pkn->dpn", expected, self._padded(resp))[:, self.valid]
+        return self._fill(np.where(self.observed, self.y, filled))

@@ -1,0 +1,91 @@
+"""First looks at the data: mean, variance and size of each feature, in blocks, NaN left out."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from skvae.blocks import block_rows, ranges
+from skvae.gaussian.covariance import EPS
+
+
+class Moments(NamedTuple):
+    """Moments of each feature, arrays of shape (n_features,).
+
+    Parameters
+    ----------
+    mean, variance : ndarray
+        Weighted, over the observed values; the variance is not below zero.
+    magnitude : ndarray
+        The largest absolute value.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    magnitude: np.ndarray
+
+    @property
+    def resolution(self):
+        """Return the variance below which a feature's values differ by round-off alone."""
+        return (4 * EPS * self.magnitude) ** 2
+
+    @property
+    def scale(self):
+        """Return a standard deviation per feature; constant ones borrow from the others."""
+        constant = self.variance <= self.resolution
+        others = self.variance[~constant]
+        return np.sqrt(np.where(constant, others.mean() if len(others) else 1.0, self.variance))
+
+    def floor(self, reg_covar):
+        """Return the floor of the covariances' diagonal form, in the features' squared units.
+
+        ``reg_covar`` is absolute where features have large units and relative to the feature's
+        variance where they have small ones: reg_covar · min(1, variance).
+        """
+        return reg_covar * np.minimum(1.0, self.scale**2)
+
+
+def feature_moments(rows, pool):
+    """Return the Moments of the rows.
+
+    Parameters
+    ----------
+    rows : Rows
+        The data with their weights.
+    pool : Workers
+        The threads.
+
+    Raises
+    ------
+    ValueError
+        A feature has no observed value.
+    """
+    n_features = rows.X.shape[1]
+    block = block_rows(4 * n_features)
+
+    def over(start, stop, center):
+        total = np.zeros((4, n_features))
+        for a, b in ranges(start, stop, block):
+            X, weight = rows.take(a, b)
+            deviation = X - center
+            seen = ~np.isnan(deviation)
+            share = seen if weight is None else seen * weight[:, None]
+            deviation = np.where(seen, deviation, 0.0)
+            total[0] += share.sum(axis=0)
+            total[1] += (share * deviation).sum(axis=0)
+            total[2] += (share * deviation**2).sum(axis=0)
+            total[3] = np.maximum(total[3], np.max(np.abs(X), axis=0, where=seen, initial=0.0))
+        return total
+
+    mean = np.zeros(n_features)
+    # The second pass measures from the first one's mean, so that a large offset cancels nothing.
+    for _ in range(2):
+        totals = np.stack(
+            list(pool.map(lambda a, b, center=mean: over(a, b, center), rows.n_rows, block))
+        )
+        count, first, second = totals[:, :3].sum(axis=0)
+        if not count.all():
+            j = int(np.flatnonzero(count == 0)[0])
+            raise ValueError(f"X has no observed value in feature {j}: each needs at least one")
+        mean = mean + first / count
+    variance = np.maximum(second / count - (first / count) ** 2, 0.0)
+    return Moments(mean, variance, totals[:, 3].max(axis=0))

@@ -1,0 +1,104 @@
+r"""Expected sufficient statistics of Gaussian components: what EM, VB and streams add up.
+
+With responsibilities :math:`r_{nk}` times weights :math:`w_n`, about centres :math:`c_k`,
+
+.. math:: n_k = \sum_n r_{nk},\quad s_k = \sum_n r_{nk} (x_n - c_k),\quad
+          S_k = \sum_n r_{nk} (x_n - c_k)(x_n - c_k)^T .
+
+The centres stand near the means, so that nothing cancels when the covariance
+:math:`S_k / n_k - s_k s_k^T / n_k^2` is taken. Missing cells come in by their conditional moments.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skvae.gaussian.covariance import STRUCTURES
+
+
+@dataclass(frozen=True)
+class GaussianStatistics:
+    """Statistics that add: ``a + b`` joins rows, ``a * weight`` scales them.
+
+    Parameters
+    ----------
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}
+        The structure, which fixes the shape of ``scatter``.
+    counts : ndarray of shape (n_components,)
+        The expected (weighted) number of rows of each component.
+    sums : ndarray of shape (n_components, n_features)
+        Sums of the rows less the centres.
+    scatter : ndarray
+        Second moments about the centres, in the structure's shape (tied: summed over components;
+        diag: their diagonals; spherical: the mean of the diagonals).
+    centers : ndarray of shape (n_components, n_features)
+        The centres.
+    """
+
+    covariance_type: str
+    counts: np.ndarray
+    sums: np.ndarray
+    scatter: np.ndarray
+    centers: np.ndarray
+
+    @property
+    def structure(self):
+        """Return the covariance structure."""
+        return STRUCTURES[self.covariance_type]
+
+    def recenter(self, centers):
+        """Return the same statistics about other centres."""
+        shift = centers - self.centers
+        return replace(
+            self,
+            sums=self.sums - self.counts[:, None] * shift,
+            scatter=self.structure.recenter(self.scatter, self.counts, self.sums, shift),
+            centers=centers,
+        )
+
+    def __add__(self, other):
+        if other.centers is not self.centers:
+            other = other.recenter(self.centers)
+        return replace(
+            self,
+            counts=self.counts + other.counts,
+            sums=self.sums + other.sums,
+            scatter=self.scatter + other.scatter,
+        )
+
+    def __mul__(self, weight):
+        return replace(
+            self,
+            counts=self.counts * weight,
+            sums=self.sums * weight,
+            scatter=self.scatter * weight,
+        )
+
+    __rmul__ = __mul__
+
+    def maximize(self, floor, resolution, previous):
+        """Return the (means, covariances) that maximise the expected log-likelihood.
+
+        Parameters
+        ----------
+        floor : ndarray of shape (n_features,)
+            Covariances are kept ⪰ diag(floor).
+        resolution : ndarray of shape (n_features,)
+            A variance at or below this is round-off: the component has collapsed.
+        previous : tuple of (means, covariances)
+            What a component without rows keeps: every value is a maximiser there.
+
+        Raises
+        ------
+        Collapse
+            A covariance is singular and the floor is zero.
+        """
+        empty = self.counts <= 10 * np.finfo(np.float64).eps * self.counts.sum()
+        counts = np.where(empty, 1.0, self.counts)
+        shift = np.where(empty[:, None], 0.0, self.sums / counts[:, None])
+        scatter = self.structure.recenter(self.scatter, self.counts, self.sums, shift)
+        proposal = self.structure.maximize(scatter, counts, self.counts.sum(), floor)
+        covariances = self.structure.keep(proposal, previous[1], empty)
+        self.structure.check(covariances, resolution)
+        means = np.where(empty[:, None], previous[0], self.centers + shift)
+        return means, covariances

@@ -1,0 +1,79 @@
+"""First responsibilities: which rows start in which component.
+
+The methods and their random streams are those of :class:`sklearn.mixture.GaussianMixture`. Where
+it would hold an array of n_samples × n_components, labels or blocks are used here, and k-means
+reads at most ``MAX_ROWS`` rows, drawn at random, so that its time and memory do not grow with the
+data.
+"""
+
+import warnings
+
+import numpy as np
+from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.random import sample_without_replacement
+
+MAX_ROWS = 1 << 16
+INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
+
+
+def rows_to_start_from(n_rows, n_components, random_state):
+    """Return the indices of the rows that a start is made from, or None for all of them.
+
+    Parameters
+    ----------
+    n_rows : int
+        How many rows there are.
+    n_components : int
+        How many components are to start: at least 64 rows are kept for each.
+    random_state : RandomState
+        Draws the rows.
+    """
+    n_kept = max(MAX_ROWS, 64 * n_components)
+    if n_rows <= n_kept:
+        return None
+    return np.sort(sample_without_replacement(n_rows, n_kept, random_state=random_state))
+
+
+def first_labels(X, sample_weight, n_components, method, random_state):
+    """Return the component in which each row starts, or −1 for none, shape (n_samples,).
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Complete rows.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Their weights, positive.
+    n_components : int
+        The number of components, at most n_samples.
+    method : {'kmeans', 'k-means++', 'random_from_data'}
+        ``kmeans`` labels all rows by their cluster; the others choose one row per component.
+    random_state : RandomState
+        The source of randomness.
+    """
+    if method == "kmeans":
+        kmeans = KMeans(n_components, n_init=1, random_state=random_state)
+        with warnings.catch_warnings():
+            # Fewer distinct rows than clusters: the caller sees to the components left empty.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return kmeans.fit(X, sample_weight=sample_weight).labels_
+    if method == "k-means++":
+        _, chosen = kmeans_plusplus(
+            X, n_components, sample_weight=sample_weight, random_state=random_state
+        )
+    else:
+        p = None if sample_weight is None else sample_weight / sample_weight.sum()
+        chosen = random_state.choice(len(X), size=n_components, replace=False, p=p)
+    labels = np.full(len(X), -1)
+    labels[chosen] = np.arange(n_components)
+    return labels
+
+
+def random_responsibilities(n_rows, n_components, random_state):
+    """Return responsibilities drawn uniformly and normalised, shape (n_components, n_rows).
+
+    Successive calls continue the stream of one draw for all rows.
+    """
+    resp = random_state.uniform(size=(n_rows, n_components))
+    resp /= resp.sum(axis=1, keepdims=True)
+    return resp.T

@@ -1,0 +1,5 @@
+"""Mixtures of Gaussians."""
+
+from skvae.mixture.gaussian_mixture import EMGaussianMixture
+
+__all__ = ["EMGaussianMixture"]

@@ -1,0 +1,321 @@
+"""What can be asked of a fitted Gaussian mixture: densities, labels, draws, criteria."""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skvae.base import LatentVariableModel, check_array_parameter, check_number
+from skvae.blocks import Rows, workers
+from skvae.gaussian.missing import pattern_order
+from skvae.mixture.expectation import expect, fill_rows, normalize
+
+
+def readable_rows(X, sample_weight=None):
+    """Return X as Rows: without rows of weight zero, rows with equal missing features together."""
+    order = None
+    if sample_weight is not None and not sample_weight.all():
+        order = np.flatnonzero(sample_weight)
+    if np.isnan(X.min(initial=0.0)):
+        by_pattern = pattern_order(X if order is None else X[order])
+        order = by_pattern if order is None else order[by_pattern]
+    return Rows(X, sample_weight, order)
+
+
+def mean_log_likelihood(rows, parameters, pool):
+    """Return the weighted mean of ln p(x) over the rows, in nats per row."""
+    _, log_likelihood = expect(rows, parameters.kernel(), pool, statistics=False)
+    return log_likelihood / rows.weight()
+
+
+def _log_p(log_joint, _block):
+    return normalize(log_joint)
+
+
+def _resp(log_joint, _block):
+    normalize(log_joint)
+    return log_joint.T
+
+
+def _label(log_joint, _block):
+    return log_joint.argmax(axis=0)
+
+
+def _negative_entropy(log_joint, _block):
+    normalize(log_joint)
+    logs = np.log(log_joint, out=np.zeros_like(log_joint), where=log_joint > 0)
+    return np.einsum("kn,kn->n", log_joint, logs)
+
+
+def _expected(log_joint, block):
+    normalize(log_joint)
+    return block.expectation(log_joint)
+
+
+class FittedGaussianMixture(LatentVariableModel):
+    """The questions a Gaussian mixture answers once ``_parameters()`` gives its parameters."""
+
+    def score_samples(self, X):
+        """Return the log-density of each row, in nats, shape (n_samples,).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing: the density is then that of what was observed, and a row of which
+            nothing was observed has log-density 0.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            float32 if X is.
+        """
+        return self._by_row(X, _log_p)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return the (weighted) mean log-density of the rows, in nats per row: larger is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        rows = readable_rows(X, self._validate_weight(sample_weight, X))
+        with workers() as pool:
+            return mean_log_likelihood(rows, self._parameters(), pool)
+
+    def predict(self, X):
+        """Return the most probable component of each row, shape (n_samples,), int.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        """
+        return self._by_row(X, _label, dtype=np.intp)
+
+    def predict_proba(self, X):
+        """Return the responsibilities of the components, shape (n_samples, n_components).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing. A row of which nothing was observed gets the weights.
+
+        Returns
+        -------
+        resp : ndarray of shape (n_samples, n_components)
+            Each row sums to one; float32 if X is.
+        """
+        check_is_fitted(self)
+        return self._by_row(X, _resp, width=len(self.weights_))
+
+    def transform(self, X):
+        """Return the responsibilities of the components, shape (n_samples, n_components).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        """
+        return self.predict_proba(X)
+
+    def impute(self, X):
+        """Return X with what is missing replaced by its conditional expectation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+
+        Returns
+        -------
+        X_filled : ndarray of shape (n_samples, n_features)
+            Observed values are left as they are; float32 if X is.
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        filled = np.array(X, order="C")
+
+        incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
+        if len(incomplete):
+            expected = self._fill(X[incomplete], _expected, X.shape[1:])
+            missing = np.isnan(X[incomplete])
+            filled[incomplete] = np.where(missing, expected, X[incomplete])
+        return filled
+
+    def sample(self, n_samples=1, *, random_state=None):
+        """Return rows drawn from the mixture, and the component that each was drawn from.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many rows.
+        random_state : int, RandomState instance or None, default=None
+            The randomness; None is the estimator's own ``random_state``.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Independent rows, in no order of components.
+        labels : ndarray of shape (n_samples,)
+            Components, int.
+        """
+        check_is_fitted(self)
+        check_number("n_samples", n_samples, Integral, 1)
+        return self._parameters().sample(n_samples, self._random_state_of(random_state))
+
+    # Criteria -----------------------------------------------------------------------------------
+
+    def bic(self, X, *, sample_weight=None):
+        """Return the Bayesian information criterion, −2 ln p(X) + d ln N: smaller is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows; N is their sum.
+        """
+        log_likelihood, total = self._log_likelihood(X, sample_weight)
+        return -2 * log_likelihood + self._parameters().n_parameters() * np.log(total)
+
+    def aic(self, X, *, sample_weight=None):
+        """Return Akaike's information criterion, −2 ln p(X) + 2 d: smaller is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        """
+        log_likelihood, _ = self._log_likelihood(X, sample_weight)
+        return -2 * log_likelihood + 2 * self._parameters().n_parameters()
+
+    def icl(self, X, *, sample_weight=None):
+        """Return the integrated completed likelihood, BIC + 2 H(resp): smaller is better.
+
+        It adds to the BIC the entropy of the responsibilities, so that it prefers components that
+        do not overlap (Biernacki, Celeux & Govaert, IEEE PAMI 22, 2000, sign as in ``bic``).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        """
+        bic = self.bic(X, sample_weight=sample_weight)
+        X = self._validate(X)
+        weight = self._validate_weight(sample_weight, X)
+        negative = self._fill(X, _negative_entropy)
+        return bic - 2 * float(negative.sum() if weight is None else negative @ weight)
+
+    def _log_likelihood(self, X, sample_weight):
+        """Return the log-likelihood of X, in nats, and the total weight."""
+        check_is_fitted(self)
+        X = self._validate(X)
+        rows = readable_rows(X, self._validate_weight(sample_weight, X))
+        total = rows.weight()
+        with workers() as pool:
+            return mean_log_likelihood(rows, self._parameters(), pool) * total, total
+
+    # Other distributions ------------------------------------------------------------------------
+
+    def marginal(self, features):
+        """Return the mixture of a subset of the features, fitted.
+
+        Parameters
+        ----------
+        features : array-like of int or str
+            Which features, in the order they shall have: indices, or names if X had names.
+
+        Returns
+        -------
+        mixture : EMGaussianMixture
+            With the same weights.
+        """
+        check_is_fitted(self)
+        index = self._feature_index(features)
+        return self._with_features(self._parameters().marginal(index), index)
+
+    def conditional(self, features, values):
+        """Return the mixture of the other features given values of some, fitted.
+
+        Parameters
+        ----------
+        features : array-like of int or str
+            The features that are known: indices, or names if X had names.
+        values : array-like of shape (len(features),)
+            Their values.
+
+        Returns
+        -------
+        mixture : EMGaussianMixture
+            Of the other features, in their order. Its weights are the responsibilities given the
+            values (Bishop, Pattern Recognition and Machine Learning, eq. 2.81-2.82).
+        """
+        check_is_fitted(self)
+        index = self._feature_index(features)
+        rest = np.setdiff1d(np.arange(self.n_features_in_), index)
+        if not len(rest):
+            raise ValueError(
+                f"features={features!r}: must leave at least one of the {self.n_features_in_} "
+                "features of the mixture"
+            )
+        values = check_array_parameter("values", values, index.shape, "(len(features),)")
+        return self._with_features(self._parameters().conditional(index, values), rest)
+
+    def _feature_index(self, features):
+        """Return features, given as indices or names, as distinct indices."""
+        given = np.atleast_1d(np.asarray(features))
+        names = getattr(self, "feature_names_in_", None)
+        if given.ndim != 1 or not len(given):
+            raise ValueError(f"features={features!r}: must be a list of at least one index or name")
+        if given.dtype.kind in "US" or given.dtype == object:
+            if names is None:
+                raise ValueError(
+                    f"features={features!r}: must be indices, as X had no names in fit"
+                )
+            place = {name: j for j, name in enumerate(names)}
+            unknown = [name for name in given if name not in place]
+            if unknown:
+                raise ValueError(f"features={features!r}: must be among {list(names)}")
+            index = np.array([place[name] for name in given])
+        elif given.dtype.kind in "iu":
+            index = given.astype(np.intp)
+            n_features = self.n_features_in_
+            if (index < -n_features).any() or (index >= n_features).any():
+                raise ValueError(f"features={features!r}: indices must be below {n_features}")
+            index = np.where(index < 0, index + n_features, index)
+        else:
+            raise ValueError(f"features={features!r}: must be indices or names")
+        if len(np.unique(index)) < len(index):
+            raise ValueError(f"features={features!r}: must be distinct")
+        return index
+
+    def _with_features(self, parameters, index):
+        mixture = self._of(parameters, random_state=self.random_state)
+        if hasattr(self, "feature_names_in_"):
+            mixture.feature_names_in_ = self.feature_names_in_[index]
+        return mixture
+
+    # Row by row -------------------------------------------------------------------------------
+
+    def _by_row(self, X, compute, width=None, dtype=None):
+        """Return ``compute(log_joint, block)`` of all rows, in the dtype of X or the one given."""
+        check_is_fitted(self)
+        X = self._validate(X)
+        return self._fill(X, compute, () if width is None else (width,), dtype or X.dtype)
+
+    def _fill(self, X, compute, shape=(), dtype=np.float64):
+        out = np.empty((len(X), *shape), dtype=dtype)
+        with workers() as pool:
+            fill_rows(readable_rows(X), self._parameters().kernel(), pool, out, compute)
+        return out

@@ -1,0 +1,524 @@
+r"""Gaussian mixtures by exact EM.
+
+.. math:: p(x) = \sum_k \pi_k N(x \mid m_k, \Sigma_k), \qquad
+          \ln p(x) = \max_q\; E_q[\ln p(z, x)] + H(q),
+
+EM climbs the right-hand side in turn: the E step sets q to the responsibilities, so that it equals
+the log-likelihood, and the M step maximises it over (π, m, Σ) (Dempster, Laird & Rubin, J. R. Stat.
+Soc. B 39, 1977; Neal & Hinton 1998). Here ``rows`` are the data in blocks, ``kernel`` the
+components ready for use, ``pool`` the threads.
+"""
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from joblib import effective_n_jobs
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from skvae.ascent import AndersonStep, Collapse, ascend, best_ascent
+from skvae.base import check_array_parameter, check_choice, check_number
+from skvae.blocks import workers
+from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.moments import Moments, feature_moments
+from skvae.initialization import INIT_PARAMS
+from skvae.mixture.expectation import expect
+from skvae.mixture.fitted import FittedGaussianMixture, mean_log_likelihood, readable_rows
+from skvae.mixture.parameters import Coordinates, MixtureParameters
+from skvae.mixture.start import (
+    check_initial,
+    check_positive_definite,
+    check_weights,
+    first_parameters,
+)
+
+
+class EMStep:
+    """The step of EM: ``parameters → (M step of their E step, log-likelihood per unit weight)``.
+
+    Parameters
+    ----------
+    rows : Rows
+        The data.
+    floor, resolution : ndarray of shape (n_features,)
+        Bounds of the covariances.
+    pool : Workers
+        The threads.
+
+    Attributes
+    ----------
+    n_steps : int
+        How many E steps with statistics were made.
+    """
+
+    def __init__(self, rows, floor, resolution, pool):
+        self._rows = rows
+        self._weight = rows.weight()
+        self._floor = floor
+        self._resolution = resolution
+        self._pool = pool
+        self.n_steps = 0
+
+    def __call__(self, parameters):
+        self.n_steps += 1
+        statistics, log_likelihood = expect(self._rows, parameters.kernel(), self._pool)
+        if not np.isfinite(log_likelihood):
+            raise Collapse("the likelihood of some row is not a finite number")
+        proposal = parameters.maximize(statistics, self._floor, self._resolution)
+        return proposal, log_likelihood / self._weight
+
+    def evaluate(self, parameters):
+        """Return the log-likelihood of the parameters, in nats per unit weight."""
+        return mean_log_likelihood(self._rows, parameters, self._pool)
+
+
+class EMGaussianMixture(FittedGaussianMixture):
+    """Gaussian mixture fitted by exact EM: density, clusters, samples, imputation.
+
+    A drop-in for :class:`sklearn.mixture.GaussianMixture` that is faster, takes sample weights and
+    missing values, and whose bound is the log-likelihood of the parameters it stores.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        The number of components.
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+        The form of the covariances: a matrix for each component, one matrix for all, a variance per
+        feature and component, or a variance per component.
+    tol : float, default=1e-3
+        EM has converged when the bound, in nats per row, changes by less than this.
+    reg_covar : float, default=1e-6
+        A floor: covariances are kept ⪰ diag(f) with ``f = reg_covar * min(1, variance of the
+        feature)``, which is the exact constrained maximum, so the bound still never falls.
+        scikit-learn adds ``reg_covar`` to the diagonal instead.
+    max_iter : int, default=100
+        The largest number of EM iterations; 0 keeps the start.
+    n_init : int, default=1
+        The number of starts, of which the best is kept.
+    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
+        How a start is made. All but ``random`` look at no more than 65536 rows (or 64 per
+        component), drawn at random, if there are more.
+    weights_init : array-like of shape (n_components,), default=None
+        First weights.
+    means_init : array-like of shape (n_components, n_features), default=None
+        First means.
+    precisions_init : array-like, default=None
+        First precisions, in the shape of ``precisions_``.
+    random_state : int, RandomState instance or None, default=None
+        Decides the starts, and what :meth:`sample` draws if it is given none.
+    warm_start : bool, default=False
+        Whether a further ``fit`` starts from the fitted parameters; ``n_init`` is 1 then.
+    verbose : int, default=0
+        1 prints the bound every ``verbose_interval`` iterations, 2 in each.
+    verbose_interval : int, default=10
+        See ``verbose``.
+    acceleration : {None, 'anderson'}, default=None
+        ``'anderson'`` extrapolates over past iterations where that is not worse than an EM
+        step; it needs far fewer iterations where components overlap.
+    n_jobs : int or None, default=None
+        How many of the ``n_init`` runs go on at a time, in threads. Rows are shared between
+        threads in any case: as many as the linear algebra library would use.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+        The weights of the components.
+    means_ : ndarray of shape (n_components, n_features)
+        Their means.
+    covariances_ : ndarray
+        Their covariances: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical.
+    precisions_ : ndarray
+        The inverses of the covariances, in the same shape.
+    precisions_cholesky_ : ndarray
+        Factors U of the precisions, ``precision = U @ U.T``, in the same shape.
+    converged_ : bool
+        Whether a change below ``tol`` ended the best run.
+    n_iter_ : int
+        The number of its iterations.
+    n_e_steps_ : int
+        The number of E steps it took: more than ``n_iter_`` with acceleration.
+    lower_bound_ : float
+        The log-likelihood of the stored parameters, in nats per row: ``score`` of the data.
+    lower_bounds_ : list of float
+        The same after each iteration; it never falls.
+    n_features_in_ : int
+        The number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X had names that are all strings.
+
+    See Also
+    --------
+    sklearn.mixture.GaussianMixture : The same model without weights and missing values.
+
+    Notes
+    -----
+    NaN in X is a missing value (missing at random): EM is exact then, each row counting by what was
+    observed of it. ``sample_weight`` of 2 is the row twice, of 0 the row absent.
+
+    References
+    ----------
+    Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39. Little & Rubin (2019), Statistical
+    Analysis with Missing Data, 3rd ed., section 11.2, for missing values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae import EMGaussianMixture
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, np.nan]])
+    >>> mixture = EMGaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> mixture.means_.round(2)
+    array([[10.,  3.],
+           [ 1.,  2.]])
+    >>> mixture.predict([[0, 0], [12, 3]])
+    array([1, 0])
+    """
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        covariance_type="full",
+        tol=1e-3,
+        reg_covar=1e-6,
+        max_iter=100,
+        n_init=1,
+        init_params="kmeans",
+        weights_init=None,
+        means_init=None,
+        precisions_init=None,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        acceleration=None,
+        n_jobs=None,
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.acceleration = acceleration
+        self.n_jobs = n_jobs
+
+    # Learning ---------------------------------------------------------------------------------
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Return self, fitted by EM from ``n_init`` starts.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0.
+
+        Returns
+        -------
+        self : EMGaussianMixture
+            The fitted mixture. If the fit fails, what was fitted before is kept.
+
+        Raises
+        ------
+        ValueError
+            A parameter or X is not usable, or components collapsed from every start.
+        """
+        with self._unchanged_on_failure():
+            rows = self._prepare(X, sample_weight, reset=True)
+            with workers() as pool:
+                moments = feature_moments(rows, pool)
+                best, n_e_steps, collapses = self._best_ascent(rows, moments, pool)
+            self._store(best.parameters)
+            self.lower_bound_ = best.bound
+            self.lower_bounds_ = best.bounds
+            self.n_iter_ = best.n_iter
+            self.n_e_steps_ = n_e_steps
+            self.converged_ = best.converged
+            self._warn(collapses)
+        return self
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Return the most probable component of each row after fitting, shape (n_samples,), int.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0.
+        """
+        return self.fit(X, sample_weight=sample_weight).predict(X)
+
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Return self after one step of stepwise EM on a batch.
+
+        The expected statistics s of a row are averaged over batches,
+        ``s ← (1 − ρ) s + ρ s_batch`` with ``ρ = (t + 2) ** -0.7``, where t is the number of
+        iterations before (``n_iter_``), and maximised (Cappé & Moulines, J. R. Stat. Soc. B 71,
+        2009, eq. 12). The first call starts as ``fit`` does and makes one EM step. ``lower_bound_``
+        is that of the batch.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing. The first batch needs at least ``n_components`` of them.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, relative to each other.
+
+        Returns
+        -------
+        self : EMGaussianMixture
+            The mixture.
+        """
+        with self._unchanged_on_failure():
+            first = not hasattr(self, "weights_")
+            rows = self._prepare(X, sample_weight, reset=first)
+            rate = 1.0 if first else (self.n_iter_ + 2.0) ** -0.7
+            with workers() as pool:
+                old, floor, resolution = self._before_batch(rows, first, pool)
+                statistics, _ = expect(rows, old.kernel(), pool)
+                statistics = old.statistics() * (1.0 - rate) + statistics * (rate / rows.weight())
+                new = self._maximize(old, statistics, floor, resolution)
+                bound = mean_log_likelihood(rows, new, pool)
+            self._store(new)
+            self.n_iter_ = 1 if first else self.n_iter_ + 1
+            self.n_e_steps_ = 1 if first else self.n_e_steps_ + 1
+            self.lower_bound_ = bound
+            self.lower_bounds_ = [] if first else self.lower_bounds_
+            self.lower_bounds_ = [*self.lower_bounds_, bound]
+            self.converged_ = False
+        return self
+
+    def _before_batch(self, rows, first, pool):
+        """Return the parameters before a batch and the bounds of covariances."""
+        if first:
+            moments = feature_moments(rows, pool)
+            initial = check_initial(self, rows.X.shape[1])
+            rng = check_random_state(self.random_state)
+            try:
+                old = first_parameters(rows, self, initial, moments, rng)
+            except Collapse as collapse:
+                raise ValueError(self._advice(collapse)) from collapse
+        else:
+            old = self._parameters()
+            mean, variance = old.moments()
+            moments = Moments(mean, variance, np.abs(mean) + np.sqrt(variance))
+        return old, moments.floor(self.reg_covar), moments.resolution
+
+    def _maximize(self, old, statistics, floor, resolution):
+        try:
+            return old.maximize(statistics, floor, resolution)
+        except Collapse as collapse:
+            raise ValueError(self._advice(collapse)) from collapse
+
+    def _prepare(self, X, sample_weight, *, reset):
+        """Return the checked data as Rows; check the constructor's parameters too."""
+        self._check_parameters()
+        X = self._validate(X, reset=reset, min_rows=2 if reset else 1)
+        weight = self._validate_weight(sample_weight, X)
+        rows = readable_rows(X, weight)
+        if reset and rows.n_rows < self.n_components:
+            raise ValueError(
+                f"n_components={self.n_components}: must be <= n_samples, which is {rows.n_rows}"
+                + ("" if weight is None else " without the rows of weight zero")
+            )
+        return rows
+
+    def _check_parameters(self):
+        check_number("n_components", self.n_components, Integral, 1)
+        check_choice("covariance_type", self.covariance_type, tuple(STRUCTURES))
+        check_number("tol", self.tol, Real, 0)
+        check_number("reg_covar", self.reg_covar, Real, 0)
+        check_number("max_iter", self.max_iter, Integral, 0)
+        check_number("n_init", self.n_init, Integral, 1)
+        check_choice("init_params", self.init_params, INIT_PARAMS)
+        check_choice("warm_start", self.warm_start, (True, False))
+        check_number("verbose", int(self.verbose), Integral, 0)
+        check_number("verbose_interval", self.verbose_interval, Integral, 1)
+        check_choice("acceleration", self.acceleration, (None, "anderson"))
+        if self.n_jobs is not None and (not isinstance(self.n_jobs, Integral) or self.n_jobs == 0):
+            raise ValueError(f"n_jobs={self.n_jobs!r}: must be None or an integer other than 0")
+
+    def _best_ascent(self, rows, moments, pool):
+        """Return the best Ascent over the starts, its number of E steps and the collapses."""
+        initial = check_initial(self, rows.X.shape[1])
+        rng = check_random_state(self.random_state)
+        warm = self.warm_start and hasattr(self, "converged_")
+        n_init = 1 if warm else self.n_init
+        n_jobs = min(effective_n_jobs(self.n_jobs), n_init)
+        floor, resolution = moments.floor(self.reg_covar), moments.resolution
+        numbers = iter(range(1, 1 + 3 * n_init))
+        n_e_steps = {}
+
+        def draw():
+            start = self._warm_parameters(rows) if warm else None
+            if start is None:
+                start = first_parameters(rows, self, initial, moments, rng)
+            return next(numbers), start
+
+        def run(numbered, stop):
+            number, start = numbered
+            with workers(max(1, pool.n_threads // n_jobs)) as own:
+                em = EMStep(rows, floor, resolution, own)
+                step = em
+                if self.acceleration == "anderson":
+                    coordinates = Coordinates(start, moments.scale, floor)
+                    step = AndersonStep(em, coordinates.pack, coordinates.unpack)
+                ascent = ascend(
+                    step,
+                    em.evaluate,
+                    start,
+                    max_iter=self.max_iter,
+                    tol=self.tol,
+                    before=self.lower_bound_ if warm else -np.inf,
+                    report=self._reporter(number, stop),
+                )
+            n_e_steps[id(ascent)] = em.n_steps
+            return ascent
+
+        try:
+            best, collapses = best_ascent(draw, run, n_init, n_jobs=n_jobs)
+        except Collapse as collapse:
+            raise ValueError(self._advice(collapse)) from collapse
+        return best, n_e_steps[id(best)], collapses
+
+    def _warm_parameters(self, rows):
+        """Return the fitted parameters, if they fit n_components and X."""
+        parameters = self._parameters()
+        now = self.n_components, rows.X.shape[1], self.covariance_type
+        fitted = *parameters.means.shape, parameters.covariance_type
+        if now != fitted:
+            raise ValueError(
+                "warm_start=True: (n_components, n_features, covariance_type) must be those of the "
+                f"earlier fit, {fitted}, but are {now}"
+            )
+        return parameters
+
+    def _advice(self, collapse):
+        return (
+            f"EM failed from every start: {collapse}. Raise reg_covar (now {self.reg_covar!r}), "
+            f"lower n_components (now {self.n_components!r}), or choose a simpler covariance_type "
+            f"(now {self.covariance_type!r})."
+        )
+
+    def _reporter(self, number, stop):
+        """Return what is called after each iteration: it prints, and ends a run that must stop."""
+
+        def report(n_iter, bound, change):
+            if stop.is_set():
+                raise KeyboardInterrupt
+            every = 1 if self.verbose > 1 else self.verbose_interval
+            if self.verbose and (n_iter == 1 or n_iter % every == 0):
+                gain = "" if n_iter == 1 else f" ({change:+.3e})"
+                print(f"start {number}, iteration {n_iter}: lower bound {bound:.6f}{gain}")  # noqa: T201 (verbose)
+
+        return report
+
+    def _warn(self, collapses):
+        if collapses:
+            warnings.warn(
+                f"{len(collapses)} of the runs of EM collapsed and were made again from a new start, "
+                f"the last because {collapses[-1]}. Raise reg_covar (now {self.reg_covar!r}) or "
+                "lower n_components to avoid this.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        if not self.converged_ and self.max_iter > 0:
+            warnings.warn(
+                f"EM did not converge within max_iter={self.max_iter} iterations (tol={self.tol}). "
+                "Raise max_iter or tol, or try acceleration='anderson'.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    # Parameters as a value --------------------------------------------------------------------
+
+    def _parameters(self):
+        """Return the fitted parameters as a value."""
+        return MixtureParameters(
+            self._covariance_type,
+            self.weights_,
+            self.means_,
+            self.covariances_,
+            self.precisions_cholesky_,
+        )
+
+    def _store(self, parameters):
+        self.weights_ = parameters.weights
+        self.means_ = parameters.means
+        self.covariances_ = parameters.covariances
+        self.precisions_cholesky_ = parameters.precisions_cholesky
+        self.precisions_ = parameters.structure.precisions(parameters.precisions_cholesky)
+        self._covariance_type = parameters.covariance_type
+        self._n_features_out = len(parameters.weights)
+
+    @classmethod
+    def from_parameters(cls, weights, means, covariances, covariance_type="full"):
+        """Return a fitted mixture with known parameters.
+
+        Parameters
+        ----------
+        weights : array-like of shape (n_components,)
+            Weights, summing to one.
+        means : array-like of shape (n_components, n_features)
+            Means.
+        covariances : array-like
+            Covariances in the shape of ``covariances_``.
+        covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+            Their form.
+
+        Returns
+        -------
+        mixture : EMGaussianMixture
+            As if fitted: ``lower_bound_`` is NaN, ``n_iter_`` 0.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0.0], [4.0]], [1, 1], "spherical"
+        ... )
+        >>> mixture.predict([[1.0], [3.0]])
+        array([0, 1])
+        """
+        check_choice("covariance_type", covariance_type, tuple(STRUCTURES))
+        shape = np.shape(means)
+        if len(shape) != 2 or 0 in shape:
+            raise ValueError(f"means has shape {shape}: must have shape (n_components, n_features)")
+        means = check_array_parameter("means", means, shape, "(n_components, n_features)")
+        weights = check_array_parameter("weights", weights, shape[:1], "(n_components,)")
+        check_weights("weights", weights)
+        structure = STRUCTURES[covariance_type]
+        covariances = check_array_parameter(
+            "covariances", covariances, structure.shape(*shape), f"for {covariance_type!r}"
+        )
+        check_positive_definite("covariances", covariances, structure)
+        return cls._of(MixtureParameters.of(covariance_type, weights, means, covariances))
+
+    @classmethod
+    def _of(cls, parameters, **like):
+        """Return a fitted mixture with parameters that are known to be good."""
+        mixture = cls(len(parameters.weights), covariance_type=parameters.covariance_type, **like)
+        mixture._store(parameters)
+        mixture.n_features_in_ = parameters.means.shape[1]
+        mixture.lower_bound_ = np.nan
+        mixture.lower_bounds_ = []
+        mixture.n_iter_ = mixture.n_e_steps_ = 0
+        mixture.converged_ = True
+        return mixture

@@ -1,0 +1,152 @@
+r"""The parameters of a Gaussian mixture as one value, and what can be made of them alone.
+
+.. math:: p(x) = \sum_k \pi_k \, N(x \mid m_k, \Sigma_k)
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.kernel import KERNELS
+from skvae.gaussian.statistics import GaussianStatistics
+
+
+class MixtureParameters(NamedTuple):
+    """Parameters of a Gaussian mixture.
+
+    Parameters
+    ----------
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}
+        The covariance structure.
+    weights : ndarray of shape (n_components,)
+        π, summing to one.
+    means : ndarray of shape (n_components, n_features)
+        m.
+    covariances : ndarray
+        Σ in the structure's shape.
+    precisions_cholesky : ndarray
+        U with Σ⁻¹ = U Uᵀ, in the structure's shape.
+    """
+
+    covariance_type: str
+    weights: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+    precisions_cholesky: np.ndarray
+
+    @property
+    def structure(self):
+        """Return the covariance structure."""
+        return STRUCTURES[self.covariance_type]
+
+    @classmethod
+    def of(cls, covariance_type, weights, means, covariances):
+        """Return the parameters with their covariances factored; raise Collapse if singular."""
+        factors = STRUCTURES[covariance_type].precisions_cholesky(covariances)
+        return cls(covariance_type, weights, means, covariances, factors)
+
+    def moments(self):
+        """Return the mean and the variance of each feature, arrays of shape (n_features,)."""
+        mean = self.weights @ self.means
+        within = self.structure.variances(self.covariances, *self.means.shape)
+        return mean, self.weights @ (within + (self.means - mean) ** 2)
+
+    def kernel(self):
+        """Return the kernel of the components, with the log weights as offsets."""
+        mean, variance = self.moments()
+        with np.errstate(divide="ignore"):
+            offsets = np.log(self.weights)
+        spread = mean, np.sqrt(variance)
+        return KERNELS[self.covariance_type](self.means, self.precisions_cholesky, offsets, spread)
+
+    def statistics(self):
+        """Return the statistics, of total weight one, that the parameters are the maximum of."""
+        scatter = self.structure.scatter_of(self.covariances, self.weights)
+        return GaussianStatistics(
+            self.covariance_type, self.weights, np.zeros_like(self.means), scatter, self.means
+        )
+
+    def maximize(self, statistics, floor, resolution):
+        """Return the M step: the parameters that maximise the expected log-likelihood."""
+        weights = statistics.counts / statistics.counts.sum()
+        means, covariances = statistics.maximize(floor, resolution, (self.means, self.covariances))
+        return self.of(self.covariance_type, weights, means, covariances)
+
+    def n_parameters(self):
+        """Return the number of free parameters."""
+        n_components, n_features = self.means.shape
+        free = self.structure.n_parameters(n_components, n_features)
+        return free + n_components * n_features + n_components - 1
+
+    def sample(self, n_samples, rng):
+        """Return independent draws (n_samples, n_features) and their labels (n_samples,)."""
+        labels = rng.choice(len(self.weights), size=n_samples, p=self.weights)
+        noise = rng.standard_normal((n_samples, self.means.shape[1]))
+        X = self.means[labels] + self.structure.color(noise, labels, self.covariances)
+        return X, labels
+
+    def marginal(self, features):
+        """Return the parameters of the distribution of a subset of the features."""
+        covariances = self.structure.restrict(self.covariances, features)
+        return self.of(self.covariance_type, self.weights, self.means[:, features], covariances)
+
+    def conditional(self, features, values):
+        """Return the parameters of the rest given that ``features`` have ``values``.
+
+        Bishop, Pattern Recognition and Machine Learning, equations 2.81 and 2.82.
+        """
+        rest = np.setdiff1d(np.arange(self.means.shape[1]), features)
+        kernel = self.marginal(features).kernel()
+        _, block = next(kernel.blocks(values[None], kernel.workspace()))
+        log_joint = block.log_density()[:, 0]
+        weights = np.exp(log_joint - log_joint.max())
+        covariances, regression = self.structure.condition(self.covariances, rest, features)
+        deviation = values - self.means[:, features]
+        means = self.means[:, rest] + np.einsum("krg,kg->kr", regression, deviation)
+        return self.of(self.covariance_type, weights / weights.sum(), means, covariances)
+
+
+class Coordinates:
+    """Parameters as vectors without constraints, and back: what acceleration extrapolates.
+
+    The vector is [ln π, means in units of the features' scale, log-Cholesky of the precisions].
+
+    Parameters
+    ----------
+    like : MixtureParameters
+        Any parameters of the same shapes.
+    scale : ndarray of shape (n_features,)
+        The features' units.
+    floor : ndarray of shape (n_features,)
+        Covariances are brought back above it.
+    """
+
+    def __init__(self, like, scale, floor):
+        self._type = like.covariance_type
+        self._structure = like.structure
+        self._shape = like.means.shape
+        self._unit = scale if like.covariance_type != "spherical" else np.sqrt(np.mean(scale**2))
+        self._floor = floor
+
+    def pack(self, parameters):
+        """Return the parameters as a vector; −inf stands in it where a weight is zero."""
+        scaled = self._structure.precisions_cholesky(
+            self._structure.rescale(parameters.covariances, 1.0 / self._unit)
+        )
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(parameters.weights)
+        means = parameters.means / self._unit
+        return np.concatenate([log_weights, means.ravel(), self._structure.pack(scaled)])
+
+    def unpack(self, vector):
+        """Return the parameters of a vector; raise Collapse if they are not usable."""
+        n_components, n_features = self._shape
+        weights = np.exp(vector[:n_components] - vector[:n_components].max())
+        last = n_components * (1 + n_features)
+        means = vector[n_components:last].reshape(self._shape) * self._unit
+        scaled = self._structure.unpack(vector[last:], n_components, n_features)
+        covariances = self._structure.raise_to(
+            self._structure.rescale(scaled, self._unit), self._floor
+        )
+        return MixtureParameters.of(self._type, weights / weights.sum(), means, covariances)

@@ -1,0 +1,179 @@
+"""The parameters that EM starts from, made as scikit-learn's GaussianMixture makes them."""
+
+import numpy as np
+
+from skvae.base import check_array_parameter
+from skvae.blocks import ranges
+from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.kernel import KERNELS
+from skvae.initialization import first_labels, random_responsibilities, rows_to_start_from
+from skvae.mixture.parameters import MixtureParameters
+
+# The floor of first covariances where reg_covar=0: a component that starts from one row has none.
+_FIRST_FLOOR = 1e-6
+
+
+def check_initial(estimator, n_features):
+    """Return the checked (weights_init, means_init, precisions_init), each an array or None."""
+    n_components = estimator.n_components
+    structure = STRUCTURES[estimator.covariance_type]
+    weights, means, precisions = (
+        estimator.weights_init,
+        estimator.means_init,
+        estimator.precisions_init,
+    )
+    if weights is not None:
+        weights = check_array_parameter("weights_init", weights, (n_components,), "(n_components,)")
+        check_weights("weights_init", weights)
+        weights = weights / weights.sum()
+    if means is not None:
+        means = check_array_parameter(
+            "means_init", means, (n_components, n_features), "(n_components, n_features)"
+        )
+    if precisions is not None:
+        precisions = check_array_parameter(
+            "precisions_init",
+            precisions,
+            structure.shape(n_components, n_features),
+            f"for covariance_type={structure.name!r}",
+        )
+        check_positive_definite("precisions_init", precisions, structure)
+    return weights, means, precisions
+
+
+def check_weights(name, weights):
+    """Raise ValueError unless the weights are a distribution."""
+    if (weights < 0).any() or (weights > 1).any():
+        raise ValueError(f"{name}={weights}: each entry must be in [0, 1]")
+    if abs(weights.sum() - 1) > 1e-6:
+        raise ValueError(f"{name} sums to {weights.sum():.9g}: must sum to 1")
+
+
+def check_positive_definite(name, matrices, structure):
+    """Raise ValueError unless all matrices are symmetric and positive definite."""
+    if structure.name in ("full", "tied"):
+        scale = np.abs(matrices).max(axis=(-2, -1), keepdims=True)
+        if (np.abs(matrices - np.swapaxes(matrices, -1, -2)) > 1e-8 * scale).any():
+            raise ValueError(f"{name} is not symmetric: must be symmetric and positive definite")
+        if (np.linalg.eigvalsh(matrices) <= 0).any():
+            raise ValueError(f"{name} has an eigenvalue <= 0: must be positive definite")
+    elif (matrices <= 0).any():
+        raise ValueError(f"{name} has an entry {matrices.min()}: must be > 0")
+
+
+def _filled(X, moments):
+    """Return X in which what is missing is the feature's mean."""
+    missing = np.isnan(X)
+    return np.where(missing, moments.mean, X).astype(X.dtype, copy=False) if missing.any() else X
+
+
+def _label_means(X, labels, weight, n_components, moments):
+    """Return the mean of each label's rows, (K, D); the overall mean where a label has none."""
+    used = labels >= 0
+    labels = labels[used]
+    deviation = X[used] - moments.mean
+    weight = None if weight is None else weight[used]
+    counts = np.bincount(labels, weight, n_components)
+    sums = np.stack(
+        [
+            np.bincount(labels, column if weight is None else column * weight, n_components)
+            for column in deviation.T
+        ],
+        axis=1,
+    )
+    return moments.mean + sums / np.where(counts > 0, counts, 1.0)[:, None]
+
+
+def _statistics(rows, resp_of, centers, covariance_type, moments):
+    """Return the statistics of given responsibilities about given centres.
+
+    ``resp_of(start, stop)`` gives (K, n) and is called once for each range of rows, in order.
+    """
+    structure = STRUCTURES[covariance_type]
+    pooled = structure.pooled(np.diag(moments.scale**2), len(centers))
+    kernel = KERNELS[covariance_type](
+        centers,
+        structure.precisions_cholesky(pooled),
+        np.zeros(len(centers)),
+        (moments.mean, moments.scale),
+        expand=False,
+    )
+    sums, workspace = kernel.sums(), kernel.workspace()
+    for a, b in ranges(0, rows.n_rows, kernel.block_rows):
+        X, weight = rows.take(a, b)
+        resp = resp_of(a, b)
+        if weight is not None:
+            resp = resp * weight
+        for part, block in kernel.blocks(X, workspace):
+            block.accumulate(sums, resp[:, part])
+    return kernel.finish(sums)
+
+
+def first_parameters(rows, estimator, initial, moments, rng):
+    """Return the MixtureParameters that one run of EM starts from.
+
+    Parameters
+    ----------
+    rows : Rows
+        The data with their weights.
+    estimator : EMGaussianMixture
+        Its ``n_components``, ``covariance_type``, ``init_params``, ``reg_covar`` are read.
+    initial : tuple
+        What :func:`check_initial` returned; what is given there is not computed.
+    moments : Moments
+        The data's.
+    rng : RandomState
+        The source of randomness.
+    """
+    weights, means, precisions = initial
+    kind = estimator.covariance_type
+    covariances = None if precisions is None else STRUCTURES[kind].inverse(precisions)
+    if any(given is None for given in initial):
+        computed = _computed_parameters(rows, estimator, moments, rng)
+        weights = computed[0] if weights is None else weights
+        means = computed[1] if means is None else means
+        covariances = computed[2] if covariances is None else covariances
+    return MixtureParameters.of(kind, weights, means, covariances)
+
+
+def _computed_parameters(rows, estimator, moments, rng):
+    """Return (weights, means, covariances) of the first responsibilities."""
+    n_components, method = estimator.n_components, estimator.init_params
+    centers = np.tile(moments.mean, (n_components, 1))
+    if method == "random":
+
+        def resp_of(start, stop):
+            return random_responsibilities(stop - start, n_components, rng)
+
+    else:
+        chosen = rows_to_start_from(rows.n_rows, n_components, rng)
+        if chosen is not None:
+            rows = rows._replace(order=chosen if rows.order is None else rows.order[chosen])
+        X, weight = rows.take(0, rows.n_rows)
+        X = _filled(X, moments)
+        labels = first_labels(X, weight, n_components, method, rng)
+        centers = _label_means(X, labels, weight, n_components, moments)
+
+        def resp_of(start, stop):
+            return (labels[start:stop] == np.arange(n_components)[:, None]).astype(np.float64)
+
+    statistics = _statistics(rows, resp_of, centers, estimator.covariance_type, moments)
+    floor = moments.floor(estimator.reg_covar or _FIRST_FLOOR)
+    return _maximize(statistics, floor, moments, rows, rng)
+
+
+def _maximize(statistics, floor, moments, rows, rng):
+    """Return the M step's (weights, means, covariances); empty components start at some row."""
+    n_components = len(statistics.counts)
+    spread = statistics.structure.pooled(np.diag(moments.scale**2), n_components)
+    means, covariances = statistics.maximize(
+        floor, np.zeros_like(floor), (statistics.centers, spread)
+    )
+    counts = statistics.counts
+    empty = np.flatnonzero(counts == 0)
+    if len(empty):
+        # Fewer distinct rows than components: EM could not move a component of weight zero.
+        means[empty] = _filled(rows.at(rng.choice(rows.n_rows, size=len(empty))), moments)
+        counts = counts.copy()
+        counts[empty] = counts.sum() / rows.n_rows
+    return counts / counts.sum(), means, covariances
