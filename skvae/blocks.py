@@ -19,8 +19,8 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 N_CHUNKS = 32
-_BLOCK_BYTES = 1 << 22
-_MIN_BLOCK, _MAX_BLOCK = 256, 16384
+_BLOCK_BYTES = 3 << 19
+_MIN_BLOCK, _MAX_BLOCK = 1024, 16384
 
 
 class Rows(NamedTuple):

@@ -4,29 +4,29 @@ With :math:`P = \Sigma^{-1} = U U^T`, the log-density of a component is linear i
 row,
 
 .. math:: \ln N(x \mid m, \Sigma) = \theta^T \varphi(x), \qquad
-          \varphi(x) = [x_i x_j\,(i \le j),\; x,\; 1],
+          \varphi(x) = [1,\; x,\; x_i x_j\,(i \le j)],
 
 so the log-densities of all components are one matrix product :math:`\Theta \Phi` and their
 statistics another, :math:`R \Phi^T` ("expanded"). Both cancel: their absolute error is about
-:math:`\varepsilon \lVert P \rVert \lVert x \rVert^2`, after rows are centred and scaled. That bound
-is computed for each component and block, and where it exceeds ``TOLERANCE`` the component takes the
-direct way, :math:`\lVert U^T (x - m) \rVert^2` and :math:`\sum r (x-m)(x-m)^T`, whose
-error does not grow with the distance between components. Where D is large the direct way, made of
-triangular products, is also the faster one.
+:math:`\varepsilon \lVert P \rVert \lVert x \rVert^2` after centring, with features in units of
+their spread. That bound is computed for each component and block, and where it exceeds
+``TOLERANCE`` the component takes the direct way, :math:`\lVert U^T (x - m) \rVert^2` and
+:math:`\sum r (x-m)(x-m)^T`, whose error does not grow with the distance between components.
 
 Blocks are features-major: (D, n) arrays, so that products and sums over components are contiguous.
 """
 
 import numpy as np
 
-from skvae.blocks import block_rows
+from skvae.blocks import block_rows, ranges
 from skvae.gaussian.covariance import EPS, LOG_2PI, STRUCTURES
 from skvae.gaussian.missing import missing_blocks
 from skvae.gaussian.statistics import GaussianStatistics
 
 TOLERANCE = 1e-9  # nats: what rounding may change in a row's log-density
-_MAX_EXPANDED = 56  # features; measured: above it triangular products are faster
+_MAX_EXPANDED = 52  # features; measured: above it triangular products are faster
 _PANEL = 32  # columns of U multiplied at a time: 5/8 of the work of a square product at D = 128
+_FEW_TERMS = 256  # below it the product Φ Rᵀ is faster than its transpose
 
 
 class KernelSums:
@@ -38,28 +38,28 @@ class KernelSums:
         Sums of the features of the expanded components.
     counts, sums, scatter : ndarray
         Statistics of the direct components about their means, in the structure's shape.
-    shared : ndarray
-        The second moment of the expanded components where it is common to all (tied).
+    rest : ndarray
+        Second moments of the expanded components that are not among the features.
     """
 
-    __slots__ = ("counts", "expanded", "scatter", "shared", "sums")
+    __slots__ = ("counts", "expanded", "rest", "scatter", "sums")
 
-    def __init__(self, expanded, counts, sums, scatter, shared):
+    def __init__(self, expanded, counts, sums, scatter, rest):
         self.expanded = expanded
         self.counts = counts
         self.sums = sums
         self.scatter = scatter
-        self.shared = shared
+        self.rest = rest
 
     def __add__(self, other):
         return KernelSums(*(getattr(self, s) + getattr(other, s) for s in _SUMS))
 
 
-_SUMS = ("expanded", "counts", "sums", "scatter", "shared")
+_SUMS = ("expanded", "counts", "sums", "scatter", "rest")
 
 
 class Block:
-    """A block of complete rows under a kernel, centred and scaled.
+    """A block of complete rows under a kernel, centred.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class Block:
         kernel, out = self.kernel, self.out
         if len(self.direct) < len(out):
             np.matmul(kernel.coefficients, self.terms, out=out)
-            kernel.add_shared_term(out, self.y)
+            kernel.add_rest(out, self.terms)
         for k in self.direct:
             np.multiply(kernel.distance(self.y, k), -0.5, out=out[k])
             out[k] += kernel.constants[k]
@@ -103,8 +103,11 @@ class Block:
             if len(self.direct):
                 expanded = resp.copy()
                 expanded[self.direct] = 0.0
-            sums.expanded += expanded @ self.terms.T
-            kernel.accumulate_shared(sums, self.y, expanded)
+            if len(self.terms) < _FEW_TERMS:
+                sums.expanded += (self.terms @ expanded.T).T
+            else:
+                sums.expanded += expanded @ self.terms.T
+            kernel.accumulate_rest(sums, self.y, expanded)
         for k in self.direct:
             deviation = self.y - kernel.y_means[k][:, None]
             sums.counts[k] += resp[k].sum()
@@ -134,44 +137,30 @@ class GaussianKernel:
 
     def __init__(self, means, precisions_cholesky, offsets, spread, *, expand=True):
         self.structure = STRUCTURES[self.covariance_type]
-        self.center, self.scale = spread[0], self._scale(spread[1])
+        self.center, self.scale = spread
         self.means = means
-        self.y_means = (means - self.center) / self.scale
-        self.factors = self._scaled_factors(precisions_cholesky)
+        self.y_means = means - self.center
+        self.factors = precisions_cholesky
         n_features = means.shape[1]
         half_log_det = self.structure.half_log_det(precisions_cholesky, n_features)
         self.offsets = offsets
         self.constants = offsets + half_log_det - 0.5 * n_features * LOG_2PI
-        self.expandable = expand and self._expandable(n_features)
-        if self.expandable:
-            self.coefficients, self._norms = self._expand()
-            self.coefficients[:, -1] += self.constants
-        self.n_terms = (self._n_terms(n_features) if self.expandable else n_features) + 1
-        self.block_rows = block_rows(self.n_terms + 2 * len(means))
+        self.n_terms = 1 + n_features + self._n_quadratic(n_features)
+        self.coefficients = np.zeros((len(means), self.n_terms))
+        self._norms = self._expand(self.coefficients)
+        self.coefficients[:, 0] += self.constants
+        self._tolerance = TOLERANCE if expand else -1.0
+        self.block_rows = self._block_rows()
 
-    @property
-    def unit(self):
-        """Return what the covariances are rescaled by: one factor per feature, or one for all."""
-        return self.scale
-
-    def covariances(self):
-        """Return the covariances of the scaled rows, in the structure's shape."""
-        return self.structure.covariances_of(self.factors)
-
-    # What a structure decides -----------------------------------------------------------------
-
-    def _scale(self, scale):
-        return scale
-
-    def _expandable(self, n_features):
-        return True
+    def _block_rows(self):
+        return block_rows(self.n_terms + 2 * len(self.means))
 
     # The block --------------------------------------------------------------------------------
 
     def workspace(self):
         """Return memory for one block; a chunk of rows reuses it for all of its blocks."""
         terms = np.empty((self.n_terms, self.block_rows))
-        terms[-1] = 1.0
+        terms[0] = 1.0
         return terms, np.empty((len(self.means), self.block_rows))
 
     def blocks(self, X, workspace):
@@ -196,71 +185,70 @@ class GaussianKernel:
         """Return the rows of X (n, D) as a Block in the workspace, or None if there is a NaN."""
         n_rows, n_features = X.shape
         terms = workspace[0][:, :n_rows]
-        first = self.n_terms - 1 - n_features
-        y = terms[first:-1]
-        np.copyto(y, X.T)
-        y -= self.center[:, None]
-        y /= self.scale[:, None]
-        reach = np.sqrt(np.einsum("ij,ij->j", y, y).max())
+        y = terms[1 : 1 + n_features]
+        np.subtract(X.T, self.center[:, None], out=y)
+        # Not the farthest row but the farthest value of each feature: cheaper, and no smaller.
+        farthest = np.maximum(y.max(axis=1), -y.min(axis=1)) / self.scale
+        reach = np.sqrt(farthest @ farthest)
         if np.isnan(reach):
             return None
-        if self.expandable:
-            quadratic, linear, constant = self._norms
-            bound = EPS * (quadratic * reach**2 + 2 * linear * reach + constant)
-            direct = np.flatnonzero(~(bound <= TOLERANCE))
-        else:
-            direct = np.arange(len(self.means))
+        quadratic, linear, constant = self._norms
+        bound = EPS * (quadratic * reach**2 + 2 * linear * reach + constant)
+        direct = np.flatnonzero(~(bound <= self._tolerance))
         if len(direct) < len(self.means):
-            self.fill(terms, y)
+            self.fill(terms[1 + n_features :], y)
         return Block(self, y, terms, direct, workspace[1][:, :n_rows])
 
     def sums(self):
         """Return empty sums."""
         n_components, n_features = self.means.shape
         return KernelSums(
-            np.zeros((n_components, self.n_terms if self.expandable else 0)),
+            np.zeros((n_components, self.n_terms)),
             np.zeros(n_components),
             np.zeros((n_components, n_features)),
             np.zeros(self.structure.shape(n_components, n_features)),
-            np.zeros(self._shared_shape(n_features)),
+            np.zeros(self._rest_shape()),
         )
 
     def finish(self, sums):
-        """Return the sums as GaussianStatistics about the means, in the units of X."""
-        counts, first, second = sums.counts, sums.sums, sums.scatter
-        if self.expandable:
-            n, s, S = self._unpack(sums)
-            about = self.structure.recenter(S, n, s, self.y_means)
-            counts = counts + n
-            first = first + s - n[:, None] * self.y_means
-            second = second + about
+        """Return the sums as GaussianStatistics about the means."""
+        n_features = self.means.shape[1]
+        n, s = sums.expanded[:, 0], sums.expanded[:, 1 : 1 + n_features]
+        S = self._scatter(sums.expanded[:, 1 + n_features :], sums.rest)
+        counts = sums.counts + n
+        first = sums.sums + s - n[:, None] * self.y_means
+        second = sums.scatter + self.structure.recenter(S, n, s, self.y_means)
         return GaussianStatistics(
             self.covariance_type,
             counts,
-            first * self.scale,
-            self.structure.rescale(second, self.unit),
+            first,
+            second,
             self.means,
         )
 
-    # Nothing is shared between components, but in the tied structure ---------------------------
+    # What a structure decides -----------------------------------------------------------------
 
-    def _shared_shape(self, n_features):
+    def _rest_shape(self):
         return (0,)
 
-    def add_shared_term(self, out, y):
-        """Add to the log-densities, in place, what all components have in common."""
+    def add_rest(self, out, terms):
+        """Add to the log-densities, in place, what is not linear in the features."""
 
-    def accumulate_shared(self, sums, y, resp):
-        """Add to the sums, in place, what all components have in common."""
+    def accumulate_rest(self, sums, y, resp):
+        """Add to ``sums.rest``, in place, what the features do not hold."""
+
+
+def _squares(rows):
+    """Return the sum of squares of each column."""
+    return np.einsum("ij,ij->j", rows, rows)
 
 
 def _triangular_distance(factor, deviation):
     """Return ‖Uᵀ d‖² of each column d, by panels of U that leave out its zeros."""
-    n_features = len(factor)
     total = np.zeros(deviation.shape[1])
-    for first, last in ((a, min(a + _PANEL, n_features)) for a in range(0, n_features, _PANEL)):
-        panel = factor[:last, first:last].T @ deviation[:last]
-        total += np.einsum("ij,ij->j", panel, panel)
+    for first in range(0, len(factor), _PANEL):
+        last = first + _PANEL
+        total += _squares(factor[:last, first:last].T @ deviation[:last])
     return total
 
 
@@ -269,53 +257,113 @@ class FullKernel(GaussianKernel):
 
     covariance_type = "full"
 
-    def _scaled_factors(self, precisions_cholesky):
-        return self.scale[:, None] * precisions_cholesky
+    def _n_quadratic(self, n_features):
+        return n_features * (n_features + 1) // 2
 
-    def _expandable(self, n_features):
-        return n_features <= _MAX_EXPANDED
-
-    def _n_terms(self, n_features):
-        return n_features * (n_features + 1) // 2 + n_features
-
-    def _expand(self):
+    def _expand(self, coefficients):
+        """Fill the coefficients but for constants; return the norms that bound their error."""
         n_features = self.y_means.shape[1]
-        precisions = self.factors @ self.factors.transpose(0, 2, 1)
+        precisions = self.structure.precisions(self.factors)
         linear = np.einsum("kij,kj->ki", precisions, self.y_means)
-        constant = np.einsum("ki,ki->k", linear, self.y_means)
         rows, columns = np.triu_indices(n_features)
         quadratic = -precisions[:, rows, columns]
         quadratic[:, rows == columns] *= 0.5
-        coefficients = np.concatenate([quadratic, linear, -0.5 * constant[:, None]], axis=1)
-        norms = (
-            np.sqrt(np.einsum("kij,kij->k", precisions, precisions)),
-            np.sqrt(np.einsum("ki,ki->k", linear, linear)),
+        coefficients[:, 1 + n_features :] = quadratic
+        return self._expand_linear(coefficients, precisions, linear)
+
+    def _expand_linear(self, coefficients, precisions, linear):
+        constant = np.einsum("ki,ki->k", linear, self.y_means)
+        coefficients[:, 0] = -0.5 * constant
+        coefficients[:, 1 : 1 + linear.shape[1]] = linear
+        outer = self.scale[:, None] * self.scale
+        return (
+            np.linalg.norm(precisions * outer, axis=(-2, -1)),
+            np.linalg.norm(linear * self.scale, axis=1),
             constant,
         )
-        return coefficients, norms
 
-    def fill(self, terms, y):
+    def fill(self, quadratic, y):
+        """Write the features of second order of the rows."""
         first = 0
         for i in range(len(y)):
             last = first + len(y) - i
-            np.multiply(y[i:], y[i], out=terms[first:last])
+            np.multiply(y[i:], y[i], out=quadratic[first:last])
             first = last
 
     def distance(self, y, k):
+        """Return the squared Mahalanobis distances of the rows to component k, the direct way."""
         return _triangular_distance(self.factors[k], y - self.y_means[k][:, None])
 
     def add_scatter(self, scatter, k, deviation, weight):
+        """Add the weighted scatter of the deviations from component k's mean, in place."""
         weighted = deviation * np.sqrt(weight)
         scatter[k] += weighted @ weighted.T  # BLAS recognises a symmetric product
 
-    def _unpack(self, sums):
+    def _scatter(self, quadratic, rest):
+        """Return the scatter of the expanded components about the centre."""
         n_components, n_features = self.means.shape
-        n_quadratic = self.n_terms - 1 - n_features
         rows, columns = np.triu_indices(n_features)
         scatter = np.empty((n_components, n_features, n_features))
-        scatter[:, rows, columns] = sums.expanded[:, :n_quadratic]
-        scatter[:, columns, rows] = sums.expanded[:, :n_quadratic]
-        return sums.expanded[:, -1], sums.expanded[:, n_quadratic:-1], scatter
+        scatter[:, rows, columns] = quadratic
+        scatter[:, columns, rows] = quadratic
+        return scatter
+
+
+class WideFullKernel(FullKernel):
+    """The kernel of full covariances of many features, made of triangular products.
+
+    There are D²/2 features of second order: from some D on it is faster not to write them, but
+    to multiply the rows by each ``U`` and to take each component's symmetric product. The
+    features that remain are [1, x], of which a panel of U and the mean make the deviation.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        n_features = self.means.shape[1]
+        shifts = np.einsum("kij,ki->kj", self.factors, self.y_means)
+        whiten = np.concatenate([-shifts[:, None], self.factors], axis=1)
+        # Row 0 meets the term 1; a panel of columns needs the rows up to its last column.
+        self._panels = [
+            (1 + last, np.ascontiguousarray(whiten[:, : 1 + last, first:last].swapaxes(1, 2)))
+            for first, last in ranges(0, n_features, _PANEL)
+        ]
+
+    def _block_rows(self):
+        return 512
+
+    def _n_quadratic(self, n_features):
+        return 0
+
+    def _expand(self, coefficients):
+        precisions = self.structure.precisions(self.factors)
+        linear = np.einsum("kij,kj->ki", precisions, self.y_means)
+        norms = self._expand_linear(coefficients, precisions, linear)
+        coefficients[:] = 0.0  # all but the constants is in the rest
+        return norms
+
+    def fill(self, quadratic, y):
+        """Write nothing."""
+
+    def add_rest(self, out, terms):
+        white = np.empty((_PANEL, terms.shape[1]))
+        for n_rows, panels in self._panels:
+            product = white[: panels.shape[1]]
+            for k, panel in enumerate(panels):
+                np.matmul(panel, terms[:n_rows], out=product)
+                out[k] -= 0.5 * _squares(product)
+
+    def _rest_shape(self):
+        return self.factors.shape
+
+    def accumulate_rest(self, sums, y, resp):
+        roots = np.sqrt(resp)
+        weighted = np.empty_like(y)
+        for k, root in enumerate(roots):
+            np.multiply(y, root, out=weighted)
+            sums.rest[k] += weighted @ weighted.T
+
+    def _scatter(self, quadratic, rest):
+        return rest
 
 
 class TiedKernel(FullKernel):
@@ -323,127 +371,118 @@ class TiedKernel(FullKernel):
 
     covariance_type = "tied"
 
-    def _expandable(self, n_features):
-        return True
+    def _n_quadratic(self, n_features):
+        return 0
 
-    def _n_terms(self, n_features):
-        return n_features
+    def _expand(self, coefficients):
+        precision = self.structure.precisions(self.factors)
+        return self._expand_linear(coefficients, precision, self.y_means @ precision)
 
-    def _expand(self):
-        precision = self.factors @ self.factors.T
-        linear = self.y_means @ precision
-        constant = np.einsum("ki,ki->k", linear, self.y_means)
-        coefficients = np.concatenate([linear, -0.5 * constant[:, None]], axis=1)
-        norms = (np.linalg.norm(precision), np.linalg.norm(linear, axis=1), constant)
-        return coefficients, norms
-
-    def fill(self, terms, y):
-        """Leave the terms: y and the ones are all there is."""
+    def fill(self, quadratic, y):
+        """Write nothing."""
 
     def distance(self, y, k):
         return _triangular_distance(self.factors, y - self.y_means[k][:, None])
 
-    def add_shared_term(self, out, y):
-        out -= 0.5 * _triangular_distance(self.factors, y)
+    def add_rest(self, out, terms):
+        out -= 0.5 * _triangular_distance(self.factors, terms[1:])
 
-    def _shared_shape(self, n_features):
-        return (n_features, n_features)
+    def _rest_shape(self):
+        return self.factors.shape
 
-    def accumulate_shared(self, sums, y, resp):
+    def accumulate_rest(self, sums, y, resp):
         weighted = y * np.sqrt(resp.sum(axis=0))
-        sums.shared += weighted @ weighted.T
+        sums.rest += weighted @ weighted.T
 
     def add_scatter(self, scatter, k, deviation, weight):
         weighted = deviation * np.sqrt(weight)
         scatter += weighted @ weighted.T
 
-    def _unpack(self, sums):
-        return sums.expanded[:, -1], sums.expanded[:, :-1], sums.shared
+    def _scatter(self, quadratic, rest):
+        return rest
 
 
 class DiagonalKernel(GaussianKernel):
-    """The kernel of diagonal covariances: the features are [x², x, 1]."""
+    """The kernel of diagonal covariances: the features of second order are x²."""
 
     covariance_type = "diag"
 
-    def _scaled_factors(self, precisions_cholesky):
-        return self.scale * precisions_cholesky
+    def _n_quadratic(self, n_features):
+        return n_features
 
-    def _n_terms(self, n_features):
-        return 2 * n_features
-
-    def _expand(self):
-        precisions = self.factors**2
+    def _expand(self, coefficients):
+        precisions = self._precisions()
+        n_features = precisions.shape[1]
         linear = precisions * self.y_means
         constant = np.einsum("ki,ki->k", linear, self.y_means)
-        coefficients = np.concatenate([-0.5 * precisions, linear, -0.5 * constant[:, None]], axis=1)
-        return coefficients, (precisions.max(axis=1), np.linalg.norm(linear, axis=1), constant)
-
-    def fill(self, terms, y):
-        np.multiply(y, y, out=terms[: len(y)])
-
-    def distance(self, y, k):
-        deviation = (y - self.y_means[k][:, None]) * self.factors[k][:, None]
-        return np.einsum("ij,ij->j", deviation, deviation)
-
-    def add_scatter(self, scatter, k, deviation, weight):
-        scatter[k] += (deviation * deviation) @ weight
-
-    def _unpack(self, sums):
-        n_features = self.means.shape[1]
+        coefficients[:, 0] = -0.5 * constant
+        coefficients[:, 1 : 1 + n_features] = linear
+        self._expand_quadratic(coefficients[:, 1 + n_features :])
         return (
-            sums.expanded[:, -1],
-            sums.expanded[:, n_features:-1],
-            sums.expanded[:, :n_features],
+            (precisions * self.scale**2).max(axis=1),
+            np.linalg.norm(linear * self.scale, axis=1),
+            constant,
         )
 
+    def _precisions(self):
+        return self.factors**2
 
-class SphericalKernel(GaussianKernel):
-    """The kernel of spherical covariances: the features are [‖x‖², x, 1]."""
+    def _expand_quadratic(self, coefficients):
+        coefficients[:] = -0.5 * self.factors**2
+
+    def fill(self, quadratic, y):
+        """Write the features of second order of the rows."""
+        np.multiply(y, y, out=quadratic)
+
+    def distance(self, y, k):
+        """Return the squared Mahalanobis distances of the rows to component k, the direct way."""
+        return _squares((y - self.y_means[k][:, None]) * self.factors[k][:, None])
+
+    def add_scatter(self, scatter, k, deviation, weight):
+        """Add the weighted scatter of the deviations from component k's mean, in place."""
+        scatter[k] += (deviation * deviation) @ weight
+
+    def _scatter(self, quadratic, rest):
+        return quadratic
+
+
+class SphericalKernel(DiagonalKernel):
+    """The kernel of spherical covariances: the feature of second order is ‖x‖²."""
 
     covariance_type = "spherical"
 
-    def _scale(self, scale):
-        # One scale for all features keeps a sphere a sphere.
-        return np.full_like(scale, np.sqrt(np.mean(scale**2)))
+    def _n_quadratic(self, n_features):
+        return 1
 
-    def _scaled_factors(self, precisions_cholesky):
-        return self.scale[0] * precisions_cholesky
+    def _precisions(self):
+        return np.repeat(self.factors[:, None] ** 2, self.means.shape[1], axis=1)
 
-    @property
-    def unit(self):
-        return self.scale[0]
+    def _expand_quadratic(self, coefficients):
+        coefficients[:, 0] = -0.5 * self.factors**2
 
-    def _n_terms(self, n_features):
-        return n_features + 1
-
-    def _expand(self):
-        precisions = self.factors**2
-        linear = precisions[:, None] * self.y_means
-        constant = np.einsum("ki,ki->k", linear, self.y_means)
-        coefficients = np.concatenate(
-            [-0.5 * precisions[:, None], linear, -0.5 * constant[:, None]], axis=1
-        )
-        return coefficients, (precisions, np.linalg.norm(linear, axis=1), constant)
-
-    def fill(self, terms, y):
-        np.einsum("ij,ij->j", y, y, out=terms[0])
+    def fill(self, quadratic, y):
+        np.einsum("ij,ij->j", y, y, out=quadratic[0])
 
     def distance(self, y, k):
-        deviation = y - self.y_means[k][:, None]
-        return np.einsum("ij,ij->j", deviation, deviation) * self.factors[k] ** 2
+        return _squares(y - self.y_means[k][:, None]) * self.factors[k] ** 2
 
     def add_scatter(self, scatter, k, deviation, weight):
         # The statistic is the mean of the diagonal, so that it divides like a variance.
-        squares = np.einsum("ij,ij->j", deviation, deviation)
-        scatter[k] += squares @ weight / len(deviation)
+        scatter[k] += _squares(deviation) @ weight / len(deviation)
 
-    def _unpack(self, sums):
-        n_features = self.means.shape[1]
-        return sums.expanded[:, -1], sums.expanded[:, 1:-1], sums.expanded[:, 0] / n_features
+    def _scatter(self, quadratic, rest):
+        return quadratic[:, 0] / self.means.shape[1]
 
 
-KERNELS = {
+_KERNELS = {
     kernel.covariance_type: kernel
     for kernel in (FullKernel, TiedKernel, DiagonalKernel, SphericalKernel)
 }
+
+
+def gaussian_kernel(covariance_type, means, precisions_cholesky, offsets, spread, *, expand=True):
+    """Return the kernel of components with a covariance structure; see :class:`GaussianKernel`."""
+    kernel = _KERNELS[covariance_type]
+    if kernel is FullKernel and means.shape[1] > _MAX_EXPANDED:
+        kernel = WideFullKernel
+    return kernel(means, precisions_cholesky, offsets, spread, expand=expand)

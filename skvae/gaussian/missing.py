@@ -63,7 +63,8 @@ def missing_blocks(kernel, X):
     if kernel.structure.name in ("diag", "spherical"):
         yield slice(None), FeaturewiseBlock(kernel, X)
         return
-    covariances = np.atleast_3d(kernel.covariances().T).T
+    covariances = kernel.structure.covariances_of(kernel.factors)
+    covariances = covariances.reshape(-1, *covariances.shape[-2:])
     n_components, n_features = kernel.means.shape
     observed = ~np.isnan(X)
     changes = np.flatnonzero((observed[1:] != observed[:-1]).any(axis=1)) + 1
@@ -93,20 +94,18 @@ def _batches(bounds, numbers, n_features):
 
 
 class _IncompleteBlock:
-    """Rows with missing values, centred and scaled, zero where missing."""
+    """Rows with missing values, centred, zero where missing."""
 
     def __init__(self, kernel, X):
         self.kernel = kernel
-        y = (X.T.astype(np.float64) - kernel.center[:, None]) / kernel.scale[:, None]
+        y = X.T - kernel.center[:, None]
         self.observed = ~np.isnan(y)
         self.y = np.where(self.observed, y, 0.0)
-        # What a density of the scaled features is multiplied by in the units of X.
-        self.constant = -(0.5 * LOG_2PI + np.log(kernel.scale)) @ self.observed
+        self.constant = -0.5 * LOG_2PI * self.observed.sum(axis=0)
 
-    def _fill(self, filled):
-        """Return expected rows (D, n) of the scaled features in the units of X."""
-        kernel = self.kernel
-        return (filled * kernel.scale[:, None] + kernel.center[:, None]).T
+    def _fill(self, expected):
+        """Return the rows (n, D) with expected values (D, n), centred, where missing."""
+        return (np.where(self.observed, self.y, expected) + self.kernel.center[:, None]).T
 
 
 class FeaturewiseBlock(_IncompleteBlock):
@@ -140,8 +139,8 @@ class FeaturewiseBlock(_IncompleteBlock):
             sums.scatter[k] += second if sums.scatter.ndim == 2 else second.mean()
 
     def expectation(self, resp):
-        """Return the expected rows given what was observed, shape (n, D), in the units of X."""
-        return self._fill(np.where(self.observed, self.y, self.kernel.y_means.T @ resp))
+        """Return the expected rows given what was observed, shape (n, D)."""
+        return self._fill(self.kernel.y_means.T @ resp)
 
 
 class PatternBlock(_IncompleteBlock):
@@ -152,7 +151,7 @@ class PatternBlock(_IncompleteBlock):
     kernel : GaussianKernel
         The components.
     covariances : ndarray of shape (K or 1, D, D)
-        The scaled covariances; one serves all components where they share it.
+        The covariances; one serves all components where they share it.
     X : ndarray of shape (n, n_features)
         Rows of which those from ``runs[0]`` to ``runs[-1]`` are the block's.
     runs : ndarray of int
@@ -167,13 +166,16 @@ class PatternBlock(_IncompleteBlock):
         self.index = np.where(self.valid, (runs[:-1] - runs[0])[:, None] + column, 0)
         seen = self.observed[:, runs[:-1] - runs[0]].T
         both = (seen[:, :, None] & seen[:, None, :])[:, None]
-        embedded = np.where(both, covariances, np.eye(len(self.y)))
+        # In units of the features' spread, so that no unit spoils the inverse of the factor.
+        scale = kernel.scale
+        embedded = np.where(both, covariances / (scale[:, None] * scale), np.eye(len(self.y)))
         try:
             lower = np.linalg.cholesky(embedded)
         except np.linalg.LinAlgError:
             raise Collapse("the covariance of some observed features is singular") from None
         self.half_log_det = -np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(axis=-1)
-        self.whiten = np.linalg.inv(lower)
+        self.half_log_det -= (seen @ np.log(scale))[:, None]
+        self.whiten = np.linalg.inv(lower) / scale
         inverse = np.where(both, np.swapaxes(self.whiten, -1, -2) @ self.whiten, 0.0)
         regression = covariances @ inverse
         # Exact where observed: the value itself, without uncertainty.
@@ -209,7 +211,7 @@ class PatternBlock(_IncompleteBlock):
         sums.scatter += second if sums.scatter.ndim == 3 else second.sum(axis=0)
 
     def expectation(self, resp):
-        """Return the expected rows given what was observed, shape (n, D), in the units of X."""
+        """Return the expected rows given what was observed, shape (n, D)."""
         expected = self.regression @ self.deviation + self.kernel.y_means[None, :, :, None]
         filled = np.einsum("pkdn,pkn->dpn", expected, self._padded(resp))[:, self.valid]
-        return self._fill(np.where(self.observed, self.y, filled))
+        return self._fill(filled)

@@ -426,14 +426,15 @@ class EMGaussianMixture(FittedGaussianMixture):
             every = 1 if self.verbose > 1 else self.verbose_interval
             if self.verbose and (n_iter == 1 or n_iter % every == 0):
                 gain = "" if n_iter == 1 else f" ({change:+.3e})"
-                print(f"start {number}, iteration {n_iter}: lower bound {bound:.6f}{gain}")  # noqa: T201 (verbose)
+                line = f"start {number}, iteration {n_iter}: lower bound {bound:.6f}{gain}"
+                print(line)  # noqa: T201 (verbose)
 
         return report
 
     def _warn(self, collapses):
         if collapses:
             warnings.warn(
-                f"{len(collapses)} of the runs of EM collapsed and were made again from a new start, "
+                f"{len(collapses)} of the runs of EM collapsed and were made again from new starts, "
                 f"the last because {collapses[-1]}. Raise reg_covar (now {self.reg_covar!r}) or "
                 "lower n_components to avoid this.",
                 ConvergenceWarning,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skvae.gaussian.covariance import STRUCTURES
-from skvae.gaussian.kernel import KERNELS
+from skvae.gaussian.kernel import gaussian_kernel
 from skvae.gaussian.statistics import GaussianStatistics
 
 
@@ -58,7 +58,9 @@ class MixtureParameters(NamedTuple):
         with np.errstate(divide="ignore"):
             offsets = np.log(self.weights)
         spread = mean, np.sqrt(variance)
-        return KERNELS[self.covariance_type](self.means, self.precisions_cholesky, offsets, spread)
+        return gaussian_kernel(
+            self.covariance_type, self.means, self.precisions_cholesky, offsets, spread
+        )
 
     def statistics(self):
         """Return the statistics, of total weight one, that the parameters are the maximum of."""

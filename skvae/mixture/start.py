@@ -5,7 +5,7 @@ import numpy as np
 from skvae.base import check_array_parameter
 from skvae.blocks import ranges
 from skvae.gaussian.covariance import STRUCTURES
-from skvae.gaussian.kernel import KERNELS
+from skvae.gaussian.kernel import gaussian_kernel
 from skvae.initialization import first_labels, random_responsibilities, rows_to_start_from
 from skvae.mixture.parameters import MixtureParameters
 
@@ -91,7 +91,8 @@ def _statistics(rows, resp_of, centers, covariance_type, moments):
     """
     structure = STRUCTURES[covariance_type]
     pooled = structure.pooled(np.diag(moments.scale**2), len(centers))
-    kernel = KERNELS[covariance_type](
+    kernel = gaussian_kernel(
+        covariance_type,
         centers,
         structure.precisions_cholesky(pooled),
         np.zeros(len(centers)),
