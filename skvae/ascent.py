@@ -86,13 +86,33 @@ def ascend(step, evaluate, start, *, max_iter, tol, before=-np.inf, report=None)
     return Ascent(parameters, bound, bounds, converged)
 
 
+class _Attempts:
+    """When an extrapolation is worth its E step: after each failure it waits twice as long."""
+
+    _LONGEST = 8
+
+    def __init__(self):
+        self._wait, self._penalty = 0, 1
+
+    def due(self):
+        """Return whether to try now; count down if not."""
+        self._wait -= 1
+        return self._wait < 0
+
+    def record(self, success):
+        """Take note of how the last try ended."""
+        self._wait = 0 if success else self._penalty
+        self._penalty = 1 if success else min(2 * self._penalty, self._LONGEST)
+
+
 class AndersonStep:
     """A step that extrapolates over the last ones and is never worse than the plain step.
 
-    Anderson's mixing of the fixed-point residuals (Walker & Ni, SIAM J. Numer. Anal. 49, 2011;
-    Henderson & Varadhan, J. Comput. Graph. Stat. 28, 2019) with a damped least-squares problem.
-    The extrapolated parameters are taken only if their bound is not below that of the plain
-    proposal; the history is dropped when they are not.
+    Two extrapolations are tried. Anderson's mixing of the fixed-point residuals (Walker & Ni, SIAM J.
+    Numer. Anal. 49, 2011; for EM Henderson & Varadhan, J. Comput. Graph. Stat. 28, 2019) makes for the
+    nearest fixed point. Where EM is slowly leaving a saddle that is behind it, and then the step itself
+    is lengthened, more and more as long as that helps (Salakhutdinov & Roweis, ICML 2003). What is
+    extrapolated is taken only if its bound is not below that of the plain proposal.
 
     Parameters
     ----------
@@ -101,54 +121,48 @@ class AndersonStep:
     pack : callable
         ``parameters → vector`` without constraints, in units in which changes compare.
     unpack : callable
-        ``vector → parameters``.
-    depth : int
-        How many residual differences are kept.
-
-    Attributes
-    ----------
-    n_steps : int
-        How many plain steps were made.
+        ``vector → parameters``; may raise Collapse.
     """
 
-    def __init__(self, step, pack, unpack, *, depth=10):
+    _DEPTH = 6  # differences of residuals kept
+    _DAMPING = (
+        1e-8  # of their least-squares problem, relative to its largest singular value squared
+    )
+
+    def __init__(self, step, pack, unpack):
         self._step = step
         self._pack = pack
         self._unpack = unpack
-        self._depth = depth
-        self._history = deque(maxlen=depth + 1)
+        self._history = deque(maxlen=self._DEPTH + 1)
         self._known = (None, None)
-        self.n_steps = 0
+        self._attempts = {"mix": _Attempts(), "stretch": _Attempts()}
+        self._stretch = 1.0
 
     def __call__(self, parameters):
-        """Return the next parameters and the bound of these."""
+        """Return the next parameters, and the bound of the ones given."""
         known, evaluated = self._known
         proposal, bound = evaluated if known is parameters else self._evaluate(parameters)
-        candidate = self._extrapolate()
+        kind, candidate = self._extrapolate()
         if candidate is None:
             return proposal, bound
         try:
-            ahead = self._evaluate(candidate, remember=False)
-        except (Collapse, np.linalg.LinAlgError):
+            ahead = self._step(candidate)
+        except Collapse:
             ahead = None
         if ahead is None or not ahead[1] > bound:
-            self._history.clear()
+            self._record(kind, False)
             return proposal, bound
         plain = self._evaluate(proposal)
-        if ahead[1] >= plain[1]:
+        success = ahead[1] >= plain[1]
+        self._record(kind, success)
+        if success:
             self._remember(candidate, ahead[0])
-            self._known = (candidate, ahead)
-            return candidate, bound
-        self._history.clear()
-        self._remember(proposal, plain[0])
-        self._known = (proposal, plain)
-        return proposal, bound
+        self._known = (candidate, ahead) if success else (proposal, plain)
+        return self._known[0], bound
 
-    def _evaluate(self, parameters, remember=True):
-        self.n_steps += 1
+    def _evaluate(self, parameters):
         proposal, bound = self._step(parameters)
-        if remember:
-            self._remember(parameters, proposal)
+        self._remember(parameters, proposal)
         return proposal, bound
 
     def _remember(self, parameters, proposal):
@@ -158,18 +172,38 @@ class AndersonStep:
         else:
             self._history.clear()
 
+    def _record(self, kind, success):
+        self._attempts[kind].record(success)
+        if kind == "stretch":
+            self._stretch = 2 * self._stretch if success else max(1.0, self._stretch / 2)
+
     def _extrapolate(self):
-        """Return the extrapolation from the history, or None where there is too little."""
-        if len(self._history) < 3:
-            return None
+        """Return (kind, parameters) of an extrapolation that is due, or (None, None)."""
+        for kind, move in (("mix", self._mixed), ("stretch", self._stretched)):
+            if len(self._history) < 3 or not self._attempts[kind].due():
+                continue
+            vector = move()
+            if vector is not None:
+                try:
+                    return kind, self._unpack(vector)
+                except Collapse:
+                    self._record(kind, False)
+        return None, None
+
+    def _stretched(self):
+        image, residual = self._history[-1]
+        return image + self._stretch * residual
+
+    def _mixed(self):
         images, residuals = (np.array(column) for column in zip(*self._history, strict=True))
-        changes = np.diff(residuals, axis=0)
-        gram = changes @ changes.T
-        damping = 1e-10 * np.trace(gram)
-        if not damping > 0:
+        left, values, right = np.linalg.svd(np.diff(residuals, axis=0).T, full_matrices=False)
+        damped = values**2 + self._DAMPING * values[0] ** 2
+        if not values[0] > 0:
             return None
-        mixing = np.linalg.solve(gram + damping * np.eye(len(gram)), changes @ residuals[-1])
-        return self._unpack(images[-1] - mixing @ np.diff(images, axis=0))
+        mixing = right.T @ (left.T @ residuals[-1] * values / damped)
+        change = -mixing @ np.diff(images, axis=0)
+        # A change against the step leads back to a saddle that EM is leaving.
+        return images[-1] + change if change @ residuals[-1] > 0 else None
 
 
 def best_ascent(draw, run, n_init, *, n_jobs=1, n_attempts=3):

@@ -65,8 +65,10 @@ class Block:
     ----------
     kernel : GaussianKernel
         The components.
+    X : ndarray of shape (n, n_features)
+        The rows as they are.
     y : ndarray of shape (n_features, n)
-        The rows.
+        The rows, centred.
     terms : ndarray of shape (n_terms, n)
         Their features, of which ``y`` is a part.
     direct : ndarray of int
@@ -75,10 +77,11 @@ class Block:
         Memory for the log-densities.
     """
 
-    __slots__ = ("direct", "kernel", "out", "terms", "y")
+    __slots__ = ("X", "direct", "kernel", "out", "terms", "y")
 
-    def __init__(self, kernel, y, terms, direct, out):
+    def __init__(self, kernel, X, y, terms, direct, out):
         self.kernel = kernel
+        self.X = X
         self.y = y
         self.terms = terms
         self.direct = direct
@@ -91,9 +94,13 @@ class Block:
             np.matmul(kernel.coefficients, self.terms, out=out)
             kernel.add_rest(out, self.terms)
         for k in self.direct:
-            np.multiply(kernel.distance(self.y, k), -0.5, out=out[k])
+            np.multiply(kernel.distance(self._deviation(k), k), -0.5, out=out[k])
             out[k] += kernel.constants[k]
         return out
+
+    def _deviation(self, k):
+        # From X, not from y: x − m is exact where x is near m, however far both are from the centre.
+        return np.subtract(self.X.T, self.kernel.means[k][:, None], dtype=np.float64)
 
     def accumulate(self, sums, resp):
         """Add the rows, weighted by resp (K, n), to the kernel's sums in place."""
@@ -109,7 +116,7 @@ class Block:
                 sums.expanded += expanded @ self.terms.T
             kernel.accumulate_rest(sums, self.y, expanded)
         for k in self.direct:
-            deviation = self.y - kernel.y_means[k][:, None]
+            deviation = self._deviation(k)
             sums.counts[k] += resp[k].sum()
             sums.sums[k] += deviation @ resp[k]
             kernel.add_scatter(sums.scatter, k, deviation, resp[k])
@@ -197,7 +204,7 @@ class GaussianKernel:
         direct = np.flatnonzero(~(bound <= self._tolerance))
         if len(direct) < len(self.means):
             self.fill(terms[1 + n_features :], y)
-        return Block(self, y, terms, direct, workspace[1][:, :n_rows])
+        return Block(self, X, y, terms, direct, workspace[1][:, :n_rows])
 
     def sums(self):
         """Return empty sums."""
@@ -290,9 +297,9 @@ class FullKernel(GaussianKernel):
             np.multiply(y[i:], y[i], out=quadratic[first:last])
             first = last
 
-    def distance(self, y, k):
-        """Return the squared Mahalanobis distances of the rows to component k, the direct way."""
-        return _triangular_distance(self.factors[k], y - self.y_means[k][:, None])
+    def distance(self, deviation, k):
+        """Return the squared Mahalanobis distances of deviations from component k's mean."""
+        return _triangular_distance(self.factors[k], deviation)
 
     def add_scatter(self, scatter, k, deviation, weight):
         """Add the weighted scatter of the deviations from component k's mean, in place."""
@@ -381,8 +388,8 @@ class TiedKernel(FullKernel):
     def fill(self, quadratic, y):
         """Write nothing."""
 
-    def distance(self, y, k):
-        return _triangular_distance(self.factors, y - self.y_means[k][:, None])
+    def distance(self, deviation, k):
+        return _triangular_distance(self.factors, deviation)
 
     def add_rest(self, out, terms):
         out -= 0.5 * _triangular_distance(self.factors, terms[1:])
@@ -434,9 +441,9 @@ class DiagonalKernel(GaussianKernel):
         """Write the features of second order of the rows."""
         np.multiply(y, y, out=quadratic)
 
-    def distance(self, y, k):
-        """Return the squared Mahalanobis distances of the rows to component k, the direct way."""
-        return _squares((y - self.y_means[k][:, None]) * self.factors[k][:, None])
+    def distance(self, deviation, k):
+        """Return the squared Mahalanobis distances of deviations from component k's mean."""
+        return _squares(deviation * self.factors[k][:, None])
 
     def add_scatter(self, scatter, k, deviation, weight):
         """Add the weighted scatter of the deviations from component k's mean, in place."""
@@ -463,8 +470,8 @@ class SphericalKernel(DiagonalKernel):
     def fill(self, quadratic, y):
         np.einsum("ij,ij->j", y, y, out=quadratic[0])
 
-    def distance(self, y, k):
-        return _squares(y - self.y_means[k][:, None]) * self.factors[k] ** 2
+    def distance(self, deviation, k):
+        return _squares(deviation) * self.factors[k] ** 2
 
     def add_scatter(self, scatter, k, deviation, weight):
         # The statistic is the mean of the diagonal, so that it divides like a variance.

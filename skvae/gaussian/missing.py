@@ -94,18 +94,17 @@ def _batches(bounds, numbers, n_features):
 
 
 class _IncompleteBlock:
-    """Rows with missing values, centred, zero where missing."""
+    """Rows with missing values, features-major."""
 
     def __init__(self, kernel, X):
         self.kernel = kernel
-        y = X.T - kernel.center[:, None]
-        self.observed = ~np.isnan(y)
-        self.y = np.where(self.observed, y, 0.0)
+        self.x = np.array(X.T, dtype=np.float64)
+        self.observed = ~np.isnan(self.x)
         self.constant = -0.5 * LOG_2PI * self.observed.sum(axis=0)
 
     def _fill(self, expected):
-        """Return the rows (n, D) with expected values (D, n), centred, where missing."""
-        return (np.where(self.observed, self.y, expected) + self.kernel.center[:, None]).T
+        """Return the rows (n, D) with expected values (D, n) where missing."""
+        return np.where(self.observed, self.x, expected).T
 
 
 class FeaturewiseBlock(_IncompleteBlock):
@@ -117,7 +116,7 @@ class FeaturewiseBlock(_IncompleteBlock):
         return np.broadcast_to(factors.reshape(n_components, -1), (n_components, n_features))
 
     def _deviation(self, k):
-        return (self.y - self.kernel.y_means[k][:, None]) * self.observed
+        return np.where(self.observed, self.x - self.kernel.means[k][:, None], 0.0)
 
     def log_density(self):
         """Return the observed rows' log-densities plus offsets, shape (K, n), in nats."""
@@ -140,7 +139,7 @@ class FeaturewiseBlock(_IncompleteBlock):
 
     def expectation(self, resp):
         """Return the expected rows given what was observed, shape (n, D)."""
-        return self._fill(self.kernel.y_means.T @ resp)
+        return self._fill(self.kernel.means.T @ resp)
 
 
 class PatternBlock(_IncompleteBlock):
@@ -168,7 +167,7 @@ class PatternBlock(_IncompleteBlock):
         both = (seen[:, :, None] & seen[:, None, :])[:, None]
         # In units of the features' spread, so that no unit spoils the inverse of the factor.
         scale = kernel.scale
-        embedded = np.where(both, covariances / (scale[:, None] * scale), np.eye(len(self.y)))
+        embedded = np.where(both, covariances / (scale[:, None] * scale), np.eye(len(scale)))
         try:
             lower = np.linalg.cholesky(embedded)
         except np.linalg.LinAlgError:
@@ -179,13 +178,13 @@ class PatternBlock(_IncompleteBlock):
         inverse = np.where(both, np.swapaxes(self.whiten, -1, -2) @ self.whiten, 0.0)
         regression = covariances @ inverse
         # Exact where observed: the value itself, without uncertainty.
-        keep = np.eye(len(self.y)) * seen[:, None, None, :]
+        keep = np.eye(len(scale)) * seen[:, None, None, :]
         self.regression = np.where(seen[:, None, :, None], keep, regression)
         unseen = (~seen[:, :, None] & ~seen[:, None, :])[:, None]
         self.conditional = np.where(unseen, covariances - regression @ covariances, 0.0)
-        deviation = self.y[:, self.index].swapaxes(0, 1)[:, None]
+        rows = self.x[:, self.index].swapaxes(0, 1)[:, None]
         self.deviation = np.where(
-            seen[:, None, :, None], deviation - kernel.y_means[None, :, :, None], 0.0
+            seen[:, None, :, None], rows - kernel.means[None, :, :, None], 0.0
         )
 
     def log_density(self):
@@ -212,6 +211,6 @@ class PatternBlock(_IncompleteBlock):
 
     def expectation(self, resp):
         """Return the expected rows given what was observed, shape (n, D)."""
-        expected = self.regression @ self.deviation + self.kernel.y_means[None, :, :, None]
+        expected = self.regression @ self.deviation + self.kernel.means[None, :, :, None]
         filled = np.einsum("pkdn,pkn->dpn", expected, self._padded(resp))[:, self.valid]
         return self._fill(filled)
