@@ -108,11 +108,11 @@ class _Attempts:
 class AndersonStep:
     """A step that extrapolates over the last ones and is never worse than the plain step.
 
-    Two extrapolations are tried. Anderson's mixing of the fixed-point residuals (Walker & Ni, SIAM J.
-    Numer. Anal. 49, 2011; for EM Henderson & Varadhan, J. Comput. Graph. Stat. 28, 2019) makes for the
-    nearest fixed point. Where EM is slowly leaving a saddle that is behind it, and then the step itself
-    is lengthened, more and more as long as that helps (Salakhutdinov & Roweis, ICML 2003). What is
-    extrapolated is taken only if its bound is not below that of the plain proposal.
+    Two extrapolations are tried. Anderson's mixing of the fixed-point residuals (Walker & Ni, SIAM
+    J. Numer. Anal. 49, 2011; for EM Henderson & Varadhan, J. Comput. Graph. Stat. 28, 2019) makes
+    for the nearest fixed point. Where EM slowly leaves a saddle that point is behind it, and the
+    step itself is lengthened instead, ever more as long as that helps (Salakhutdinov & Roweis, ICML
+    2003). What is extrapolated is taken only if its bound is not below that of the plain proposal.
 
     Parameters
     ----------

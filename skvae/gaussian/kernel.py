@@ -99,7 +99,7 @@ class Block:
         return out
 
     def _deviation(self, k):
-        # From X, not from y: x − m is exact where x is near m, however far both are from the centre.
+        # From X, not from y: x − m is exact where x is near m, however far from the centre.
         return np.subtract(self.X.T, self.kernel.means[k][:, None], dtype=np.float64)
 
     def accumulate(self, sums, resp):

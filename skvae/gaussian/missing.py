@@ -94,12 +94,12 @@ def _batches(bounds, numbers, n_features):
 
 
 class _IncompleteBlock:
-    """Rows with missing values, features-major."""
+    """Rows with missing values, features-major, zero where missing."""
 
     def __init__(self, kernel, X):
         self.kernel = kernel
-        self.x = np.array(X.T, dtype=np.float64)
-        self.observed = ~np.isnan(self.x)
+        self.observed = ~np.isnan(X.T)
+        self.x = np.where(self.observed, X.T, 0.0).astype(np.float64, copy=False)
         self.constant = -0.5 * LOG_2PI * self.observed.sum(axis=0)
 
     def _fill(self, expected):

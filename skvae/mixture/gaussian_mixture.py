@@ -434,7 +434,7 @@ class EMGaussianMixture(FittedGaussianMixture):
     def _warn(self, collapses):
         if collapses:
             warnings.warn(
-                f"{len(collapses)} of the runs of EM collapsed and were made anew from other starts, "
+                f"{len(collapses)} of the runs of EM collapsed and were made again elsewhere, "
                 f"the last because {collapses[-1]}. Raise reg_covar (now {self.reg_covar!r}) or "
                 "lower n_components to avoid this.",
                 ConvergenceWarning,
