@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 
-def check_number(name, value, kind, low, *, strict=False):
+def check_number(name, value, kind, low, *, strict=False, flags=False):
     """Raise ValueError unless ``value`` is a finite number of the kind and at least ``low``.
 
     Parameters
@@ -29,8 +29,11 @@ def check_number(name, value, kind, low, *, strict=False):
         The smallest value allowed, or with ``strict`` the largest that is not.
     strict : bool
         Whether ``low`` itself is excluded.
+    flags : bool
+        Whether True and False count as numbers.
     """
-    of_kind = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+    flag = isinstance(value, bool | np.bool_)
+    of_kind = flags if flag else isinstance(value, kind)
     if not of_kind or not np.isfinite(value) or value < low or (strict and value == low):
         noun = "an integer" if kind is Integral else "a finite number"
         raise ValueError(f"{name}={value!r}: must be {noun} {'>' if strict else '>='} {low}")
@@ -38,9 +41,20 @@ def check_number(name, value, kind, low, *, strict=False):
 
 def check_choice(name, value, choices):
     """Raise ValueError unless ``value`` is one of the choices."""
-    if not any(value is choice or (type(value) is str and value == choice) for choice in choices):
+    same = (isinstance(value, str | bool | np.bool_) and value == choice for choice in choices)
+    if not any(same) and not (value is None and None in choices):
         listed = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name}={value!r}: must be one of {listed}")
+
+
+def check_random(name, value):
+    """Raise ValueError unless ``value`` seeds or is a generator, or is None."""
+    try:
+        check_random_state(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}={value!r}: must be None, an integer in [0, 2**32) or a RandomState"
+        ) from error
 
 
 def check_array_parameter(name, value, shape, meaning):
@@ -109,4 +123,5 @@ class LatentVariableModel(
 
     def _random_state_of(self, random_state):
         """Return the generator of a draw: that of the call, or else of the estimator."""
+        check_random("random_state", random_state)
         return check_random_state(self.random_state if random_state is None else random_state)

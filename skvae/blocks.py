@@ -20,7 +20,7 @@ from threadpoolctl import ThreadpoolController
 
 N_CHUNKS = 32
 _BLOCK_BYTES = 3 << 19
-_MIN_BLOCK, _MAX_BLOCK = 1024, 16384
+_MIN_BLOCK, _MAX_BLOCK = 2048, 16384
 
 
 class Rows(NamedTuple):

@@ -62,7 +62,8 @@ def first_labels(X, sample_weight, n_components, method, random_state):
             X, n_components, sample_weight=sample_weight, random_state=random_state
         )
     else:
-        p = None if sample_weight is None else sample_weight / sample_weight.sum()
+        alike = sample_weight is None or (sample_weight == sample_weight[0]).all()
+        p = None if alike else sample_weight / sample_weight.sum()
         chosen = random_state.choice(len(X), size=n_components, replace=False, p=p)
     labels = np.full(len(X), -1)
     labels[chosen] = np.arange(n_components)

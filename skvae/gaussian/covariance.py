@@ -71,6 +71,15 @@ def _divide(numerator, counts):
     return numerator / counts.reshape((-1,) + (1,) * (np.ndim(numerator) - 1))
 
 
+def _condition(covariances, rest, given):
+    """Return the covariances of ``rest`` given ``given`` (K, R, R), the regressions (K, R, G)."""
+    between = covariances[:, rest[:, None], given]
+    inside = covariances[:, given[:, None], given]
+    regression = np.linalg.solve(inside, between.transpose(0, 2, 1)).transpose(0, 2, 1)
+    left = covariances[:, rest[:, None], rest] - regression @ between.transpose(0, 2, 1)
+    return _symmetric(left), regression
+
+
 class FullCovariance:
     """Each component has its own matrix: arrays of shape (K, D, D)."""
 
@@ -144,11 +153,7 @@ class FullCovariance:
 
     def condition(self, covariances, rest, given):
         """Return the covariances of ``rest`` given ``given`` and the regressions (K, R, G)."""
-        between = covariances[:, rest[:, None], given]
-        inside = covariances[:, given[:, None], given]
-        regression = np.linalg.solve(inside, between.transpose(0, 2, 1)).transpose(0, 2, 1)
-        left = self.restrict(covariances, rest) - regression @ between.transpose(0, 2, 1)
-        return _symmetric(left), regression
+        return _condition(covariances, rest, given)
 
     def rescale(self, covariances, factors):
         """Return the covariances of the features multiplied by ``factors`` (D,)."""
@@ -225,7 +230,7 @@ class TiedCovariance(FullCovariance):
         return covariances[features[:, None], features]
 
     def condition(self, covariances, rest, given):
-        left, regression = super().condition(covariances[None], rest, given)
+        left, regression = _condition(covariances[None], rest, given)
         return left[0], regression
 
     def color(self, noise, labels, covariances):

@@ -96,6 +96,7 @@ class Block:
         for k in self.direct:
             np.multiply(kernel.distance(self._deviation(k), k), -0.5, out=out[k])
             out[k] += kernel.constants[k]
+        out[kernel.absent] = -np.inf
         return out
 
     def _deviation(self, k):
@@ -151,7 +152,11 @@ class GaussianKernel:
         n_features = means.shape[1]
         half_log_det = self.structure.half_log_det(precisions_cholesky, n_features)
         self.offsets = offsets
-        self.constants = offsets + half_log_det - 0.5 * n_features * LOG_2PI
+        # −inf would make a product of matrices raise the floating-point flags: it is put in after.
+        self.absent = np.flatnonzero(np.isneginf(offsets))
+        self.constants = (
+            np.where(np.isneginf(offsets), 0.0, offsets) + half_log_det - 0.5 * n_features * LOG_2PI
+        )
         self.n_terms = 1 + n_features + self._n_quadratic(n_features)
         self.coefficients = np.zeros((len(means), self.n_terms))
         self._norms = self._expand(self.coefficients)

@@ -44,7 +44,7 @@ class Moments(NamedTuple):
         return reg_covar * np.minimum(1.0, self.scale**2)
 
 
-def feature_moments(rows, pool):
+def feature_moments(rows, pool, names=None):
     """Return the Moments of the rows.
 
     Parameters
@@ -53,6 +53,8 @@ def feature_moments(rows, pool):
         The data with their weights.
     pool : Workers
         The threads.
+    names : ndarray of str, optional
+        The features' names, for the message.
 
     Raises
     ------
@@ -85,7 +87,10 @@ def feature_moments(rows, pool):
         count, first, second = totals[:, :3].sum(axis=0)
         if not count.all():
             j = int(np.flatnonzero(count == 0)[0])
-            raise ValueError(f"X has no observed value in feature {j}: each needs at least one")
+            feature = j if names is None else repr(str(names[j]))
+            raise ValueError(
+                f"X has no observed value in feature {feature}: each feature needs at least one"
+            )
         mean = mean + first / count
     variance = np.maximum(second / count - (first / count) ** 2, 0.0)
     return Moments(mean, variance, totals[:, 3].max(axis=0))

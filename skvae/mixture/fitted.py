@@ -82,6 +82,11 @@ class FittedGaussianMixture(LatentVariableModel):
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, ≥ 0.
+
+        Returns
+        -------
+        score : float
+            In nats per row.
         """
         check_is_fitted(self)
         X = self._validate(X)
@@ -90,12 +95,17 @@ class FittedGaussianMixture(LatentVariableModel):
             return mean_log_likelihood(rows, self._parameters(), pool)
 
     def predict(self, X):
-        """Return the most probable component of each row, shape (n_samples,), int.
+        """Return the most probable component of each row.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows; NaN is missing.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Components, int.
         """
         return self._by_row(X, _label, dtype=np.intp)
 
@@ -122,6 +132,11 @@ class FittedGaussianMixture(LatentVariableModel):
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows; NaN is missing.
+
+        Returns
+        -------
+        resp : ndarray of shape (n_samples, n_components)
+            Each row sums to one; float32 if X is.
         """
         return self.predict_proba(X)
 
@@ -181,6 +196,11 @@ class FittedGaussianMixture(LatentVariableModel):
             Rows; NaN is missing.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows; N is their sum.
+
+        Returns
+        -------
+        criterion : float
+            In nats, times two.
         """
         log_likelihood, total = self._log_likelihood(X, sample_weight)
         return -2 * log_likelihood + self._parameters().n_parameters() * np.log(total)
@@ -194,6 +214,11 @@ class FittedGaussianMixture(LatentVariableModel):
             Rows; NaN is missing.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
+
+        Returns
+        -------
+        criterion : float
+            In nats, times two.
         """
         log_likelihood, _ = self._log_likelihood(X, sample_weight)
         return -2 * log_likelihood + 2 * self._parameters().n_parameters()
@@ -210,6 +235,11 @@ class FittedGaussianMixture(LatentVariableModel):
             Rows; NaN is missing.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
+
+        Returns
+        -------
+        criterion : float
+            In nats, times two.
         """
         bic = self.bic(X, sample_weight=sample_weight)
         X = self._validate(X)

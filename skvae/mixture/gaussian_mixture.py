@@ -10,6 +10,7 @@ components ready for use, ``pool`` the threads.
 """
 
 import warnings
+from copy import copy
 from numbers import Integral, Real
 
 import numpy as np
@@ -18,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skvae.ascent import AndersonStep, Collapse, ascend, best_ascent
-from skvae.base import check_array_parameter, check_choice, check_number
+from skvae.base import check_array_parameter, check_choice, check_number, check_random
 from skvae.blocks import workers
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import Moments, feature_moments
@@ -238,7 +239,7 @@ class EMGaussianMixture(FittedGaussianMixture):
         with self._unchanged_on_failure():
             rows = self._prepare(X, sample_weight, reset=True)
             with workers() as pool:
-                moments = feature_moments(rows, pool)
+                moments = self._moments(rows, pool)
                 best, n_e_steps, collapses = self._best_ascent(rows, moments, pool)
             self._store(best.parameters)
             self.lower_bound_ = best.bound
@@ -250,7 +251,7 @@ class EMGaussianMixture(FittedGaussianMixture):
         return self
 
     def fit_predict(self, X, y=None, sample_weight=None):
-        """Return the most probable component of each row after fitting, shape (n_samples,), int.
+        """Return the most probable component of each row, after fitting.
 
         Parameters
         ----------
@@ -260,6 +261,11 @@ class EMGaussianMixture(FittedGaussianMixture):
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, ≥ 0.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Components, int.
         """
         return self.fit(X, sample_weight=sample_weight).predict(X)
 
@@ -308,7 +314,7 @@ class EMGaussianMixture(FittedGaussianMixture):
     def _before_batch(self, rows, first, pool):
         """Return the parameters before a batch and the bounds of covariances."""
         if first:
-            moments = feature_moments(rows, pool)
+            moments = self._moments(rows, pool)
             initial = check_initial(self, rows.X.shape[1])
             rng = check_random_state(self.random_state)
             try:
@@ -340,6 +346,9 @@ class EMGaussianMixture(FittedGaussianMixture):
             )
         return rows
 
+    def _moments(self, rows, pool):
+        return feature_moments(rows, pool, getattr(self, "feature_names_in_", None))
+
     def _check_parameters(self):
         check_number("n_components", self.n_components, Integral, 1)
         check_choice("covariance_type", self.covariance_type, tuple(STRUCTURES))
@@ -349,7 +358,8 @@ class EMGaussianMixture(FittedGaussianMixture):
         check_number("n_init", self.n_init, Integral, 1)
         check_choice("init_params", self.init_params, INIT_PARAMS)
         check_choice("warm_start", self.warm_start, (True, False))
-        check_number("verbose", int(self.verbose), Integral, 0)
+        check_random("random_state", self.random_state)
+        check_number("verbose", self.verbose, Integral, 0, flags=True)
         check_number("verbose_interval", self.verbose_interval, Integral, 1)
         check_choice("acceleration", self.acceleration, (None, "anderson"))
         if self.n_jobs is not None and (not isinstance(self.n_jobs, Integral) or self.n_jobs == 0):
@@ -516,7 +526,7 @@ class EMGaussianMixture(FittedGaussianMixture):
     def _of(cls, parameters, **like):
         """Return a fitted mixture with parameters that are known to be good."""
         mixture = cls(len(parameters.weights), covariance_type=parameters.covariance_type, **like)
-        mixture._store(parameters)
+        mixture._store(MixtureParameters(*(copy(part) for part in parameters)))
         mixture.n_features_in_ = parameters.means.shape[1]
         mixture.lower_bound_ = np.nan
         mixture.lower_bounds_ = []

@@ -105,7 +105,7 @@ class MixtureParameters(NamedTuple):
         weights = np.exp(log_joint - log_joint.max())
         covariances, regression = self.structure.condition(self.covariances, rest, features)
         deviation = values - self.means[:, features]
-        means = self.means[:, rest] + np.einsum("krg,kg->kr", regression, deviation)
+        means = self.means[:, rest] + (regression @ deviation[:, :, None])[:, :, 0]
         return self.of(self.covariance_type, weights / weights.sum(), means, covariances)
 
 

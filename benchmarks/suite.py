@@ -1,0 +1,64 @@
+"""What a benchmark is made of: settings of a run, sections of a report, cases of a section."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run measures.
+
+    Parameters
+    ----------
+    quick : bool
+        Small sizes: shows that everything works. Targets are not judged.
+    rounds : int
+        Interleaved repeats of each measurement.
+    seed : int
+        Seed of all data.
+    """
+
+    quick: bool = False
+    rounds: int = 5
+    seed: int = 0
+
+    def judged(self, target):
+        """Return `target`, or None in a quick run, whose sizes the targets do not speak of."""
+        return None if self.quick else target
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of the report.
+
+    Parameters
+    ----------
+    name : str
+        What the command line's filter sees, as in "iteration/full-200000-16-16".
+    title : str
+        Heading of the table.
+    method : str
+        How it was measured, in words; printed under the title.
+    columns : sequence of str
+        Head of the table.
+    cases : mapping from str to object
+        Cases by name; each is given to `measure`.
+    measure : callable
+        ``measure(case, settings)`` returns the case's rows, each a sequence of strings.
+    """
+
+    name: str
+    title: str
+    method: str
+    columns: Sequence[str]
+    cases: Mapping[str, object]
+    measure: Callable[[object, Settings], Sequence[Sequence[str]]]
+
+    def selected(self, wanted):
+        """Return the cases whose "section/case" name holds one of the words `wanted` (or all)."""
+        full_names = {f"{self.name}/{name}": case for name, case in self.cases.items()}
+        return {
+            name: case
+            for name, case in full_names.items()
+            if not wanted or any(word in name for word in wanted)
+        }

@@ -1,0 +1,116 @@
+"""Times that can be compared: interleaved rounds, medians with their spread, paired ratios.
+
+Two programs timed one after the other are compared through whatever the machine did in between.
+Here every round times every contender once, in an order that turns round from one round to the
+next, and a ratio is taken within each round before the median over rounds.
+"""
+
+import gc
+import sys
+import time
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Repeats of one measurement, in the order of the rounds.
+
+    Examples
+    --------
+    >>> slow, fast = Spread((2.0, 3.0, 2.2)), Spread((1.0, 1.0, 2.0))
+    >>> slow.median, slow.low, slow.high
+    (2.2, 2.0, 3.0)
+    >>> slow.over(fast).median
+    2.0
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self):
+        """Median over rounds."""
+        return median(self.values)
+
+    @property
+    def low(self):
+        """Smallest over rounds."""
+        return min(self.values)
+
+    @property
+    def high(self):
+        """Largest over rounds."""
+        return max(self.values)
+
+    def less(self, other):
+        """Return the Spread of the differences to `other`, each taken within its round."""
+        return Spread(tuple(a - b for a, b in zip(self.values, other.values, strict=True)))
+
+    def over(self, other):
+        """Return the Spread of the ratios to `other`, each taken within its round."""
+        return Spread(tuple(a / b for a, b in zip(self.values, other.values, strict=True)))
+
+
+def seconds(action):
+    """Return (seconds of wall-clock time that ``action()`` took, what it returned)."""
+    gc.collect()
+    begin = time.perf_counter()
+    result = action()
+    return time.perf_counter() - begin, result
+
+
+def seconds_per_iteration(fit, *, first, last, at_least):
+    """Return seconds per iteration: (time of `last` iterations - time of `first`) / difference.
+
+    Whatever a fit does once (validation, centring, the start, a closing E step) is in both times
+    and cancels; every iteration that is counted is the same iteration for every contender.
+
+    Parameters
+    ----------
+    fit : callable
+        ``fit(n)`` fits from the one start with exactly ``n`` iterations.
+    first, last : int
+        Numbers of iterations, `first` < `last`.
+    at_least : float
+        The pair is repeated, and the median taken, until this many seconds have been measured: a
+        contender of few milliseconds is not left to one sample of the clock.
+    """
+    differences, measured = [], 0.0
+    while not differences or measured < at_least:
+        short, _ = seconds(lambda: fit(first))
+        long, _ = seconds(lambda: fit(last))
+        differences.append((long - short) / (last - first))
+        measured += short + long
+    return median(differences)
+
+
+def interleave(measures, rounds, *, may_fail=()):
+    """Return a Spread for each measure, every round calling each of them once.
+
+    A measure of `may_fail` that raises is told on standard error and left out of what comes back.
+
+    Parameters
+    ----------
+    measures : mapping from str to callable
+        ``measure()`` returns a float.
+    rounds : int
+        Every second round goes through the measures backwards.
+    may_fail : collection of str
+        Names of measures whose breaking down must not cost the others theirs.
+
+    Examples
+    --------
+    >>> interleave({"a": lambda: 1.0, "b": lambda: 2.0}, rounds=2)
+    {'a': Spread(values=(1.0, 1.0)), 'b': Spread(values=(2.0, 2.0))}
+    """
+    values = {name: [] for name in measures}
+    for i in range(rounds):
+        for name in list(values)[:: -1 if i % 2 else 1]:
+            try:
+                values[name].append(measures[name]())
+            except Exception as error:
+                if name not in may_fail:
+                    raise
+                print(f"{name} fails: {type(error).__name__}: {error}", file=sys.stderr)
+                del values[name]
+    return {name: Spread(tuple(v)) for name, v in values.items()}

@@ -1,0 +1,126 @@
+"""
+Which density fits the rows that it has not seen?
+=================================================
+
+A mixture can always be given one more component, and a kernel density a narrower kernel: both then
+fit the rows they are fitted to better. What counts is the log-likelihood of rows they have not
+seen. :func:`skvae.compare` measures it in nats per row for any estimator with ``score_samples``,
+on the same held-out rows, so that the difference of two models has a standard error of its own.
+
+Two sets of data are fitted: 299 eruptions of the Old Faithful geyser, and 1797 images of
+handwritten digits, reduced by PCA to 8 numbers each.
+"""
+
+# %%
+# The data
+# --------
+# A log-density depends on the units of X, so all models get the same X. What transforms it does so
+# once, here, and not inside a Pipeline: the digits are rotated and cut to eight directions, the two
+# columns of the geyser are put on one scale, for the sake of the kernel density, which has one
+# bandwidth for all of them.
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.neighbors import KernelDensity
+from sklearn.preprocessing import StandardScaler
+
+from skvae import EMGaussianMixture, compare
+from skvae.datasets import load_geyser
+from skvae.inspection import ComparisonDisplay, DensityDisplay
+
+geyser = StandardScaler().fit_transform(load_geyser().data)
+digits = PCA(8, random_state=0).fit_transform(load_digits().data)
+
+# %%
+# The models
+# ----------
+# Mixtures of several sizes, each component with its own covariance ("full") or its own variances
+# ("diag"), and a kernel density whose bandwidth is chosen inside each training fold.
+
+
+def models(sizes, bandwidths):
+    """Return what is compared, by name."""
+    mixtures = {
+        f"{size} {covariance_type}": EMGaussianMixture(
+            size, covariance_type=covariance_type, random_state=0
+        )
+        for size in sizes
+        for covariance_type in ("full", "diag")
+    }
+    return mixtures | {"kernel density": GridSearchCV(KernelDensity(), {"bandwidth": bandwidths})}
+
+
+geyser_models = models(sizes=(1, 2, 3, 4, 6, 10), bandwidths=np.geomspace(0.05, 1, 8))
+digits_models = models(sizes=(1, 10, 20, 40), bandwidths=np.geomspace(2, 8, 6))
+
+# %%
+# The comparison
+# --------------
+# The tables give the mean over held-out rows and its standard error, then the difference to the
+# best model and the standard error of that, which is what decides: it is the smaller one wherever
+# the same rows are hard for both models.
+
+cv = KFold(5, shuffle=True, random_state=0)
+geyser_comparison = compare(geyser_models, geyser, cv=cv)
+print("Old Faithful")
+print(geyser_comparison)
+
+# %%
+
+digits_comparison = compare(digits_models, digits, cv=cv)
+print("\nHandwritten digits, 8 principal components")
+print(digits_comparison)
+
+# %%
+# The pictures
+# ------------
+# Above, the best mixture of each set, fitted to all of its rows: regions that hold 50, 80, 95 and
+# 99 % of its probability, and its components, at two standard deviations. Of the digits it is the
+# marginal density of the first two directions, which the mixture of eight gives exactly. Below,
+# differences to the best model with one and two paired standard errors.
+
+figure, axes = plt.subplots(2, 2, figsize=(11, 9), layout="constrained")
+columns = (
+    (
+        "Old Faithful",
+        geyser,
+        geyser_models,
+        geyser_comparison,
+        ("waiting (standardised)", "duration (standardised)"),
+    ),
+    (
+        "Handwritten digits",
+        digits,
+        digits_models,
+        digits_comparison,
+        ("direction 1", "direction 2"),
+    ),
+)
+for (above, below), (title, X, candidates, comparison, labels) in zip(axes.T, columns, strict=True):
+    scores = dict(zip(comparison.names, comparison.means, strict=True))
+    best = max(scores.keys() - {"kernel density"}, key=scores.get)
+    DensityDisplay.from_estimator(candidates[best].fit(X), X, ax=above)
+    above.set(title=f"{title}: {best}", xlabel=labels[0], ylabel=labels[1])
+    ComparisonDisplay.from_comparison(comparison, ax=below)
+
+figure.savefig("compare_models.png", dpi=150)
+print("\nThe figure is in compare_models.png")
+
+# %%
+# What they show
+# --------------
+# The winners on the geyser have a component that is almost a line: a duration of four minutes,
+# whatever the wait. The geyser does not do that, its watchers did: at night they noted eruptions
+# as short, medium or long, which stands in the data as 2, 3 and 4 minutes (see
+# :func:`skvae.datasets.load_geyser`). Held-out rows cannot object, for they were noted in the same
+# way, and a density at a recorded value is worth the more the narrower it is, down to the floor
+# that ``reg_covar`` sets. A kernel density has one bandwidth and cannot follow. Where no component
+# sits on that line, three or four Gaussians and the kernel density differ by less than a tenth of a
+# nat, about two paired standard errors at most: so much for the shape of these data.
+#
+# On the digits the kernel density and twenty full covariances cannot be told apart by these rows.
+# Forty are too many for the data: they fit the training rows better and the held-out ones worse.
+# Forty components with variances only do what ten with covariances do.

@@ -1,0 +1,43 @@
+"""Latent-variable models for scikit-learn, fitted by ascending one objective.
+
+Every model reports one number, the held-out log-likelihood in nats per row of X, so that any of
+them can be swapped for another and the results compared directly with :func:`skvae.compare`.
+
+Public names are loaded on first use: ``import skvae`` itself imports nothing but this file.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from skvae import datasets, inspection
+    from skvae.comparison import compare
+    from skvae.mixture import EMGaussianMixture
+
+__version__ = "0.1.0.dev0"
+
+# Where each public name lives. Importing a submodule binds its name on the package, so no module
+# may be called what a function here is called: `compare` lives in `skvae.comparison`, because a
+# module `skvae.compare` would replace the function `skvae.compare` the moment it was imported.
+_OBJECTS = {
+    "EMGaussianMixture": "skvae.mixture",
+    "compare": "skvae.comparison",
+}
+_MODULES = ("datasets", "inspection")
+
+__all__ = ["EMGaussianMixture", "compare", "datasets", "inspection"]
+
+
+def __getattr__(name):
+    if name in _OBJECTS:
+        value = getattr(import_module(_OBJECTS[name]), name)
+    elif name in _MODULES:
+        value = import_module(f"skvae.{name}")
+    else:
+        raise AttributeError(f"module 'skvae' has no attribute {name!r}")
+    globals()[name] = value  # the next look-up does not come through here
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

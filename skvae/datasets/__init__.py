@@ -1,0 +1,5 @@
+"""Small data sets that come with the package, in scikit-learn's loader style."""
+
+from skvae.datasets.geyser import load_geyser
+
+__all__ = ["load_geyser"]

@@ -1,0 +1,11 @@
+"""Plots of fitted models and of their comparison, in scikit-learn's Display convention.
+
+Displays read public attributes only, so they work for any estimator that has them, and import
+matplotlib only when they draw.
+"""
+
+from skvae.inspection.bound_trace import BoundTraceDisplay
+from skvae.inspection.comparison import ComparisonDisplay
+from skvae.inspection.density import DensityDisplay
+
+__all__ = ["BoundTraceDisplay", "ComparisonDisplay", "DensityDisplay"]

@@ -1,0 +1,263 @@
+"""A fitted density over two features, and the components it is made of."""
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skvae.inspection.display import COLORS, INK, AxesDisplay
+
+# The share of the probability that lies inside each contour, and its shade: light to dark in
+# grey as in colour.
+_MASSES = (0.99, 0.95, 0.8, 0.5)
+_SHADES = ("#e3eef6", "#c3d9ea", "#8fbcdb", "#5b9bc8")
+
+
+class DensityDisplay(AxesDisplay):
+    """Plot of a density over two features: highest-density regions and components.
+
+    Make it with :meth:`from_estimator`. The contours are those of the log-density that enclose
+    50, 80, 95 and 99 % of the probability on the grid; the ellipses enclose 86 % of each Gaussian
+    component (two standard deviations along each axis), drawn the stronger the larger its weight.
+
+    Parameters
+    ----------
+    x0, x1 : ndarray of shape (grid_resolution,)
+        Grid values of the first and second feature.
+    log_density : ndarray of shape (grid_resolution, grid_resolution)
+        Log-density at ``(x0[j], x1[i])``, nats.
+    components : tuple of ndarray (weights, means, covariances), default=None
+        Of shapes (K,), (K, 2) and (K, 2, 2).
+    X : ndarray of shape (n_samples, 2), default=None
+        Rows to draw as dots.
+    feature_names : tuple of str, default=("feature 0", "feature 1")
+        Labels of the axes.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        Where it is drawn.
+    figure_ : matplotlib.figure.Figure
+        The figure of `ax_`.
+    surface_ : matplotlib.contour.QuadContourSet
+        The filled contours.
+    ellipses_ : list of matplotlib.patches.Ellipse
+        One a component; empty without components.
+
+    See Also
+    --------
+    sklearn.inspection.DecisionBoundaryDisplay : The same for predictions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.inspection import DensityDisplay
+    >>> x = np.linspace(-3, 3, 50)
+    >>> log_density = -(x**2 + x[:, None] ** 2) / 2 - np.log(2 * np.pi)
+    >>> display = DensityDisplay(x, x, log_density).plot()
+    >>> display.ax_.get_xlabel()
+    'feature 0'
+    """
+
+    def __init__(
+        self,
+        x0,
+        x1,
+        log_density,
+        *,
+        components=None,
+        X=None,
+        feature_names=("feature 0", "feature 1"),
+    ):
+        self.x0, self.x1, self.log_density = x0, x1, log_density
+        self.components = components
+        self.X = X
+        self.feature_names = feature_names
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, X, *, features=(0, 1), grid_resolution=150, eps=0.1, scatter=True, ax=None
+    ):
+        """Return the plotted density of a fitted estimator over the range of some rows.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted, with ``score_samples``. With more than two features it needs
+            ``marginal(features)`` too. Ellipses are drawn if it has Gaussian components, that is
+            ``weights_``, ``means_``, ``covariances_`` and ``covariance_type`` as in
+            :class:`sklearn.mixture.GaussianMixture`.
+        X : {array-like, DataFrame} of shape (n_samples, n_features)
+            Rows whose range is drawn; missing values are left out.
+        features : pair of int or of str, default=(0, 1)
+            The features to draw, by index, or by name if X is a DataFrame.
+        grid_resolution : int, default=150
+            Number of grid values of each feature.
+        eps : float, default=0.1
+            Margin around the rows, as a fraction of their range.
+        scatter : bool, default=True
+            Whether to draw the rows.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        display : DensityDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If `features` is not a pair of different features of X, or the estimator has more than
+            two features and no ``marginal``.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> from skvae.datasets import load_geyser
+        >>> from skvae.inspection import DensityDisplay
+        >>> X = load_geyser().data
+        >>> mixture = EMGaussianMixture(3, random_state=0).fit(X)
+        >>> display = DensityDisplay.from_estimator(mixture, X)
+        >>> len(display.ellipses_)
+        3
+        """
+        check_is_fitted(estimator)
+        names, indices, rows = _two_columns(X, features)
+        low, high = np.nanmin(rows, axis=0), np.nanmax(rows, axis=0)
+        margin = eps * (high - low)
+        x0, x1 = np.linspace(low - margin, high + margin, grid_resolution).T
+        log_density = _log_density(estimator, indices, x0, x1, X)
+        display = cls(
+            x0,
+            x1,
+            log_density,
+            components=_components(estimator, indices),
+            X=rows if scatter else None,
+            feature_names=names,
+        )
+        return display.plot(ax)
+
+    def plot(self, ax=None):
+        """Return the display, drawn.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        display : DensityDisplay
+            Itself.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.inspection import DensityDisplay
+        >>> x = np.linspace(-3, 3, 50)
+        >>> log_density = -(x**2 + x[:, None] ** 2) / 2 - np.log(2 * np.pi)
+        >>> display = DensityDisplay(x, x, log_density, feature_names=("u", "v")).plot()
+        >>> display.ax_.get_ylabel()
+        'v'
+        """
+        ax = self._set_axes(ax)
+        levels = _mass_levels(self.log_density)
+        self.surface_ = ax.contourf(
+            self.x0,
+            self.x1,
+            self.log_density,
+            levels=[*levels, np.inf],
+            colors=_SHADES[-len(levels) :],
+            zorder=0,
+        )
+        if self.X is not None:
+            ax.scatter(*self.X.T, s=5, color=INK, alpha=0.5, linewidths=0, zorder=1)
+        self.ellipses_ = [] if self.components is None else self._draw_components(ax)
+        ax.set_xlabel(self.feature_names[0])
+        ax.set_ylabel(self.feature_names[1])
+        ax.spines[["top", "right"]].set_visible(False)
+        return self
+
+    def _draw_components(self, ax):
+        from matplotlib.patches import Ellipse
+
+        weights, means, covariances = self.components
+        variances, axes = np.linalg.eigh(covariances)
+        ellipses = []
+        for weight, mean, variance, axis in zip(weights, means, variances, axes, strict=True):
+            width, height = 2 * 2 * np.sqrt(variance)  # diameters of two standard deviations
+            angle = np.degrees(np.arctan2(axis[1, 0], axis[0, 0]))
+            strength = 0.35 + 0.65 * weight / weights.max()
+            ellipse = Ellipse(
+                mean, width, height, angle=angle, fill=False, edgecolor=COLORS[1], alpha=strength
+            )
+            ellipse.set_linewidth(2 * strength)
+            ellipses.append(ax.add_patch(ellipse))
+        ax.plot(*means.T, "+", color=COLORS[1], markersize=7, zorder=3)
+        return ellipses
+
+
+def _two_columns(X, features):
+    """Return the names, the indices and the values, shape (n_samples, 2), of two features of X."""
+    columns = list(map(str, X.columns)) if hasattr(X, "columns") else None
+    rows = np.asarray(X, dtype=float)
+    rule = f"features={features!r} must be two different features of X, by index or by column name."
+    indices = []
+    for feature in features:
+        if isinstance(feature, str) and feature in (columns or ()):
+            indices.append(columns.index(feature))
+        elif not isinstance(feature, str) and 0 <= feature < rows.shape[1]:
+            indices.append(int(feature))
+        else:
+            raise ValueError(f"{rule} {feature!r} is none of them.")
+    if len(set(indices)) != 2 or len(indices) != 2:
+        raise ValueError(rule)
+    names = tuple(columns[i] if columns else f"feature {i}" for i in indices)
+    return names, indices, rows[:, indices]
+
+
+def _log_density(estimator, indices, x0, x1, X):
+    """Return the log-density of two features on a grid, shape (len(x1), len(x0)), nats."""
+    n_features = np.shape(X)[1]
+    grid = np.column_stack([a.ravel() for a in np.meshgrid(x0, x1)])
+    if n_features > 2:
+        if not hasattr(estimator, "marginal"):
+            raise ValueError(
+                f"{type(estimator).__name__} was fitted to {n_features} features and has no "
+                "marginal(features): fit it to the two features that are to be drawn."
+            )
+        estimator = estimator.marginal(indices)
+    elif indices == [1, 0]:
+        grid = grid[:, ::-1]
+    if hasattr(X, "columns") and hasattr(estimator, "feature_names_in_"):
+        # Fitted to a DataFrame, it warns of anything else; pandas and polars both take a dict.
+        grid = type(X)(dict(zip(estimator.feature_names_in_, grid.T, strict=True)))
+    return estimator.score_samples(grid).reshape(len(x1), len(x0))
+
+
+def _components(estimator, indices):
+    """Return the weights, means and covariances of two features, or None if there are none."""
+    attributes = ("weights_", "means_", "covariances_", "covariance_type")
+    if not all(hasattr(estimator, name) for name in attributes):
+        return None
+    means, covariances = estimator.means_, estimator.covariances_
+    n_components, n_features = means.shape
+    if estimator.covariance_type == "tied":
+        covariances = np.broadcast_to(covariances, (n_components, n_features, n_features))
+    elif estimator.covariance_type == "diag":
+        covariances = covariances[:, :, None] * np.eye(n_features)
+    elif estimator.covariance_type == "spherical":
+        covariances = covariances[:, None, None] * np.eye(n_features)
+    return estimator.weights_, means[:, indices], covariances[:, indices][:, :, indices]
+
+
+def _mass_levels(log_density):
+    """Return the log-densities whose upper sets hold `_MASSES` of the probability on the grid.
+
+    The cells have equal areas, so the densest cells that add up to the share are the region. Flat
+    densities have fewer levels than shares.
+    """
+    descending = np.sort(log_density, axis=None)[::-1]
+    mass = np.cumsum(np.exp(descending - descending[0]))
+    return np.unique([descending[np.searchsorted(mass, share * mass[-1])] for share in _MASSES])
