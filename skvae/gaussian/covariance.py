@@ -152,7 +152,7 @@ class FullCovariance:
         return covariances[:, features[:, None], features]
 
     def condition(self, covariances, rest, given):
-        """Return the covariances of ``rest`` given ``given`` and the regressions (K, R, G)."""
+        """Return the covariances of ``rest`` given ``given``, and the regressions (K or 1, R, G)."""
         return _condition(covariances, rest, given)
 
     def rescale(self, covariances, factors):

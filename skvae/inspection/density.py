@@ -187,7 +187,7 @@ class DensityDisplay(AxesDisplay):
         ellipses = []
         for weight, mean, variance, axis in zip(weights, means, variances, axes, strict=True):
             width, height = 2 * 2 * np.sqrt(variance)  # diameters of two standard deviations
-            angle = np.degrees(np.arctan2(axis[1, 0], axis[0, 0]))
+            angle = -np.degrees(np.arctan2(axis[1, 0], axis[0, 0]))
             strength = 0.35 + 0.65 * weight / weights.max()
             ellipse = Ellipse(
                 mean, width, height, angle=angle, fill=False, edgecolor=COLORS[1], alpha=strength

@@ -1,0 +1,165 @@
+"""Covariance structures: maximisers, factors, conditionals and coordinates, by value."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from skvae.ascent import Collapse
+from skvae.gaussian.covariance import STRUCTURES
+from tests.problems import COVARIANCE_TYPES, random_covariance
+
+N_COMPONENTS, N_FEATURES = 3, 4
+
+
+def covariances_of(kind, seed=0):
+    rng = np.random.default_rng(seed)
+    full = np.stack([random_covariance(rng, N_FEATURES) for _ in range(N_COMPONENTS)])
+    return {
+        "full": full,
+        "tied": full[0],
+        "diag": np.diagonal(full, axis1=1, axis2=2).copy(),
+        "spherical": np.trace(full, axis1=1, axis2=2) / N_FEATURES,
+    }[kind]
+
+
+def expanded(kind, covariances):
+    """The covariances as (K, D, D)."""
+    if kind == "full":
+        return covariances
+    if kind == "tied":
+        return np.stack([covariances] * N_COMPONENTS)
+    if kind == "diag":
+        return np.stack([np.diag(c) for c in covariances])
+    return np.stack([c * np.eye(N_FEATURES) for c in covariances])
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_factors_precisions_and_determinants(kind):
+    structure, covariances = STRUCTURES[kind], covariances_of(kind)
+    factors = structure.precisions_cholesky(covariances)
+    precisions = structure.precisions(factors)
+    matrices = expanded(kind, covariances)
+    np.testing.assert_allclose(
+        expanded(kind, precisions), np.linalg.inv(matrices), rtol=1e-10, atol=1e-12
+    )
+    np.testing.assert_allclose(structure.covariances_of(factors), covariances, rtol=1e-10)
+    np.testing.assert_allclose(structure.inverse(precisions), covariances, rtol=1e-10)
+    half = np.broadcast_to(structure.half_log_det(factors, N_FEATURES), N_COMPONENTS)
+    np.testing.assert_allclose(half, -0.5 * np.linalg.slogdet(matrices)[1], rtol=1e-10)
+    assert covariances.shape == structure.shape(N_COMPONENTS, N_FEATURES)
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_coordinates_come_back(kind):
+    structure, covariances = STRUCTURES[kind], covariances_of(kind)
+    vector = structure.pack(structure.precisions_cholesky(covariances))
+    assert vector.shape == (structure.n_parameters(N_COMPONENTS, N_FEATURES),)
+    back = structure.unpack(vector, N_COMPONENTS, N_FEATURES)
+    np.testing.assert_allclose(back, covariances, rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_colored_noise_has_the_covariances(kind):
+    structure, covariances = STRUCTURES[kind], covariances_of(kind)
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(N_COMPONENTS), 100_000)
+    rows = structure.color(rng.standard_normal((len(labels), N_FEATURES)), labels, covariances)
+    for k, matrix in enumerate(expanded(kind, covariances)):
+        np.testing.assert_allclose(np.cov(rows[labels == k].T), matrix, atol=0.03)
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_conditional_is_the_schur_complement(kind):
+    structure, covariances = STRUCTURES[kind], covariances_of(kind)
+    rest, given = np.array([3, 0]), np.array([1, 2])
+    left, regression = structure.condition(covariances, rest, given)
+    regression = np.broadcast_to(regression, (N_COMPONENTS, 2, 2))  # tied: one for all
+    for k, matrix in enumerate(expanded(kind, covariances)):
+        expected = matrix[np.ix_(rest, given)] @ np.linalg.inv(matrix[np.ix_(given, given)])
+        np.testing.assert_allclose(regression[k], expected, atol=1e-10)
+        schur = matrix[np.ix_(rest, rest)] - expected @ matrix[np.ix_(given, rest)]
+        of_k = {"full": lambda k=k: left[k], "tied": lambda: left}.get(
+            kind, lambda k=k: np.diag(np.broadcast_to(left[k], 2))
+        )()
+        np.testing.assert_allclose(of_k, schur, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_recentering_is_that_of_the_rows(kind):
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(50, N_FEATURES))
+    resp = rng.dirichlet(np.ones(N_COMPONENTS), size=50)
+    structure = STRUCTURES[kind]
+
+    def moments(centers):
+        deviation = X[:, None] - centers
+        outer = np.einsum("nk,nki,nkj->kij", resp, deviation, deviation)
+        diagonal = np.diagonal(outer, axis1=1, axis2=2)
+        shaped = {
+            "full": outer,
+            "tied": outer.sum(axis=0),
+            "diag": diagonal,
+            "spherical": diagonal.mean(axis=1),
+        }[kind]
+        return np.einsum("nk,nki->ki", resp, deviation), shaped
+
+    old, new = rng.normal(size=(2, N_COMPONENTS, N_FEATURES))
+    sums, scatter = moments(old)
+    moved = structure.recenter(scatter, resp.sum(axis=0), sums, new - old)
+    np.testing.assert_allclose(moved, moments(new)[1], atol=1e-10)
+
+
+def test_floor_is_the_constrained_maximum():
+    """No covariance above the floor, found numerically, explains the scatter better."""
+    rng = np.random.default_rng(2)
+    floor = np.array([0.5, 2.0, 0.1])
+    scatter = random_covariance(rng, 3, scale=0.6)
+    found = STRUCTURES["full"].maximize(scatter[None] * 7, np.array([7.0]), 7.0, floor)[0]
+    assert np.linalg.eigvalsh(found - np.diag(floor)).min() > -1e-12
+    lower = np.tril_indices(3)
+
+    def loss(vector):
+        factor = np.zeros((3, 3))
+        factor[lower] = vector
+        sigma = np.diag(floor) + factor @ factor.T
+        return np.linalg.slogdet(sigma)[1] + np.trace(np.linalg.solve(sigma, scatter))
+
+    best = min(
+        minimize(loss, rng.normal(size=6), method="BFGS", options={"gtol": 1e-9}).fun
+        for _ in range(5)
+    )
+    ours = np.linalg.slogdet(found)[1] + np.trace(np.linalg.solve(found, scatter))
+    assert ours == pytest.approx(best, abs=1e-7)
+    assert not np.allclose(found, scatter)
+
+
+def test_a_floor_that_does_not_bind_changes_nothing():
+    covariances = covariances_of("full")
+    raised = STRUCTURES["full"].raise_to(covariances, np.full(N_FEATURES, 1e-6))
+    np.testing.assert_array_equal(raised, covariances)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied"])
+def test_singular_covariance_collapses(kind):
+    covariances = covariances_of(kind).copy()
+    covariances[..., 0, :] = covariances[..., 1, :]
+    covariances[..., :, 0] = covariances[..., :, 1]
+    with pytest.raises(Collapse, match="singular"):
+        STRUCTURES[kind].precisions_cholesky(covariances)
+
+
+@pytest.mark.parametrize("kind", ["diag", "spherical"])
+def test_zero_variance_collapses_and_names_the_component(kind):
+    covariances = covariances_of(kind).copy()
+    covariances[1] = 0.0
+    with pytest.raises(Collapse, match="component 1 "):
+        STRUCTURES[kind].precisions_cholesky(covariances)
+
+
+def test_features_in_any_units_factor():
+    """The factor does not mind that features differ by twelve orders of magnitude."""
+    units = np.array([1e-6, 1.0, 1e3, 1e6])
+    covariance = covariances_of("tied")
+    factor = STRUCTURES["tied"].precisions_cholesky(covariance * np.outer(units, units))
+    expected = STRUCTURES["tied"].precisions_cholesky(covariance) / units[:, None]
+    np.testing.assert_allclose(factor, expected, rtol=1e-10)

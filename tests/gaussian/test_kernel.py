@@ -1,0 +1,162 @@
+"""The fast kernel against the oracle: densities, statistics, its guard, its units."""
+
+import numpy as np
+import pytest
+
+from skvae.gaussian import kernel as module
+from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.kernel import TOLERANCE, gaussian_kernel
+from skvae.gaussian.statistics import GaussianStatistics
+from tests.oracles import Mixture, log_joint, precise_log_density
+from tests.problems import COVARIANCE_TYPES, blobs, start
+
+
+def kernel_of(mixture, spread, **options):
+    structure = STRUCTURES[mixture.covariance_type]
+    factors = structure.precisions_cholesky(mixture.covariances)
+    offsets = np.log(mixture.weights)
+    return gaussian_kernel(
+        mixture.covariance_type, mixture.means, factors, offsets, spread, **options
+    )
+
+
+def evaluate(kernel, X, resp):
+    """The kernel's log-joint (n, K), statistics of responsibilities, and direct components."""
+    workspace, sums = kernel.workspace(), kernel.sums()
+    out, direct = np.empty((len(X), len(kernel.means))), []
+    for rows, block in kernel.blocks(X, workspace):
+        out[rows] = block.log_density().T
+        direct.append(getattr(block, "direct", None))
+        block.accumulate(sums, resp[rows].T.copy())
+    return out, kernel.finish(sums), direct
+
+
+def oracle_statistics(X, resp, centers, kind):
+    deviation = X[:, None] - centers
+    outer = np.einsum("nk,nki,nkj->kij", resp, deviation, deviation)
+    diagonal = np.diagonal(outer, axis1=1, axis2=2)
+    scatter = {
+        "full": outer,
+        "tied": outer.sum(axis=0),
+        "diag": diagonal,
+        "spherical": diagonal.mean(axis=1),
+    }[kind]
+    return resp.sum(axis=0), np.einsum("nk,nki->ki", resp, deviation), scatter
+
+
+@pytest.mark.parametrize("expand", [True, False])
+@pytest.mark.parametrize("n_features", [1, 2, 5, 33, module._MAX_EXPANDED + 7])
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_densities_and_statistics_are_the_oracles(kind, n_features, expand):
+    X = blobs(120, n_features, 3, seed=n_features)
+    mixture = start(blobs(400, n_features, 3, seed=n_features), 3, kind)[1]
+    resp = np.random.default_rng(0).dirichlet(np.ones(3), size=len(X))
+    resp[:, 1] *= resp[:, 0] > 0.5  # zeros too
+    kernel = kernel_of(mixture, (X.mean(axis=0), X.std(axis=0)), expand=expand)
+    densities, statistics, direct = evaluate(kernel, X, resp)
+    assert all(len(d) == (0 if expand else 3) for d in direct)
+    np.testing.assert_allclose(densities, log_joint(X, mixture), rtol=1e-9, atol=1e-9)
+    expected = oracle_statistics(X, resp, mixture.means, kind)
+    found = statistics.counts, statistics.sums, statistics.scatter
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_guard_leaves_the_expanded_way_where_it_would_cancel(kind):
+    """σ = 1e-3, 1e4 apart: forced to expand, the error is gross; guarded, it is round-off."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=60)
+    means = np.array([[-5e3, 1.0], [5e3, 2.0]])
+    X = means[labels] + 1e-3 * rng.normal(size=(60, 2))
+    covariances = {
+        "full": np.stack([1e-6 * np.eye(2)] * 2),
+        "tied": 1e-6 * np.eye(2),
+        "diag": np.full((2, 2), 1e-6),
+        "spherical": np.full(2, 1e-6),
+    }[kind]
+    mixture = Mixture(np.array([0.5, 0.5]), means, covariances, kind)
+    exact = precise_log_density(X, mixture)
+    kernel = kernel_of(mixture, (X.mean(axis=0), X.std(axis=0)))
+    resp = np.eye(2)[labels]
+    densities, statistics, direct = evaluate(kernel, X, resp)
+    assert all(len(d) == 2 for d in direct)
+    np.testing.assert_allclose(np.logaddexp(*densities.T), exact, atol=1e-8)
+    expected = oracle_statistics(X, resp, means, kind)[2]
+    np.testing.assert_allclose(statistics.scatter, expected, rtol=1e-8, atol=1e-15)
+    kernel._tolerance = np.inf
+    forced, _, _ = evaluate(kernel, X, resp)
+    assert np.abs(np.logaddexp(*forced.T) - exact).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+@pytest.mark.parametrize("ratio", [1e1, 1e2, 1e3])
+def test_bound_of_the_guard_holds(kind, ratio):
+    """The error of the expanded way is below the bound that decides whether it is taken."""
+    rng = np.random.default_rng(3)
+    X = np.concatenate([rng.normal(size=(50, 3)), ratio + rng.normal(size=(50, 3))])
+    mixture = start(X, 2, kind)[1]
+    shrunk = mixture.covariances * (1.0 / ratio) ** 2
+    mixture = Mixture(mixture.weights, mixture.means, shrunk, kind)
+    kernel = kernel_of(mixture, (X.mean(axis=0), X.std(axis=0)))
+    kernel._tolerance = np.inf
+    expanded, _, _ = evaluate(kernel, X, np.ones((len(X), 2)))
+    direct, _, _ = evaluate(
+        kernel_of(mixture, (X.mean(axis=0), X.std(axis=0)), expand=False), X, np.ones((len(X), 2))
+    )
+    quadratic, linear, constant = kernel._norms
+    farthest = np.abs(X - kernel.center).max(axis=0) / kernel.scale
+    reach = np.sqrt(farthest @ farthest)
+    bound = module.EPS * (quadratic * reach**2 + 2 * linear * reach + constant)
+    assert (np.abs(expanded - direct).max(axis=0) <= 4 * bound + 1e-12).all()
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_some_components_direct_and_some_expanded(kind):
+    X = blobs(100, 2, 2, seed=5)
+    mixture = start(X, 2, kind)[1]
+    resp = np.random.default_rng(0).dirichlet(np.ones(2), size=len(X))
+    kernel = kernel_of(mixture, (X.mean(axis=0), X.std(axis=0)))
+    whole, statistics, _ = evaluate(kernel, X, resp)
+    quadratic, linear, constant = kernel._norms
+    kernel._norms = (
+        quadratic * [1.0, 1e20] if np.ndim(quadratic) else quadratic,
+        linear,
+        (constant + np.array([0.0, TOLERANCE / module.EPS])),
+    )
+    mixed, mixed_statistics, direct = evaluate(kernel, X, resp)
+    assert [list(d) for d in direct] == [[1]]
+    np.testing.assert_allclose(mixed, whole, rtol=1e-10)
+    np.testing.assert_allclose(mixed_statistics.scatter, statistics.scatter, rtol=1e-9)
+    np.testing.assert_allclose(mixed_statistics.sums, statistics.sums, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_component_without_weight_is_minus_infinity(kind):
+    X = blobs(20, 2, 2)
+    mixture = start(X, 2, kind)[1]._replace(weights=np.array([1.0, 1e-300]))
+    structure = STRUCTURES[kind]
+    kernel = gaussian_kernel(
+        kind,
+        mixture.means,
+        structure.precisions_cholesky(mixture.covariances),
+        np.array([0.0, -np.inf]),
+        (X.mean(axis=0), X.std(axis=0)),
+    )
+    densities, _, _ = evaluate(kernel, X, np.ones((20, 2)))
+    assert np.isneginf(densities[:, 1]).all()
+    assert np.isfinite(densities[:, 0]).all()
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_statistics_add_about_any_centers(kind):
+    rng = np.random.default_rng(0)
+    X = blobs(80, 3, 2, seed=1)
+    resp = rng.dirichlet(np.ones(2), size=80)
+    here, there = rng.normal(size=(2, 2, 3))
+    first = GaussianStatistics(kind, *oracle_statistics(X[:30], resp[:30], here, kind), here)
+    second = GaussianStatistics(kind, *oracle_statistics(X[30:], resp[30:], there, kind), there)
+    total = 0.5 * (first + second) * 2.0
+    expected = oracle_statistics(X, resp, here, kind)
+    for ours, theirs in zip((total.counts, total.sums, total.scatter), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-10)

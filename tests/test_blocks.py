@@ -1,0 +1,105 @@
+"""Sums over blocks: order, threads, limits, interruption."""
+
+import threading
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from skvae.blocks import N_CHUNKS, Rows, block_rows, ranges, workers
+
+
+def blas_threads():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+@given(n_rows=st.integers(1, 5000), block=st.integers(1, 300), n_threads=st.integers(1, 3))
+def test_chunks_cover_the_rows_once_and_in_order(n_rows, block, n_threads):
+    with workers(n_threads) as pool:
+        chunks = list(pool.map(lambda a, b: (a, b), n_rows, block))
+    assert len(chunks) <= N_CHUNKS
+    assert chunks[0][0] == 0
+    assert chunks[-1][1] == n_rows
+    assert all(a[1] == b[0] for a, b in pairwise(chunks))
+    assert all(start % block == 0 for start, _ in chunks)
+
+
+def test_sum_does_not_depend_on_the_number_of_threads():
+    X = np.random.default_rng(0).normal(size=100_000)
+
+    def total(n_threads):
+        with workers(n_threads) as pool:
+            return pool.sum(lambda a, b: X[a:b].sum(), len(X), 100)
+
+    assert total(1) == total(2) == total(5)
+
+
+def test_blas_is_single_threaded_inside_and_as_before_after():
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        with workers() as outer:
+            assert outer.n_threads == max(before)
+            assert set(blas_threads()) == {1}
+            with workers() as inner:  # a restart inside a fit
+                assert inner.n_threads == max(before)
+            assert set(blas_threads()) == {1}
+        assert blas_threads() == before
+
+
+def test_limits_of_the_user_are_honoured():
+    with threadpool_limits(1, user_api="blas"), workers() as pool:
+        assert pool.n_threads == 1
+
+
+def test_threads_that_overlap_leave_the_limits_as_they_were():
+    before = blas_threads()
+    inside, leave = threading.Barrier(3), threading.Event()
+
+    def hold():
+        with workers():
+            inside.wait()
+            leave.wait()
+
+    threads = [threading.Thread(target=hold) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    inside.wait()
+    assert set(blas_threads()) == {1}
+    leave.set()
+    for thread in threads:
+        thread.join()
+    assert blas_threads() == before
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_failure_in_a_chunk_is_raised_and_threads_end(n_threads):
+    def fail(start, stop):
+        if start:
+            raise ZeroDivisionError
+        return 0
+
+    n_before = threading.active_count()
+    with pytest.raises(ZeroDivisionError), workers(n_threads) as pool:
+        pool.sum(fail, 1000, 10)
+    assert threading.active_count() == n_before
+
+
+def test_rows_in_reading_order():
+    X = np.arange(10.0)[:, None]
+    rows = Rows(X, np.arange(10.0), np.array([7, 2, 5]))
+    taken, weight = rows.take(1, 3)
+    np.testing.assert_array_equal(taken[:, 0], [2, 5])
+    np.testing.assert_array_equal(weight, [2, 5])
+    np.testing.assert_array_equal(rows.at(np.array([0, 2]))[:, 0], [7, 5])
+    assert rows.n_rows == 3
+    assert Rows(X).n_rows == 10
+    assert Rows(X).weight() == 10.0
+    assert Rows(X, np.full(10, 0.5)).weight() == 5.0
+
+
+def test_block_rows_are_bounded():
+    assert block_rows(1) >= block_rows(100) >= block_rows(10**6) >= 1
+    assert list(ranges(0, 7, 3)) == [(0, 3), (3, 6), (6, 7)]

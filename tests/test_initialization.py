@@ -1,0 +1,64 @@
+"""First responsibilities: those of scikit-learn, in bounded memory."""
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans, kmeans_plusplus
+
+from skvae.initialization import (
+    MAX_ROWS,
+    first_labels,
+    random_responsibilities,
+    rows_to_start_from,
+)
+from tests.problems import blobs
+
+
+def rng():
+    return np.random.RandomState(7)
+
+
+def test_kmeans_is_scikit_learns():
+    X = blobs(200)
+    expected = KMeans(3, n_init=1, random_state=rng()).fit(X).labels_
+    np.testing.assert_array_equal(first_labels(X, None, 3, "kmeans", rng()), expected)
+
+
+def test_one_row_is_chosen_for_each_component():
+    X = blobs(200)
+    plus_plus = first_labels(X, None, 3, "k-means++", rng())
+    np.testing.assert_array_equal(
+        [np.flatnonzero(plus_plus == k)[0] for k in range(3)],
+        kmeans_plusplus(X, 3, random_state=rng())[1],
+    )
+    from_data = first_labels(X, None, 3, "random_from_data", rng())
+    np.testing.assert_array_equal(
+        [np.flatnonzero(from_data == k)[0] for k in range(3)],
+        rng().choice(200, size=3, replace=False),
+    )
+    for labels in (plus_plus, from_data):
+        assert (labels >= 0).sum() == 3
+
+
+def test_random_responsibilities_continue_one_stream():
+    state = rng()
+    parts = [random_responsibilities(n, 4, state) for n in (10, 1, 29)]
+    whole = rng().uniform(size=(40, 4))
+    whole /= whole.sum(axis=1, keepdims=True)
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole.T)
+
+
+def test_heavy_rows_are_chosen():
+    weight = np.full(100, 1e-12)
+    weight[[3, 50]] = 1.0
+    labels = first_labels(blobs(100), weight, 2, "random_from_data", rng())
+    assert set(np.flatnonzero(labels >= 0)) == {3, 50}
+
+
+@pytest.mark.parametrize("n_components", [2, 3000])
+def test_rows_to_start_from_are_few_and_distinct(n_components):
+    assert rows_to_start_from(MAX_ROWS, 2, rng()) is None
+    kept = rows_to_start_from(10**6, n_components, rng())
+    assert len(kept) == max(MAX_ROWS, 64 * n_components)
+    assert (np.diff(kept) > 0).all()
+    assert kept[0] >= 0
+    assert kept[-1] < 10**6
