@@ -19,8 +19,11 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 N_CHUNKS = 32
-_BLOCK_BYTES = 3 << 19
+# Measured: a block should be long enough to hide the cost of some hundred NumPy calls, and its
+# temporaries should stay in the outer caches.
+_BLOCK_BYTES = 1 << 23
 _MIN_BLOCK, _MAX_BLOCK = 2048, 16384
+_EVEN_BLOCKS = 8
 
 
 class Rows(NamedTuple):
@@ -68,8 +71,18 @@ def ranges(start, stop, step):
 
 
 def block_rows(numbers_per_row):
-    """Return how many rows make a block whose temporaries stay near the second-level cache."""
+    """Return how many rows make a block whose temporaries stay near the caches."""
     return int(np.clip(_BLOCK_BYTES // (8 * numbers_per_row), _MIN_BLOCK, _MAX_BLOCK))
+
+
+def even_block(n_rows, largest):
+    """Return the size of blocks of at most ``largest`` rows that leave no short one behind.
+
+    Few rows are cut into several blocks too, if these have a thousand rows, so that more than one
+    thread has work.
+    """
+    n_blocks = max(-(-n_rows // largest), min(_EVEN_BLOCKS, n_rows // 1024), 1)
+    return -(-n_rows // n_blocks)
 
 
 @lru_cache(maxsize=1)

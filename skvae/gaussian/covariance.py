@@ -15,7 +15,7 @@ likelihood. Adding a constant to the diagonal instead, as is often done, does lo
 """
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import lapack, rq
 
 from skvae.ascent import Collapse
 
@@ -43,23 +43,37 @@ def _factor(covariance, component=-1):
 
 
 def _raise_eigenvalues(covariances, floor):
-    """Return the (K, D, D) covariances with Σ ⪰ diag(floor): see the module's docstring."""
+    """Return the (K, D, D) covariances with Σ ⪰ diag(floor), and their factors U.
+
+    See the module's docstring. Where eigenvalues are raised, U comes from the eigenvectors: that of
+    a component that is flat to within 1e-12 are still exact, its Cholesky factor is not, and the
+    bound would tremble.
+    """
     if not floor.any():
-        return covariances
+        return covariances, _factors(covariances)
     scale = np.sqrt(floor)
     outer = scale[:, None] * scale
-    relative = covariances / outer
     try:
-        np.linalg.cholesky(relative - np.eye(len(floor)))
-        return covariances
+        np.linalg.cholesky(covariances / outer - np.eye(len(floor)))
+        return covariances, _factors(covariances)
     except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(relative)
-    # The second floor keeps the result positive definite in floating point where one direction is
-    # wider than another by more than 1/eps.
-    lowest = np.maximum(1.0, 4 * EPS * len(floor) * values[:, -1:])
-    raised = (vectors * np.maximum(values, lowest)[:, None, :]) @ vectors.transpose(0, 2, 1)
-    below = values[:, 0] < lowest[:, 0]
-    return np.where(below[:, None, None], _symmetric(raised) * outer, covariances)
+        pass
+    raised, factors = covariances.copy(), np.empty_like(covariances)
+    for k, covariance in enumerate(covariances):
+        values, vectors = np.linalg.eigh(covariance / outer)
+        if values[0] >= 1.0:
+            factors[k] = _factor(covariance, k)
+            continue
+        values = np.maximum(values, 1.0)
+        raised[k] = _symmetric((vectors * values) @ vectors.T) * outer
+        # Σ⁻¹ = A Aᵀ; with A = U Q it is U Uᵀ.
+        upper = rq(vectors / scale[:, None] / np.sqrt(values), mode="r")
+        factors[k] = upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)
+    return raised, factors
+
+
+def _factors(covariances):
+    return np.stack([_factor(c, k) for k, c in enumerate(covariances)])
 
 
 def _symmetric(matrices):
@@ -98,20 +112,20 @@ class FullCovariance:
         return scatter - cross - cross.transpose(0, 2, 1) + counts[:, None, None] * outer
 
     def maximize(self, scatter, counts, total, floor):
-        """Return the covariances that maximise the likelihood of scatters about the means."""
+        """Return the covariances, and factors, that maximise the likelihood of scatters."""
         return self.raise_to(_symmetric(_divide(scatter, counts)), floor)
 
     def raise_to(self, covariances, floor):
-        """Return the covariances raised to ⪰ diag(floor)."""
+        """Return the covariances raised to ⪰ diag(floor), and their factors U."""
         return _raise_eigenvalues(covariances, floor)
 
     def scatter_of(self, covariances, counts):
         """Return the scatter about the means that makes these covariances their maximiser."""
         return covariances * counts[:, None, None]
 
-    def keep(self, proposal, previous, empty):
-        """Return the proposal with the covariances of empty components taken from previous."""
-        return np.where(empty[:, None, None], previous, proposal)
+    def keep(self, scatter, previous, empty):
+        """Return the scatter with that of empty components replaced by their covariances."""
+        return np.where(empty[:, None, None], previous, scatter)
 
     def check(self, covariances, resolution):
         """Raise Collapse where a variance is below what the data can resolve."""
@@ -120,7 +134,8 @@ class FullCovariance:
             raise _collapse(int(k))
 
     def precisions_cholesky(self, covariances):
-        return np.stack([_factor(c, k) for k, c in enumerate(covariances)])
+        """Return the factors U of the precisions."""
+        return _factors(covariances)
 
     def precisions(self, precisions_cholesky):
         return precisions_cholesky @ np.swapaxes(precisions_cholesky, -1, -2)
@@ -152,7 +167,7 @@ class FullCovariance:
         return covariances[:, features[:, None], features]
 
     def condition(self, covariances, rest, given):
-        """Return the covariances of ``rest`` given ``given``, and the regressions (K or 1, R, G)."""
+        """Return the covariances of ``rest`` given ``given``, the regressions (K or 1, R, G)."""
         return _condition(covariances, rest, given)
 
     def rescale(self, covariances, factors):
@@ -208,13 +223,17 @@ class TiedCovariance(FullCovariance):
         return self.raise_to(_symmetric(scatter / total), floor)
 
     def raise_to(self, covariances, floor):
-        return _raise_eigenvalues(covariances[None], floor)[0]
+        try:
+            raised, factors = _raise_eigenvalues(covariances[None], floor)
+        except Collapse:
+            raise _collapse(-1) from None
+        return raised[0], factors[0]
 
     def scatter_of(self, covariances, counts):
         return covariances * counts.sum()
 
-    def keep(self, proposal, previous, empty):
-        return proposal
+    def keep(self, scatter, previous, empty):
+        return scatter
 
     def check(self, covariances, resolution):
         if not np.all(np.diagonal(covariances) > resolution):
@@ -255,13 +274,14 @@ class DiagonalCovariance:
         return self.raise_to(_divide(scatter, counts), floor)
 
     def raise_to(self, covariances, floor):
-        return np.maximum(covariances, floor)
+        raised = np.maximum(covariances, floor)
+        return raised, self.precisions_cholesky(raised)
 
     def scatter_of(self, covariances, counts):
         return covariances * counts[:, None]
 
-    def keep(self, proposal, previous, empty):
-        return np.where(empty[:, None], previous, proposal)
+    def keep(self, scatter, previous, empty):
+        return np.where(empty[:, None], previous, scatter)
 
     def check(self, covariances, resolution):
         for k in np.flatnonzero(~np.all(covariances > resolution, axis=1)):
@@ -332,13 +352,14 @@ class SphericalCovariance(DiagonalCovariance):
 
     def raise_to(self, covariances, floor):
         # σ² I ⪰ diag(f) asks for the largest entry of f.
-        return np.maximum(covariances, floor.max())
+        raised = np.maximum(covariances, floor.max())
+        return raised, self.precisions_cholesky(raised)
 
     def scatter_of(self, covariances, counts):
         return covariances * counts
 
-    def keep(self, proposal, previous, empty):
-        return np.where(empty, previous, proposal)
+    def keep(self, scatter, previous, empty):
+        return np.where(empty, previous, scatter)
 
     def check(self, covariances, resolution):
         for k in np.flatnonzero(~(covariances > resolution.mean())):

@@ -96,7 +96,8 @@ class Block:
         for k in self.direct:
             np.multiply(kernel.distance(self._deviation(k), k), -0.5, out=out[k])
             out[k] += kernel.constants[k]
-        out[kernel.absent] = -np.inf
+        if len(kernel.absent):
+            out[kernel.absent] = -np.inf
         return out
 
     def _deviation(self, k):
@@ -341,7 +342,7 @@ class WideFullKernel(FullKernel):
         ]
 
     def _block_rows(self):
-        return 512
+        return int(np.clip((1 << 17) // self.n_terms, 256, 1024))
 
     def _n_quadratic(self, n_features):
         return 0

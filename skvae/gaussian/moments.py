@@ -39,9 +39,11 @@ class Moments(NamedTuple):
         """Return the floor of the covariances' diagonal form, in the features' squared units.
 
         ``reg_covar`` is absolute where features have large units and relative to the feature's
-        variance where they have small ones: reg_covar · min(1, variance).
+        variance where they have small ones: reg_covar · min(1, variance). If it is not zero the
+        floor is 1e-14 of the variance at least: what is flatter than that is round-off.
         """
-        return reg_covar * np.minimum(1.0, self.scale**2)
+        variance = self.scale**2
+        return np.maximum(reg_covar * np.minimum(1.0, variance), 1e-14 * variance * (reg_covar > 0))
 
 
 def feature_moments(rows, pool, names=None):

@@ -77,7 +77,7 @@ class GaussianStatistics:
     __rmul__ = __mul__
 
     def maximize(self, floor, resolution, previous):
-        """Return the (means, covariances) that maximise the expected log-likelihood.
+        """Return the (means, covariances, factors) that maximise the expected log-likelihood.
 
         Parameters
         ----------
@@ -97,8 +97,9 @@ class GaussianStatistics:
         counts = np.where(empty, 1.0, self.counts)
         shift = np.where(empty[:, None], 0.0, self.sums / counts[:, None])
         scatter = self.structure.recenter(self.scatter, self.counts, self.sums, shift)
-        proposal = self.structure.maximize(scatter, counts, self.counts.sum(), floor)
-        covariances = self.structure.keep(proposal, previous[1], empty)
+        if empty.any():
+            scatter = self.structure.keep(scatter, previous[1], empty)
+        covariances, factors = self.structure.maximize(scatter, counts, self.counts.sum(), floor)
         self.structure.check(covariances, resolution)
         means = np.where(empty[:, None], previous[0], self.centers + shift)
-        return means, covariances
+        return means, covariances, factors

@@ -3,12 +3,13 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.inspection.display import COLORS, INK, AxesDisplay
+from skvae.inspection.display import INK, AxesDisplay
 
 # The share of the probability that lies inside each contour, and its shade: light to dark in
 # grey as in colour.
 _MASSES = (0.99, 0.95, 0.8, 0.5)
 _SHADES = ("#e3eef6", "#c3d9ea", "#8fbcdb", "#5b9bc8")
+_COMPONENT = "#A03A00"  # vermilion, dark enough to be seen on the darkest shade without colour
 
 
 class DensityDisplay(AxesDisplay):
@@ -187,14 +188,14 @@ class DensityDisplay(AxesDisplay):
         ellipses = []
         for weight, mean, variance, axis in zip(weights, means, variances, axes, strict=True):
             width, height = 2 * 2 * np.sqrt(variance)  # diameters of two standard deviations
-            angle = -np.degrees(np.arctan2(axis[1, 0], axis[0, 0]))
+            angle = np.degrees(np.arctan2(axis[1, 0], axis[0, 0]))
             strength = 0.35 + 0.65 * weight / weights.max()
             ellipse = Ellipse(
-                mean, width, height, angle=angle, fill=False, edgecolor=COLORS[1], alpha=strength
+                mean, width, height, angle=angle, fill=False, edgecolor=_COMPONENT, alpha=strength
             )
             ellipse.set_linewidth(2 * strength)
             ellipses.append(ax.add_patch(ellipse))
-        ax.plot(*means.T, "+", color=COLORS[1], markersize=7, zorder=3)
+        ax.plot(*means.T, "+", color=_COMPONENT, markersize=7, zorder=3)
         return ellipses
 
 

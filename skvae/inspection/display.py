@@ -1,7 +1,7 @@
 """What the Displays share: where they draw, and colours that survive grey and colour blindness."""
 
-# Okabe and Ito (2008), in an order whose greys also differ.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7", "#56B4E9")
+# Blue and vermilion of Okabe and Ito (2008), which every eye tells apart.
+COLORS = ("#0072B2", "#D55E00")
 INK = "#333333"
 
 

@@ -7,7 +7,7 @@ No array of n_samples × n_components is made, but where it is what was asked fo
 
 import numpy as np
 
-from skvae.blocks import ranges
+from skvae.blocks import even_block, ranges
 
 
 def normalize(log_joint):
@@ -17,16 +17,18 @@ def normalize(log_joint):
     components that are nearest, which is all of them.
     """
     top = log_joint.max(axis=0)
-    impossible = ~np.isfinite(top)
-    if impossible.any():
-        log_joint[:, impossible] = 0.0
-        top = np.where(impossible, 0.0, top)
+    possible = np.isfinite(top)
+    if not possible.all():
+        log_joint[:, ~possible] = 0.0
+        top[~possible] = 0.0
     log_joint -= top
     np.exp(log_joint, out=log_joint)
     total = log_joint.sum(axis=0)
     log_joint *= 1.0 / total
-    log_p = np.log(total) + top
-    log_p[impossible] = -np.inf
+    log_p = np.log(total, out=total)
+    log_p += top
+    if not possible.all():
+        log_p[~possible] = -np.inf
     return log_p
 
 
@@ -74,11 +76,13 @@ def expect(rows, kernel, pool, *, statistics=True):
         Σ w ln p(x), in nats.
     """
 
+    size = even_block(rows.n_rows, kernel.block_rows)
+
     def over(start, stop):
         workspace = kernel.workspace()
         sums = kernel.sums() if statistics else None
         log_likelihood = 0.0
-        for a, b in ranges(start, stop, kernel.block_rows):
+        for a, b in ranges(start, stop, size):
             X, weight = rows.take(a, b)
             for part, block in kernel.blocks(X, workspace):
                 resp = block.log_density()
@@ -91,7 +95,7 @@ def expect(rows, kernel, pool, *, statistics=True):
                     block.accumulate(sums, resp)
         return Expectation(sums, log_likelihood)
 
-    total = pool.sum(over, rows.n_rows, kernel.block_rows)
+    total = pool.sum(over, rows.n_rows, size)
     found = kernel.finish(total.sums) if statistics else None
     return found, float(total.log_likelihood)
 
@@ -113,13 +117,15 @@ def fill_rows(rows, kernel, pool, out, compute):
         ``(log_joint (K, n), block) → array (n, ...)``; may overwrite the log-joint.
     """
 
+    size = even_block(rows.n_rows, kernel.block_rows)
+
     def over(start, stop):
         workspace = kernel.workspace()
-        for a, b in ranges(start, stop, kernel.block_rows):
+        for a, b in ranges(start, stop, size):
             X, _ = rows.take(a, b)
             index = np.arange(a, b) if rows.order is None else rows.order[a:b]
             for part, block in kernel.blocks(X, workspace):
                 out[index[part]] = compute(block.log_density(), block)
 
-    for _ in pool.map(over, rows.n_rows, kernel.block_rows):
+    for _ in pool.map(over, rows.n_rows, size):
         pass

@@ -91,7 +91,8 @@ class EMGaussianMixture(FittedGaussianMixture):
         EM has converged when the bound, in nats per row, changes by less than this.
     reg_covar : float, default=1e-6
         A floor: covariances are kept ⪰ diag(f) with ``f = reg_covar * min(1, variance of the
-        feature)``, which is the exact constrained maximum, so the bound still never falls.
+        feature)``, and f at least 1e-14 of the variance if ``reg_covar`` is not 0. It is the exact
+        constrained maximum, so the bound still never falls.
         scikit-learn adds ``reg_covar`` to the diagonal instead.
     max_iter : int, default=100
         The largest number of EM iterations; 0 keeps the start.
@@ -322,7 +323,7 @@ class EMGaussianMixture(FittedGaussianMixture):
             except Collapse as collapse:
                 raise ValueError(self._advice(collapse)) from collapse
         else:
-            old = self._parameters()
+            old = self._same_model(rows, "partial_fit")
             mean, variance = old.moments()
             moments = Moments(mean, variance, np.abs(mean) + np.sqrt(variance))
         return old, moments.floor(self.reg_covar), moments.resolution
@@ -377,7 +378,7 @@ class EMGaussianMixture(FittedGaussianMixture):
         n_e_steps = {}
 
         def draw():
-            start = self._warm_parameters(rows) if warm else None
+            start = self._same_model(rows, "warm_start=True") if warm else None
             if start is None:
                 start = first_parameters(rows, self, initial, moments, rng)
             return next(numbers), start
@@ -408,15 +409,15 @@ class EMGaussianMixture(FittedGaussianMixture):
             raise ValueError(self._advice(collapse)) from collapse
         return best, n_e_steps[id(best)], collapses
 
-    def _warm_parameters(self, rows):
-        """Return the fitted parameters, if they fit n_components and X."""
+    def _same_model(self, rows, why):
+        """Return the fitted parameters, if they are of the model that is asked for now."""
         parameters = self._parameters()
         now = self.n_components, rows.X.shape[1], self.covariance_type
         fitted = *parameters.means.shape, parameters.covariance_type
         if now != fitted:
             raise ValueError(
-                "warm_start=True: (n_components, n_features, covariance_type) must be those of the "
-                f"earlier fit, {fitted}, but are {now}"
+                f"{why}: (n_components, n_features, covariance_type) must be those of the earlier "
+                f"fit, {fitted}, but are {now}"
             )
         return parameters
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skvae.ascent import Collapse
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.kernel import gaussian_kernel
 from skvae.gaussian.statistics import GaussianStatistics
@@ -72,8 +73,8 @@ class MixtureParameters(NamedTuple):
     def maximize(self, statistics, floor, resolution):
         """Return the M step: the parameters that maximise the expected log-likelihood."""
         weights = statistics.counts / statistics.counts.sum()
-        means, covariances = statistics.maximize(floor, resolution, (self.means, self.covariances))
-        return self.of(self.covariance_type, weights, means, covariances)
+        found = statistics.maximize(floor, resolution, (self.means, self.covariances))
+        return MixtureParameters(self.covariance_type, weights, *found)
 
     def n_parameters(self):
         """Return the number of free parameters."""
@@ -146,9 +147,11 @@ class Coordinates:
         n_components, n_features = self._shape
         weights = np.exp(vector[:n_components] - vector[:n_components].max())
         last = n_components * (1 + n_features)
-        means = vector[n_components:last].reshape(self._shape) * self._unit
-        scaled = self._structure.unpack(vector[last:], n_components, n_features)
-        covariances = self._structure.raise_to(
-            self._structure.rescale(scaled, self._unit), self._floor
-        )
-        return MixtureParameters.of(self._type, weights / weights.sum(), means, covariances)
+        with np.errstate(all="ignore"):
+            means = vector[n_components:last].reshape(self._shape) * self._unit
+            scaled = self._structure.unpack(vector[last:], n_components, n_features)
+            covariances = self._structure.rescale(scaled, self._unit)
+        if not all(np.isfinite(part).all() for part in (means, covariances)):
+            raise Collapse("the extrapolation overflows")
+        raised = self._structure.raise_to(covariances, self._floor)
+        return MixtureParameters(self._type, weights / weights.sum(), means, *raised)

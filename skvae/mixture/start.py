@@ -167,7 +167,7 @@ def _maximize(statistics, floor, moments, rows, rng):
     """Return the M step's (weights, means, covariances); empty components start at some row."""
     n_components = len(statistics.counts)
     spread = statistics.structure.pooled(np.diag(moments.scale**2), n_components)
-    means, covariances = statistics.maximize(
+    means, covariances, _ = statistics.maximize(
         floor, np.zeros_like(floor), (statistics.centers, spread)
     )
     counts = statistics.counts

@@ -114,7 +114,11 @@ def test_floor_is_the_constrained_maximum():
     rng = np.random.default_rng(2)
     floor = np.array([0.5, 2.0, 0.1])
     scatter = random_covariance(rng, 3, scale=0.6)
-    found = STRUCTURES["full"].maximize(scatter[None] * 7, np.array([7.0]), 7.0, floor)[0]
+    structure = STRUCTURES["full"]
+    covariances, factors = structure.maximize(scatter[None] * 7, np.array([7.0]), 7.0, floor)
+    found = covariances[0]
+    np.testing.assert_allclose(structure.precisions(factors)[0], np.linalg.inv(found), rtol=1e-9)
+    np.testing.assert_array_equal(factors[0], np.triu(factors[0]))
     assert np.linalg.eigvalsh(found - np.diag(floor)).min() > -1e-12
     lower = np.tril_indices(3)
 
@@ -135,7 +139,8 @@ def test_floor_is_the_constrained_maximum():
 
 def test_a_floor_that_does_not_bind_changes_nothing():
     covariances = covariances_of("full")
-    raised = STRUCTURES["full"].raise_to(covariances, np.full(N_FEATURES, 1e-6))
+    raised, factors = STRUCTURES["full"].raise_to(covariances, np.full(N_FEATURES, 1e-6))
+    np.testing.assert_array_equal(factors, STRUCTURES["full"].precisions_cholesky(covariances))
     np.testing.assert_array_equal(raised, covariances)
 
 

@@ -208,6 +208,25 @@ def test_duplicates_are_harmless(covariance_type):
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e3, 1e6])
+def test_bound_never_falls_on_duplicates_in_any_unit(covariance_type, unit):
+    """Components that end flat on the floor, among rows that spread widely above it."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        X = np.repeat(unit * rng.normal(size=(12, 4)), 5, axis=0)
+        for init_params in ("kmeans", "random"):
+            model = EMGaussianMixture(
+                8,
+                covariance_type=covariance_type,
+                init_params=init_params,
+                random_state=seed,
+                max_iter=2000,
+            ).fit(X)
+            assert min(np.diff(model.lower_bounds_), default=0.0) > -1e-7
+            assert_allclose(model.lower_bound_, model.score(X), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 def test_a_few_distinct_rows_end_on_the_floor(covariance_type):
     X = np.repeat([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]], 20, axis=0)
     model = EMGaussianMixture(3, covariance_type=covariance_type, random_state=0, n_init=5).fit(X)
