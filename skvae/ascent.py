@@ -29,12 +29,15 @@ class Ascent(NamedTuple):
         The bound after each iteration; the last is ``bound``.
     converged : bool
         Whether a change below ``tol`` ended the ascent.
+    n_steps : int
+        How many steps were made: more than iterations where some are tried and discarded.
     """
 
     parameters: Any
     bound: float
     bounds: list
     converged: bool
+    n_steps: int = 0
 
     @property
     def n_iter(self):

@@ -45,9 +45,9 @@ def _factor(covariance, component=-1):
 def _raise_eigenvalues(covariances, floor):
     """Return the (K, D, D) covariances with Σ ⪰ diag(floor), and their factors U.
 
-    See the module's docstring. Where eigenvalues are raised, U comes from the eigenvectors: that of
-    a component that is flat to within 1e-12 are still exact, its Cholesky factor is not, and the
-    bound would tremble.
+    See the module's docstring. Where eigenvalues are raised, U comes from the eigenvectors: those
+    of a component that is flat to within 1e-12 are still exact, its Cholesky factor is not, and
+    the bound would tremble.
     """
     if not floor.any():
         return covariances, _factors(covariances)

@@ -1,14 +1,18 @@
 """What can be asked of a fitted Gaussian mixture: densities, labels, draws, criteria."""
 
+from copy import copy
 from numbers import Integral
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.base import LatentVariableModel, check_array_parameter, check_number
+from skvae.base import LatentVariableModel, check_array_parameter, check_choice, check_number
 from skvae.blocks import Rows, workers
+from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.missing import pattern_order
 from skvae.mixture.expectation import expect, fill_rows, normalize
+from skvae.mixture.parameters import MixtureParameters
+from skvae.mixture.start import check_positive_definite, check_weights
 
 
 def readable_rows(X, sample_weight=None):
@@ -53,7 +57,85 @@ def _expected(log_joint, block):
 
 
 class FittedGaussianMixture(LatentVariableModel):
-    """The questions a Gaussian mixture answers once ``_parameters()`` gives its parameters."""
+    """A Gaussian mixture that has its parameters: how it keeps them, and what it answers."""
+
+    # The parameters as a value --------------------------------------------------------------------
+
+    def _parameters(self):
+        """Return the fitted parameters as a value."""
+        return MixtureParameters(
+            self._covariance_type,
+            self.weights_,
+            self.means_,
+            self.covariances_,
+            self.precisions_cholesky_,
+        )
+
+    def _store(self, parameters):
+        self.weights_ = parameters.weights
+        self.means_ = parameters.means
+        self.covariances_ = parameters.covariances
+        self.precisions_cholesky_ = parameters.precisions_cholesky
+        self.precisions_ = parameters.structure.precisions(parameters.precisions_cholesky)
+        self._covariance_type = parameters.covariance_type
+        self._n_features_out = len(parameters.weights)
+
+    @classmethod
+    def from_parameters(cls, weights, means, covariances, covariance_type="full"):
+        """Return a fitted mixture with known parameters.
+
+        Parameters
+        ----------
+        weights : array-like of shape (n_components,)
+            Weights, summing to one.
+        means : array-like of shape (n_components, n_features)
+            Means.
+        covariances : array-like
+            Covariances in the shape of ``covariances_``.
+        covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+            Their form.
+
+        Returns
+        -------
+        mixture : EMGaussianMixture
+            As if fitted: ``lower_bound_`` is NaN, ``n_iter_`` 0.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0.0], [4.0]], [1, 1], "spherical"
+        ... )
+        >>> mixture.predict([[1.0], [3.0]])
+        array([0, 1])
+        """
+        check_choice("covariance_type", covariance_type, tuple(STRUCTURES))
+        shape = np.shape(means)
+        if len(shape) != 2 or 0 in shape:
+            raise ValueError(f"means has shape {shape}: must have shape (n_components, n_features)")
+        means = check_array_parameter("means", means, shape, "(n_components, n_features)")
+        weights = check_array_parameter("weights", weights, shape[:1], "(n_components,)")
+        check_weights("weights", weights)
+        structure = STRUCTURES[covariance_type]
+        covariances = check_array_parameter(
+            "covariances", covariances, structure.shape(*shape), f"for {covariance_type!r}"
+        )
+        check_positive_definite("covariances", covariances, structure)
+        return cls._of(MixtureParameters.of(covariance_type, weights, means, covariances))
+
+    @classmethod
+    def _of(cls, parameters, **like):
+        """Return a fitted mixture with parameters that are known to be good."""
+        mixture = cls(len(parameters.weights), covariance_type=parameters.covariance_type, **like)
+        mixture._store(MixtureParameters(*(copy(part) for part in parameters)))
+        mixture.n_features_in_ = parameters.means.shape[1]
+        mixture.lower_bound_ = np.nan
+        mixture.lower_bounds_ = []
+        mixture.n_iter_ = mixture.n_e_steps_ = 0
+        mixture.converged_ = True
+        return mixture
+
+    # Rows ---------------------------------------------------------------------------------------
 
     def score_samples(self, X):
         """Return the log-density of each row, in nats, shape (n_samples,).

@@ -10,7 +10,7 @@ components ready for use, ``pool`` the threads.
 """
 
 import warnings
-from copy import copy
+from itertools import count
 from numbers import Integral, Real
 
 import numpy as np
@@ -19,18 +19,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skvae.ascent import AndersonStep, Collapse, ascend, best_ascent
-from skvae.base import check_array_parameter, check_choice, check_number, check_random
+from skvae.base import check_choice, check_number, check_random
 from skvae.blocks import workers
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import Moments, feature_moments
 from skvae.initialization import INIT_PARAMS
 from skvae.mixture.expectation import expect
 from skvae.mixture.fitted import FittedGaussianMixture, mean_log_likelihood, readable_rows
-from skvae.mixture.parameters import Coordinates, MixtureParameters
+from skvae.mixture.parameters import Coordinates
 from skvae.mixture.start import (
     check_initial,
-    check_positive_definite,
-    check_weights,
     first_parameters,
 )
 
@@ -241,12 +239,12 @@ class EMGaussianMixture(FittedGaussianMixture):
             rows = self._prepare(X, sample_weight, reset=True)
             with workers() as pool:
                 moments = self._moments(rows, pool)
-                best, n_e_steps, collapses = self._best_ascent(rows, moments, pool)
+                best, collapses = self._best_ascent(rows, moments, pool)
             self._store(best.parameters)
             self.lower_bound_ = best.bound
             self.lower_bounds_ = best.bounds
             self.n_iter_ = best.n_iter
-            self.n_e_steps_ = n_e_steps
+            self.n_e_steps_ = best.n_steps
             self.converged_ = best.converged
             self._warn(collapses)
         return self
@@ -367,47 +365,48 @@ class EMGaussianMixture(FittedGaussianMixture):
             raise ValueError(f"n_jobs={self.n_jobs!r}: must be None or an integer other than 0")
 
     def _best_ascent(self, rows, moments, pool):
-        """Return the best Ascent over the starts, its number of E steps and the collapses."""
+        """Return the best Ascent over the starts, and what collapsed on the way."""
         initial = check_initial(self, rows.X.shape[1])
         rng = check_random_state(self.random_state)
         warm = self.warm_start and hasattr(self, "converged_")
         n_init = 1 if warm else self.n_init
         n_jobs = min(effective_n_jobs(self.n_jobs), n_init)
-        floor, resolution = moments.floor(self.reg_covar), moments.resolution
-        numbers = iter(range(1, 1 + 3 * n_init))
-        n_e_steps = {}
+        numbers = count(1)
 
         def draw():
-            start = self._same_model(rows, "warm_start=True") if warm else None
-            if start is None:
-                start = first_parameters(rows, self, initial, moments, rng)
-            return next(numbers), start
+            if warm:
+                return next(numbers), self._same_model(rows, "warm_start=True")
+            return next(numbers), first_parameters(rows, self, initial, moments, rng)
 
-        def run(numbered, stop):
-            number, start = numbered
+        def run(start, stop):
+            before = self.lower_bound_ if warm else -np.inf
             with workers(max(1, pool.n_threads // n_jobs)) as own:
-                em = EMStep(rows, floor, resolution, own)
-                step = em
-                if self.acceleration == "anderson":
-                    coordinates = Coordinates(start, moments.scale, floor)
-                    step = AndersonStep(em, coordinates.pack, coordinates.unpack)
-                ascent = ascend(
-                    step,
-                    em.evaluate,
-                    start,
-                    max_iter=self.max_iter,
-                    tol=self.tol,
-                    before=self.lower_bound_ if warm else -np.inf,
-                    report=self._reporter(number, stop),
-                )
-            n_e_steps[id(ascent)] = em.n_steps
-            return ascent
+                return self._ascent(rows, moments, own, start, stop, before)
 
         try:
-            best, collapses = best_ascent(draw, run, n_init, n_jobs=n_jobs)
+            return best_ascent(draw, run, n_init, n_jobs=n_jobs)
         except Collapse as collapse:
             raise ValueError(self._advice(collapse)) from collapse
-        return best, n_e_steps[id(best)], collapses
+
+    def _ascent(self, rows, moments, pool, start, stop, before):
+        """Return the Ascent of one run from a (number, parameters)."""
+        number, parameters = start
+        floor = moments.floor(self.reg_covar)
+        em = EMStep(rows, floor, moments.resolution, pool)
+        step = em
+        if self.acceleration == "anderson":
+            coordinates = Coordinates(parameters, moments.scale, floor)
+            step = AndersonStep(em, coordinates.pack, coordinates.unpack)
+        ascent = ascend(
+            step,
+            em.evaluate,
+            parameters,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            before=before,
+            report=self._reporter(number, stop),
+        )
+        return ascent._replace(n_steps=em.n_steps)
 
     def _same_model(self, rows, why):
         """Return the fitted parameters, if they are of the model that is asked for now."""
@@ -458,79 +457,3 @@ class EMGaussianMixture(FittedGaussianMixture):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-
-    # Parameters as a value --------------------------------------------------------------------
-
-    def _parameters(self):
-        """Return the fitted parameters as a value."""
-        return MixtureParameters(
-            self._covariance_type,
-            self.weights_,
-            self.means_,
-            self.covariances_,
-            self.precisions_cholesky_,
-        )
-
-    def _store(self, parameters):
-        self.weights_ = parameters.weights
-        self.means_ = parameters.means
-        self.covariances_ = parameters.covariances
-        self.precisions_cholesky_ = parameters.precisions_cholesky
-        self.precisions_ = parameters.structure.precisions(parameters.precisions_cholesky)
-        self._covariance_type = parameters.covariance_type
-        self._n_features_out = len(parameters.weights)
-
-    @classmethod
-    def from_parameters(cls, weights, means, covariances, covariance_type="full"):
-        """Return a fitted mixture with known parameters.
-
-        Parameters
-        ----------
-        weights : array-like of shape (n_components,)
-            Weights, summing to one.
-        means : array-like of shape (n_components, n_features)
-            Means.
-        covariances : array-like
-            Covariances in the shape of ``covariances_``.
-        covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
-            Their form.
-
-        Returns
-        -------
-        mixture : EMGaussianMixture
-            As if fitted: ``lower_bound_`` is NaN, ``n_iter_`` 0.
-
-        Examples
-        --------
-        >>> from skvae import EMGaussianMixture
-        >>> mixture = EMGaussianMixture.from_parameters(
-        ...     [0.5, 0.5], [[0.0], [4.0]], [1, 1], "spherical"
-        ... )
-        >>> mixture.predict([[1.0], [3.0]])
-        array([0, 1])
-        """
-        check_choice("covariance_type", covariance_type, tuple(STRUCTURES))
-        shape = np.shape(means)
-        if len(shape) != 2 or 0 in shape:
-            raise ValueError(f"means has shape {shape}: must have shape (n_components, n_features)")
-        means = check_array_parameter("means", means, shape, "(n_components, n_features)")
-        weights = check_array_parameter("weights", weights, shape[:1], "(n_components,)")
-        check_weights("weights", weights)
-        structure = STRUCTURES[covariance_type]
-        covariances = check_array_parameter(
-            "covariances", covariances, structure.shape(*shape), f"for {covariance_type!r}"
-        )
-        check_positive_definite("covariances", covariances, structure)
-        return cls._of(MixtureParameters.of(covariance_type, weights, means, covariances))
-
-    @classmethod
-    def _of(cls, parameters, **like):
-        """Return a fitted mixture with parameters that are known to be good."""
-        mixture = cls(len(parameters.weights), covariance_type=parameters.covariance_type, **like)
-        mixture._store(MixtureParameters(*(copy(part) for part in parameters)))
-        mixture.n_features_in_ = parameters.means.shape[1]
-        mixture.lower_bound_ = np.nan
-        mixture.lower_bounds_ = []
-        mixture.n_iter_ = mixture.n_e_steps_ = 0
-        mixture.converged_ = True
-        return mixture
