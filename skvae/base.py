@@ -13,6 +13,8 @@ from sklearn.base import (
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+_SMALLEST_WEIGHT = 1e-280  # so that no sum of weights overflows or loses digits
+
 
 def check_number(name, value, kind, low, *, strict=False, flags=False):
     """Raise ValueError unless ``value`` is a finite number of the kind and at least ``low``.
@@ -63,7 +65,7 @@ def check_array_parameter(name, value, shape, meaning):
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}={value!r}: must be an array of numbers {meaning}") from error
-    if array.shape != shape:
+    if shape is not None and array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}: must have shape {shape} {meaning}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} contains NaN or infinity: must be finite")
@@ -101,6 +103,8 @@ class LatentVariableModel(
 
     def _validate(self, X, *, reset=False, min_rows=1):
         """Return X as a 2-D float array in which NaN is missing and nothing is infinite."""
+        if isinstance(X, np.ma.MaskedArray):
+            X = X.astype(np.result_type(X.dtype, np.float32)).filled(np.nan)
         return validate_data(
             self,
             X,
@@ -119,6 +123,11 @@ class LatentVariableModel(
             raise ValueError(f"sample_weight has a negative entry {weight.min()}: must be >= 0")
         if not weight.any():
             raise ValueError("sample_weight is zero in every row: at least one must be > 0")
+        if not _SMALLEST_WEIGHT < weight.max() < 1 / _SMALLEST_WEIGHT:
+            raise ValueError(
+                f"sample_weight has the largest entry {weight.max():.3g}: must be between "
+                f"{_SMALLEST_WEIGHT} and {1 / _SMALLEST_WEIGHT}; rescale it"
+            )
         return weight
 
     def _random_state_of(self, random_state):

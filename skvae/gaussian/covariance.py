@@ -80,6 +80,15 @@ def _symmetric(matrices):
     return 0.5 * (matrices + np.swapaxes(matrices, -1, -2))
 
 
+def _unresolved(component):
+    """Return the exception that says that a variance is round-off (−1: the shared one)."""
+    who = "the shared covariance" if component < 0 else f"component {component}"
+    return Collapse(
+        f"{who} varies by no more than float64 resolves at the size of the values (its rows are "
+        "alike, or X needs an offset subtracted)"
+    )
+
+
 def _divide(numerator, counts):
     """Return numerator / counts along the first axis, for counts that are positive."""
     return numerator / counts.reshape((-1,) + (1,) * (np.ndim(numerator) - 1))
@@ -131,7 +140,7 @@ class FullCovariance:
         """Raise Collapse where a variance is below what the data can resolve."""
         variances = np.diagonal(covariances, axis1=-2, axis2=-1)
         for k in np.flatnonzero(~np.all(variances > resolution, axis=-1)):
-            raise _collapse(int(k))
+            raise _unresolved(int(k))
 
     def precisions_cholesky(self, covariances):
         """Return the factors U of the precisions."""
@@ -237,7 +246,7 @@ class TiedCovariance(FullCovariance):
 
     def check(self, covariances, resolution):
         if not np.all(np.diagonal(covariances) > resolution):
-            raise _collapse(-1)
+            raise _unresolved(-1)
 
     def precisions_cholesky(self, covariances):
         return _factor(covariances)
@@ -285,7 +294,7 @@ class DiagonalCovariance:
 
     def check(self, covariances, resolution):
         for k in np.flatnonzero(~np.all(covariances > resolution, axis=1)):
-            raise _collapse(int(k))
+            raise _unresolved(int(k))
 
     def precisions_cholesky(self, covariances):
         bad = ~(covariances > 0)
@@ -363,7 +372,7 @@ class SphericalCovariance(DiagonalCovariance):
 
     def check(self, covariances, resolution):
         for k in np.flatnonzero(~(covariances > resolution.mean())):
-            raise _collapse(int(k))
+            raise _unresolved(int(k))
 
     def half_log_det(self, precisions_cholesky, n_features):
         return n_features * np.log(precisions_cholesky)

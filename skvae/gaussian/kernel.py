@@ -19,6 +19,7 @@ Blocks are features-major: (D, n) arrays, so that products and sums over compone
 import numpy as np
 
 from skvae.blocks import block_rows, ranges
+from skvae.gaussian.block import Block
 from skvae.gaussian.covariance import EPS, LOG_2PI, STRUCTURES
 from skvae.gaussian.missing import missing_blocks
 from skvae.gaussian.statistics import GaussianStatistics
@@ -26,7 +27,6 @@ from skvae.gaussian.statistics import GaussianStatistics
 TOLERANCE = 1e-9  # nats: what rounding may change in a row's log-density
 _MAX_EXPANDED = 52  # features; measured: above it triangular products are faster
 _PANEL = 32  # columns of U multiplied at a time: 5/8 of the work of a square product at D = 128
-_FEW_TERMS = 256  # below it the product Φ Rᵀ is faster than its transpose
 
 
 class KernelSums:
@@ -56,72 +56,6 @@ class KernelSums:
 
 
 _SUMS = ("expanded", "counts", "sums", "scatter", "rest")
-
-
-class Block:
-    """A block of complete rows under a kernel, centred.
-
-    Parameters
-    ----------
-    kernel : GaussianKernel
-        The components.
-    X : ndarray of shape (n, n_features)
-        The rows as they are.
-    y : ndarray of shape (n_features, n)
-        The rows, centred.
-    terms : ndarray of shape (n_terms, n)
-        Their features, of which ``y`` is a part.
-    direct : ndarray of int
-        The components that take the direct way.
-    out : ndarray of shape (n_components, n)
-        Memory for the log-densities.
-    """
-
-    __slots__ = ("X", "direct", "kernel", "out", "terms", "y")
-
-    def __init__(self, kernel, X, y, terms, direct, out):
-        self.kernel = kernel
-        self.X = X
-        self.y = y
-        self.terms = terms
-        self.direct = direct
-        self.out = out
-
-    def log_density(self):
-        """Return the log-densities plus the kernel's offsets, shape (K, n), in nats."""
-        kernel, out = self.kernel, self.out
-        if len(self.direct) < len(out):
-            np.matmul(kernel.coefficients, self.terms, out=out)
-            kernel.add_rest(out, self.terms)
-        for k in self.direct:
-            np.multiply(kernel.distance(self._deviation(k), k), -0.5, out=out[k])
-            out[k] += kernel.constants[k]
-        if len(kernel.absent):
-            out[kernel.absent] = -np.inf
-        return out
-
-    def _deviation(self, k):
-        # From X, not from y: x − m is exact where x is near m, however far from the centre.
-        return np.subtract(self.X.T, self.kernel.means[k][:, None], dtype=np.float64)
-
-    def accumulate(self, sums, resp):
-        """Add the rows, weighted by resp (K, n), to the kernel's sums in place."""
-        kernel = self.kernel
-        if len(self.direct) < len(resp):
-            expanded = resp
-            if len(self.direct):
-                expanded = resp.copy()
-                expanded[self.direct] = 0.0
-            if len(self.terms) < _FEW_TERMS:
-                sums.expanded += (self.terms @ expanded.T).T
-            else:
-                sums.expanded += expanded @ self.terms.T
-            kernel.accumulate_rest(sums, self.y, expanded)
-        for k in self.direct:
-            deviation = self._deviation(k)
-            sums.counts[k] += resp[k].sum()
-            sums.sums[k] += deviation @ resp[k]
-            kernel.add_scatter(sums.scatter, k, deviation, resp[k])
 
 
 class GaussianKernel:
@@ -202,11 +136,12 @@ class GaussianKernel:
         np.subtract(X.T, self.center[:, None], out=y)
         # Not the farthest row but the farthest value of each feature: cheaper, and no smaller.
         farthest = np.maximum(y.max(axis=1), -y.min(axis=1)) / self.scale
-        reach = np.sqrt(farthest @ farthest)
-        if np.isnan(reach):
+        if np.isnan(farthest).any():
             return None
         quadratic, linear, constant = self._norms
-        bound = EPS * (quadratic * reach**2 + 2 * linear * reach + constant)
+        with np.errstate(over="ignore"):  # an infinite bound is one that is too large
+            reach = np.sqrt((farthest**2).sum())
+            bound = EPS * (quadratic * reach**2 + 2 * linear * reach + constant)
         direct = np.flatnonzero(~(bound <= self._tolerance))
         if len(direct) < len(self.means):
             self.fill(terms[1 + n_features :], y)

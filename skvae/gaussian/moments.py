@@ -7,6 +7,8 @@ import numpy as np
 from skvae.blocks import block_rows, ranges
 from skvae.gaussian.covariance import EPS
 
+_LARGEST = 1e140
+
 
 class Moments(NamedTuple):
     """Moments of each feature, arrays of shape (n_features,).
@@ -61,38 +63,58 @@ def feature_moments(rows, pool, names=None):
     Raises
     ------
     ValueError
-        A feature has no observed value.
+        A feature has no observed value, or one whose square overflows.
     """
+
     n_features = rows.X.shape[1]
     block = block_rows(4 * n_features)
-
-    def over(start, stop, center):
-        total = np.zeros((4, n_features))
-        for a, b in ranges(start, stop, block):
-            X, weight = rows.take(a, b)
-            deviation = X - center
-            seen = ~np.isnan(deviation)
-            share = seen if weight is None else seen * weight[:, None]
-            deviation = np.where(seen, deviation, 0.0)
-            total[0] += share.sum(axis=0)
-            total[1] += (share * deviation).sum(axis=0)
-            total[2] += (share * deviation**2).sum(axis=0)
-            total[3] = np.maximum(total[3], np.max(np.abs(X), axis=0, where=seen, initial=0.0))
-        return total
-
     mean = np.zeros(n_features)
     # The second pass measures from the first one's mean, so that a large offset cancels nothing.
     for _ in range(2):
-        totals = np.stack(
-            list(pool.map(lambda a, b, center=mean: over(a, b, center), rows.n_rows, block))
-        )
-        count, first, second = totals[:, :3].sum(axis=0)
-        if not count.all():
-            j = int(np.flatnonzero(count == 0)[0])
-            feature = j if names is None else repr(str(names[j]))
-            raise ValueError(
-                f"X has no observed value in feature {feature}: each feature needs at least one"
+        sums = [
+            *pool.map(
+                lambda a, b, center=mean: _sums(rows, a, b, block, center), rows.n_rows, block
             )
+        ]
+        totals = np.stack(sums)
+        count, first, second = totals[:, :3].sum(axis=0)
+        magnitude = totals[:, 3].max(axis=0)
+        _check(count, magnitude, names)
         mean = mean + first / count
     variance = np.maximum(second / count - (first / count) ** 2, 0.0)
-    return Moments(mean, variance, totals[:, 3].max(axis=0))
+    return Moments(mean, variance, magnitude)
+
+
+def _sums(rows, start, stop, block, center):
+    """Return (count, sum, sum of squares about the centre, largest value) of each feature."""
+    total = np.zeros((4, len(center)))
+    for a, b in ranges(start, stop, block):
+        X, weight = rows.take(a, b)
+        seen = ~np.isnan(X)
+        share = seen if weight is None else seen * weight[:, None]
+        deviation = np.where(seen, X - center, 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):  # the largest value tells of it
+            total[0] += share.sum(axis=0)
+            total[1] += (share * deviation).sum(axis=0)
+            total[2] += (share * deviation**2).sum(axis=0)
+        total[3] = np.maximum(total[3], np.max(np.abs(X), axis=0, where=seen, initial=0.0))
+    return total
+
+
+def _check(count, magnitude, names):
+    """Raise ValueError where a feature has no value, or one whose square would overflow."""
+
+    def name_of(j):
+        return j if names is None else repr(str(names[j]))
+
+    if not count.all():
+        j = int(np.flatnonzero(count == 0)[0])
+        raise ValueError(
+            f"X has no observed value in feature {name_of(j)}: each feature needs at least one"
+        )
+    if (magnitude > _LARGEST).any():
+        j = int(np.argmax(magnitude))
+        raise ValueError(
+            f"X has a value of size {magnitude[j]:.3g} in feature {name_of(j)}: must be below "
+            f"{_LARGEST:.0e}, or sums of squares overflow; rescale the feature"
+        )

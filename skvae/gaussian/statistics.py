@@ -15,6 +15,8 @@ import numpy as np
 
 from skvae.gaussian.covariance import STRUCTURES
 
+_NO_ROWS = 1e-280
+
 
 @dataclass(frozen=True)
 class GaussianStatistics:
@@ -93,7 +95,8 @@ class GaussianStatistics:
         Collapse
             A covariance is singular and the floor is zero.
         """
-        empty = self.counts <= 10 * np.finfo(np.float64).eps * self.counts.sum()
+        # However few rows a component has, EM moves it; only what underflows has no direction.
+        empty = self.counts <= _NO_ROWS * self.counts.sum()
         counts = np.where(empty, 1.0, self.counts)
         shift = np.where(empty[:, None], 0.0, self.sums / counts[:, None])
         scatter = self.structure.recenter(self.scatter, self.counts, self.sums, shift)

@@ -125,7 +125,8 @@ def fill_rows(rows, kernel, pool, out, compute):
             X, _ = rows.take(a, b)
             index = np.arange(a, b) if rows.order is None else rows.order[a:b]
             for part, block in kernel.blocks(X, workspace):
-                out[index[part]] = compute(block.log_density(), block)
+                with np.errstate(over="ignore"):  # −1e300 is −inf in float32
+                    out[index[part]] = compute(block.log_density(), block)
 
     for _ in pool.map(over, rows.n_rows, size):
         pass

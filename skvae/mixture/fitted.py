@@ -110,10 +110,10 @@ class FittedGaussianMixture(LatentVariableModel):
         array([0, 1])
         """
         check_choice("covariance_type", covariance_type, tuple(STRUCTURES))
-        shape = np.shape(means)
+        means = check_array_parameter("means", means, None, "(n_components, n_features)")
+        shape = means.shape
         if len(shape) != 2 or 0 in shape:
             raise ValueError(f"means has shape {shape}: must have shape (n_components, n_features)")
-        means = check_array_parameter("means", means, shape, "(n_components, n_features)")
         weights = check_array_parameter("weights", weights, shape[:1], "(n_components,)")
         check_weights("weights", weights)
         structure = STRUCTURES[covariance_type]
@@ -121,6 +121,7 @@ class FittedGaussianMixture(LatentVariableModel):
             "covariances", covariances, structure.shape(*shape), f"for {covariance_type!r}"
         )
         check_positive_definite("covariances", covariances, structure)
+        weights = weights / weights.sum()
         return cls._of(MixtureParameters.of(covariance_type, weights, means, covariances))
 
     @classmethod
@@ -150,6 +151,15 @@ class FittedGaussianMixture(LatentVariableModel):
         -------
         log_density : ndarray of shape (n_samples,)
             float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0, 0], [4, 8]], [[[1, 0.5], [0.5, 1]]] * 2
+        ... )
+        >>> mixture.score_samples([[0.0, 0.0], [0.0, float("nan")]]).round(3)
+        array([-2.387, -1.612])
         """
         return self._by_row(X, _log_p)
 
@@ -234,6 +244,15 @@ class FittedGaussianMixture(LatentVariableModel):
         -------
         X_filled : ndarray of shape (n_samples, n_features)
             Observed values are left as they are; float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0, 0], [4, 8]], [[[1, 0.5], [0.5, 1]]] * 2
+        ... )
+        >>> mixture.impute([[1.0, float("nan")]]).round(2)
+        array([[1.  , 0.61]])
         """
         check_is_fitted(self)
         X = self._validate(X)
@@ -262,6 +281,16 @@ class FittedGaussianMixture(LatentVariableModel):
             Independent rows, in no order of components.
         labels : ndarray of shape (n_samples,)
             Components, int.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0, 0], [4, 8]], [[[1, 0.5], [0.5, 1]]] * 2
+        ... )
+        >>> X, labels = mixture.sample(1000, random_state=0)
+        >>> X.shape, labels.shape
+        ((1000, 2), (1000,))
         """
         check_is_fitted(self)
         check_number("n_samples", n_samples, Integral, 1)
@@ -322,6 +351,16 @@ class FittedGaussianMixture(LatentVariableModel):
         -------
         criterion : float
             In nats, times two.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0, 0], [4, 8]], [[[1, 0.5], [0.5, 1]]] * 2
+        ... )
+        >>> X, _ = mixture.sample(1000, random_state=0)
+        >>> bool(mixture.icl(X) - mixture.bic(X) < 10)  # the components hardly overlap
+        True
         """
         bic = self.bic(X, sample_weight=sample_weight)
         X = self._validate(X)
@@ -352,6 +391,16 @@ class FittedGaussianMixture(LatentVariableModel):
         -------
         mixture : EMGaussianMixture
             With the same weights.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0, 0], [4, 8]], [[[1, 0.5], [0.5, 1]]] * 2
+        ... )
+        >>> mixture.marginal([1]).means_
+        array([[0.],
+               [8.]])
         """
         check_is_fitted(self)
         index = self._feature_index(features)
@@ -372,6 +421,19 @@ class FittedGaussianMixture(LatentVariableModel):
         mixture : EMGaussianMixture
             Of the other features, in their order. Its weights are the responsibilities given the
             values (Bishop, Pattern Recognition and Machine Learning, eq. 2.81-2.82).
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0, 0], [4, 8]], [[[1, 0.5], [0.5, 1]]] * 2
+        ... )
+        >>> given = mixture.conditional([0], [1.0])
+        >>> given.means_
+        array([[0.5],
+               [6.5]])
+        >>> given.weights_.round(3)
+        array([0.982, 0.018])
         """
         check_is_fitted(self)
         index = self._feature_index(features)
@@ -381,7 +443,9 @@ class FittedGaussianMixture(LatentVariableModel):
                 f"features={features!r}: must leave at least one of the {self.n_features_in_} "
                 "features of the mixture"
             )
-        values = check_array_parameter("values", values, index.shape, "(len(features),)")
+        values = check_array_parameter("values", values, None, "(len(features),)").reshape(-1)
+        if values.shape != index.shape:
+            raise ValueError(f"values has shape {values.shape}: must have shape {index.shape}")
         return self._with_features(self._parameters().conditional(index, values), rest)
 
     def _feature_index(self, features):

@@ -290,6 +290,19 @@ class EMGaussianMixture(FittedGaussianMixture):
         -------
         self : EMGaussianMixture
             The mixture.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae import EMGaussianMixture
+        >>> rng = np.random.default_rng(0)
+        >>> mixture = EMGaussianMixture(2, random_state=0)
+        >>> for _ in range(50):
+        ...     labels = rng.integers(2, size=100)
+        ...     mixture = mixture.partial_fit(10.0 * labels[:, None] + rng.normal(size=(100, 1)))
+        >>> np.sort(mixture.means_, axis=0).round(0)
+        array([[ 0.],
+               [10.]])
         """
         with self._unchanged_on_failure():
             first = not hasattr(self, "weights_")
@@ -361,7 +374,8 @@ class EMGaussianMixture(FittedGaussianMixture):
         check_number("verbose", self.verbose, Integral, 0, flags=True)
         check_number("verbose_interval", self.verbose_interval, Integral, 1)
         check_choice("acceleration", self.acceleration, (None, "anderson"))
-        if self.n_jobs is not None and (not isinstance(self.n_jobs, Integral) or self.n_jobs == 0):
+        jobs = 1 if self.n_jobs is None else self.n_jobs
+        if isinstance(jobs, bool) or not isinstance(jobs, Integral) or jobs == 0:
             raise ValueError(f"n_jobs={self.n_jobs!r}: must be None or an integer other than 0")
 
     def _best_ascent(self, rows, moments, pool):

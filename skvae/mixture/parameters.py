@@ -11,6 +11,7 @@ from skvae.ascent import Collapse
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.kernel import gaussian_kernel
 from skvae.gaussian.statistics import GaussianStatistics
+from skvae.mixture.expectation import normalize
 
 
 class MixtureParameters(NamedTuple):
@@ -102,8 +103,12 @@ class MixtureParameters(NamedTuple):
         rest = np.setdiff1d(np.arange(self.means.shape[1]), features)
         kernel = self.marginal(features).kernel()
         _, block = next(kernel.blocks(values[None], kernel.workspace()))
-        log_joint = block.log_density()[:, 0]
-        weights = np.exp(log_joint - log_joint.max())
+        resp = block.log_density()
+        if not np.isfinite(normalize(resp)).all():
+            raise ValueError(
+                f"values={values}: must be where the mixture has a density above zero in float64"
+            )
+        weights = resp[:, 0]
         covariances, regression = self.structure.condition(self.covariances, rest, features)
         deviation = values - self.means[:, features]
         means = self.means[:, rest] + (regression @ deviation[:, :, None])[:, :, 0]

@@ -12,6 +12,8 @@ from skvae.mixture.parameters import MixtureParameters
 # The floor of first covariances where reg_covar=0: a component that starts from one row has none.
 _FIRST_FLOOR = 1e-6
 
+_LARGEST_SINGLE = 1e15  # beyond it squared distances overflow in float32
+
 
 def check_initial(estimator, n_features):
     """Return the checked (weights_init, means_init, precisions_init), each an array or None."""
@@ -152,6 +154,8 @@ def _computed_parameters(rows, estimator, moments, rng):
             rows = rows._replace(order=chosen if rows.order is None else rows.order[chosen])
         X, weight = rows.take(0, rows.n_rows)
         X = _filled(X, moments)
+        if moments.magnitude.max() > _LARGEST_SINGLE:
+            X = X.astype(np.float64, copy=False)
         labels = first_labels(X, weight, n_components, method, rng)
         centers = _label_means(X, labels, weight, n_components, moments)
 

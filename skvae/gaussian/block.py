@@ -1,0 +1,72 @@
+"""A block of complete rows: densities and statistics, the fast way or the direct."""
+
+import numpy as np
+
+_FEW_TERMS = 256  # below it the product Φ Rᵀ is faster than its transpose
+
+
+class Block:
+    """A block of complete rows under a kernel, centred.
+
+    Parameters
+    ----------
+    kernel : GaussianKernel
+        The components.
+    X : ndarray of shape (n, n_features)
+        The rows as they are.
+    y : ndarray of shape (n_features, n)
+        The rows, centred.
+    terms : ndarray of shape (n_terms, n)
+        Their features, of which ``y`` is a part.
+    direct : ndarray of int
+        The components that take the direct way.
+    out : ndarray of shape (n_components, n)
+        Memory for the log-densities.
+    """
+
+    __slots__ = ("X", "direct", "kernel", "out", "terms", "y")
+
+    def __init__(self, kernel, X, y, terms, direct, out):
+        self.kernel = kernel
+        self.X = X
+        self.y = y
+        self.terms = terms
+        self.direct = direct
+        self.out = out
+
+    def log_density(self):
+        """Return the log-densities plus the kernel's offsets, shape (K, n), in nats."""
+        kernel, out = self.kernel, self.out
+        if len(self.direct) < len(out):
+            np.matmul(kernel.coefficients, self.terms, out=out)
+            kernel.add_rest(out, self.terms)
+        for k in self.direct:
+            with np.errstate(over="ignore"):  # a row beyond 1e154 is infinitely far
+                np.multiply(kernel.distance(self._deviation(k), k), -0.5, out=out[k])
+            out[k] += kernel.constants[k]
+        if len(kernel.absent):
+            out[kernel.absent] = -np.inf
+        return out
+
+    def _deviation(self, k):
+        # From X, not from y: x − m is exact where x is near m, however far from the centre.
+        return np.subtract(self.X.T, self.kernel.means[k][:, None], dtype=np.float64)
+
+    def accumulate(self, sums, resp):
+        """Add the rows, weighted by resp (K, n), to the kernel's sums in place."""
+        kernel = self.kernel
+        if len(self.direct) < len(resp):
+            expanded = resp
+            if len(self.direct):
+                expanded = resp.copy()
+                expanded[self.direct] = 0.0
+            if len(self.terms) < _FEW_TERMS:
+                sums.expanded += (self.terms @ expanded.T).T
+            else:
+                sums.expanded += expanded @ self.terms.T
+            kernel.accumulate_rest(sums, self.y, expanded)
+        for k in self.direct:
+            deviation = self._deviation(k)
+            sums.counts[k] += resp[k].sum()
+            sums.sums[k] += deviation @ resp[k]
+            kernel.add_scatter(sums.scatter, k, deviation, resp[k])
