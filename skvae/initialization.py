@@ -13,7 +13,7 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.random import sample_without_replacement
 
-MAX_ROWS = 1 << 16
+MAX_ROWS = 1 << 14
 INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
 
 
@@ -25,11 +25,11 @@ def rows_to_start_from(n_rows, n_components, random_state):
     n_rows : int
         How many rows there are.
     n_components : int
-        How many components are to start: at least 64 rows are kept for each.
+        How many components are to start: at least 128 rows are kept for each.
     random_state : RandomState
         Draws the rows.
     """
-    n_kept = max(MAX_ROWS, 64 * n_components)
+    n_kept = max(MAX_ROWS, 128 * n_components)
     if n_rows <= n_kept:
         return None
     return np.sort(sample_without_replacement(n_rows, n_kept, random_state=random_state))

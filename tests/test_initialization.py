@@ -58,7 +58,7 @@ def test_heavy_rows_are_chosen():
 def test_rows_to_start_from_are_few_and_distinct(n_components):
     assert rows_to_start_from(MAX_ROWS, 2, rng()) is None
     kept = rows_to_start_from(10**6, n_components, rng())
-    assert len(kept) == max(MAX_ROWS, 64 * n_components)
+    assert len(kept) == max(MAX_ROWS, 128 * n_components)
     assert (np.diff(kept) > 0).all()
     assert kept[0] >= 0
     assert kept[-1] < 10**6

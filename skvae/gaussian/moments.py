@@ -90,14 +90,21 @@ def _sums(rows, start, stop, block, center):
     total = np.zeros((4, len(center)))
     for a, b in ranges(start, stop, block):
         X, weight = rows.take(a, b)
-        seen = ~np.isnan(X)
-        share = seen if weight is None else seen * weight[:, None]
-        deviation = np.where(seen, X - center, 0.0)
+        weight = np.ones(len(X)) if weight is None else weight
+        deviation = X - center
         with np.errstate(over="ignore", invalid="ignore"):  # the largest value tells of it
-            total[0] += share.sum(axis=0)
-            total[1] += (share * deviation).sum(axis=0)
-            total[2] += (share * deviation**2).sum(axis=0)
-        total[3] = np.maximum(total[3], np.max(np.abs(X), axis=0, where=seen, initial=0.0))
+            # Products with the weights are far faster than sums down columns.
+            first = weight @ deviation
+            if np.isnan(first).any():
+                seen = ~np.isnan(X)
+                deviation = np.where(seen, deviation, 0.0)
+                count, first, size = weight @ seen, weight @ deviation, np.where(seen, X, 0.0)
+            else:
+                count, size = weight.sum(), X
+            total[0] += count
+            total[1] += first
+            total[2] += weight @ np.square(deviation, out=deviation)
+        total[3] = np.maximum(total[3], np.maximum(size.max(axis=0), -size.min(axis=0)))
     return total
 
 

@@ -97,7 +97,7 @@ class EMGaussianMixture(FittedGaussianMixture):
     n_init : int, default=1
         The number of starts, of which the best is kept.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
-        How a start is made. All but ``random`` look at no more than 65536 rows (or 64 per
+        How a start is made. All but ``random`` look at no more than 16384 rows (or 128 per
         component), drawn at random, if there are more.
     weights_init : array-like of shape (n_components,), default=None
         First weights.
