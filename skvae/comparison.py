@@ -15,16 +15,15 @@ References
 
 import sys
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
 from sklearn.model_selection import GroupKFold, check_cv
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, column_or_1d
 
-from skvae.held_out import held_out_log_likelihood
+from skvae.compared_models import check_models, warn_of_different_spaces
+from skvae.held_out import held_out_log_likelihood, n_rows_of
 
 __all__ = ["Comparison", "compare"]
 
@@ -240,12 +239,13 @@ class Comparison:
         return ComparisonDisplay.from_comparison(self, ax=ax)
 
     def __repr__(self):
-        rows, _ = self._tested()
+        rows, groups = self._tested()
+        order = self._ranking()
         header = ("model", "nats/row", "± s.e.", "to best", "± s.e.", "fit s", "score s")
-        table = [header, *self._table_rows()]
+        table = [header, *self._table_rows(order)]
         width = max(len(row[0]) for row in table)
         lines = [
-            f"held-out log-likelihood, nats per row, over {self._counts(len(rows))}",
+            f"held-out log-likelihood, nats per row, over {self._counts(len(rows), groups)}",
             *(
                 f"{name:<{width}}  {mean:>8} {error:>8}  {to_best:>7} {to_best_error:>7}"
                 f"  {fit:>5}  {score:>7}"
@@ -255,34 +255,38 @@ class Comparison:
         zero = np.isneginf(rows).sum(axis=0)
         lines += [
             f"{self.names[m]}: density zero at {zero[m]} of {len(rows)} held-out rows"
-            for m in self._ranking()
+            for m in order
             if zero[m]
         ]
         return "\n".join(line.rstrip() for line in lines)
 
-    def _table_rows(self):
-        differences, errors = self.difference_to(self.best)
-        for m in self._ranking():
-            is_best = self.names[m] == self.best
+    def _table_rows(self, order):
+        # Each property goes over all rows of X: read once, and not for each line of the table.
+        means, standard_errors = self.means, self.standard_errors
+        differences, errors = self.difference_to(self.names[order[0]])
+        for m in order:
+            is_best = m == order[0]
             yield (
                 self.names[m],
-                f"{self.means[m]:.3f}",
-                f"{self.standard_errors[m]:.3f}",
+                f"{means[m]:.3f}",
+                f"{standard_errors[m]:.3f}",
                 "best" if is_best else f"{differences[m]:.3f}",
                 "" if is_best else f"{errors[m]:.3f}",
                 f"{self.fit_seconds[m]:.2g}",
                 f"{self.score_seconds[m]:.2g}",
             )
 
-    def _counts(self, n_tested):
+    def _counts(self, n_tested, groups):
         n_rows = len(self.log_likelihoods)
         rows = f"{n_rows}" if n_tested == n_rows else f"the {n_tested} tested of {n_rows}"
-        groups = "" if self.groups is None else f" ({len(np.unique(self._tested()[1]))} groups)"
-        return f"{rows} rows{groups} in {self.n_splits} folds"
+        clusters = "" if groups is None else f" ({len(np.unique(groups))} groups)"
+        return f"{rows} rows{clusters} in {self.n_splits} folds"
 
     def _tested(self):
         """Return the rows that were held out at least once, and their groups."""
         tested = ~np.isnan(self.log_likelihoods[:, 0])
+        if tested.all():  # as good as always, and spares a copy
+            return self.log_likelihoods, self.groups
         groups = None if self.groups is None else self.groups[tested]
         return self.log_likelihoods[tested], groups
 
@@ -312,8 +316,9 @@ def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
     X : {array-like, DataFrame} of shape (n_rows, n_features)
         The data, as the models take it.
     cv : int, cross-validation generator or iterable, default=5
-        An int is the number of folds of :class:`~sklearn.model_selection.KFold`, or, with `groups`,
-        of :class:`~sklearn.model_selection.GroupKFold`. A splitter or an iterable of
+        An int, or None for 5, is the number of folds of
+        :class:`~sklearn.model_selection.KFold`, which does not shuffle, or, with `groups`, of
+        :class:`~sklearn.model_selection.GroupKFold`. A splitter or an iterable of
         ``(train, test)`` is taken as it is, and is asked for its folds once. Rows tested by several
         folds (repeated cross-validation) count once, with their mean; rows tested by none (the
         first rows of a :class:`~sklearn.model_selection.TimeSeriesSplit`) count nowhere.
@@ -336,15 +341,16 @@ def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
     Raises
     ------
     ValueError
-        If `models` is no dict or is empty, or a model's ``score_samples`` gives anything but one
-        number below +inf for each held-out row.
+        If `models` is no dict, is empty or holds a class, if a fold holds no row out, or if a
+        model's ``score_samples`` gives anything but one number below +inf for each held-out row.
     TypeError
         If a model has no ``fit`` or no ``score_samples``.
 
     Warns
     -----
     UserWarning
-        If the models do not all have the same transformers in front of the density.
+        If the models do not all have the same transformers in front of the density, or one is a
+        search over its transformers; or if `cv` tests rows of a group that it also trains on.
 
     See Also
     --------
@@ -358,6 +364,10 @@ def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
     with transformers may only be compared with models behind the same transformers, or X be
     transformed once, before. A difference of transformers is warned about; a transformer that does
     not move the data can be wrapped up in the estimator, or the warning be filtered.
+
+    The best model is chosen by the rows it is then judged by, so its lead is slightly optimistic,
+    the more so the more models there are and the less they differ. Where the order of the rows
+    means something (sorted by class, by time), pass a splitter that shuffles, or `groups`.
 
     A model that is already fitted and is to be scored as it is goes in as a
     :class:`sklearn.frozen.FrozenEstimator`; it should not have seen these rows.
@@ -378,18 +388,13 @@ def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
     >>> comparison.differences.round(2)
     array([ 0.  , -0.61])
     """
-    _check_models(models)
-    _warn_of_different_spaces(models)
+    check_models(models)
+    warn_of_different_spaces(models)
     if groups is not None:
         groups = column_or_1d(groups)
         check_consistent_length(X, groups)
-    if groups is not None and isinstance(cv, Integral):
-        cv = GroupKFold(cv)
     # Once for all models: a splitter that shuffles gives other folds when it is asked again.
-    splits = list(check_cv(cv).split(X, groups=groups))
-
-    if not any(np.size(test) for _, test in splits):
-        raise ValueError(f"cv={cv!r} holds no row out: there is nothing to compare.")
+    splits = _folds(cv, X, groups)
 
     columns, fit_seconds, score_seconds = [], [], []
     options = {"groups": groups, "n_jobs": n_jobs, "verbose": max(verbose - 1, 0)}
@@ -414,46 +419,30 @@ def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
     )
 
 
-def _check_models(models):
-    if not isinstance(models, Mapping) or not models:
-        raise ValueError(
-            f"models={models!r} must be a dict from name to estimator, with at least one entry."
-        )
-    for name, model in models.items():
-        if not isinstance(name, str):
-            raise ValueError(f"models has the key {name!r}; a model's name must be a string.")
-        for method in ("fit", "score_samples"):
-            if not hasattr(model, method):
-                raise TypeError(
-                    f"models[{name!r}] is {model!r}, which has no {method}: compare takes density "
-                    "estimators, whose score_samples gives the log-density of each row."
-                )
-
-
-def _warn_of_different_spaces(models):
-    spaces = {name: _transformers(model) for name, model in models.items()}
-    if len(set(spaces.values())) > 1:
-        described = "; ".join(
-            f"{name!r} after {' and '.join(space)}" if space else f"{name!r} on X itself"
-            for name, space in spaces.items()
-        )
-        warnings.warn(
-            "The models score in different spaces, so their nats per row cannot be compared: "
-            f"{described}. Put the same transformers before all of them, or transform X first.",
-            UserWarning,
-            stacklevel=3,
-        )
-
-
-def _transformers(model):
-    """Return, as text, the transformers that X passes before it reaches the density."""
-    while not isinstance(model, Pipeline) and hasattr(model, "estimator"):
-        model = model.estimator  # a search, or another wrapper around one estimator
-    if not isinstance(model, Pipeline):
-        return ()
-    *steps, (_, last) = model.steps
-    moving = tuple(repr(step) for _, step in steps if step is not None and step != "passthrough")
-    return moving + _transformers(last)
+def _folds(cv, X, groups):
+    """Return the (train, test) rows of each fold, none of them without test rows."""
+    if groups is not None and (cv is None or isinstance(cv, Integral)):
+        cv = GroupKFold(5 if cv is None else cv)
+    with warnings.catch_warnings():  # that a splitter ignores groups is said below, if it matters
+        warnings.filterwarnings("ignore", message="The groups parameter is ignored")
+        splits = list(check_cv(cv).split(X, groups=groups))
+    rows = np.arange(n_rows_of(X))
+    empty = [fold for fold, (_, test) in enumerate(splits) if not rows[test].size]
+    if empty or not splits:
+        named = f"cv={cv!r}" if isinstance(cv, Integral) or hasattr(cv, "split") else "cv"
+        where = f"fold {empty[0]} of {named}" if splits else named
+        raise ValueError(f"{where} holds no row out: there is nothing to score.")
+    if groups is not None:
+        n_split = sum(bool(np.isin(groups[test], groups[train]).any()) for train, test in splits)
+        if n_split:
+            warnings.warn(
+                f"{n_split} of {len(splits)} folds split groups: they test rows of a group that "
+                "they also train on, which flatters the models that can learn a group. Pass cv as "
+                "an int, or as a splitter that keeps groups together.",
+                UserWarning,
+                stacklevel=3,
+            )
+    return splits
 
 
 def _standard_error(values, groups):

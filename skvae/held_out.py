@@ -7,13 +7,13 @@ that models can be compared row by row.
 from inspect import signature
 
 import numpy as np
-from sklearn import config_context
+from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import cross_validate
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-__all__ = ["held_out_log_likelihood"]
+__all__ = ["held_out_log_likelihood", "n_rows_of"]
 
 
 def held_out_log_likelihood(name, model, X, splits, *, groups=None, n_jobs=None, verbose=0):
@@ -58,10 +58,12 @@ def held_out_log_likelihood(name, model, X, splits, *, groups=None, n_jobs=None,
     >>> held_out_log_likelihood("kde", KernelDensity(), X, splits)[0].round(3)
     array([   nan, -1.214, -1.044])
     """
-    # Requests for metadata are only read when routing is on; None leaves the caller's setting.
+    # Requests for metadata are only read when routing is on; None leaves the caller's setting. It
+    # is on for the sake of _Recorder, which gives the model its own setting back.
+    routing = get_config()["enable_metadata_routing"]
     with config_context(enable_metadata_routing=None if groups is None else True):
         result = cross_validate(
-            _Recorder(model),
+            _Recorder(name, model, routing),
             X,
             cv=splits,
             params=None if groups is None else {"groups": groups},
@@ -70,14 +72,34 @@ def held_out_log_likelihood(name, model, X, splits, *, groups=None, n_jobs=None,
             return_estimator=True,
             error_score="raise",
         )
-    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+    n_rows = n_rows_of(X)
     total, count = np.zeros(n_rows), np.zeros(n_rows)
     for recorder, (_, test) in zip(result["estimator"], splits, strict=True):
-        _check_log_likelihood(name, recorder.log_likelihood_, np.arange(n_rows)[test].size)
         np.add.at(total, test, recorder.log_likelihood_)
         np.add.at(count, test, 1)
     mean = np.divide(total, count, out=np.full(n_rows, np.nan), where=count > 0)
     return mean, result["fit_time"].mean(), result["score_time"].mean()
+
+
+def n_rows_of(X):
+    """Return the number of rows of X.
+
+    Parameters
+    ----------
+    X : {array-like, DataFrame, sparse matrix} of shape (n_rows, n_features)
+        Data; it need not have a length.
+
+    Returns
+    -------
+    n_rows : int
+
+    Examples
+    --------
+    >>> from skvae.held_out import n_rows_of
+    >>> n_rows_of([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    3
+    """
+    return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
 class _Recorder(BaseEstimator):
@@ -86,19 +108,38 @@ class _Recorder(BaseEstimator):
     __metadata_request__fit = {"groups": True}
     __metadata_request__score = {"groups": True}
 
-    def __init__(self, estimator):
+    def __init__(self, name, estimator, routing):
+        self.name = name
         self.estimator = estimator
+        self.routing = routing
 
     def fit(self, X, y=None, groups=None):
         wanted = get_routing_for_object(self.estimator).consumes("fit", ["groups"])
         params = {"groups": groups} if groups is not None and wanted else {}
-        self.estimator_ = clone(self.estimator).fit(X, y, **params)
+        # Routing only where a model needs it: with it on, the score of a Pipeline hands on a
+        # sample_weight that not every density takes, and a search over one finds nan only.
+        with config_context(enable_metadata_routing=self.routing or _needs_routing(self, params)):
+            self.estimator_ = clone(self.estimator).fit(X, y, **params)
         return self
 
     def score(self, X, y=None, groups=None):
-        self.log_likelihood_ = np.asarray(_score_samples(self.estimator_, X, groups), dtype=float)
+        with config_context(enable_metadata_routing=self.routing):
+            scores = np.asarray(_score_samples(self.estimator_, X, groups))
+        _check_log_likelihood(self.name, scores, n_rows_of(X))
+        self.log_likelihood_ = scores.astype(float)
         del self.estimator_  # a fold sends back its numbers, not its model
         return float(np.mean(self.log_likelihood_))
+
+
+def _needs_routing(recorder, params):
+    """Return whether `params` only reach the recorder's model by metadata routing.
+
+    Without it, a search hands `groups` to its splitter and to nothing else.
+    """
+    model = recorder.estimator
+    if params and hasattr(model, "cv") and hasattr(model, "estimator"):
+        return bool(get_routing_for_object(model.estimator).consumes("fit", params))
+    return bool(params)
 
 
 def _score_samples(model, X, groups):
@@ -120,10 +161,16 @@ def _score_samples(model, X, groups):
 
 
 def _check_log_likelihood(name, log_likelihood, n_test):
+    """Raise unless `log_likelihood` is one number below +inf for each of `n_test` rows."""
     if log_likelihood.shape != (n_test,):
         raise ValueError(
             f"score_samples of models[{name!r}] gave an array of shape {log_likelihood.shape} for "
             f"{n_test} held-out rows; it must give one log-density a row."
+        )
+    if log_likelihood.dtype.kind not in "fiu":
+        raise ValueError(
+            f"score_samples of models[{name!r}] gave an array of dtype {log_likelihood.dtype}; a "
+            "log-density is a real number."
         )
     n_nan, n_inf = np.isnan(log_likelihood).sum(), np.isposinf(log_likelihood).sum()
     if n_nan or n_inf:

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
@@ -16,6 +15,7 @@ from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
     KFold,
+    RandomizedSearchCV,
     RepeatedKFold,
     ShuffleSplit,
     TimeSeriesSplit,
@@ -40,28 +40,6 @@ class Table(BaseEstimator):
 
     def score_samples(self, X):
         return np.asarray(self.values, dtype=float)[np.asarray(X)[:, 0].astype(int)]
-
-
-class GroupAware(BaseEstimator):
-    """A density that needs `groups`: each row scores the number of training groups, plus 0.5 if
-    the slice of `groups` it is scored with belongs to it."""
-
-    __metadata_request__fit = {"groups": True}
-    __metadata_request__score = {"groups": True}
-
-    def fit(self, X, y=None, groups=None):
-        if groups is None:
-            raise ValueError("fit got no groups")
-        assert_array_equal(np.asarray(X)[:, 1], groups)
-        self.groups_ = np.unique(groups)
-        return self
-
-    def score_samples(self, X, *, groups=None):
-        belongs = groups is not None and np.array_equal(np.asarray(X)[:, 1], groups)
-        return np.full(len(X), len(self.groups_) + 0.5 * belongs)
-
-    def score(self, X, y=None, *, groups=None):
-        return self.score_samples(X, groups=groups).mean()
 
 
 @pytest.fixture
@@ -220,74 +198,6 @@ def test_n_jobs_changes_nothing(X):
     )
 
 
-# groups
-
-
-@pytest.fixture
-def grouped():
-    groups = np.repeat([10, 11, 12, 13], [3, 5, 2, 6])
-    return np.column_stack([np.arange(16.0), groups]), groups
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        GroupAware(),
-        make_pipeline("passthrough", GroupAware()),
-        make_pipeline(make_pipeline(GroupAware())),
-        GridSearchCV(GroupAware(), {}, cv=GroupKFold(2)),
-    ],
-    ids=["bare", "pipeline", "pipeline in pipeline", "search"],
-)
-@pytest.mark.parametrize("enabled", [False, True])
-def test_groups_reach_fit_and_score_samples(model, enabled, grouped):
-    X, groups = grouped
-    with config_context(enable_metadata_routing=enabled):
-        comparison = compare({"a": model}, X, cv=GroupKFold(4), groups=groups)
-        assert get_config()["enable_metadata_routing"] is enabled
-    assert_array_equal(comparison.log_likelihoods, np.full((16, 1), 3.5))
-
-
-def test_groups_behind_a_transformer(grouped):
-    X, groups = grouped
-
-    class Check(GroupAware):
-        def fit(self, X, y=None, groups=None):
-            self.groups_ = np.unique(groups)
-            return self
-
-        def score_samples(self, X, *, groups=None):
-            return np.full(len(X), float(len(groups)))
-
-    model = make_pipeline(StandardScaler(), Check())
-    comparison = compare({"a": model}, X, groups=groups, cv=4)
-    assert_array_equal(comparison.log_likelihoods[:, 0], np.repeat([3, 5, 2, 6], [3, 5, 2, 6]))
-
-
-def test_groups_reach_workers(grouped):
-    X, groups = grouped
-    comparison = compare({"a": GroupAware()}, X, cv=4, groups=groups, n_jobs=2)
-    assert_array_equal(comparison.log_likelihoods, np.full((16, 1), 3.5))
-
-
-def test_models_that_do_not_ask_for_groups_do_not_get_them(grouped):
-    X, groups = grouped
-    models = {
-        "mixture": GaussianMixture(reg_covar=1.0, random_state=0),
-        "search": GridSearchCV(KernelDensity(), {"bandwidth": [1.0, 2.0]}, cv=2),
-        "group-aware": GroupAware(),
-    }
-    comparison = compare(models, X, groups=groups, cv=2)
-    assert np.isfinite(comparison.log_likelihoods).all()
-
-
-def test_an_int_cv_keeps_groups_together(grouped):
-    X, groups = grouped
-    comparison = compare({"a": GroupAware()}, X, groups=list(groups), cv=4)
-    assert_array_equal(comparison.log_likelihoods, np.full((16, 1), 3.5))
-    assert "over 16 rows (4 groups) in 4 folds" in repr(comparison)
-
-
 # spaces
 
 
@@ -314,7 +224,68 @@ def test_densities_behind_the_same_transformers_are_not(X):
     assert compare(models, X).means.shape == (2,)  # a warning would be an error
 
 
+@pytest.mark.parametrize(
+    ("grid", "searched"),
+    [
+        ({"pca__n_components": [1, 2], "kerneldensity__bandwidth": [1.0]}, "pca__n_components"),
+        ([{"kerneldensity__bandwidth": [1.0]}, {"pca": ["passthrough"]}], "pca"),
+        ({"steps": [[("kerneldensity", KernelDensity())]]}, "steps"),
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_search_over_transformers_is_warned_about(grid, searched, nested, X):
+    search = GridSearchCV(make_pipeline(PCA(2), KernelDensity()), grid, cv=2)
+    if nested:  # the grid of a search around a pipeline whose last step is the pipeline
+        search.estimator = make_pipeline("passthrough", search.estimator)
+        grids = grid if isinstance(grid, list) else [grid]
+        search.param_grid = [
+            {f"pipeline__{name}": values for name, values in g.items()} for g in grids
+        ]
+    message = rf"models\['a'\] searches over its transformers \({searched}\)"
+    with pytest.warns(UserWarning, match=message) as record:
+        compare({"a": search}, X, cv=2)
+    assert len(record) == 1
+    assert record[0].filename == __file__
+
+
+def test_a_random_search_and_a_search_in_a_search(X):
+    pipeline = make_pipeline(PCA(2), KernelDensity())
+    inner = RandomizedSearchCV(pipeline, {"kerneldensity__bandwidth": [1.0, 2.0]}, n_iter=1, cv=2)
+    compare({"a": inner}, X, cv=2)  # over the density alone: a warning would be an error
+    outer = GridSearchCV(inner, {"estimator__pca__whiten": [True]}, cv=2)
+    with pytest.warns(UserWarning, match=r"transformers \(pca__whiten\)"):
+        compare({"a": outer}, X, cv=2)
+
+
 # errors
+
+
+def test_a_class_is_no_model(X):
+    with pytest.raises(ValueError, match=r"models\['b'\] is the class KernelDensity: pass an inst"):
+        compare({"a": KernelDensity(), "b": KernelDensity}, X)
+
+
+@pytest.mark.parametrize(
+    ("scores", "dtype"), [(np.zeros(4) + 1j, "complex128"), (np.array(["-1.0"] * 4), "<U4")]
+)
+def test_scores_that_are_no_real_numbers(scores, dtype, rows):
+    class Odd(Table):
+        def score_samples(self, X):
+            return self.values
+
+    with pytest.raises(ValueError, match=rf"models\['odd'\] gave an array of dtype {dtype}; a"):
+        compare({"odd": Odd(scores)}, rows, cv=3)
+
+
+@pytest.mark.parametrize("nothing", [[], np.zeros(12, dtype=bool)], ids=["indices", "mask"])
+def test_a_fold_that_tests_nothing_is_found_before_any_fit(nothing, rows):
+    class Untouched(Table):
+        def fit(self, X, y=None):
+            raise AssertionError("was fitted")
+
+    splits = [(np.arange(3, 12), np.arange(3)), (np.arange(12), nothing)]
+    with pytest.raises(ValueError, match="fold 1 of cv holds no row out: there"):
+        compare({"a": Untouched(np.zeros(12))}, rows, cv=splits)
 
 
 def test_a_model_without_score_samples_is_named(X):
@@ -390,6 +361,23 @@ def test_repr_is_a_table_best_first(comparison):
         "three components    -2.400    0.586     best            1.5       12",
         "one                 -3.000    0.577   -0.600   0.100  0.012        0",
     ]
+
+
+def test_repr_goes_over_the_rows_as_often_for_ten_models_as_for_two(monkeypatch):
+    passes = []
+    original = Comparison._tested
+
+    def counted(self):
+        passes[-1] += 1
+        return original(self)
+
+    monkeypatch.setattr(Comparison, "_tested", counted)
+    for n_models in (2, 10):
+        passes.append(0)
+        seconds = np.zeros(n_models)
+        rows = np.arange(3.0 * n_models).reshape(3, n_models)
+        repr(Comparison(tuple("abcdefghij"[:n_models]), rows, None, seconds, seconds, 3))
+    assert passes[0] == passes[1] <= 5
 
 
 def test_to_frame_is_the_same_table(comparison):

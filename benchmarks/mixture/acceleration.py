@@ -1,5 +1,6 @@
 """E steps to the same bound, plain EM against Anderson acceleration, on overlapping mixtures."""
 
+import math
 from typing import NamedTuple
 
 from benchmarks import report
@@ -46,12 +47,19 @@ def measure(problem, settings):
         ", ".join("not reached" if r.accelerated is None else str(r.accelerated) for r in races)
     )
     row.append(f"{min(race.gap for race in races):+.1e}")
-    if not finished:
-        return [[*row, report.NOT_APPLICABLE, "**missed**"]]
-    ratios = Spread(tuple(race.accelerated / race.plain for race in finished))
-    worst = ratios.high if len(finished) == len(races) else float("inf")
-    row.append(f"{ratios.median:.2f} ({ratios.low:.2f}–{ratios.high:.2f})")
+    row.append(_ratio(finished, len(races)))
+    # The target is for every seed: one that did not arrive misses it.
+    worst = max(math.inf if r.accelerated is None else r.accelerated / r.plain for r in races)
     return [[*row, report.verdict(worst, problem.target, sign="≤")]]
+
+
+def _ratio(finished, n_seeds):
+    """Return the ratio of E steps over the seeds that finished, as text that says how many did."""
+    if not finished:
+        return report.NOT_APPLICABLE
+    ratios = Spread(tuple(race.accelerated / race.plain for race in finished))
+    text = f"{ratios.median:.2f} ({ratios.low:.2f}–{ratios.high:.2f})"
+    return text if len(finished) == n_seeds else f"{text}, {len(finished)} of {n_seeds} seeds"
 
 
 def _race(problem, seed):
@@ -107,7 +115,9 @@ SECTION = Section(
         f"an iteration gains less than {_GAIN:g} nats a row. Counted are the E steps "
         "(`n_e_steps_`) of the shortest fit that ends at that bound or above, rejected proposals "
         "included; one number a seed. The gap is the lowest, over seeds, of the accelerated run's "
-        "last bound less plain EM's (negative: a lower optimum). Target: every seed."
+        "last bound less plain EM's (negative: a lower optimum). The ratio is the median and range "
+        "over the seeds that reached the bound; the target is for every seed, and missed by one "
+        "that did not reach it."
     ),
     columns=[
         "covariance",

@@ -64,8 +64,8 @@ def load_geyser(*, return_X_y=False, as_frame=False):
     -----
     The durations of night eruptions were noted as short, medium or long, and stand in the data as
     2, 3 and 4 minutes: 78 of the 299 rows hold one of these values exactly. A density with a
-    component as narrow as it likes can put a spike there; a floor on the variances, or held-out
-    data, shows what such a spike is worth.
+    component as narrow as it likes can put a spike there, and held-out rows repeat the values too:
+    a floor on the variances, or the other rows alone, show the shape.
 
     References
     ----------

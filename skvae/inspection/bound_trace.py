@@ -70,6 +70,8 @@ class BoundTraceDisplay(AxesDisplay):
         ------
         sklearn.exceptions.NotFittedError
             If the estimator has no ``lower_bounds_``.
+        ValueError
+            If there is nothing to draw, as in :meth:`plot`.
 
         Examples
         --------
@@ -94,7 +96,8 @@ class BoundTraceDisplay(AxesDisplay):
         ax : matplotlib.axes.Axes, default=None
             Where to draw; by default a new figure.
         gap : bool, default=False
-            If True, draw how far each bound is below the last, on a log scale. EM closes a
+            If True, draw how far each bound is below the last, on a log scale; bounds that are not
+            below it are left out. EM closes a
             constant fraction of the gap at each iteration once it is near: a straight line, whose
             slope says how much the components overlap.
         name : str, default=None
@@ -107,6 +110,11 @@ class BoundTraceDisplay(AxesDisplay):
         display : BoundTraceDisplay
             Itself.
 
+        Raises
+        ------
+        ValueError
+            If there are no bounds, or, with `gap`, none below the last.
+
         Examples
         --------
         >>> from skvae.inspection import BoundTraceDisplay
@@ -114,11 +122,9 @@ class BoundTraceDisplay(AxesDisplay):
         >>> display.line_.get_ydata().round(1)
         array([0.6, 0.1])
         """
+        iterations, values = self._trace(gap)
         ax = self._set_axes(ax)
-        iterations = np.arange(1, len(self.lower_bounds) + 1)
-        values = self.lower_bounds
-        if gap:  # the last bound has no gap to itself
-            iterations, values = iterations[:-1], values[-1] - values[:-1]
+        if gap:
             ax.set_yscale("log")
         label = self.estimator_name if name is None else name
         marker = "o" if len(values) <= 30 else None  # a short trace is seen to be made of steps
@@ -131,3 +137,20 @@ class BoundTraceDisplay(AxesDisplay):
         if label is not None:
             ax.legend(frameon=False)
         return self
+
+    def _trace(self, gap):
+        """Return the iterations to draw, and the bound or the gap after each."""
+        values = self.lower_bounds
+        if not len(values):
+            raise ValueError("lower_bounds is empty: this model was not fitted by ascent.")
+        iterations = np.arange(1, len(values) + 1)
+        if not gap:
+            return iterations, values
+        values = values[-1] - values
+        below = values > 0  # not the last bound, and none that rounding left level with it
+        if not below.any():
+            raise ValueError(
+                f"gap=True has nothing to draw: of {len(values)} lower_bounds none is below the "
+                "last."
+            )
+        return iterations[below], values[below]

@@ -1,5 +1,9 @@
 """A fitted density over two features, and the components it is made of."""
 
+from copy import copy
+from inspect import signature
+from numbers import Integral
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -9,6 +13,8 @@ from skvae.inspection.display import INK, AxesDisplay
 # grey as in colour.
 _MASSES = (0.99, 0.95, 0.8, 0.5)
 _SHADES = ("#e3eef6", "#c3d9ea", "#8fbcdb", "#5b9bc8")
+# So many draws place a contour to within 0.4 % of the probability (one standard error, at 50 %).
+_N_DRAWS = 20_000
 _COMPONENT = "#A03A00"  # vermilion, dark enough to be seen on the darkest shade without colour
 
 
@@ -16,8 +22,11 @@ class DensityDisplay(AxesDisplay):
     """Plot of a density over two features: highest-density regions and components.
 
     Make it with :meth:`from_estimator`. The contours are those of the log-density that enclose
-    50, 80, 95 and 99 % of the probability on the grid; the ellipses enclose 86 % of each Gaussian
-    component (two standard deviations along each axis), drawn the stronger the larger its weight.
+    50, 80, 95 and 99 % of the probability [1]_: that of the density itself, as its own draws show
+    it, where the estimator has ``sample``, and otherwise that on the grid. A region narrower than
+    a cell of the grid is drawn no finer than the grid is. The ellipses enclose 86 % of each
+    Gaussian component (two standard deviations along each axis), drawn the stronger the larger its
+    weight.
 
     Parameters
     ----------
@@ -25,6 +34,10 @@ class DensityDisplay(AxesDisplay):
         Grid values of the first and second feature.
     log_density : ndarray of shape (grid_resolution, grid_resolution)
         Log-density at ``(x0[j], x1[i])``, nats.
+    levels : array-like of shape (n_levels,), default=None
+        Log-densities of the contours, nats, rising, at most four; by default those that enclose
+        99, 95, 80 and 50 % of the probability on the grid, which is too coarse for a density with
+        a component narrower than a cell.
     components : tuple of ndarray (weights, means, covariances), default=None
         Of shapes (K,), (K, 2) and (K, 2, 2).
     X : ndarray of shape (n_samples, 2), default=None
@@ -47,6 +60,11 @@ class DensityDisplay(AxesDisplay):
     --------
     sklearn.inspection.DecisionBoundaryDisplay : The same for predictions.
 
+    References
+    ----------
+    .. [1] R. J. Hyndman (1996). "Computing and graphing highest density regions". The American
+       Statistician 50(2), 120-126.
+
     Examples
     --------
     >>> import numpy as np
@@ -64,11 +82,13 @@ class DensityDisplay(AxesDisplay):
         x1,
         log_density,
         *,
+        levels=None,
         components=None,
         X=None,
         feature_names=("feature 0", "feature 1"),
     ):
         self.x0, self.x1, self.log_density = x0, x1, log_density
+        self.levels = levels
         self.components = components
         self.X = X
         self.feature_names = feature_names
@@ -82,16 +102,16 @@ class DensityDisplay(AxesDisplay):
         Parameters
         ----------
         estimator : estimator
-            Fitted, with ``score_samples``. With more than two features it needs
-            ``marginal(features)`` too. Ellipses are drawn if it has Gaussian components, that is
-            ``weights_``, ``means_``, ``covariances_`` and ``covariance_type`` as in
+            Fitted, with ``score_samples``, and preferably ``sample``. With more than two features
+            it needs ``marginal(features)`` too. Ellipses are drawn if it has Gaussian components,
+            that is ``weights_``, ``means_``, ``covariances_`` and ``covariance_type`` as in
             :class:`sklearn.mixture.GaussianMixture`.
         X : {array-like, DataFrame} of shape (n_samples, n_features)
             Rows whose range is drawn; missing values are left out.
         features : pair of int or of str, default=(0, 1)
             The features to draw, by index, or by name if X is a DataFrame.
         grid_resolution : int, default=150
-            Number of grid values of each feature.
+            Number of grid values of each feature, at least 2.
         eps : float, default=0.1
             Margin around the rows, as a fraction of their range.
         scatter : bool, default=True
@@ -107,8 +127,9 @@ class DensityDisplay(AxesDisplay):
         Raises
         ------
         ValueError
-            If `features` is not a pair of different features of X, or the estimator has more than
-            two features and no ``marginal``.
+            If `features` is not a pair of different features of X, or one of them is missing in
+            all rows; if `grid_resolution` is below 2; or if the estimator has more than two
+            features and no ``marginal``.
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
 
@@ -124,15 +145,18 @@ class DensityDisplay(AxesDisplay):
         3
         """
         check_is_fitted(estimator)
+        if not isinstance(grid_resolution, Integral) or grid_resolution < 2:
+            raise ValueError(f"grid_resolution={grid_resolution!r} must be an int, at least 2.")
         names, indices, rows = _two_columns(X, features)
         low, high = np.nanmin(rows, axis=0), np.nanmax(rows, axis=0)
         margin = eps * (high - low)
         x0, x1 = np.linspace(low - margin, high + margin, grid_resolution).T
-        log_density = _log_density(estimator, indices, x0, x1, X)
+        density = _density_of_two(estimator, indices, X)
         display = cls(
             x0,
             x1,
-            log_density,
+            _grid_log_density(density, indices, x0, x1, X),
+            levels=_draw_levels(density, X),
             components=_components(estimator, indices),
             X=rows if scatter else None,
             feature_names=names,
@@ -163,7 +187,7 @@ class DensityDisplay(AxesDisplay):
         'v'
         """
         ax = self._set_axes(ax)
-        levels = _mass_levels(self.log_density)
+        levels = _grid_levels(self.log_density) if self.levels is None else self.levels
         self.surface_ = ax.contourf(
             self.x0,
             self.x1,
@@ -204,37 +228,52 @@ def _two_columns(X, features):
     columns = list(map(str, X.columns)) if hasattr(X, "columns") else None
     rows = np.asarray(X, dtype=float)
     rule = f"features={features!r} must be two different features of X, by index or by column name."
+    if isinstance(features, str) or not np.iterable(features):
+        raise ValueError(rule)
     indices = []
     for feature in features:
+        is_index = isinstance(feature, Integral) and not isinstance(feature, bool)
         if isinstance(feature, str) and feature in (columns or ()):
             indices.append(columns.index(feature))
-        elif not isinstance(feature, str) and 0 <= feature < rows.shape[1]:
+        elif is_index and 0 <= feature < rows.shape[1]:
             indices.append(int(feature))
         else:
             raise ValueError(f"{rule} {feature!r} is none of them.")
     if len(set(indices)) != 2 or len(indices) != 2:
         raise ValueError(rule)
     names = tuple(columns[i] if columns else f"feature {i}" for i in indices)
+    for name, column in zip(names, rows[:, indices].T, strict=True):
+        if np.isnan(column).all():
+            raise ValueError(f"{name!r} is missing in all rows of X: it has no range to draw.")
     return names, indices, rows[:, indices]
 
 
-def _log_density(estimator, indices, x0, x1, X):
-    """Return the log-density of two features on a grid, shape (len(x1), len(x0)), nats."""
+def _density_of_two(estimator, indices, X):
+    """Return what has the density of the two features: the estimator, or a marginal of it."""
     n_features = np.shape(X)[1]
+    if n_features == 2:
+        return estimator
+    if not hasattr(estimator, "marginal"):
+        raise ValueError(
+            f"{type(estimator).__name__} was fitted to {n_features} features and has no "
+            "marginal(features): fit it to the two features that are to be drawn."
+        )
+    return estimator.marginal(indices)
+
+
+def _grid_log_density(density, indices, x0, x1, X):
+    """Return the log-density of two features on a grid, shape (len(x1), len(x0)), nats."""
     grid = np.column_stack([a.ravel() for a in np.meshgrid(x0, x1)])
-    if n_features > 2:
-        if not hasattr(estimator, "marginal"):
-            raise ValueError(
-                f"{type(estimator).__name__} was fitted to {n_features} features and has no "
-                "marginal(features): fit it to the two features that are to be drawn."
-            )
-        estimator = estimator.marginal(indices)
-    elif indices == [1, 0]:
+    if np.shape(X)[1] == 2 and indices == [1, 0]:  # a marginal has the order that was asked for
         grid = grid[:, ::-1]
-    if hasattr(X, "columns") and hasattr(estimator, "feature_names_in_"):
+    return _score_rows(density, grid, X).reshape(len(x1), len(x0))
+
+
+def _score_rows(density, rows, X):
+    if hasattr(X, "columns") and hasattr(density, "feature_names_in_"):
         # Fitted to a DataFrame, it warns of anything else; pandas and polars both take a dict.
-        grid = type(X)(dict(zip(estimator.feature_names_in_, grid.T, strict=True)))
-    return estimator.score_samples(grid).reshape(len(x1), len(x0))
+        rows = type(X)(dict(zip(density.feature_names_in_, rows.T, strict=True)))
+    return density.score_samples(rows)
 
 
 def _components(estimator, indices):
@@ -253,12 +292,43 @@ def _components(estimator, indices):
     return estimator.weights_, means[:, indices], covariances[:, indices][:, :, indices]
 
 
-def _mass_levels(log_density):
+def _draw_levels(density, X):
+    """Return the log-densities whose upper sets hold `_MASSES` of the probability, or None.
+
+    The log-density of a draw from the density exceeds its own (1 - p)-quantile with probability p,
+    so that quantile bounds the region of mass p, however narrow the region. None if the density
+    cannot be drawn from.
+    """
+    if not hasattr(density, "sample"):
+        return None
+    options = {}
+    if "random_state" in signature(density.sample).parameters:
+        options["random_state"] = 0
+    elif hasattr(density, "random_state"):
+        density = copy(density)  # sample reads the attribute; the caller's stays as it is
+        density.random_state = 0
+    try:
+        draws = density.sample(_N_DRAWS, **options)
+    except NotImplementedError:  # KernelDensity, with most kernels
+        return None
+    draws = draws[0] if isinstance(draws, tuple) else draws
+    drawn = _score_rows(density, np.asarray(draws), X)
+    return _distinct(np.quantile(drawn, 1 - np.array(_MASSES), method="inverted_cdf"))
+
+
+def _grid_levels(log_density):
     """Return the log-densities whose upper sets hold `_MASSES` of the probability on the grid.
 
-    The cells have equal areas, so the densest cells that add up to the share are the region. Flat
-    densities have fewer levels than shares.
+    The cells have equal areas, so the densest cells that add up to the share are the region.
     """
     descending = np.sort(log_density, axis=None)[::-1]
     mass = np.cumsum(np.exp(descending - descending[0]))
-    return np.unique([descending[np.searchsorted(mass, share * mass[-1])] for share in _MASSES])
+    return _distinct([descending[np.searchsorted(mass, share * mass[-1])] for share in _MASSES])
+
+
+def _distinct(levels):
+    """Return the rising levels, one for those a flat density has in common.
+
+    A level lies a billionth of a nat low, so that rounding leaves a flat region inside it.
+    """
+    return np.unique(np.round(levels, 9)) - 1e-9

@@ -39,3 +39,23 @@ def test_two_fits_on_one_axes():
 def test_not_fitted():
     with pytest.raises(NotFittedError):
         BoundTraceDisplay.from_estimator(EMGaussianMixture())
+
+
+def test_a_model_that_was_not_fitted_by_ascent_has_no_trace():
+    mixture = EMGaussianMixture.from_parameters([1.0], [[0.0]], [[[1.0]]])
+    with pytest.raises(ValueError, match="lower_bounds is empty: this model was not fitted by asc"):
+        BoundTraceDisplay.from_estimator(mixture)
+
+
+def test_gaps_that_are_not_positive_are_left_out():
+    display = BoundTraceDisplay([-3.0, -1.0, -2.0, -1.75, -1.75]).plot(gap=True)
+    assert_array_equal(display.line_.get_xdata(), [1, 3])
+    assert_allclose(display.line_.get_ydata(), [1.25, 0.25])
+
+
+@pytest.mark.parametrize("bounds", [[-1.0], [-1.0, -1.0]])
+def test_no_gap_to_draw(bounds):
+    n_figures = len(plt.get_fignums())
+    with pytest.raises(ValueError, match=f"gap=True has nothing to draw: of {len(bounds)} lower_b"):
+        BoundTraceDisplay(bounds).plot(gap=True)
+    assert len(plt.get_fignums()) == n_figures

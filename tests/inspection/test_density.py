@@ -49,6 +49,50 @@ def test_regions_hold_the_probability_they_say(X):
     assert_allclose(display.surface_.levels[:4], expected, atol=0.02)
 
 
+@pytest.mark.parametrize("make", [EMGaussianMixture, GaussianMixture])
+@pytest.mark.parametrize("features", [(0, 1), (1, 0)])
+def test_regions_hold_it_too_where_a_component_is_narrower_than_a_cell(make, features):
+    """Half of the probability is on a line a thousandth of a cell wide, which the grid misses."""
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(400, 2))
+    X[:200, 1] = 3.0 + 1e-5 * X[:200, 1]
+    model = make(2, covariance_type="diag", reg_covar=1e-12, random_state=5).fit(X)
+    assert np.sqrt(model.covariances_.min()) < 2e-5
+    display = DensityDisplay.from_estimator(model, X, features=features)
+    assert display.x1[1] - display.x1[0] > 0.01
+    assert model.random_state == 5
+    fresh = EMGaussianMixture.from_parameters(
+        model.weights_, model.means_, model.covariances_, covariance_type="diag"
+    ).sample(40_000, random_state=6)[0]
+    held = (model.score_samples(fresh)[:, None] >= display.levels).mean(axis=0)
+    # Four standard errors of the 20,000 draws and of these 40,000.
+    shares = np.array([0.99, 0.95, 0.8, 0.5])
+    assert (abs(held - shares) < 4 * np.sqrt(shares * (1 - shares) * 1.5 / 20_000)).all()
+    assert_allclose(display.surface_.levels[:4], display.levels)
+
+
+def test_regions_of_a_marginal_and_of_a_kernel_density(X, X3):
+    """The same density, asked for as a marginal and as it is; and one that draws no labels."""
+    mixture = EMGaussianMixture(2, random_state=0).fit(X3)
+    marginal = mixture.marginal([2, 0])
+    from_three = DensityDisplay.from_estimator(mixture, X3, features=(2, 0), grid_resolution=10)
+    from_two = DensityDisplay.from_estimator(marginal, X3[:, [2, 0]], grid_resolution=10)
+    assert_allclose(from_three.levels, from_two.levels)
+    kernel = KernelDensity(bandwidth=0.5).fit(X)
+    display = DensityDisplay.from_estimator(kernel, X, grid_resolution=10)
+    held = kernel.score_samples(kernel.sample(5000, random_state=1))[:, None] >= display.levels
+    assert_allclose(held.mean(axis=0), [0.99, 0.95, 0.8, 0.5], atol=0.03)
+
+
+def test_a_density_that_cannot_be_drawn_from_has_the_regions_of_the_grid(X):
+    kernel = KernelDensity(kernel="epanechnikov", bandwidth=3.0).fit(X)
+    display = DensityDisplay.from_estimator(kernel, X, eps=2.0)
+    assert display.levels is None
+    density = np.exp(display.log_density)
+    held = [density[display.log_density >= level].sum() for level in display.surface_.levels[:4]]
+    assert_allclose(held / density.sum(), [0.99, 0.95, 0.8, 0.5], atol=0.001)
+
+
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
 @pytest.mark.parametrize("features", [(0, 1), (2, 0)])
 def test_ellipses_are_two_standard_deviations(covariance_type, features, X3):
@@ -125,7 +169,10 @@ def test_given_axes_and_no_scatter(X):
     assert display.X is None
 
 
-@pytest.mark.parametrize("features", [(0, 0), (0,), (0, 1, 1), (0, 5), ("u", 0), (-1, 0)])
+@pytest.mark.parametrize(
+    "features",
+    [(0, 0), (0,), (0, 1, 1), (0, 5), ("u", 0), (-1, 0), 1, None, (True, False), (0.0, 1.0), "01"],
+)
 def test_features_must_be_a_pair(features, X):
     model = GaussianMixture().fit(X)
     with pytest.raises(ValueError, match="must be two different features of X"):
@@ -141,3 +188,19 @@ def test_more_features_without_a_marginal(X3):
 def test_not_fitted(X):
     with pytest.raises(NotFittedError):
         DensityDisplay.from_estimator(EMGaussianMixture(), X)
+
+
+@pytest.mark.parametrize("grid_resolution", [1, 0, -3, 10.0])
+def test_a_grid_has_two_values_at_least(grid_resolution, X):
+    model = GaussianMixture().fit(X)
+    with pytest.raises(
+        ValueError, match=f"grid_resolution={grid_resolution} must be an int, at le"
+    ):
+        DensityDisplay.from_estimator(model, X, grid_resolution=grid_resolution)
+
+
+def test_a_feature_that_is_missing_everywhere(X):
+    model = EMGaussianMixture(random_state=0).fit(X)
+    X[:, 1] = np.nan
+    with pytest.raises(ValueError, match="'feature 1' is missing in all rows of X"):
+        DensityDisplay.from_estimator(model, X)
