@@ -234,6 +234,14 @@ class EMGaussianMixture(FittedGaussianMixture):
         ------
         ValueError
             A parameter or X is not usable, or components collapsed from every start.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> from skvae.datasets import load_geyser
+        >>> mixture = EMGaussianMixture(2, random_state=0).fit(load_geyser().data)
+        >>> mixture.converged_
+        True
         """
         with self._unchanged_on_failure():
             rows = self._prepare(X, sample_weight, reset=True)
@@ -265,6 +273,12 @@ class EMGaussianMixture(FittedGaussianMixture):
         -------
         labels : ndarray of shape (n_samples,)
             Components, int.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> EMGaussianMixture(2, random_state=0).fit_predict([[0.0], [0.1], [9.0], [9.1]])
+        array([1, 1, 0, 0])
         """
         return self.fit(X, sample_weight=sample_weight).predict(X)
 
