@@ -157,11 +157,11 @@ class Workers:
             yield waiting.popleft().result()
 
     def sum(self, function, n_rows, block):
-        """Return the sum of ``function(start, stop)`` over the chunks, added in order."""
+        """Return the sum of ``function(start, stop)`` over the chunks, added in order, in place."""
         results = self.map(function, n_rows, block)
         total = next(results)
         for result in results:
-            total = total + result
+            total += result
         return total
 
     def close(self):

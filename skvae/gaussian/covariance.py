@@ -39,7 +39,7 @@ def _factor(covariance, component=-1):
     if info or not np.all(diagonal**2 > limit * np.diagonal(covariance)):
         raise _collapse(component)
     inverse, _ = lapack.dtrtri(lower, lower=True)
-    return np.tril(inverse).T
+    return inverse.T
 
 
 def _raise_eigenvalues(covariances, floor):
@@ -51,21 +51,21 @@ def _raise_eigenvalues(covariances, floor):
     """
     if not floor.any():
         return covariances, _factors(covariances)
+    try:
+        factors = _factors(covariances)
+        # tr(F Σ⁻¹) ≤ 1 is enough for Σ ⪰ F, and as a rule far from its limit.
+        if (np.einsum("kij,kij,i->k", factors, factors, floor) <= 1.0).all():
+            return covariances, factors
+    except Collapse:
+        pass  # singular: the floor is what makes it usable
     scale = np.sqrt(floor)
     outer = scale[:, None] * scale
-    try:
-        np.linalg.cholesky(covariances / outer - np.eye(len(floor)))
-        return covariances, _factors(covariances)
-    except np.linalg.LinAlgError:
-        pass
     raised, factors = covariances.copy(), np.empty_like(covariances)
     for k, covariance in enumerate(covariances):
         values, vectors = np.linalg.eigh(covariance / outer)
-        if values[0] >= 1.0:
-            factors[k] = _factor(covariance, k)
-            continue
-        values = np.maximum(values, 1.0)
-        raised[k] = _symmetric((vectors * values) @ vectors.T) * outer
+        if values[0] < 1.0:
+            values = np.maximum(values, 1.0)
+            raised[k] = _symmetric((vectors * values) @ vectors.T) * outer
         # Σ⁻¹ = A Aᵀ; with A = U Q it is U Uᵀ.
         upper = rq(vectors / scale[:, None] / np.sqrt(values), mode="r")
         factors[k] = upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)

@@ -51,11 +51,14 @@ class KernelSums:
         self.scatter = scatter
         self.rest = rest
 
-    def __add__(self, other):
-        return KernelSums(*(getattr(self, s) + getattr(other, s) for s in _SUMS))
-
-
-_SUMS = ("expanded", "counts", "sums", "scatter", "rest")
+    def __iadd__(self, other):
+        self.expanded += other.expanded
+        self.rest += other.rest
+        if other.counts.any():  # as a rule no component is direct, and its memory is untouched
+            self.counts += other.counts
+            self.sums += other.sums
+            self.scatter += other.scatter
+        return self
 
 
 class GaussianKernel:
@@ -133,7 +136,11 @@ class GaussianKernel:
         n_rows, n_features = X.shape
         terms = workspace[0][:, :n_rows]
         y = terms[1 : 1 + n_features]
-        np.subtract(X.T, self.center[:, None], out=y)
+        if X.dtype == y.dtype:
+            np.subtract(X.T, self.center[:, None], out=y)
+        else:  # a subtraction that converts on the way is slower
+            np.copyto(y, X.T)
+            y -= self.center[:, None]
         # Not the farthest row but the farthest value of each feature: cheaper, and no smaller.
         farthest = np.maximum(y.max(axis=1), -y.min(axis=1)) / self.scale
         if np.isnan(farthest).any():

@@ -49,9 +49,11 @@ class Expectation:
         self.sums = sums
         self.log_likelihood = log_likelihood
 
-    def __add__(self, other):
-        sums = None if self.sums is None else self.sums + other.sums
-        return Expectation(sums, self.log_likelihood + other.log_likelihood)
+    def __iadd__(self, other):
+        if self.sums is not None:
+            self.sums += other.sums
+        self.log_likelihood += other.log_likelihood
+        return self
 
 
 def expect(rows, kernel, pool, *, statistics=True):
