@@ -90,28 +90,31 @@ def _controller():
     return ThreadpoolController()
 
 
+def _blas_threads():
+    """Return how many threads BLAS uses now."""
+    pools = _controller().select(user_api="blas").info()
+    return max((pool["num_threads"] for pool in pools), default=os.cpu_count() or 1)
+
+
 class _SingleThreadedBlas:
     """Keeps BLAS single-threaded while at least one caller, in whatever thread, wants it so.
 
     The limit belongs to the process, so callers are counted: the first sets it, the last takes it
-    back. ``n_threads`` is what BLAS had before, which honours the user's own limits.
+    back. threadpoolctl lets only the thread that set a limit take it back, and the first caller may
+    leave before the last: so a thread of its own holds the limit in between.
     """
 
     def __init__(self):
         self._lock = threading.Lock()
         self._callers = 0
-        self._limiter = None
+        self._holder = self._release = None
         self._n_threads = 1
 
     @contextmanager
     def __call__(self):
         with self._lock:
             if self._callers == 0:
-                pools = _controller().select(user_api="blas").info()
-                self._n_threads = max(
-                    (pool["num_threads"] for pool in pools), default=os.cpu_count() or 1
-                )
-                self._limiter = _controller().limit(limits=1, user_api="blas")
+                self._begin()
             self._callers += 1
             n_threads = self._n_threads
         try:
@@ -120,7 +123,28 @@ class _SingleThreadedBlas:
             with self._lock:
                 self._callers -= 1
                 if self._callers == 0:
-                    self._limiter.restore_original_limits()
+                    self._release.set()
+                    self._holder.join()
+
+    def _begin(self):
+        """Set the limit; ``_n_threads`` is what BLAS had before: it honours the user's limits."""
+        allowed = _blas_threads()
+        ready, self._release = threading.Event(), threading.Event()
+
+        def hold(release=self._release):
+            try:
+                with _controller().limit(limits=1, user_api="blas"):
+                    ready.set()
+                    release.wait()
+            finally:
+                ready.set()
+
+        self._holder = threading.Thread(target=hold, name="blas-limit", daemon=True)
+        self._holder.start()
+        ready.wait()
+        # Where the caller's own limit may not be changed by others, BLAS keeps its threads and the
+        # chunks have one.
+        self._n_threads = allowed if _blas_threads() == 1 else 1
 
 
 _single_threaded_blas = _SingleThreadedBlas()

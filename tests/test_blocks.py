@@ -38,14 +38,21 @@ def test_sum_does_not_depend_on_the_number_of_threads():
 
 
 def test_blas_is_single_threaded_inside_and_as_before_after():
+    before = blas_threads()
+    with workers() as outer:
+        assert outer.n_threads == max(before)
+        assert set(blas_threads()) == {1}
+        with workers() as inner:  # a restart inside a fit
+            assert inner.n_threads == max(before)
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+
+
+def test_threads_and_blas_threads_do_not_multiply_under_a_limit_of_the_user():
     with threadpool_limits(2, user_api="blas"):
         before = blas_threads()
-        with workers() as outer:
-            assert outer.n_threads == max(before)
-            assert set(blas_threads()) == {1}
-            with workers() as inner:  # a restart inside a fit
-                assert inner.n_threads == max(before)
-            assert set(blas_threads()) == {1}
+        with workers() as pool:
+            assert pool.n_threads * max(blas_threads()) <= max(before)
         assert blas_threads() == before
 
 
@@ -54,23 +61,27 @@ def test_limits_of_the_user_are_honoured():
         assert pool.n_threads == 1
 
 
-def test_threads_that_overlap_leave_the_limits_as_they_were():
+@pytest.mark.parametrize("first_out", [0, 1])
+def test_threads_that_overlap_leave_the_limits_as_they_were(first_out):
+    """Whoever came first may go first, or last."""
     before = blas_threads()
-    inside, leave = threading.Barrier(3), threading.Event()
+    entered = [threading.Event(), threading.Event()]
+    leave = [threading.Event(), threading.Event()]
 
-    def hold():
+    def hold(i):
         with workers():
-            inside.wait()
-            leave.wait()
+            entered[i].set()
+            leave[i].wait()
 
-    threads = [threading.Thread(target=hold) for _ in range(2)]
-    for thread in threads:
+    threads = [threading.Thread(target=hold, args=(i,)) for i in range(2)]
+    for thread, event in zip(threads, entered, strict=True):
         thread.start()
-    inside.wait()
+        event.wait()
     assert set(blas_threads()) == {1}
-    leave.set()
-    for thread in threads:
-        thread.join()
+    for i in (first_out, 1 - first_out):
+        assert set(blas_threads()) == {1}
+        leave[i].set()
+        threads[i].join()
     assert blas_threads() == before
 
 
