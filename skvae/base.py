@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 _SMALLEST_WEIGHT = 1e-280  # so that no sum of weights overflows or loses digits
 
 
-def check_number(name, value, kind, low, *, strict=False, flags=False):
+def check_number(name, value, kind, low, *, flags=False):
     """Raise ValueError unless ``value`` is a finite number of the kind and at least ``low``.
 
     Parameters
@@ -28,17 +28,15 @@ def check_number(name, value, kind, low, *, strict=False, flags=False):
     kind : {Integral, Real}
         The abstract type.
     low : float
-        The smallest value allowed, or with ``strict`` the largest that is not.
-    strict : bool
-        Whether ``low`` itself is excluded.
+        The smallest value allowed.
     flags : bool
         Whether True and False count as numbers.
     """
     flag = isinstance(value, bool | np.bool_)
     of_kind = flags if flag else isinstance(value, kind)
-    if not of_kind or not np.isfinite(value) or value < low or (strict and value == low):
+    if not of_kind or not np.isfinite(value) or value < low:
         noun = "an integer" if kind is Integral else "a finite number"
-        raise ValueError(f"{name}={value!r}: must be {noun} {'>' if strict else '>='} {low}")
+        raise ValueError(f"{name}={value!r}: must be {noun} >= {low}")
 
 
 def check_choice(name, value, choices):

@@ -75,8 +75,8 @@ class EMStep:
 class EMGaussianMixture(FittedGaussianMixture):
     """Gaussian mixture fitted by exact EM: density, clusters, samples, imputation.
 
-    A drop-in for :class:`sklearn.mixture.GaussianMixture` that is faster, takes sample weights and
-    missing values, and whose bound is the log-likelihood of the parameters it stores.
+    A drop-in for :class:`sklearn.mixture.GaussianMixture`, faster on large data, that takes sample
+    weights and missing values, and whose bound is the log-likelihood of the parameters it stores.
 
     Parameters
     ----------

@@ -208,8 +208,12 @@ def test_routing_brings_weights_to_a_search():
 @pytest.mark.usefixtures("routing")
 def test_routing_without_weights_needs_no_request():
     X = corners()
-    make_pipeline(StandardScaler(), EMGaussianMixture(3, random_state=0)).fit(X).score(X)
-    GridSearchCV(EMGaussianMixture(random_state=0), {"n_components": [1, 3]}, cv=3).fit(X)
+    mixture = EMGaussianMixture(3, random_state=0)
+    scaled = StandardScaler().fit_transform(X)
+    pipeline = make_pipeline(StandardScaler(), mixture).fit(X)
+    assert pipeline.score(X) == mixture.fit(scaled).score(scaled)
+    search = GridSearchCV(EMGaussianMixture(random_state=0), {"n_components": [1, 3]}, cv=3).fit(X)
+    assert search.best_params_ == {"n_components": 3}
 
 
 def test_reading_changes_nothing():
