@@ -16,7 +16,16 @@ _POOL_VARIABLES = (
     "MKL_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
-_PACKAGES = ("skvae", "scikit-learn", "pomegranate", "numpy", "scipy", "torch")
+_PACKAGES = (
+    "skvae",
+    "scikit-learn",
+    "hmmlearn",
+    "pomegranate",
+    "numpy",
+    "scipy",
+    "numba",
+    "torch",
+)
 # The instruction sets that decide a matrix product, as the kernel and as people call them.
 _INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "amx_tile": "AMX"}
 

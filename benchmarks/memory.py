@@ -11,13 +11,11 @@ import ctypes
 import gc
 import importlib
 import json
-import os
-import subprocess
 import sys
 import threading
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.process import answer_of
 
 
 def peak_beyond_data(task, *, anonymous=False, **arguments):
@@ -36,21 +34,8 @@ def peak_beyond_data(task, *, anonymous=False, **arguments):
     RuntimeError
         If the task fails, with the last line it wrote.
     """
-    environment = dict(os.environ)
-    paths = [environment.get("PYTHONPATH"), str(_ROOT)]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    order = json.dumps({"task": task, "anonymous": anonymous, "arguments": arguments})
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.memory", order],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise RuntimeError(f"{task} with {arguments}: {reason}")
-    return json.loads(done.stdout.splitlines()[-1])
+    order = {"task": task, "anonymous": anonymous, "arguments": arguments}
+    return answer_of("benchmarks.memory", order)
 
 
 def _measure(task, anonymous, arguments):

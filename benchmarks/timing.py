@@ -59,6 +59,14 @@ def seconds(action):
     return time.perf_counter() - begin, result
 
 
+def median_seconds(action, *, at_least):
+    """Return the median time of ``action()`` over as many calls as take `at_least` seconds."""
+    times = []
+    while not times or sum(times) < at_least:
+        times.append(seconds(action)[0])
+    return median(times)
+
+
 def seconds_per_iteration(fit, *, first, last, at_least):
     """Return seconds per iteration: (time of `last` iterations - time of `first`) / difference.
 

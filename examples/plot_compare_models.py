@@ -8,7 +8,8 @@ seen. :func:`skvae.compare` measures it in nats per row for any estimator with `
 on the same held-out rows, so that the difference of two models has a standard error of its own.
 
 Two sets of data are fitted: 221 measured eruptions of the Old Faithful geyser, and 1797 images of
-handwritten digits, reduced by PCA to 8 numbers each.
+handwritten digits, reduced by PCA to 8 numbers each. Then the eruptions are taken as what they are,
+a time series, by models that take each row by itself and by hidden Markov models.
 """
 
 # %%
@@ -34,9 +35,9 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neighbors import KernelDensity
 from sklearn.preprocessing import StandardScaler
 
-from skvae import EMGaussianMixture, compare
+from skvae import EMGaussianMixture, EMHiddenMarkov, compare
 from skvae.datasets import load_geyser
-from skvae.inspection import ComparisonDisplay, DensityDisplay
+from skvae.inspection import ComparisonDisplay, DensityDisplay, StatePathDisplay
 
 eruptions = load_geyser().data
 measured = ~np.isin(eruptions[:, 1], [2.0, 3.0, 4.0])
@@ -87,14 +88,36 @@ print("\nHandwritten digits, 8 principal components")
 print(digits_comparison)
 
 # %%
+# In order
+# --------
+# A hidden Markov model is a mixture whose components follow each other. It needs whole stretches of
+# rows in their order, so the rows are not left out: the coded durations alone are missing, NaN,
+# which both models take. 13 stretches of 23 eruptions, about a day each, are sequences, and a fold
+# holds whole ones out; ``plot_geyser_order.py`` says more about that.
+
+series = eruptions.copy()
+series[~measured, 1] = np.nan
+series = StandardScaler().fit_transform(series)
+stretches = np.repeat(np.arange(13), 23)
+series_models = {
+    f"{name} of {size}": model(size, random_state=0)
+    for name, model in (("mixture", EMGaussianMixture), ("chain", EMHiddenMarkov))
+    for size in (1, 2, 3, 4)
+}
+series_comparison = compare(series_models, series, groups=stretches)
+print("\nOld Faithful in order, coded durations missing")
+print(series_comparison)
+
+# %%
 # The pictures
 # ------------
 # Above, the best mixture of each set, fitted to all of its rows: regions that hold 50, 80, 95 and
 # 99 % of its probability, and its components, at two standard deviations. Of the digits it is the
-# marginal density of the first two directions, which the mixture of eight gives exactly. Below,
-# differences to the best model with one and two paired standard errors.
+# marginal density of the first two directions, which the mixture of eight gives exactly. On the
+# right, the waits for the first 50 eruptions, on the colours of their states in a chain of three.
+# Below, differences to the best model with one and two paired standard errors.
 
-figure, axes = plt.subplots(2, 2, figsize=(11, 9), layout="constrained")
+figure, axes = plt.subplots(2, 3, figsize=(16.5, 9), layout="constrained")
 figure.get_layout_engine().set(wspace=0.1)  # between the means on the left and the names beside
 columns = (
     (
@@ -112,12 +135,19 @@ columns = (
         ("direction 1", "direction 2"),
     ),
 )
-for (above, below), (title, X, candidates, comparison, labels) in zip(axes.T, columns, strict=True):
+for (above, below), (title, X, candidates, comparison, labels) in zip(
+    axes.T[:2], columns, strict=True
+):
     scores = dict(zip(comparison.names, comparison.means, strict=True))
     best = max(scores.keys() - {"kernel density"}, key=scores.get)
     DensityDisplay.from_estimator(candidates[best].fit(X), X, ax=above)
     above.set(title=f"{title}: {best}", xlabel=labels[0], ylabel=labels[1])
     ComparisonDisplay.from_comparison(comparison, ax=below)
+
+chain = series_models["chain of 3"].fit(series)
+StatePathDisplay.from_estimator(chain, series[:50], features=0, ax=axes[0, 2])
+axes[0, 2].set(title="In order: chain of 3", xlabel="eruption", ylabel=columns[0][-1][0])
+ComparisonDisplay.from_comparison(series_comparison, ax=axes[1, 2])
 
 figure.savefig("compare_models.png", dpi=150)
 print("\nThe figure is in compare_models.png")
@@ -132,3 +162,7 @@ print("\nThe figure is in compare_models.png")
 # On the digits the kernel density and twenty full covariances cannot be told apart by these rows.
 # Forty are too many for the data: they fit the training rows better and the held-out ones worse.
 # Forty components with variances only do what ten with covariances do.
+#
+# In their order the eruptions are told better by a chain than by any of the mixtures: by 0.4 nats
+# per row, many times the paired standard error. What came before says more about an eruption than a
+# further component does. A chain of one state is a mixture of one component.

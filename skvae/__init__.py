@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skvae import datasets, inspection
+    from skvae import datasets, hmm, inspection
     from skvae.comparison import compare
+    from skvae.hmm import EMHiddenMarkov
     from skvae.mixture import EMGaussianMixture
 
 __version__ = "0.1.0.dev0"
@@ -21,11 +22,12 @@ __version__ = "0.1.0.dev0"
 # module `skvae.compare` would replace the function `skvae.compare` the moment it was imported.
 _OBJECTS = {
     "EMGaussianMixture": "skvae.mixture",
+    "EMHiddenMarkov": "skvae.hmm",
     "compare": "skvae.comparison",
 }
-_MODULES = ("datasets", "inspection")
+_MODULES = ("datasets", "hmm", "inspection")
 
-__all__ = ["EMGaussianMixture", "compare", "datasets", "inspection"]
+__all__ = ["EMGaussianMixture", "EMHiddenMarkov", "compare", "datasets", "hmm", "inspection"]
 
 
 def __getattr__(name):

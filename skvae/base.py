@@ -112,18 +112,18 @@ class LatentVariableModel(
             ensure_min_samples=min_rows,
         )
 
-    def _validate_weight(self, sample_weight, X):
+    def _validate_weight(self, sample_weight, X, name="sample_weight"):
         """Return the weights as float64 (n_samples,), or None if all are one."""
         if sample_weight is None:
             return None
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         if (weight < 0).any():
-            raise ValueError(f"sample_weight has a negative entry {weight.min()}: must be >= 0")
+            raise ValueError(f"{name} has a negative entry {weight.min()}: must be >= 0")
         if not weight.any():
-            raise ValueError("sample_weight is zero in every row: at least one must be > 0")
+            raise ValueError(f"{name} is zero in every row: at least one must be > 0")
         if not _SMALLEST_WEIGHT < weight.max() < 1 / _SMALLEST_WEIGHT:
             raise ValueError(
-                f"sample_weight has the largest entry {weight.max():.3g}: must be between "
+                f"{name} has the largest entry {weight.max():.3g}: must be between "
                 f"{_SMALLEST_WEIGHT} and {1 / _SMALLEST_WEIGHT}; rescale it"
             )
         return weight

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 
 from tests.oracles import Mixture
@@ -99,7 +100,12 @@ def state_of(estimator):
 
 
 def assert_same_state(estimator, state):
-    """The estimator holds exactly what `state_of` saw, bit for bit."""
+    """The estimator, and estimators in it, hold exactly what `state_of` saw, bit for bit."""
     assert vars(estimator).keys() == state.keys()
     for name, before in state.items():
-        np.testing.assert_equal(vars(estimator)[name], before, err_msg=name)
+        now = vars(estimator)[name]
+        if isinstance(before, BaseEstimator):
+            assert type(now) is type(before)
+            assert_same_state(now, vars(before))
+        else:
+            np.testing.assert_equal(now, before, err_msg=name)

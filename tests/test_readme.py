@@ -18,7 +18,7 @@ def namespace(text):
     """Return what the blocks of Python define, run in order, as a reader would."""
     names = {}
     blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 7
     for block in blocks:
         exec(compile(block, str(README), "exec"), names)
     return names
@@ -53,3 +53,15 @@ def test_missing_cells_are_filled_and_only_they(namespace):
     assert missing.sum() == 60
     assert not namespace["np"].isnan(filled).any()
     assert (filled[~missing] == X_missing[~missing]).all()
+
+
+def test_a_list_and_groups_are_the_same_sequences(namespace):
+    """The example's two searches, on folds that are the same."""
+    np, sequences, days = (namespace[name] for name in ("np", "sequences", "days"))
+    assert [len(rows) for rows in sequences] == [23] * 13
+    assert (np.concatenate(sequences) == namespace["X"]).all()
+    chain = namespace["chain"]
+    paths = np.concatenate(chain.predict(sequences))
+    assert (paths == chain.predict(namespace["X"], groups=days)).all()
+    assert namespace["search"].best_params_["n_components"] > 2
+    assert namespace["by_groups"].best_params_["n_components"] > 2

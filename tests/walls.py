@@ -11,7 +11,7 @@ from functools import cached_property
 
 # Third-party packages that live in one place.
 HOMES = {
-    "numba": "skvae/hmm/chain.py",
+    "numba": "skvae/hmm/chain/",
     "torch": "skvae/vae/",
     "skorch": "skvae/vae/training.py",
     "matplotlib": "skvae/inspection/",
@@ -22,7 +22,7 @@ HOMES = {
 IN_FUNCTIONS = {"dask", "distributed", "matplotlib", "pandas", "polars"}
 # Every import points down, or sideways on the ground and at the top.
 FLOORS = (
-    ("ascent", "base", "blocks", "initialization", "gaussian"),
+    ("ascent", "base", "blocks", "initialization", "learner", "gaussian"),
     ("mixture", "hmm", "vae"),
     ("comparison", "compared_models", "held_out", "inspection", "datasets"),
 )

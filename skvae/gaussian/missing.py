@@ -34,13 +34,19 @@ def pattern_order(X):
         Rows of one pattern keep their order; patterns of equal frequency are neighbours, so that
         batches of patterns need little padding.
     """
+    pattern, counts = _patterns(X)
+    rank = np.empty(len(counts), dtype=np.intp)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return np.argsort(rank[pattern], kind="stable")
+
+
+def _patterns(X):
+    """Return the pattern of each row, (n,) int, and how many rows have each pattern."""
     bits = np.concatenate(
         [np.packbits(np.isnan(X[a : a + 65536]), axis=1) for a in range(0, len(X), 65536)]
     )
     _, pattern, counts = np.unique(bits, axis=0, return_inverse=True, return_counts=True)
-    rank = np.empty(len(counts), dtype=np.intp)
-    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-    return np.argsort(rank[pattern.ravel()], kind="stable")
+    return pattern.ravel(), counts
 
 
 def missing_blocks(kernel, X):
@@ -51,11 +57,11 @@ def missing_blocks(kernel, X):
     kernel : GaussianKernel
         The components.
     X : ndarray of shape (n, n_features)
-        Rows with NaN, best with equal patterns together.
+        Rows with NaN, best with equal patterns together: they are brought together if not.
 
     Yields
     ------
-    rows : slice
+    rows : slice or ndarray of int
         The rows of X in the block.
     block : FeaturewiseBlock or PatternBlock
         What gives their ``log_density()`` and takes ``accumulate(sums, resp)``.
@@ -66,8 +72,12 @@ def missing_blocks(kernel, X):
     covariances = kernel.structure.covariances_of(kernel.factors)
     covariances = covariances.reshape(-1, *covariances.shape[-2:])
     n_components, n_features = kernel.means.shape
-    observed = ~np.isnan(X)
-    changes = np.flatnonzero((observed[1:] != observed[:-1]).any(axis=1)) + 1
+    order, changes = None, _changes(X)
+    # Rows in time order change pattern often: a factor for each run would be one for each row.
+    if 8 * len(changes) > len(X) and len(changes) >= len(_patterns(X)[1]):
+        order = pattern_order(X)
+        X = X[order]
+        changes = _changes(X)
     longest = max(1, _MAX_NUMBERS // (n_components * n_features))
     starts = [
         a
@@ -75,7 +85,15 @@ def missing_blocks(kernel, X):
         for a in range(first, last, longest)
     ]
     for runs in _batches(np.array([*starts, len(X)]), n_components * n_features, n_features):
-        yield slice(runs[0], runs[-1]), PatternBlock(kernel, covariances, X, runs)
+        rows = slice(runs[0], runs[-1])
+        block = PatternBlock(kernel, covariances, X, runs)
+        yield rows if order is None else order[rows], block
+
+
+def _changes(X):
+    """Return the rows whose pattern of NaN is not that of the row before."""
+    missing = np.isnan(X)
+    return np.flatnonzero((missing[1:] != missing[:-1]).any(axis=1)) + 1
 
 
 def _batches(bounds, numbers, n_features):
@@ -102,6 +120,10 @@ class _IncompleteBlock:
         self.x = np.where(self.observed, X.T, 0.0).astype(np.float64, copy=False)
         self.constant = -0.5 * LOG_2PI * self.observed.sum(axis=0)
 
+    def log_density(self):
+        """Return the observed rows' log-densities plus offsets, shape (K, n), in nats."""
+        return self.peak() - 0.5 * self.distance()
+
     def _fill(self, expected):
         """Return the rows (n, D) with expected values (D, n) where missing."""
         return np.where(self.observed, self.x, expected).T
@@ -118,23 +140,31 @@ class FeaturewiseBlock(_IncompleteBlock):
     def _deviation(self, k):
         return np.where(self.observed, self.x - self.kernel.means[k][:, None], 0.0)
 
-    def log_density(self):
-        """Return the observed rows' log-densities plus offsets, shape (K, n), in nats."""
-        factors = self._factors()
-        out = np.log(factors) @ self.observed + self.constant
-        out += self.kernel.offsets[:, None]
-        for k, factor in enumerate(factors):
-            out[k] -= 0.5 * (factor**2 @ self._deviation(k) ** 2)
+    def peak(self):
+        """Return the log-density plus offsets where what is observed is at the mean, (K, n)."""
+        out = np.log(self._factors()) @ self.observed + self.constant
+        return out + self.kernel.offsets[:, None]
+
+    def distance(self):
+        """Return the observed values' squared Mahalanobis distances from the means, (K, n)."""
+        out = np.empty((len(self.kernel.means), self.x.shape[1]))
+        with np.errstate(over="ignore"):  # a row beyond 1e154 is infinitely far
+            for k, factor in enumerate(self._factors()):
+                np.matmul(factor**2, self._deviation(k) ** 2, out=out[k])
         return out
 
-    def accumulate(self, sums, resp):
-        """Add the expected rows, weighted by resp (K, n), to the sums in place."""
+    def accumulate(self, sums, resp, conditional=None):
+        """Add the expected rows, weighted by resp (K, n), to the sums in place.
+
+        ``conditional`` (K, n) weighs the conditional covariances, if not resp.
+        """
         missing = ~self.observed
+        conditional = resp if conditional is None else conditional
         for k, factor in enumerate(self._factors()):
             deviation = self._deviation(k)
             sums.counts[k] += resp[k].sum()
             sums.sums[k] += deviation @ resp[k]
-            second = deviation**2 @ resp[k] + (missing @ resp[k]) / factor**2
+            second = deviation**2 @ resp[k] + (missing @ conditional[k]) / factor**2
             sums.scatter[k] += second if sums.scatter.ndim == 2 else second.mean()
 
     def expectation(self, resp):
@@ -187,18 +217,31 @@ class PatternBlock(_IncompleteBlock):
             seen[:, None, :, None], rows - kernel.means[None, :, :, None], 0.0
         )
 
-    def log_density(self):
-        """Return the observed rows' log-densities plus offsets, shape (K, n), in nats."""
-        white = self.whiten @ self.deviation
-        out = -0.5 * np.einsum("pkdn,pkdn->pkn", white, white) + self.half_log_det[..., None]
-        rows = out.swapaxes(0, 1)[:, self.valid]
-        return rows + self.constant + self.kernel.offsets[:, None]
+    def peak(self):
+        """Return the log-density plus offsets where what is observed is at the mean, (K, n)."""
+        return (
+            self._rows(self.half_log_det[..., None]) + self.constant + self.kernel.offsets[:, None]
+        )
+
+    def distance(self):
+        """Return the observed values' squared Mahalanobis distances from the means, (K, n)."""
+        with np.errstate(over="ignore"):  # a row beyond 1e154 is infinitely far
+            white = self.whiten @ self.deviation
+            return self._rows(np.einsum("pkdn,pkdn->pkn", white, white))
+
+    def _rows(self, padded):
+        """Return what is padded, (patterns, K or 1, rows), row by row: (K, n)."""
+        shape = (len(padded), len(self.kernel.means), self.valid.shape[1])
+        return np.broadcast_to(padded, shape).swapaxes(0, 1)[:, self.valid]
 
     def _padded(self, resp):
         return np.where(self.valid, resp[:, self.index], 0.0).swapaxes(0, 1)
 
-    def accumulate(self, sums, resp):
-        """Add the expected rows, weighted by resp (K, n), to the sums in place."""
+    def accumulate(self, sums, resp, conditional=None):
+        """Add the expected rows, weighted by resp (K, n), to the sums in place.
+
+        ``conditional`` (K, n) weighs the conditional covariances, if not resp.
+        """
         padded = self._padded(resp)
         deviation = self.regression @ self.deviation
         weighted = deviation * padded[:, :, None, :]
@@ -206,6 +249,8 @@ class PatternBlock(_IncompleteBlock):
         sums.counts += per_pattern.sum(axis=0)
         sums.sums += weighted.sum(axis=(0, -1))
         second = (weighted @ deviation.swapaxes(-1, -2)).sum(axis=0)
+        if conditional is not None:
+            per_pattern = self._padded(conditional).sum(axis=-1)
         second += (self.conditional * per_pattern[:, :, None, None]).sum(axis=0)
         sums.scatter += second if sums.scatter.ndim == 3 else second.sum(axis=0)
 

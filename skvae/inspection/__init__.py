@@ -7,5 +7,13 @@ matplotlib only when they draw.
 from skvae.inspection.bound_trace import BoundTraceDisplay
 from skvae.inspection.comparison import ComparisonDisplay
 from skvae.inspection.density import DensityDisplay
+from skvae.inspection.state_path import StatePathDisplay
+from skvae.inspection.transition import TransitionDisplay
 
-__all__ = ["BoundTraceDisplay", "ComparisonDisplay", "DensityDisplay"]
+__all__ = [
+    "BoundTraceDisplay",
+    "ComparisonDisplay",
+    "DensityDisplay",
+    "StatePathDisplay",
+    "TransitionDisplay",
+]

@@ -1,7 +1,11 @@
 """What the Displays share: where they draw, and colours that survive grey and colour blindness."""
 
+import numpy as np
+
 # Blue and vermilion of Okabe and Ito (2008), which every eye tells apart.
 COLORS = ("#0072B2", "#D55E00")
+# These and the other colours of theirs that are not too pale for an area, and a grey.
+_STATE_COLORS = (*COLORS, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777")
 INK = "#333333"
 
 
@@ -16,3 +20,14 @@ class AxesDisplay:
             _, ax = plt.subplots(layout="constrained", **subplots_kwargs)
         self.ax_, self.figure_ = ax, ax.figure
         return ax
+
+    def _state_colors(self, n_states):
+        """Return one colour a state, shape (n_states, 4).
+
+        Up to seven are told apart by hue. More cannot be: they go from dark to light.
+        """
+        import matplotlib as mpl
+
+        if n_states <= len(_STATE_COLORS):
+            return mpl.colors.to_rgba_array(_STATE_COLORS[:n_states])
+        return mpl.colormaps["viridis"](np.linspace(0, 1, n_states))

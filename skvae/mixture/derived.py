@@ -7,8 +7,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel, check_array_parameter, check_choice
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.start import check_positive_definite, check_weights
 from skvae.mixture.parameters import MixtureParameters
-from skvae.mixture.start import check_positive_definite, check_weights
 
 
 class DerivableMixture(LatentVariableModel):

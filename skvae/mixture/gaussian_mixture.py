@@ -9,21 +9,15 @@ Soc. B 39, 1977; Neal & Hinton 1998). Here ``rows`` are the data in blocks, ``ke
 components ready for use, ``pool`` the threads.
 """
 
-import warnings
-from itertools import count
-from numbers import Integral, Real
-
 import numpy as np
-from joblib import effective_n_jobs
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from skvae.ascent import AndersonStep, Collapse, ascend, best_ascent
-from skvae.base import check_choice, check_number, check_random
+from skvae.ascent import Collapse
+from skvae.base import check_choice
 from skvae.blocks import workers
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import Moments, feature_moments
-from skvae.initialization import INIT_PARAMS
+from skvae.learner import AscentLearner
 from skvae.mixture.expectation import expect
 from skvae.mixture.fitted import FittedGaussianMixture, mean_log_likelihood, readable_rows
 from skvae.mixture.parameters import Coordinates
@@ -72,7 +66,7 @@ class EMStep:
         return mean_log_likelihood(self._rows, parameters, self._pool)
 
 
-class EMGaussianMixture(FittedGaussianMixture):
+class EMGaussianMixture(AscentLearner, FittedGaussianMixture):
     """Gaussian mixture fitted by exact EM: density, clusters, samples, imputation.
 
     A drop-in for :class:`sklearn.mixture.GaussianMixture`, faster on large data, that takes sample
@@ -249,11 +243,7 @@ class EMGaussianMixture(FittedGaussianMixture):
                 moments = self._moments(rows, pool)
                 best, collapses = self._best_ascent(rows, moments, pool)
             self._store(best.parameters)
-            self.lower_bound_ = best.bound
-            self.lower_bounds_ = best.bounds
-            self.n_iter_ = best.n_iter
-            self.n_e_steps_ = best.n_steps
-            self.converged_ = best.converged
+            self._record(best)
             self._warn(collapses)
         return self
 
@@ -329,12 +319,7 @@ class EMGaussianMixture(FittedGaussianMixture):
                 new = self._maximize(old, statistics, floor, resolution)
                 bound = mean_log_likelihood(rows, new, pool)
             self._store(new)
-            self.n_iter_ = 1 if first else self.n_iter_ + 1
-            self.n_e_steps_ = 1 if first else self.n_e_steps_ + 1
-            self.lower_bound_ = bound
-            self.lower_bounds_ = [] if first else self.lower_bounds_
-            self.lower_bounds_ = [*self.lower_bounds_, bound]
-            self.converged_ = False
+            self._record_batch(bound)
         return self
 
     def _before_batch(self, rows, first, pool):
@@ -376,65 +361,20 @@ class EMGaussianMixture(FittedGaussianMixture):
         return feature_moments(rows, pool, getattr(self, "feature_names_in_", None))
 
     def _check_parameters(self):
-        check_number("n_components", self.n_components, Integral, 1)
+        self._check_ascent()
         check_choice("covariance_type", self.covariance_type, tuple(STRUCTURES))
-        check_number("tol", self.tol, Real, 0)
-        check_number("reg_covar", self.reg_covar, Real, 0)
-        check_number("max_iter", self.max_iter, Integral, 0)
-        check_number("n_init", self.n_init, Integral, 1)
-        check_choice("init_params", self.init_params, INIT_PARAMS)
-        check_choice("warm_start", self.warm_start, (True, False))
-        check_random("random_state", self.random_state)
-        check_number("verbose", self.verbose, Integral, 0, flags=True)
-        check_number("verbose_interval", self.verbose_interval, Integral, 1)
-        check_choice("acceleration", self.acceleration, (None, "anderson"))
-        jobs = 1 if self.n_jobs is None else self.n_jobs
-        if isinstance(jobs, bool) or not isinstance(jobs, Integral) or jobs == 0:
-            raise ValueError(f"n_jobs={self.n_jobs!r}: must be None or an integer other than 0")
 
     def _best_ascent(self, rows, moments, pool):
         """Return the best Ascent over the starts, and what collapsed on the way."""
         initial = check_initial(self, rows.X.shape[1])
-        rng = check_random_state(self.random_state)
-        warm = self.warm_start and hasattr(self, "converged_")
-        n_init = 1 if warm else self.n_init
-        n_jobs = min(effective_n_jobs(self.n_jobs), n_init)
-        numbers = count(1)
-
-        def draw():
-            if warm:
-                return next(numbers), self._same_model(rows, "warm_start=True")
-            return next(numbers), first_parameters(rows, self, initial, moments, rng)
-
-        def run(start, stop):
-            before = self.lower_bound_ if warm else -np.inf
-            with workers(max(1, pool.n_threads // n_jobs)) as own:
-                return self._ascent(rows, moments, own, start, stop, before)
-
-        try:
-            return best_ascent(draw, run, n_init, n_jobs=n_jobs)
-        except Collapse as collapse:
-            raise ValueError(self._advice(collapse)) from collapse
-
-    def _ascent(self, rows, moments, pool, start, stop, before):
-        """Return the Ascent of one run from a (number, parameters)."""
-        number, parameters = start
         floor = moments.floor(self.reg_covar)
-        em = EMStep(rows, floor, moments.resolution, pool)
-        step = em
-        if self.acceleration == "anderson":
-            coordinates = Coordinates(parameters, moments.scale, floor)
-            step = AndersonStep(em, coordinates.pack, coordinates.unpack)
-        ascent = ascend(
-            step,
-            em.evaluate,
-            parameters,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            before=before,
-            report=self._reporter(number, stop),
+        return self._climb(
+            pool,
+            earlier=lambda why: self._same_model(rows, why),
+            first=lambda rng: first_parameters(rows, self, initial, moments, rng),
+            make_step=lambda own: EMStep(rows, floor, moments.resolution, own),
+            coordinates=lambda start: Coordinates(start, moments.scale, floor),
         )
-        return ascent._replace(n_steps=em.n_steps)
 
     def _same_model(self, rows, why):
         """Return the fitted parameters, if they are of the model that is asked for now."""
@@ -448,40 +388,9 @@ class EMGaussianMixture(FittedGaussianMixture):
             )
         return parameters
 
-    def _advice(self, collapse):
+    def _remedies(self):
         return (
-            f"EM failed from every start: {collapse}. Raise reg_covar (now {self.reg_covar!r}), "
-            f"lower n_components (now {self.n_components!r}), or choose a simpler covariance_type "
-            f"(now {self.covariance_type!r})."
+            f"Raise reg_covar (now {self.reg_covar!r}), lower n_components "
+            f"(now {self.n_components!r}), or choose a simpler covariance_type "
+            f"(now {self.covariance_type!r})"
         )
-
-    def _reporter(self, number, stop):
-        """Return what is called after each iteration: it prints, and ends a run that must stop."""
-
-        def report(n_iter, bound, change):
-            if stop.is_set():
-                raise KeyboardInterrupt
-            every = 1 if self.verbose > 1 else self.verbose_interval
-            if self.verbose and (n_iter == 1 or n_iter % every == 0):
-                gain = "" if n_iter == 1 else f" ({change:+.3e})"
-                line = f"start {number}, iteration {n_iter}: lower bound {bound:.6f}{gain}"
-                print(line)  # noqa: T201 (verbose)
-
-        return report
-
-    def _warn(self, collapses):
-        if collapses:
-            warnings.warn(
-                f"{len(collapses)} of the runs of EM collapsed and were made again elsewhere, "
-                f"the last because {collapses[-1]}. Raise reg_covar (now {self.reg_covar!r}) or "
-                "lower n_components to avoid this.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        if not self.converged_ and self.max_iter > 0:
-            warnings.warn(
-                f"EM did not converge within max_iter={self.max_iter} iterations (tol={self.tol}). "
-                "Raise max_iter or tol, or try acceleration='anderson'.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )

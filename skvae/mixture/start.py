@@ -3,16 +3,17 @@
 import numpy as np
 
 from skvae.base import check_array_parameter
-from skvae.blocks import ranges
 from skvae.gaussian.covariance import STRUCTURES
-from skvae.gaussian.kernel import gaussian_kernel
+from skvae.gaussian.start import (
+    FIRST_FLOOR,
+    LARGEST_SINGLE,
+    check_positive_definite,
+    check_weights,
+    filled,
+    statistics_of,
+)
 from skvae.initialization import first_labels, random_responsibilities, rows_to_start_from
 from skvae.mixture.parameters import MixtureParameters
-
-# The floor of first covariances where reg_covar=0: a component that starts from one row has none.
-_FIRST_FLOOR = 1e-6
-
-_LARGEST_SINGLE = 1e15  # beyond it squared distances overflow in float32
 
 
 def check_initial(estimator, n_features):
@@ -43,32 +44,6 @@ def check_initial(estimator, n_features):
     return weights, means, precisions
 
 
-def check_weights(name, weights):
-    """Raise ValueError unless the weights are a distribution."""
-    if (weights < 0).any() or (weights > 1).any():
-        raise ValueError(f"{name}={weights}: each entry must be in [0, 1]")
-    if abs(weights.sum() - 1) > 1e-6:
-        raise ValueError(f"{name} sums to {weights.sum():.9g}: must sum to 1")
-
-
-def check_positive_definite(name, matrices, structure):
-    """Raise ValueError unless all matrices are symmetric and positive definite."""
-    if structure.name in ("full", "tied"):
-        scale = np.abs(matrices).max(axis=(-2, -1), keepdims=True)
-        if (np.abs(matrices - np.swapaxes(matrices, -1, -2)) > 1e-8 * scale).any():
-            raise ValueError(f"{name} is not symmetric: must be symmetric and positive definite")
-        if (np.linalg.eigvalsh(matrices) <= 0).any():
-            raise ValueError(f"{name} has an eigenvalue <= 0: must be positive definite")
-    elif (matrices <= 0).any():
-        raise ValueError(f"{name} has an entry {matrices.min()}: must be > 0")
-
-
-def _filled(X, moments):
-    """Return X in which what is missing is the feature's mean."""
-    missing = np.isnan(X)
-    return np.where(missing, moments.mean, X).astype(X.dtype, copy=False) if missing.any() else X
-
-
 def _label_means(X, labels, weight, n_components, moments):
     """Return the mean of each label's rows, (K, D); the overall mean where a label has none."""
     used = labels >= 0
@@ -84,32 +59,6 @@ def _label_means(X, labels, weight, n_components, moments):
         axis=1,
     )
     return moments.mean + sums / np.where(counts > 0, counts, 1.0)[:, None]
-
-
-def _statistics(rows, resp_of, centers, covariance_type, moments):
-    """Return the statistics of given responsibilities about given centres.
-
-    ``resp_of(start, stop)`` gives (K, n) and is called once for each range of rows, in order.
-    """
-    structure = STRUCTURES[covariance_type]
-    pooled = structure.pooled(np.diag(moments.scale**2), len(centers))
-    kernel = gaussian_kernel(
-        covariance_type,
-        centers,
-        structure.precisions_cholesky(pooled),
-        np.zeros(len(centers)),
-        (moments.mean, moments.scale),
-        expand=False,
-    )
-    sums, workspace = kernel.sums(), kernel.workspace()
-    for a, b in ranges(0, rows.n_rows, kernel.block_rows):
-        X, weight = rows.take(a, b)
-        resp = resp_of(a, b)
-        if weight is not None:
-            resp = resp * weight
-        for part, block in kernel.blocks(X, workspace):
-            block.accumulate(sums, resp[:, part])
-    return kernel.finish(sums)
 
 
 def first_parameters(rows, estimator, initial, moments, rng):
@@ -153,8 +102,8 @@ def _computed_parameters(rows, estimator, moments, rng):
         if chosen is not None:
             rows = rows._replace(order=chosen if rows.order is None else rows.order[chosen])
         X, weight = rows.take(0, rows.n_rows)
-        X = _filled(X, moments)
-        if moments.magnitude.max() > _LARGEST_SINGLE:
+        X = filled(X, moments)
+        if moments.magnitude.max() > LARGEST_SINGLE:
             X = X.astype(np.float64, copy=False)
         labels = first_labels(X, weight, n_components, method, rng)
         centers = _label_means(X, labels, weight, n_components, moments)
@@ -162,8 +111,8 @@ def _computed_parameters(rows, estimator, moments, rng):
         def resp_of(start, stop):
             return (labels[start:stop] == np.arange(n_components)[:, None]).astype(np.float64)
 
-    statistics = _statistics(rows, resp_of, centers, estimator.covariance_type, moments)
-    floor = moments.floor(estimator.reg_covar or _FIRST_FLOOR)
+    statistics = statistics_of(rows, resp_of, centers, estimator.covariance_type, moments)
+    floor = moments.floor(estimator.reg_covar or FIRST_FLOOR)
     return _maximize(statistics, floor, moments, rows, rng)
 
 
@@ -178,7 +127,7 @@ def _maximize(statistics, floor, moments, rows, rng):
     empty = np.flatnonzero(counts == 0)
     if len(empty):
         # Fewer distinct rows than components: EM could not move a component of weight zero.
-        means[empty] = _filled(rows.at(rng.choice(rows.n_rows, size=len(empty))), moments)
+        means[empty] = filled(rows.at(rng.choice(rows.n_rows, size=len(empty))), moments)
         counts = counts.copy()
         counts[empty] = counts.sum() / rows.n_rows
     return counts / counts.sum(), means, covariances

@@ -168,3 +168,11 @@ def test_features_in_any_units_factor():
     factor = STRUCTURES["tied"].precisions_cholesky(covariance * np.outer(units, units))
     expected = STRUCTURES["tied"].precisions_cholesky(covariance) / units[:, None]
     np.testing.assert_allclose(factor, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied"])
+def test_coordinates_of_a_singular_factor_collapse(kind):
+    structure = STRUCTURES[kind]
+    vector = structure.pack(structure.precisions_cholesky(covariances_of(kind)))
+    with pytest.raises(Collapse, match="extrapolation"):
+        structure.unpack(vector - 1e4, N_COMPONENTS, N_FEATURES)

@@ -1,0 +1,499 @@
+r"""Conjugate priors and posteriors of Gaussian components in the four covariance structures.
+
+.. math:: \mu_k \mid \Lambda_k \sim N(m_k, (\beta_k \Lambda_k)^{-1}), \qquad
+          \Lambda_k \sim \mathrm{Wishart}(\nu_k, S_k^{-1}), \qquad E[\Lambda_k] = \nu_k S_k^{-1} .
+
+The scale :math:`S` is an inverse one, it adds up like a scatter. ``full`` has a Wishart of size D
+for each component and ``tied`` one for all. A Wishart of size one is a Gamma,
+:math:`\lambda \sim \mathrm{Gamma}(\nu / 2, S / 2)`: ``diag`` has D of them for each component, which
+share their :math:`\nu_k`, and ``spherical`` one.
+
+A prior is :math:`\beta_0` rows at :math:`m_0` with scatter :math:`S_0`, so that a posterior is a sum
+of statistics: with the statistics' counts :math:`n`,
+
+.. math:: \beta = \beta_0 + n, \quad \beta m = \beta_0 m_0 + s, \quad
+          S = S_0 + \mathrm{scatter}(m) + \beta_0 (m - m_0)(m - m_0)^T,
+
+and :math:`\nu = \nu_0 + n` (full, diag), :math:`\nu_0 + \sum_k n_k` (tied), :math:`\nu_0 + D n`
+(spherical, whose one variance sees D numbers a row).
+
+Symbols: ``K`` components, ``D`` features; ``U`` is upper triangular with
+:math:`E[\Lambda] = U U^T`. Everything is in nats.
+
+Reference: Bishop, Pattern Recognition and Machine Learning, section 10.2; Hoffman, Blei, Wang and
+Paisley, Stochastic variational inference (2013).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import digamma, gammainccinv, gammaincinv, gammaln, stdtrit
+
+from skvae.gaussian.covariance import LOG_2PI, STRUCTURES
+from skvae.gaussian.statistics import GaussianStatistics
+from skvae.gaussian.student import log_minus_digamma
+
+
+def _along(values, array):
+    """Return one number per component, or one for all, in a shape that multiplies the array."""
+    values = np.asarray(values)
+    return values.reshape(values.shape + (1,) * (np.ndim(array) - values.ndim))
+
+
+# What a structure decides --------------------------------------------------------------------------
+
+
+class _FullPrecisions:
+    """One Wishart of size D per component."""
+
+    def size(self, n_features):
+        """Return the size of the Wishart matrices."""
+        return n_features
+
+    def copies(self, n_features):
+        """Return how many Wisharts there are for each entry of the degrees of freedom."""
+        return 1
+
+    def numbers(self, counts, n_features):
+        """Return what rows add to the degrees of freedom."""
+        return counts
+
+    def scale(self, scatter, n_features):
+        """Return the scale that a scatter in the statistics' shape is."""
+        return 0.5 * (scatter + np.swapaxes(scatter, -1, -2))
+
+    def scatter(self, scale, n_features):
+        """Return the scatter in the statistics' shape that a scale is."""
+        return scale
+
+    def marginal_scale(self, scale, n_features):
+        """Return the scale of each variance, in the shape of the structure's variances."""
+        return np.diagonal(scale, axis1=-2, axis2=-1)
+
+    def distance(self, factors, deviations):
+        """Return dᵀ U Uᵀ d of each component's deviation (K, D), shape (K,)."""
+        white = (deviations[:, None, :] @ factors)[:, 0]
+        return (white * white).sum(axis=-1)
+
+    def trace(self, factors, scatter):
+        """Return tr(U Uᵀ S) of a scatter in the statistics' shape, summed over components."""
+        return np.vdot(factors, scatter @ factors)
+
+    def ratio(self, factors, others):
+        """Return tr(U Uᵀ V⁻ᵀ V⁻¹) of two factors, in the shape of the degrees of freedom."""
+        # Of triangular matrices, so that solving is substitution; of squares, so that none cancel.
+        return (np.linalg.solve(others, factors) ** 2).sum(axis=(-2, -1))
+
+    def draw(self, factors, dofs, n_draws, rng):
+        """Return U of draws from Wishart(ν, U Uᵀ), shape (n_draws, ...)."""
+        # Bartlett's decomposition from the last feature backwards: a product of upper triangles.
+        n_features = factors.shape[-1]
+        root = np.triu(rng.standard_normal((n_draws, *factors.shape)), 1)
+        index = np.arange(n_features)
+        chi2 = rng.chisquare(dofs[..., None] - index[::-1], size=root.shape[:-1])
+        root[..., index, index] = np.sqrt(chi2)
+        return factors @ root
+
+    def color(self, factors, noise):
+        """Return U⁻ᵀ z of noise (n_draws, K, D) and its factors."""
+        return np.linalg.solve(np.swapaxes(factors, -1, -2), noise[..., None])[..., 0]
+
+
+class _TiedPrecisions(_FullPrecisions):
+    """One Wishart of size D for all components."""
+
+    def numbers(self, counts, n_features):
+        return counts.sum()
+
+    def color(self, factors, noise):
+        return super().color(factors[:, None], noise)
+
+
+class _DiagonalPrecisions:
+    """D Gammas per component."""
+
+    def size(self, n_features):
+        return 1
+
+    def copies(self, n_features):
+        return n_features
+
+    def numbers(self, counts, n_features):
+        return counts
+
+    def scale(self, scatter, n_features):
+        return scatter
+
+    def scatter(self, scale, n_features):
+        return scale
+
+    def marginal_scale(self, scale, n_features):
+        return scale
+
+    def distance(self, factors, deviations):
+        return ((_along(factors, deviations) * deviations) ** 2).sum(axis=-1)
+
+    def trace(self, factors, scatter):
+        return np.vdot(factors**2, scatter)
+
+    def ratio(self, factors, others):
+        return ((factors / others) ** 2).sum(axis=-1)
+
+    def draw(self, factors, dofs, n_draws, rng):
+        chi2 = rng.chisquare(_along(dofs, factors), size=(n_draws, *factors.shape))
+        return factors * np.sqrt(chi2)
+
+    def color(self, factors, noise):
+        return noise / _along(factors, noise)
+
+
+class _SphericalPrecisions(_DiagonalPrecisions):
+    """One Gamma per component; the statistics' scatter is the mean of D numbers."""
+
+    def copies(self, n_features):
+        return 1
+
+    def numbers(self, counts, n_features):
+        return n_features * counts
+
+    def scale(self, scatter, n_features):
+        return scatter * n_features
+
+    def scatter(self, scale, n_features):
+        return scale / n_features
+
+    def ratio(self, factors, others):
+        return (factors / others) ** 2
+
+
+_PRECISIONS = {
+    "full": _FullPrecisions(),
+    "tied": _TiedPrecisions(),
+    "diag": _DiagonalPrecisions(),
+    "spherical": _SphericalPrecisions(),
+}
+
+
+# Prior and posterior -------------------------------------------------------------------------------
+
+
+class NormalWishart(NamedTuple):
+    """A distribution of the means and precisions of K components: a prior or a posterior.
+
+    Parameters
+    ----------
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}
+        The structure.
+    mean_precisions : ndarray of shape (n_components,)
+        β, the number of rows that the means are worth.
+    means : ndarray of shape (n_components, n_features)
+        m.
+    dofs : ndarray of shape (n_components,), or () where tied
+        ν, the degrees of freedom.
+    scales : ndarray
+        S, the inverse scales, in the structure's shape: (K, D, D), (D, D), (K, D) or (K,).
+    precisions_cholesky : ndarray
+        U with E[Λ] = ν S⁻¹ = U Uᵀ, in the structure's shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.gaussian.conjugate import NormalWishart
+    >>> prior = NormalWishart.prior("diag", 2, 1.0, np.zeros(3), 4.0, np.full(3, 8.0))
+    >>> prior.precisions[0]
+    array([0.5, 0.5, 0.5])
+    """
+
+    covariance_type: str
+    mean_precisions: np.ndarray
+    means: np.ndarray
+    dofs: np.ndarray
+    scales: np.ndarray
+    precisions_cholesky: np.ndarray
+
+    @classmethod
+    def of(cls, covariance_type, mean_precisions, means, dofs, scales):
+        """Return the distribution with its factors; raise Collapse if a scale is singular."""
+        factors = STRUCTURES[covariance_type].precisions_cholesky(scales)
+        factors = factors * _along(np.sqrt(dofs), factors)
+        return cls(covariance_type, mean_precisions, means, np.asarray(dofs), scales, factors)
+
+    @classmethod
+    def prior(cls, covariance_type, n_components, mean_precision, mean, dof, scale):
+        """Return the same prior for each of the components.
+
+        Parameters
+        ----------
+        covariance_type : {'full', 'tied', 'diag', 'spherical'}
+            The structure.
+        n_components : int
+            K. The arrays of the prior are views of one component.
+        mean_precision : float
+            β₀ > 0.
+        mean : ndarray of shape (n_features,)
+            m₀.
+        dof : float
+            ν₀, > D − 1 (full, tied) or > 0.
+        scale : ndarray of shape (n_features, n_features), (n_features,) or ()
+            S₀ for full and tied, diag, and spherical.
+
+        Returns
+        -------
+        prior : NormalWishart
+            With E[Λ] = ν₀ S₀⁻¹.
+        """
+        lead = () if covariance_type == "tied" else (n_components,)
+        first = np.asarray(scale, dtype=np.float64)[(None,) * len(lead)]
+        dofs = np.full(lead, float(dof))
+        one = cls.of(covariance_type, None, None, dofs[:1] if lead else dofs, first)
+        shape = lead + np.shape(scale)
+        return one._replace(
+            mean_precisions=np.full(n_components, float(mean_precision)),
+            means=np.broadcast_to(np.asarray(mean, np.float64), (n_components, len(mean))),
+            dofs=dofs,
+            scales=np.broadcast_to(first, shape),
+            precisions_cholesky=np.broadcast_to(one.precisions_cholesky, shape),
+        )
+
+    @property
+    def structure(self):
+        """Return the covariance structure."""
+        return STRUCTURES[self.covariance_type]
+
+    @property
+    def _precisions(self):
+        return _PRECISIONS[self.covariance_type]
+
+    @property
+    def precisions(self):
+        """Return E[Λ] in the structure's shape."""
+        return self.structure.precisions(self.precisions_cholesky)
+
+    @property
+    def covariances(self):
+        """Return the inverse of E[Λ], S / ν, in the structure's shape."""
+        return self.scales / _along(self.dofs, self.scales)
+
+    @property
+    def marginal_dofs(self):
+        """Return ν + 1 − (size of the Wisharts): of the predictive and of every marginal."""
+        return self.dofs + 1.0 - self._precisions.size(self.means.shape[1])
+
+    def take(self, components):
+        """Return the distribution of some components, in their order (tied: Λ stays)."""
+        shared = self.covariance_type == "tied"
+        return self._replace(
+            mean_precisions=self.mean_precisions[components],
+            means=self.means[components],
+            dofs=self.dofs if shared else self.dofs[components],
+            scales=self.scales if shared else self.scales[components],
+            precisions_cholesky=(
+                self.precisions_cholesky if shared else self.precisions_cholesky[components]
+            ),
+        )
+
+    # Updates and expectations ---------------------------------------------------------------------
+
+    def posterior(self, statistics):
+        """Return the posterior that this prior and expected statistics give.
+
+        Parameters
+        ----------
+        statistics : GaussianStatistics
+            Any weights, K components. Sums of statistics are sums of natural parameters.
+
+        Returns
+        -------
+        posterior : NormalWishart
+            Exact for these responsibilities.
+
+        Raises
+        ------
+        Collapse
+            A scale is singular in float64.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.gaussian.conjugate import NormalWishart
+        >>> from skvae.gaussian.statistics import GaussianStatistics
+        >>> prior = NormalWishart.prior("diag", 1, 1.0, np.zeros(1), 1.0, np.ones(1))
+        >>> x = np.array([1.0, 2.0, 3.0])  # statistics about 2
+        >>> statistics = GaussianStatistics(
+        ...     "diag", np.array([3.0]), np.zeros((1, 1)), np.array([[2.0]]), np.array([[2.0]])
+        ... )
+        >>> posterior = prior.posterior(statistics)
+        >>> posterior.means, posterior.dofs, posterior.scales
+        (array([[1.5]]), array([4.]), array([[6.]]))
+        """
+        counts, n_features = statistics.counts, self.means.shape[1]
+        beta = self.mean_precisions + counts
+        # From the statistics' centres, so that an offset of the data cancels nothing.
+        first = self.mean_precisions[:, None] * (self.means - statistics.centers) + statistics.sums
+        means = statistics.centers + first / beta[:, None]
+        pseudo = GaussianStatistics(
+            self.covariance_type,
+            self.mean_precisions,
+            np.zeros_like(means),
+            self._precisions.scatter(self.scales, n_features),
+            self.means,
+        )
+        scatter = pseudo.recenter(means).scatter + statistics.recenter(means).scatter
+        dofs = self.dofs + self._precisions.numbers(counts, n_features)
+        scales = self._precisions.scale(scatter, n_features)
+        return self.of(self.covariance_type, beta, means, dofs, scales)
+
+    def _log_det_shortfall(self):
+        """Return ln|E Λ| − E ln|Λ| ≥ 0, in the shape of the degrees of freedom."""
+        n_features = self.means.shape[1]
+        size = self._precisions.size(n_features)
+        below = np.arange(size)
+        half = 0.5 * (self.dofs[..., None] - below)
+        # ψ((ν − i)/2) − ln(ν/2), of which neither part cancels for large ν.
+        terms = log_minus_digamma(half) - np.log1p(-below / self.dofs[..., None])
+        return n_features // size * terms.sum(axis=-1)
+
+    def expected_log_det(self):
+        """Return E ln|Λ| of each component, shape (K,), or () where tied."""
+        half = self.structure.half_log_det(self.precisions_cholesky, self.means.shape[1])
+        return 2.0 * half - self._log_det_shortfall()
+
+    def offsets(self):
+        """Return E ln N(x | μ, Λ⁻¹) − ln N(x | m, E[Λ]⁻¹), the same for all x, shape (K,).
+
+        With it, and E ln π, as offsets, a Gaussian kernel with means m and factors U gives the
+        expected log-densities.
+        """
+        n_features = self.means.shape[1]
+        return -0.5 * (self._log_det_shortfall() + n_features / self.mean_precisions)
+
+    def energy(self, statistics):
+        """Return the expected log-likelihood Σ w r E ln N(x | μ, Λ⁻¹) of statistics.
+
+        Parameters
+        ----------
+        statistics : GaussianStatistics
+            Of any rows; the energy is linear in them.
+
+        Returns
+        -------
+        energy : float
+            In nats, all components.
+        """
+        n_features = self.means.shape[1]
+        half = self.structure.half_log_det(self.precisions_cholesky, n_features)
+        constants = self.offsets() + half - 0.5 * n_features * LOG_2PI
+        scatter = self._precisions.scale(statistics.recenter(self.means).scatter, n_features)
+        trace = self._precisions.trace(self.precisions_cholesky, scatter)
+        return float(statistics.counts @ constants - 0.5 * trace)
+
+    # Divergence -----------------------------------------------------------------------------------
+
+    def kl_means(self, prior):
+        """Return E KL(q(μ | Λ) ‖ p(μ | Λ)) of each component, shape (K,)."""
+        ratio = prior.mean_precisions / self.mean_precisions
+        deviation = self.means - prior.means
+        distance = self._precisions.distance(self.precisions_cholesky, deviation)
+        change = ratio - 1.0 - np.log(ratio)
+        return 0.5 * (self.means.shape[1] * change + prior.mean_precisions * distance)
+
+    def kl_precisions(self, prior):
+        """Return KL(q(Λ) ‖ p(Λ)) of each component, shape (K,), or () where tied."""
+        n_features = self.means.shape[1]
+        size, copies = self._precisions.size(n_features), self._precisions.copies(n_features)
+        n_numbers = size * copies
+        log_det = 2.0 * (n_numbers / n_features) * (
+            self.structure.half_log_det(prior.precisions_cholesky, n_features)
+            - self.structure.half_log_det(self.precisions_cholesky, n_features)
+        ) + n_numbers * np.log(self.dofs / prior.dofs)  # ln|S| − ln|S₀|
+        ratio = self._precisions.ratio(self.precisions_cholesky, prior.precisions_cholesky)
+        trace = prior.dofs * ratio - n_numbers * self.dofs
+        half = 0.5 * (self.dofs[..., None] - np.arange(size))
+        other = 0.5 * (prior.dofs[..., None] - np.arange(size))
+        gammas = gammaln(other) - gammaln(half) + (half - other) * digamma(half)
+        return 0.5 * (prior.dofs * log_det + trace) + copies * gammas.sum(axis=-1)
+
+    def kl(self, prior):
+        """Return KL(q ‖ p) of all components together, a float in nats.
+
+        Parameters
+        ----------
+        prior : NormalWishart
+            p, of the same structure and number of components.
+
+        Returns
+        -------
+        kl : float
+            At least zero; where tied, the shared Λ counts once.
+        """
+        return float(self.kl_means(prior).sum() + self.kl_precisions(prior).sum())
+
+    # Draws and intervals --------------------------------------------------------------------------
+
+    def draws(self, n_draws, rng):
+        """Return draws of (μ, Λ).
+
+        Parameters
+        ----------
+        n_draws : int
+            How many.
+        rng : numpy.random.Generator
+            The source of randomness.
+
+        Returns
+        -------
+        means : ndarray of shape (n_draws, n_components, n_features)
+            μ.
+        precisions_cholesky : ndarray of shape (n_draws, ...)
+            U with Λ = U Uᵀ, then the structure's shape.
+        """
+        scale = self.precisions_cholesky / _along(np.sqrt(self.dofs), self.precisions_cholesky)
+        factors = self._precisions.draw(scale, self.dofs, n_draws, rng)
+        noise = rng.standard_normal((n_draws, *self.means.shape))
+        noise /= np.sqrt(self.mean_precisions)[:, None]
+        return self.means + self._precisions.color(factors, noise), factors
+
+    def mean_interval(self, level=0.95):
+        """Return the equal-tailed credible intervals of the means, from Student-t marginals.
+
+        Parameters
+        ----------
+        level : float
+            The probability inside, in (0, 1).
+
+        Returns
+        -------
+        lower, upper : ndarray of shape (n_components, n_features)
+            The ends.
+        """
+        dofs = self.marginal_dofs
+        scale = self._precisions.marginal_scale(self.scales, self.means.shape[1])
+        if self.covariance_type == "spherical":
+            scale = scale[:, None]
+        worth = self.mean_precisions * dofs
+        half_width = stdtrit(dofs, 0.5 + 0.5 * level)
+        half_width = _along(half_width, scale) * np.sqrt(scale / worth[:, None])
+        return self.means - half_width, self.means + half_width
+
+    def variance_interval(self, level=0.95):
+        """Return the equal-tailed credible intervals of the variances, from inverse Gammas.
+
+        A diagonal entry of Σ = Λ⁻¹ is inverse Gamma with shape (ν + 1 − D)/2 and scale S_dd/2
+        (diag, spherical: ν/2). The covariances between features get no interval.
+
+        Parameters
+        ----------
+        level : float
+            The probability inside, in (0, 1).
+
+        Returns
+        -------
+        lower, upper : ndarray of shape (K, D), (D,) where tied, (K,) where spherical
+            The ends.
+        """
+        half = 0.5 * self.marginal_dofs
+        scale = 0.5 * self._precisions.marginal_scale(self.scales, self.means.shape[1])
+        tail = 0.5 - 0.5 * level
+        low, high = gammaincinv(half, tail), gammainccinv(half, tail)
+        with np.errstate(divide="ignore"):  # with almost no degrees of freedom there is no end
+            return scale / _along(high, scale), scale / _along(low, scale)

@@ -1,0 +1,111 @@
+r"""Student-t log-densities from the distances of a Gaussian kernel, and the functions of ν in them.
+
+A Student-t has the constants of the Gaussian with the same scale but for a ratio of Gamma functions,
+and :math:`-\frac{\nu + d}{2} \ln(1 + \delta / \nu)` where the Gaussian has :math:`-\delta / 2`.
+"""
+
+import numpy as np
+from scipy.special import digamma, gammaln
+
+from skvae.gaussian.block import Block
+from skvae.gaussian.kernel import gaussian_kernel
+
+FAR = 1e-160  # X times this: squares of what does not overflow in X do not overflow
+
+
+def log_minus_digamma(x):
+    """Return ln x − ψ(x), to full relative precision: for large x the terms are alike."""
+    x = np.asarray(x, dtype=np.float64)
+    near = np.minimum(x, 100.0)
+    far = 1.0 / np.maximum(x, 100.0)
+    series = far * (0.5 + far * (1 / 12 - far**2 * (1 / 120 - far**2 / 252)))
+    return np.where(x < 100.0, np.log(near) - digamma(near), series)
+
+
+def _stirling(x):
+    """Return what Stirling's formula leaves of ln Γ(x), for x ≥ 50."""
+    y = 1.0 / x
+    return y * (1 / 12 - y**2 * (1 / 360 - y**2 * (1 / 1260 - y**2 / 1680)))
+
+
+def log_gamma_ratio(x, m):
+    """Return ln Γ(x + m) − ln Γ(x) − m ln x, without the cancellation where x is large."""
+    near = np.minimum(x, 50.0)
+    far = np.maximum(x, 50.0)
+    direct = gammaln(near + m) - gammaln(near) - m * np.log(near)
+    change = _stirling(far + m) - _stirling(far)
+    return np.where(x < 50.0, direct, (far + m - 0.5) * np.log1p(m / far) - m + change)
+
+
+def n_observed(block):
+    """Return how many features are observed in each row of a kernel's block; [D] if all are."""
+    if isinstance(block, Block):
+        return np.array([block.kernel.means.shape[1]])
+    return block.observed.sum(axis=0)
+
+
+def peak_and_distance(kernel, block):
+    """Return a Gaussian block's log-densities at the means and squared distances from them."""
+    if not isinstance(block, Block):
+        return block.peak(), block.distance()
+    peak, distance = kernel.constants[:, None], block.log_density()
+    np.subtract(peak, distance, out=distance)
+    distance *= 2.0
+    return peak, np.maximum(distance, 0.0, out=distance)  # round-off may be below
+
+
+def log_distances(kernel, X, block, reach, out):
+    """Return what Student-t log-densities of a block of rows are made of.
+
+    Parameters
+    ----------
+    kernel : GaussianKernel
+        The components; no offset is −inf.
+    X : ndarray of shape (n, n_features)
+        The rows.
+    block : Block or one with missing values
+        The same rows under the kernel.
+    reach : ndarray of shape (n_components,)
+        ν, or what δ is to be divided by.
+    out : ndarray of shape (n_components, n)
+        Memory for the third result.
+
+    Returns
+    -------
+    peak : ndarray of shape (n_components, n) or (n_components, 1)
+        The Gaussian log-densities at the means.
+    distance : ndarray of shape (n_components, n)
+        δ, the squared distances; half the largest number where they overflow.
+    log_ratio : ndarray of shape (n_components, n)
+        ln(1 + δ/reach), also where δ overflows.
+    """
+    peak, distance = peak_and_distance(kernel, block)
+    np.divide(distance, reach[:, None], out=out)
+    np.log1p(out, out=out)
+    if not np.isfinite(out.sum()):
+        beyond = ~np.isfinite(out)
+        far = np.flatnonzero(beyond.any(axis=0))
+        log_ratio = _far_log_distance(kernel, X[far]) - np.log(reach)[:, None]
+        out[:, far] = np.where(beyond[:, far], log_ratio, out[:, far])
+        distance[beyond] = np.finfo(np.float64).max / 2
+    return peak, distance, out
+
+
+def _far_log_distance(kernel, X):
+    """Return ln δ where δ overflows, of rows where it does for some component, (K, n)."""
+    n_components, n_features = kernel.means.shape
+    near = gaussian_kernel(
+        kernel.covariance_type,
+        kernel.means * FAR,
+        kernel.factors,
+        np.zeros(n_components),
+        (np.zeros(n_features), np.ones(n_features)),
+        expand=False,
+    )
+    near.constants = np.zeros(n_components)  # or they would swallow a small distance
+    out = np.empty((n_components, len(X)))
+    # Of the components that are near some value may be zero: what is said of them is not read.
+    with np.errstate(all="ignore"):
+        for rows, block in near.blocks(X.astype(np.float64) * FAR, near.workspace()):
+            out[:, rows] = np.log(peak_and_distance(near, block)[1])
+    return out - 2 * np.log(FAR)

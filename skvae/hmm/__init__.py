@@ -1,0 +1,23 @@
+"""Hidden Markov models and their emission families."""
+
+from skvae.hmm.emissions import (
+    BernoulliEmission,
+    CategoricalEmission,
+    ColumnEmission,
+    GaussianEmission,
+    GaussianMixtureEmission,
+    PoissonEmission,
+    StudentTEmission,
+)
+from skvae.hmm.hidden_markov import EMHiddenMarkov
+
+__all__ = [
+    "BernoulliEmission",
+    "CategoricalEmission",
+    "ColumnEmission",
+    "EMHiddenMarkov",
+    "GaussianEmission",
+    "GaussianMixtureEmission",
+    "PoissonEmission",
+    "StudentTEmission",
+]

@@ -1,0 +1,155 @@
+"""How a chain is walked: its start and transitions made ready for the compiled recursions."""
+
+import numpy as np
+
+from skvae.hmm.chain import logspace, scaled
+
+_SAFE = 1e-30  # transitions above it bring back whatever underflows
+_SMALLEST = -700.0  # a log-likelihood, relative to its row's largest, that does not underflow
+DENSE_SHARE = 0.1  # of non-zero transitions, above which products of whole rows are faster
+
+
+def padded_size(n_states):
+    """Return how many states the arrays have: a multiple of four, at least eight (measured)."""
+    return max(8, -(-n_states // 4) * 4)
+
+
+def pad(array, fill=0.0):
+    """Return a square array or a row with states added that hold ``fill``."""
+    size = padded_size(array.shape[-1])
+    out = np.full((size,) * array.ndim, fill)
+    out[tuple(slice(n) for n in array.shape)] = array
+    return out
+
+
+def _non_zeros(matrix):
+    """Return (row pointers, columns, values) of the entries that are not zero."""
+    rows, columns = np.nonzero(matrix)
+    pointers = np.searchsorted(rows, np.arange(len(matrix) + 1))
+    return pointers, columns, matrix[rows, columns]
+
+
+class Recursion:
+    """The forward and backward recursions of one chain.
+
+    Parameters
+    ----------
+    start : ndarray of shape (K,)
+        Start probabilities, or any non-negative first message.
+    transmat : ndarray of shape (K, K)
+        Transition probabilities, or their transpose for the chain that runs backwards.
+    log : bool
+        Whether to work in log space, where nothing underflows.
+    """
+
+    def __init__(self, start, transmat, *, log=False):
+        self.n_states = len(start)
+        self.transmat = transmat
+        self.log = log
+        self._start = start
+        with np.errstate(divide="ignore"):
+            self.start = pad(np.log(start), -np.inf) if log else pad(start)
+        self.guard = not log and transmat.min() < _SAFE
+        n_given = np.count_nonzero(transmat)
+        raised = np.where(transmat > 0, np.maximum(transmat, scaled.LEAST_TRANSITION), 0.0)
+        self._slack = pad((raised - transmat).sum(axis=0))
+        self._sparse = log or n_given < DENSE_SHARE * transmat.size
+        if self._sparse:
+            pointers, columns, values = _non_zeros(transmat if log else raised)
+            self._chain = pointers, columns, np.log(values) if log else values
+        else:
+            matrix = pad(raised)
+            self._chain = matrix, np.ascontiguousarray(matrix.T)
+
+    def in_log_space(self):
+        """Return the same recursion in log space."""
+        return Recursion(self._start, self.transmat, log=True)
+
+    def blank(self, n_rows):
+        """Return likelihoods (n_rows, padded) of no state, to be filled."""
+        return np.full((n_rows, len(self.start)), -np.inf if self.log else 0.0)
+
+    def load(self, log_likelihood, likelihood, top):
+        """Fill ``likelihood`` (n, padded) up to a factor per row whose log goes to ``top`` (n,).
+
+        ``log_likelihood`` (K, n) is overwritten. A row that is impossible in every state becomes
+        one of which nothing was observed, and its ``top`` is −inf.
+        """
+        log_likelihood.max(axis=0, out=top)
+        impossible = top == -np.inf
+        if impossible.any():
+            log_likelihood[:, impossible] = 0.0
+            log_likelihood -= np.where(impossible, 0.0, top)
+        else:
+            log_likelihood -= top
+        if self.guard:  # zero is then what is impossible, not what underflows
+            np.maximum(
+                log_likelihood, _SMALLEST, out=log_likelihood, where=log_likelihood > -np.inf
+            )
+        if not self.log:
+            np.exp(log_likelihood, out=log_likelihood)
+        likelihood[:, : self.n_states] = log_likelihood.T
+
+    def no_marks(self):
+        """Return what of α stems from marks before the first row: nothing."""
+        return np.zeros((1, len(self.start)))
+
+    def forward(self, first, likelihood, alpha, scale, marks):
+        """Fill α (rows 1 and on, from row 0) and the normalisers; return whether all is well.
+
+        ``marks`` (1, K) goes on from what :meth:`no_marks` gave; see
+        :mod:`skvae.hmm.chain.scaled`.
+        """
+        given = first, self.start, self._chain, likelihood, alpha, scale
+        if self.log:
+            logspace.forward(*given)
+            return True
+        forward = scaled.forward_sparse if self._sparse else scaled.forward_dense
+        return forward(*given, self.guard, self._slack, marks)
+
+    def log_scale(self, scale):
+        """Return the logs of the normalisers."""
+        return scale if self.log else np.log(scale)
+
+    def no_pairs(self):
+        """Return empty sums over pairs of neighbours, to be added to."""
+        shape = self._chain[2].shape if self._sparse else self._chain[0].shape
+        return np.zeros(shape)
+
+    def ones(self):
+        """Return the message from behind the end of a sequence."""
+        return np.full(len(self.start), 0.0 if self.log else 1.0)
+
+    def balance(self, alpha, beta):
+        """Scale β in place so that the posterior sums to one: rounding does not add up."""
+        if not self.log:
+            beta /= alpha @ beta
+
+    def backward(self, first, likelihood, alpha, scale, weight, beta, gamma, pairs):
+        """Fill γ times weights, move β to before the block, add to the pairs."""
+        given = first, self._chain, likelihood, alpha, scale, weight, beta, gamma
+        if self.log:
+            logspace.backward(*given, pairs)
+        elif self._sparse:
+            scaled.backward_sparse(*given, pairs)
+        else:
+            scaled.backward_dense(*given)
+            pairs += alpha[:-1].T @ likelihood
+
+    def finish_pairs(self, pairs):
+        """Return the sums over pairs as a (K, K) array."""
+        n = self.n_states
+        if not self._sparse:
+            return self.transmat * pairs[:n, :n]
+        out = np.zeros((n, n))
+        pointers, columns, _ = self._chain
+        out[np.repeat(np.arange(n), np.diff(pointers)), columns] = pairs
+        return out
+
+    def probabilities(self, alpha, logs=False):
+        """Return rows of α without the padding as probabilities, or as their logs."""
+        alpha = alpha[..., : self.n_states]
+        if logs == self.log:
+            return alpha
+        with np.errstate(divide="ignore"):
+            return np.log(alpha) if logs else np.exp(alpha)

@@ -1,0 +1,166 @@
+"""The E step of a hidden Markov model and its row-wise relatives, over blocks of rows.
+
+The chain's recursions know no model, the emission's kernels know no time: here they meet.
+"""
+
+import numpy as np
+
+from skvae.gaussian.missing import pattern_order
+from skvae.hmm.chain.best import BestPath, fill_best_paths
+from skvae.hmm.chain.recursion import padded_size
+from skvae.hmm.chain.sweep import Sequences, Sweep
+from skvae.hmm.parameters import ChainStatistics
+
+_BLOCK_NUMBERS = 1 << 16  # of one array of a block: measured, they should stay in the caches
+_SHORTEST, _LONGEST = 512, 4096
+
+
+class EmissionSource:
+    """Log-likelihoods of rows under an emission, and their statistics, for one thread.
+
+    Parameters
+    ----------
+    kernel : object
+        The emission's kernel.
+    X : ndarray of shape (n_samples, n_features)
+        The rows in time order.
+    """
+
+    def __init__(self, kernel, X):
+        self._kernel = kernel
+        self._X = X
+        self._workspace = kernel.workspace()
+        self._loaded = None, None
+        # Some blocks weigh rows by what they found on the way to their densities.
+        self._reuses_density = getattr(kernel, "reuses_density", False)
+
+    def _blocks(self, start, stop):
+        """Yield (rows, block) of a block of rows; equal patterns of missing values together."""
+        X = self._X[start:stop]
+        order = None
+        if np.isnan(X.min(initial=0.0)):
+            order = pattern_order(X)
+            X = X[order]
+        for rows, block in self._kernel.blocks(X, self._workspace):
+            yield rows if order is None else order[rows], block
+
+    def log_likelihood(self, start, stop):
+        """Return ln p(x | state) of the rows, shape (K, n); the array may be overwritten."""
+        out = None
+        self._loaded = None, None
+        for rows, block in self._blocks(start, stop):
+            log_density = block.log_density()
+            if isinstance(rows, slice) and log_density.shape[1] == stop - start:
+                self._loaded = (start, stop), block
+                return log_density
+            if out is None:
+                out = np.empty((len(log_density), stop - start))
+            out[:, rows] = log_density
+        return out
+
+    def accumulate(self, sums, start, stop, resp):
+        """Add the rows, weighted by resp (n, K), to the emission's sums in place."""
+        if self._loaded[0] == (start, stop):
+            self._loaded[1].accumulate(sums, resp.T)
+            return
+        for rows, block in self._blocks(start, stop):
+            if self._reuses_density:
+                block.log_density()
+            block.accumulate(sums, resp.T[:, rows])
+
+
+class ChainModel:
+    """A chain and its emission ready to be asked about sequences of rows.
+
+    Parameters
+    ----------
+    parameters : ChainParameters
+        The model.
+    X : ndarray of shape (n_samples, n_features)
+        The rows.
+    offsets : ndarray of int
+        Of the sequences.
+    pool : Workers
+        The threads.
+    weight : ndarray of shape (n_samples,) or None
+        What each row counts, constant within a sequence.
+    """
+
+    def __init__(self, parameters, X, offsets, pool, weight=None):
+        self._parameters = parameters
+        self._X = X
+        self._pool = pool
+        self._kernel = parameters.emission.kernel()
+        self._block = self._block_rows()
+        self._sequences = Sequences.of(offsets)
+        self._sweep = Sweep(
+            parameters.startprob,
+            parameters.transmat,
+            self._sequences,
+            self._source,
+            self._block,
+            weight,
+        )
+
+    def _block_rows(self):
+        n_states = padded_size(len(self._parameters.startprob))
+        rows = int(np.clip(_BLOCK_NUMBERS // n_states, _SHORTEST, _LONGEST))
+        return min(rows, self._kernel.block_rows)
+
+    def _source(self):
+        return EmissionSource(self._kernel, self._X)
+
+    def expect(self):
+        """Return the ChainStatistics of the rows and their weighted log-likelihood, in nats."""
+
+        def add(found, source, start, stop, gamma):
+            source.accumulate(found, start, stop, gamma)
+
+        total = self._sweep.smooth(self._pool, add, self._kernel.sums)
+        emission = self._kernel.finish(total.found)
+        return ChainStatistics(total.starts, total.pairs, emission), float(total.log_likelihood)
+
+    def log_likelihood(self):
+        """Return the weighted log-likelihood of the rows, in nats."""
+        return float(self._sweep.log_likelihood(self._pool))
+
+    def filter(self, log_p, alpha=None):
+        """Fill ln p(x_t | x_1..x_{t−1}) (T,) and, if wanted, filtered posteriors (T, K)."""
+
+        def visit(start, stop, log_p_of_block, alpha_of_block):
+            with np.errstate(over="ignore"):  # −1e300 is −inf in float32
+                log_p[start:stop] = log_p_of_block
+            if alpha is not None:
+                alpha[start:stop] = alpha_of_block
+
+        self._sweep.filter(self._pool, visit)
+
+    def smooth(self, posterior):
+        """Fill the smoothed posteriors (T, K)."""
+
+        def visit(_found, _source, start, stop, gamma):
+            posterior[start:stop] = gamma
+
+        self._sweep.smooth(self._pool, visit)
+
+    def decode(self, states, log_p):
+        """Fill the most probable path (T,) and each row's share of ln p(path, x) (T,)."""
+        recursion = BestPath(self._parameters.startprob, self._parameters.transmat)
+        units = self._sequences.units(self._block, halve=False)[0]
+        first = self._sequences.first
+
+        def walk(begin, end):
+            some = units[begin:end]
+            fill_best_paths(some, recursion, self._source(), first, self._block, states, log_p)
+
+        for _ in self._pool.map(walk, len(units), 1):
+            pass
+
+    def log_emissions(self):
+        """Return ln p(x_t | state) of all rows, shape (T, K), in nats."""
+        out = np.empty((len(self._X), len(self._parameters.startprob)))
+        source = self._source()
+        for start in range(0, len(out), self._block):
+            stop = min(start + self._block, len(out))
+            out[start:stop] = source.log_likelihood(start, stop).T
+        return out

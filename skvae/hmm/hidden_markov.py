@@ -1,0 +1,520 @@
+r"""Hidden Markov models by exact EM (Baum-Welch).
+
+.. math:: p(x, z) = \pi_{z_1} \prod_{t>1} A_{z_{t-1} z_t} \prod_t p(x_t \mid \theta_{z_t}), \qquad
+          \ln p(x) = \max_q\; E_q[\ln p(z, x)] + H(q),
+
+where z is a path of states. EM climbs the right-hand side in turn: the forward-backward recursion
+sets q to the posterior over paths, the M step maximises over (π, A, θ) (Baum, Petrie, Soules &
+Weiss, Ann. Math. Stat. 41, 1970). Here ``data`` are the sequences, ``emission`` says what
+:math:`p(x \mid \theta)` is.
+"""
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+
+from skvae.ascent import Collapse
+from skvae.base import check_choice
+from skvae.blocks import workers
+from skvae.gaussian.covariance import STRUCTURES
+from skvae.hmm.emissions import EMISSIONS, Emission, GaussianEmission
+from skvae.hmm.expectation import ChainModel
+from skvae.hmm.fitted import FittedHiddenMarkov
+from skvae.hmm.parameters import ChainParameters, ChainStatistics, Coordinates, expected_occupancy
+from skvae.hmm.sequences import as_series, check_sequence_weight
+from skvae.hmm.start import Recordings, check_chain, check_stochastic, first_parameters
+from skvae.learner import AscentLearner
+
+# What the estimator's own parameters say when they say nothing.
+_SHORT_WAY = {
+    "covariance_type": "full",
+    "reg_covar": 1e-6,
+    "means_init": None,
+    "covariances_init": None,
+}
+
+
+class BaumWelchStep:
+    """The step of EM: ``parameters → (M step of their E step, their objective per row)``.
+
+    The objective is the log-likelihood plus the log prior, in nats.
+
+    Parameters
+    ----------
+    data : Recordings
+        The sequences.
+    emission : Emission
+        The emission family.
+    summary : object
+        Its summary of the data.
+    prior : ChainPrior
+        The chain's.
+    pool : Workers
+        The threads.
+
+    Attributes
+    ----------
+    n_steps : int
+        How many E steps with statistics were made.
+    """
+
+    def __init__(self, data, emission, summary, prior, pool):
+        self._data = data
+        self._emission = emission
+        self._summary = summary
+        self._prior = prior
+        self._pool = pool
+        self._total = data.total()
+        self.n_steps = 0
+
+    def __call__(self, parameters):
+        self.n_steps += 1
+        statistics, log_likelihood = self._model(parameters).expect()
+        if not np.isfinite(log_likelihood):
+            raise Collapse("some sequence is impossible under the parameters it came to")
+        return self.maximize(parameters, statistics), self._objective(parameters, log_likelihood)
+
+    def maximize(self, parameters, statistics):
+        """Return the M step."""
+        chain = self._prior.maximize(parameters, statistics)
+        emission = self._emission.maximize(parameters.emission, statistics.emission, self._summary)
+        return ChainParameters(*chain, emission)
+
+    def evaluate(self, parameters):
+        """Return the objective of the parameters, in nats per row."""
+        return self._objective(parameters, self._model(parameters).log_likelihood())
+
+    def _model(self, parameters):
+        data = self._data
+        return ChainModel(parameters, data.X, data.offsets, self._pool, data.weight)
+
+    def _objective(self, parameters, log_likelihood):
+        prior = self._prior.log_density(parameters.startprob, parameters.transmat)
+        prior += self._emission.log_prior(parameters.emission, self._summary)
+        return (log_likelihood + prior) / self._total
+
+
+class EMHiddenMarkov(AscentLearner, FittedHiddenMarkov):
+    """Hidden Markov model fitted by Baum-Welch: density, segments, forecasts, samples of sequences.
+
+    Rows of X are time steps. ``groups`` says where sequences begin and end; without it X is one
+    sequence. A list of 2-D arrays, or a 3-D array, is taken wherever X is.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        The number of states.
+    emission : str or Emission, default='gaussian'
+        The distribution of a row given its state: 'gaussian', 'gaussian_mixture', 'categorical',
+        'poisson', 'bernoulli', 'student_t', or an object of :mod:`skvae.hmm`, whose parameters can
+        be searched as ``emission__...``.
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+        The form of the covariances of ``emission='gaussian'``.
+    tol : float, default=1e-3
+        EM has converged when the bound, in nats per row, changes by less than this.
+    reg_covar : float, default=1e-6
+        The floor of these covariances, as in :class:`skvae.EMGaussianMixture`.
+    max_iter : int, default=100
+        The largest number of EM iterations; 0 keeps the start.
+    n_init : int, default=1
+        The number of starts, of which the best is kept.
+    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
+        How rows get their first states; transitions are counted from these and smoothed. With
+        'kmeans' and a left-right ``transmat_init``, sequences are cut into equal parts instead.
+    startprob_init : array-like of shape (n_components,), default=None
+        First start probabilities; what is zero stays zero.
+    transmat_init : array-like of shape (n_components, n_components), default=None
+        First transition probabilities; what is zero stays zero (left-right and banded chains).
+    means_init : array-like of shape (n_components, n_features), default=None
+        First means of ``emission='gaussian'``.
+    covariances_init : array-like, default=None
+        First covariances of ``emission='gaussian'``, in the shape of ``covariances_``.
+    startprob_prior : float or array-like of shape (n_components,), default=1.0
+        Concentration of the Dirichlet prior of the start probabilities, ≥ 1; 1 is no prior.
+    transmat_prior : float or array-like of shape (n_components,) or (n_components, n_components), \
+default=1.0
+        Concentration of the Dirichlet prior of each row of the transitions, ≥ 1; 1 is no prior.
+    inference : {'smooth', 'filter'}, default='smooth'
+        Whether ``transform`` and ``predict_proba`` look ahead.
+    random_state : int, RandomState instance or None, default=None
+        Decides the starts, and what :meth:`sample` draws if it is given none.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the parameters of the earlier fit.
+    verbose : int, default=0
+        1 prints the bound every ``verbose_interval`` iterations, 2 in each.
+    verbose_interval : int, default=10
+        See ``verbose``.
+    acceleration : {None, 'anderson'}, default=None
+        'anderson' extrapolates over the last iterations, never to a lower bound than EM's own step.
+    n_jobs : int, default=None
+        How many starts run at a time, in threads. One run uses as many threads as BLAS would.
+
+    Attributes
+    ----------
+    startprob_ : ndarray of shape (n_components,)
+        Start probabilities.
+    transmat_ : ndarray of shape (n_components, n_components)
+        Transition probabilities from row to column.
+    emission_ : Emission
+        The fitted emission, with its own attributes.
+    means_ : ndarray of shape (n_components, n_features)
+        The means, of a Gaussian emission.
+    covariances_ : ndarray
+        Its covariances: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical.
+    converged_ : bool
+        Whether a change below ``tol`` ended the best run.
+    n_iter_ : int
+        The number of its iterations.
+    n_e_steps_ : int
+        The number of E steps it took: more than ``n_iter_`` with acceleration.
+    lower_bound_ : float
+        The log-likelihood of the stored parameters plus their log prior, in nats per row: without
+        priors, ``score`` of the data. A Dirichlet prior's constants are left out.
+    lower_bounds_ : list of float
+        The same after each iteration; it never falls.
+    n_features_in_ : int
+        The number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X had names that are all strings.
+
+    See Also
+    --------
+    EMGaussianMixture : The same density for rows in no order.
+
+    Notes
+    -----
+    ``groups`` is requested by every method at class level, so that with
+    ``sklearn.set_config(enable_metadata_routing=True)`` a ``GridSearchCV(EMHiddenMarkov(), grid,
+    cv=GroupKFold()).fit(X, groups=groups)`` and a Pipeline pass it on and slice it. With routing
+    off, which is scikit-learn's default, such a search gives ``groups`` to the splitter alone and
+    the model takes each fold for one long sequence. What needs no setting is a list of sequences:
+    it can be split by scikit-learn's splitters, each element being a sample.
+
+    NaN in X is a missing value (missing at random), marginalised exactly.
+
+    References
+    ----------
+    Baum, Petrie, Soules & Weiss (1970), Ann. Math. Stat. 41. Rabiner (1989), Proc. IEEE 77.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae import EMHiddenMarkov
+    >>> rng = np.random.default_rng(0)
+    >>> states = np.repeat([0, 1, 0, 1], 50)
+    >>> X = 5.0 * states[:, None] + rng.normal(size=(200, 2))
+    >>> chain = EMHiddenMarkov(n_components=2, random_state=0).fit(X)
+    >>> chain.transmat_.diagonal().round(2)
+    array([0.98, 0.99])
+    >>> int((chain.predict(X) != states).sum()) in (0, 200)
+    True
+    """
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        emission="gaussian",
+        covariance_type="full",
+        tol=1e-3,
+        reg_covar=1e-6,
+        max_iter=100,
+        n_init=1,
+        init_params="kmeans",
+        startprob_init=None,
+        transmat_init=None,
+        means_init=None,
+        covariances_init=None,
+        startprob_prior=1.0,
+        transmat_prior=1.0,
+        inference="smooth",
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        acceleration=None,
+        n_jobs=None,
+    ):
+        self.n_components = n_components
+        self.emission = emission
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.startprob_init = startprob_init
+        self.transmat_init = transmat_init
+        self.means_init = means_init
+        self.covariances_init = covariances_init
+        self.startprob_prior = startprob_prior
+        self.transmat_prior = transmat_prior
+        self.inference = inference
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.acceleration = acceleration
+        self.n_jobs = n_jobs
+
+    # Learning ---------------------------------------------------------------------------------
+
+    def fit(self, X, y=None, *, groups=None, sequence_weight=None):
+        """Return self, fitted by Baum-Welch from ``n_init`` starts.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        y : None
+            Ignored.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+        sequence_weight : array-like of shape (n_samples,), default=None
+            What a row's sequence counts, ≥ 0: one number for each row, the same within a sequence.
+
+        Returns
+        -------
+        self : EMHiddenMarkov
+            The fitted model. If the fit fails, what was fitted before is kept.
+
+        Raises
+        ------
+        ValueError
+            A parameter or X is not usable, or the model collapsed from every start.
+
+        Examples
+        --------
+        >>> from skvae import EMHiddenMarkov
+        >>> from skvae.datasets import load_geyser
+        >>> chain = EMHiddenMarkov(2, random_state=0).fit(load_geyser().data)
+        >>> chain.converged_
+        True
+        """
+        with self._unchanged_on_failure():
+            data, emission = self._prepare(X, groups, sequence_weight, reset=True)
+            with workers() as pool:
+                summary = self._summary(data, emission, pool)
+                prior = check_chain(self)[2]
+                best, collapses = self._climb(
+                    pool,
+                    earlier=lambda why: self._same_model(data, emission, why),
+                    first=lambda rng: first_parameters(data, self, emission, summary, rng),
+                    make_step=lambda own: BaumWelchStep(data, emission, summary, prior, own),
+                    coordinates=lambda _: Coordinates(prior, summary),
+                )
+            self._store(best.parameters, emission, prior)
+            self._record(best)
+            self._warn(collapses)
+        return self
+
+    def partial_fit(self, X, y=None, *, groups=None, sequence_weight=None):
+        """Return self after one step of stepwise EM on a batch of whole sequences.
+
+        The expected statistics s of a row are averaged over batches,
+        ``s ← (1 − ρ) s + ρ s_batch`` with ``ρ = (t + 2) ** -0.7``, where t is the number of
+        iterations before (``n_iter_``), and maximised (Cappé & Moulines, J. R. Stat. Soc. B 71,
+        2009, eq. 12). What came before is held by the parameters alone: s is what they make
+        sequences of the batch's lengths expect. The first call starts as ``fit`` does and makes one
+        EM step. ``lower_bound_`` is that of the batch.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        y : None
+            Ignored.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+        sequence_weight : array-like of shape (n_samples,), default=None
+            Weights of the sequences, relative to each other, one number for each row.
+
+        Returns
+        -------
+        self : EMHiddenMarkov
+            The model.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae import EMHiddenMarkov
+        >>> rng = np.random.default_rng(0)
+        >>> chain = EMHiddenMarkov(2, random_state=0)
+        >>> states = np.repeat([0, 1], 50)
+        >>> for _ in range(20):
+        ...     chain = chain.partial_fit(5.0 * states[:, None] + rng.normal(size=(100, 1)))
+        >>> np.sort(chain.means_, axis=0).round(0)
+        array([[-0.],
+               [ 5.]])
+        """
+        with self._unchanged_on_failure():
+            first = not hasattr(self, "transmat_")
+            data, emission = self._prepare(X, groups, sequence_weight, reset=first)
+            prior = check_chain(self)[2]
+            with workers() as pool:
+                summary = self._summary(data, emission, pool)
+                step = BaumWelchStep(data, emission, summary, prior, pool)
+                try:
+                    if first:
+                        rng = check_random_state(self.random_state)
+                        old = first_parameters(data, self, emission, summary, rng)
+                        new = step(old)[0]
+                    else:
+                        old = self._same_model(data, emission, "partial_fit")
+                        new = self._blend(old, data, step, pool)
+                    bound = step.evaluate(new)
+                except Collapse as collapse:
+                    raise ValueError(self._advice(collapse)) from collapse
+            self._store(new, emission, prior)
+            self._record_batch(bound)
+        return self
+
+    def _blend(self, old, data, step, pool):
+        """Return the M step of the statistics so far and those of a batch."""
+        model = ChainModel(old, data.X, data.offsets, pool, data.weight)
+        statistics, _ = model.expect()
+        starts, pairs, occupancy = expected_occupancy(
+            old.startprob, old.transmat, np.diff(data.offsets)
+        )
+        before = ChainStatistics(starts, pairs, old.emission.statistics(occupancy))
+        rate = (self.n_iter_ + 2.0) ** -0.7
+        share = data.total() / len(data.X)
+        return step.maximize(old, before * (share * (1.0 - rate)) + statistics * rate)
+
+    # From known parameters --------------------------------------------------------------------
+
+    @classmethod
+    def from_parameters(cls, startprob, transmat, emission):
+        """Return a fitted model with known parameters.
+
+        Parameters
+        ----------
+        startprob : array-like of shape (n_components,)
+            Start probabilities, summing to one.
+        transmat : array-like of shape (n_components, n_components)
+            Transition probabilities; rows sum to one.
+        emission : Emission
+            A fitted emission, as from ``GaussianEmission.from_parameters``.
+
+        Returns
+        -------
+        model : EMHiddenMarkov
+            As if fitted: ``lower_bound_`` is NaN, ``n_iter_`` 0. Zeros count as structural.
+
+        Examples
+        --------
+        >>> from skvae import EMHiddenMarkov
+        >>> from skvae.hmm import GaussianEmission
+        >>> chain = EMHiddenMarkov.from_parameters(
+        ...     [0.5, 0.5],
+        ...     [[0.9, 0.1], [0.1, 0.9]],
+        ...     GaussianEmission.from_parameters([[0.0], [4.0]], [1.0, 1.0], "spherical"),
+        ... )
+        >>> chain.predict([[0.0], [1.9], [2.1], [0.0]])
+        array([0, 0, 0, 0])
+        """
+        if not isinstance(emission, Emission):
+            raise ValueError(f"emission={emission!r}: must be a fitted emission of skvae.hmm")
+        parameters = emission.parameters()
+        n = parameters.n_components
+        startprob = check_stochastic("startprob", startprob, (n,), "(n_components,)")
+        transmat = check_stochastic("transmat", transmat, (n, n), "(n_components, n_components)")
+        model = cls(n, emission=clone(emission))
+        model._start_allowed, model._allowed = startprob > 0, transmat > 0
+        model._hold(ChainParameters(startprob, transmat, parameters), model.emission)
+        model.n_features_in_ = parameters.n_features
+        model.lower_bound_ = np.nan
+        model.lower_bounds_ = []
+        model.n_iter_ = model.n_e_steps_ = 0
+        model.converged_ = True
+        return model
+
+    def _store(self, parameters, emission, prior):
+        self._start_allowed, self._allowed = prior.start_allowed, prior.allowed
+        self._hold(parameters, emission)
+
+    def _hold(self, parameters, emission):
+        self.startprob_ = parameters.startprob
+        self.transmat_ = parameters.transmat
+        self.emission_ = clone(emission)
+        self.emission_.store(parameters.emission)
+        for name in ("means_", "covariances_"):
+            if isinstance(emission, GaussianEmission):
+                setattr(self, name, getattr(self.emission_, name))
+            elif hasattr(self, name):
+                delattr(self, name)  # of an earlier fit with another emission
+        self._n_features_out = len(parameters.startprob)
+
+    # Checks -----------------------------------------------------------------------------------
+
+    def _prepare(self, X, groups, sequence_weight, *, reset):
+        """Return the checked data and the emission; check the constructor's parameters too."""
+        self._check_ascent()
+        check_choice("inference", self.inference, ("smooth", "filter"))
+        emission = self._emission()
+        emission.check_parameters(self.n_components)
+        series = as_series(
+            X, groups, lambda rows: self._validate(rows, reset=reset, min_rows=2 if reset else 1)
+        )
+        weight = self._validate_weight(sequence_weight, series.X, "sequence_weight")
+        weight = check_sequence_weight(weight, series.offsets)
+        data = Recordings(series.X, series.offsets, weight).used()
+        emission.check_rows(data.X, getattr(self, "feature_names_in_", None))
+        if reset and len(data.X) < self.n_components:
+            raise ValueError(
+                f"n_components={self.n_components}: must be <= n_samples, which is {len(data.X)}"
+                + ("" if weight is None else " without the sequences of weight zero")
+            )
+        return data, emission
+
+    def _summary(self, data, emission, pool):
+        names = getattr(self, "feature_names_in_", None)
+        return emission.summarize(data.rows(), pool, names)
+
+    def _emission(self):
+        """Return a fresh emission of the family that was asked for."""
+        check_choice("covariance_type", self.covariance_type, tuple(STRUCTURES))
+        given = [
+            name for name, value in _SHORT_WAY.items() if not _same(getattr(self, name), value)
+        ]
+        if isinstance(self.emission, str) and self.emission == "gaussian":
+            return GaussianEmission(**{name: getattr(self, name) for name in _SHORT_WAY})
+        if isinstance(self.emission, str) and self.emission in EMISSIONS:
+            emission = EMISSIONS[self.emission]()
+        elif isinstance(self.emission, Emission):
+            emission = clone(self.emission)
+        else:
+            names = ", ".join(map(repr, EMISSIONS))
+            raise ValueError(
+                f"emission={self.emission!r}: must be one of {names} or an emission object of "
+                "skvae.hmm"
+            )
+        if given:
+            raise ValueError(
+                f"{given[0]}={getattr(self, given[0])!r} configures emission='gaussian', but "
+                f"emission={self.emission!r}: give it to the emission object instead"
+            )
+        return emission
+
+    def _same_model(self, data, emission, why):
+        """Return the fitted parameters, if they are of the model that is asked for now."""
+        parameters = self._parameters()
+        fitted = len(parameters.startprob), parameters.emission.n_features, self.emission_
+        now = self.n_components, data.X.shape[1], emission
+        if fitted[:2] != now[:2] or type(fitted[2]) is not type(now[2]):
+            raise ValueError(
+                f"{why}: (n_components, n_features, emission) must be those of the earlier fit, "
+                f"{fitted}, but are {now}"
+            )
+        return parameters
+
+    def _remedies(self):
+        return (
+            f"Raise reg_covar (now {self.reg_covar!r}), lower n_components "
+            f"(now {self.n_components!r}), or choose a simpler emission (now {self.emission!r}, "
+            f"covariance_type={self.covariance_type!r})"
+        )
+
+
+def _same(value, default):
+    return isinstance(value, type(default)) and value == default

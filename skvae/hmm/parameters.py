@@ -1,0 +1,181 @@
+r"""The parameters of a hidden Markov model as one value, and the M step of its chain.
+
+.. math:: p(x, z) = \pi_{z_1} \prod_{t>1} A_{z_{t-1} z_t} \prod_t p(x_t \mid \theta_{z_t})
+
+With expected starts :math:`n_k` and transitions :math:`n_{ij}` under the posterior, and Dirichlet
+priors of concentration a,
+
+.. math:: \pi_k \propto n_k + a_k - 1, \qquad A_{ij} \propto n_{ij} + a_{ij} - 1
+
+(Baum, Petrie, Soules & Weiss, Ann. Math. Stat. 41, 1970; Gauvain & Lee, IEEE Trans. Speech Audio
+Process. 2, 1994, for the prior).
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skvae.ascent import Collapse
+
+_SMALLEST = 1e-300  # of a probability as a coordinate
+
+
+class ChainParameters(NamedTuple):
+    """Parameters of a hidden Markov model.
+
+    Parameters
+    ----------
+    startprob : ndarray of shape (n_components,)
+        π.
+    transmat : ndarray of shape (n_components, n_components)
+        A, from row to column; rows sum to one.
+    emission : NamedTuple
+        Parameters of an emission family.
+    """
+
+    startprob: np.ndarray
+    transmat: np.ndarray
+    emission: Any
+
+
+@dataclass(frozen=True)
+class ChainStatistics:
+    """Expected statistics of sequences; they add.
+
+    Parameters
+    ----------
+    starts : ndarray of shape (K,)
+        Expected number of sequences that begin in each state.
+    pairs : ndarray of shape (K, K)
+        Expected number of transitions.
+    emission : object
+        The emission family's statistics.
+    """
+
+    starts: np.ndarray
+    pairs: np.ndarray
+    emission: Any
+
+    def __add__(self, other):
+        return ChainStatistics(
+            self.starts + other.starts, self.pairs + other.pairs, self.emission + other.emission
+        )
+
+    def __mul__(self, weight):
+        return ChainStatistics(self.starts * weight, self.pairs * weight, self.emission * weight)
+
+    __rmul__ = __mul__
+
+
+class ChainPrior(NamedTuple):
+    """What is known of a chain before the data.
+
+    Parameters
+    ----------
+    startprob, transmat : ndarray of shape (K,) and (K, K)
+        Concentrations of the Dirichlet priors, ≥ 1.
+    start_allowed, allowed : ndarray of bool, shape (K,) and (K, K)
+        Which starts and transitions there can be; the others stay zero.
+    """
+
+    startprob: np.ndarray
+    transmat: np.ndarray
+    start_allowed: np.ndarray
+    allowed: np.ndarray
+
+    def maximize(self, old, statistics):
+        """Return (startprob, transmat) that maximise the expected log-likelihood plus log prior."""
+        start = np.where(self.start_allowed, statistics.starts + self.startprob - 1.0, 0.0)
+        pairs = np.where(self.allowed, statistics.pairs + self.transmat - 1.0, 0.0)
+        return _rows(start[None], old.startprob[None])[0], _rows(pairs, old.transmat)
+
+    def log_density(self, startprob, transmat):
+        """Return the log prior of what is allowed, relative to flat ones, in nats.
+
+        The Dirichlet's constants are left out: they do not change while parameters are learned, and
+        flat priors give 0.
+        """
+        total = 0.0
+        for p, a, allowed in (
+            (startprob, self.startprob, self.start_allowed),
+            (transmat, self.transmat, self.allowed),
+        ):
+            counts = allowed & (a > 1.0)
+            with np.errstate(divide="ignore"):
+                total += float(((a[counts] - 1.0) * np.log(p[counts])).sum())
+        return total
+
+    def n_parameters(self):
+        """Return the number of free probabilities."""
+        free = self.allowed.sum(axis=1) - 1
+        return int(free.sum() + self.start_allowed.sum() - 1)
+
+
+def _rows(counts, old):
+    """Return the rows normalised; those without any count stay as they were."""
+    total = counts.sum(axis=1, keepdims=True)
+    empty = ~(total > 0)
+    return np.where(empty, old, counts / np.where(empty, 1.0, total))
+
+
+def expected_occupancy(startprob, transmat, lengths):
+    """Return (starts, pairs, occupancy) that sequences of the lengths have under the chain itself.
+
+    Sums over the sequences: (K,), (K, K), (K,).
+    """
+    counts = np.bincount(np.minimum(lengths, _LONGEST))
+    alive = counts[::-1].cumsum()[::-1]  # how many sequences have at least t rows
+    state, occupancy, pairs = startprob, np.zeros_like(startprob), np.zeros_like(transmat)
+    for t in range(1, len(alive)):
+        occupancy += alive[t] * state
+        if t + 1 < len(alive):
+            pairs += alive[t + 1] * state[:, None] * transmat
+        state = state @ transmat
+    # Beyond that the state's distribution is taken to have settled.
+    rest = (lengths - np.minimum(lengths, _LONGEST)).sum()
+    occupancy += rest * state
+    pairs += rest * state[:, None] * transmat
+    return startprob * len(lengths), pairs, occupancy
+
+
+_LONGEST = 1000
+
+
+class Coordinates:
+    """Parameters as vectors without constraints, and back: what acceleration extrapolates.
+
+    Parameters
+    ----------
+    prior : ChainPrior
+        Which probabilities there are.
+    summary : object
+        The emission's summary of the data.
+    """
+
+    def __init__(self, prior, summary):
+        self._prior = prior
+        self._summary = summary
+
+    def pack(self, parameters):
+        """Return the parameters as a vector."""
+        start = parameters.startprob[self._prior.start_allowed]
+        transmat = parameters.transmat[self._prior.allowed]
+        logs = np.log(np.maximum(np.concatenate([start, transmat]), _SMALLEST))
+        self._unpack_emission = parameters.emission.unpack
+        return np.concatenate([logs, parameters.emission.pack(self._summary)])
+
+    def unpack(self, vector):
+        """Return the parameters of a vector; raise Collapse if they are not usable."""
+        prior = self._prior
+        n_start = int(prior.start_allowed.sum())
+        n_chain = n_start + int(prior.allowed.sum())
+        start, transmat = np.zeros(prior.startprob.shape), np.zeros(prior.transmat.shape)
+        with np.errstate(over="ignore"):
+            start[prior.start_allowed] = np.exp(vector[:n_start])
+            transmat[prior.allowed] = np.exp(vector[n_start:n_chain])
+            total, totals = start.sum(), transmat.sum(axis=1, keepdims=True)
+        if not (np.isfinite(total) and np.isfinite(totals).all() and total > 0 and totals.all()):
+            raise Collapse("the extrapolation overflows")
+        emission = self._unpack_emission(vector[n_chain:], self._summary)
+        return ChainParameters(start / total, transmat / totals, emission)

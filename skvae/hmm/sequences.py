@@ -1,0 +1,160 @@
+"""Sequences as users have them, ``groups``, lists, 3-D arrays, and as rows with offsets."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils import check_consistent_length, column_or_1d
+
+
+class Series(NamedTuple):
+    """Rows of one or more sequences, one after the other.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        The rows, validated.
+    offsets : ndarray of int, shape (n_sequences + 1,)
+        Sequence s has the rows from offsets[s] to offsets[s + 1].
+    listed : bool
+        Whether they came as a list or a 3-D array: then results come as a list of arrays.
+    """
+
+    X: np.ndarray
+    offsets: np.ndarray
+    listed: bool
+
+    def give_back(self, result):
+        """Return a result per row in the form in which X came."""
+        if not self.listed:
+            return result
+        return [result[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
+
+
+def as_series(X, groups, validate):
+    """Return X as a Series of validated rows.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features), list of such, or array of shape (S, T, D)
+        Rows are time steps. Each element of a list, or ``X[s]`` of a 3-D array, is a sequence.
+    validate : callable
+        ``X → ndarray``: checks rows.
+    groups : array-like of shape (n_samples,), default=None
+        The sequence of each row; None is one sequence.
+
+    Raises
+    ------
+    ValueError
+        ``groups`` has another length than X, holds NaN, comes back to a sequence that had ended, or
+        is given with a list; or a sequence of a list is empty or has other columns than the first.
+    """
+    depth = _depth(X)
+    if depth < 3:
+        X = validate(X)
+        return Series(X, _offsets_of(X, groups), False)
+    if groups is not None:
+        raise ValueError(
+            "groups is given and X is a list of sequences: give one or the other, as a list says "
+            "where sequences end"
+        )
+    if depth > 3:
+        raise ValueError(f"X has {depth} dimensions: must be rows, or a list of sequences of rows")
+    lengths = []
+    for s, sequence in enumerate(X):
+        if _depth(sequence) != 2 or not len(sequence):
+            what = "is empty" if not len(sequence) else f"has {_depth(sequence)} dimensions"
+            raise ValueError(
+                f"X[{s}] {what}: each sequence must have shape (n_timesteps >= 1, n_features)"
+            )
+        lengths.append(len(sequence))
+    return Series(validate(_joined(X)), np.concatenate([[0], np.cumsum(lengths)]), True)
+
+
+def _depth(X):
+    """Return the number of dimensions, of nested lists by their first elements."""
+    if hasattr(X, "ndim"):
+        # An object array of ragged sequences is a list of them.
+        return 1 + _depth(X[0]) if X.ndim == 1 and X.dtype == object and len(X) else X.ndim
+    if hasattr(X, "shape"):
+        return len(X.shape)
+    if isinstance(X, list | tuple):
+        return 1 + (_depth(X[0]) if len(X) else 0)
+    return 0
+
+
+def _joined(sequences):
+    """Return the sequences as one table; of data frames, with their names."""
+    if isinstance(sequences, np.ndarray) and sequences.ndim == 3:
+        return sequences.reshape(-1, sequences.shape[-1])
+    first = sequences[0]
+    names = None
+    if hasattr(first, "columns"):
+        names = list(first.columns)
+    for s, sequence in enumerate(sequences):
+        width = np.shape(sequence)[1]
+        if width != np.shape(first)[1]:
+            raise ValueError(
+                f"X[{s}] has {width} features, X[0] has {np.shape(first)[1]}: all sequences must "
+                "have the same"
+            )
+        given = list(sequence.columns) if hasattr(sequence, "columns") else None
+        if given != names:
+            raise ValueError(f"X[{s}] has the columns {given}, X[0] has {names}: must be the same")
+    if names is None:
+        masked = any(isinstance(sequence, np.ma.MaskedArray) for sequence in sequences)
+        join = np.ma.concatenate if masked else np.concatenate
+        return join([sequence if masked else np.asarray(sequence) for sequence in sequences])
+    if hasattr(first, "vstack"):
+        import polars as pl
+
+        return pl.concat(list(sequences), how="vertical_relaxed")
+    import pandas as pd
+
+    return pd.concat(list(sequences), ignore_index=True)
+
+
+def _offsets_of(X, groups):
+    n_rows = len(X)
+    if groups is None:
+        return np.array([0, n_rows])
+    groups = column_or_1d(np.asarray(groups))
+    check_consistent_length(X, groups)
+    # NaN and NaT do not equal themselves.
+    if (groups != groups).any() or (groups.dtype == object and any(g is None for g in groups)):
+        raise ValueError("groups contains NaN: must name the sequence of each row")
+    begins = np.flatnonzero(groups[1:] != groups[:-1]) + 1
+    offsets = np.concatenate([[0], begins, [n_rows]])
+    ids = groups[offsets[:-1]]
+    seen = set()
+    for s, name in enumerate(ids.tolist()):
+        if name not in seen:
+            seen.add(name)
+            continue
+        again, row = ids[s], int(offsets[s])
+        raise ValueError(
+            f"groups={again!r} comes back in row {row} after another group: the rows of a sequence "
+            "must stand together, in time order"
+        )
+    return offsets
+
+
+def check_sequence_weight(sequence_weight, offsets):
+    """Return the weights (n_samples,) checked to be one number for each sequence, or None.
+
+    Parameters
+    ----------
+    sequence_weight : ndarray of shape (n_samples,) or None
+        Non-negative weights, one a row.
+    offsets : ndarray of int
+        Of the sequences.
+    """
+    if sequence_weight is None:
+        return None
+    first = np.repeat(sequence_weight[offsets[:-1]], np.diff(offsets))
+    if (sequence_weight != first).any():
+        row = int(np.argmax(sequence_weight != first))
+        raise ValueError(
+            f"sequence_weight is {sequence_weight[row]} in row {row} and {first[row]} where its "
+            "sequence begins: must be one number within a sequence"
+        )
+    return sequence_weight

@@ -1,0 +1,378 @@
+"""Which state each row is in, and how sure that is."""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skvae.inspection.display import INK, AxesDisplay
+
+_MAX_LANES = 8  # of features that are drawn without being asked for
+_MAX_BOUNDARIES = 100  # beyond, they would be all there is to see
+_MAX_NAMED_STATES = 15
+_TINT = 0.35
+
+
+class StatePathDisplay(AxesDisplay):
+    """Plot of rows over time, of the state each is in, and of how probable the states are.
+
+    Make it with :meth:`from_estimator`. The rows are drawn on a ground that has the colour of their
+    state on the most probable path. Below stands one line for each state, in its colour, the
+    stronger the more probable the state is. Sequences are parted by dashed lines, if there are not
+    more than a hundred of them. Where a value is missing its line has a gap.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The rows in time order, of the features that are to be drawn. One feature is drawn in its
+        own units; several stand above each other, each scaled to its own range.
+    states : array-like of int, shape (n_samples,)
+        The state of each row.
+    posterior : array-like of shape (n_samples, n_states)
+        The probabilities of the states.
+    offsets : array-like of int, shape (n_sequences + 1,), default=None
+        Sequence s has the rows from offsets[s] to offsets[s + 1]; by default there is one.
+    feature_names : sequence of str, default=None
+        Names of the features; by default "feature 0" and so on.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        Where the rows are drawn.
+    posterior_ax_ : matplotlib.axes.Axes or None
+        Where the probabilities are drawn.
+    figure_ : matplotlib.figure.Figure
+        The figure of `ax_`.
+    lines_ : list of matplotlib.lines.Line2D
+        One a feature.
+    states_image_ : matplotlib.image.AxesImage
+        The ground, one pixel a column.
+    posterior_image_ : matplotlib.image.AxesImage or None
+        The probabilities, one pixel a state and column: the opacity is the probability.
+    boundaries_ : list of matplotlib.collections.LineCollection
+        The dashed lines, one collection for each axes; empty if there are none.
+
+    See Also
+    --------
+    TransitionDisplay : How one state follows another.
+
+    Examples
+    --------
+    >>> from skvae.inspection import StatePathDisplay
+    >>> display = StatePathDisplay([[0.1], [0.2], [5.1]], [0, 0, 1], [[1, 0], [0.9, 0.1], [0, 1]])
+    >>> display.plot().lines_[0].get_ydata()
+    array([0.1, 0.2, 5.1])
+    """
+
+    def __init__(self, X, states, posterior, *, offsets=None, feature_names=None):
+        self.X = np.asarray(X, dtype=float)
+        self.states = np.asarray(states)
+        self.posterior = np.asarray(posterior, dtype=float)
+        self.offsets = np.array([0, len(self.X)]) if offsets is None else np.asarray(offsets)
+        n_features = self.X.shape[1]
+        names = [f"feature {i}" for i in range(n_features)]
+        self.feature_names = names if feature_names is None else list(feature_names)
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, X, *, groups=None, features=None, max_columns=600, ax=None, **line_kwargs
+    ):
+        """Return the plotted states of some rows under a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted, with ``predict`` and ``predict_proba``: :class:`skvae.EMHiddenMarkov`, or a
+            mixture, whose rows do not know each other.
+        X : {array-like, DataFrame} of shape (n_samples, n_features), or list of such
+            Rows in time order, as the estimator takes them.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row, passed to the estimator; None is one sequence.
+        features : int, str, or sequence of them, default=None
+            The features to draw, by index, or by name if X is a DataFrame; by default the first
+            eight.
+        max_columns : int, default=600
+            As in :meth:`plot`.
+        ax : matplotlib.axes.Axes, or pair of them, default=None
+            As in :meth:`plot`.
+        **line_kwargs : dict
+            Passed to :meth:`matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : StatePathDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If `features` are not features of X, or as :meth:`plot` does.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+
+        Examples
+        --------
+        >>> from skvae import EMHiddenMarkov
+        >>> from skvae.datasets import load_geyser
+        >>> from skvae.inspection import StatePathDisplay
+        >>> X = load_geyser().data
+        >>> chain = EMHiddenMarkov(2, random_state=0).fit(X)
+        >>> display = StatePathDisplay.from_estimator(chain, X[:100], features=0)
+        >>> display.posterior_image_.get_array().shape
+        (2, 100, 4)
+        """
+        check_is_fitted(estimator)
+        params = {} if groups is None else {"groups": groups}
+        rows, columns, offsets = _as_rows(X, groups)
+        indices, names = _chosen(rows, columns, features)
+        states, posterior = estimator.predict(X, **params), estimator.predict_proba(X, **params)
+        if isinstance(states, list):
+            states, posterior = np.concatenate(states), np.concatenate(posterior)
+        display = cls(
+            rows[:, indices].astype(float),
+            states,
+            posterior,
+            offsets=offsets,
+            feature_names=names,
+        )
+        return display.plot(ax, max_columns=max_columns, **line_kwargs)
+
+    def plot(self, ax=None, *, max_columns=600, **line_kwargs):
+        """Return the display, drawn.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, or pair of them, default=None
+            Where to draw the rows and the probabilities; by default a new figure. In a single axes
+            the rows alone are drawn, with the states named in a legend.
+        max_columns : int, default=600
+            More rows than these are not drawn one by one, which takes long and shows no more. They
+            are cut into so many columns of equal length. Of each column the smallest and largest
+            value are drawn, so that no peak is lost; its most frequent state, so that a visit of
+            less than half a column can be; and the mean of its probabilities, where it is still
+            seen, faintly.
+        **line_kwargs : dict
+            Passed to :meth:`matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : StatePathDisplay
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If `ax` is neither an axes nor a pair of them, or `max_columns` is not an int of at
+            least 1.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.inspection import StatePathDisplay
+        >>> states = np.repeat([0, 1], 5000)
+        >>> display = StatePathDisplay(states[:, None], states, np.eye(2)[states])
+        >>> display.plot(max_columns=100).states_image_.get_array().shape
+        (1, 100, 4)
+        """
+        if not isinstance(max_columns, Integral) or max_columns < 1:
+            raise ValueError(f"max_columns={max_columns!r} must be an int, at least 1.")
+        columns = _Columns(len(self.X), max_columns)
+        colors = self._state_colors(self.posterior.shape[1])
+        self._set_pair(ax, len(colors))
+        self._draw_rows(columns, line_kwargs)
+        self._draw_states(columns, colors)
+        self.posterior_image_ = None
+        if self.posterior_ax_ is None:
+            self._name_states(colors)
+        else:
+            self._draw_posterior(columns, colors)
+        self._draw_boundaries()
+        return self
+
+    def _set_pair(self, ax, n_states):
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            heights = max(1.8, 0.6 * self.X.shape[1]), float(np.clip(0.28 * n_states, 0.6, 3.0))
+            _, ax = plt.subplots(
+                2,
+                1,
+                sharex=True,
+                layout="constrained",
+                figsize=(8.0, 0.7 + sum(heights)),
+                height_ratios=heights,
+            )
+        if isinstance(ax, plt.Axes):
+            ax = (ax,)
+        if not (np.iterable(ax) and len(ax) in (1, 2) and all(isinstance(a, plt.Axes) for a in ax)):
+            raise ValueError(f"ax={ax!r} must be an axes or a pair of them.")
+        self.posterior_ax_ = ax[1] if len(ax) == 2 else None
+        self._set_axes(ax[0])
+
+    def _draw_rows(self, columns, line_kwargs):
+        """Draw one line a feature: in its units if it is alone, in a lane of its own if not."""
+        n_features = self.X.shape[1]
+        ends = self.offsets[1:-1]
+        self.lines_ = []
+        for lane, values in enumerate(self.X.T):
+            if n_features > 1:
+                values = n_features - 1 - lane + _scaled(values)
+            x, y = columns.line(values, ends)
+            gap = np.concatenate([[True], ~np.isfinite(y), [True]])
+            alone = ~gap[1:-1] & gap[:-2] & gap[2:]
+            style = {"color": INK, "linewidth": 0.9, "marker": ".", "markersize": 3, **line_kwargs}
+            style["markevery"] = np.flatnonzero(alone)  # a line of one row is not seen
+            self.lines_ += self.ax_.plot(x, y, **style)
+        if n_features > 1:
+            self.ax_.set_yticks(np.arange(n_features)[::-1] + 0.5, self.feature_names)
+            self.ax_.tick_params(axis="y", length=0)
+            self.ax_.set_ylim(-0.05, n_features + 0.05)
+        else:
+            self.ax_.set_ylabel(self.feature_names[0])
+        self.ax_.spines[["top", "right"]].set_visible(False)
+        self.ax_.set_xlim(-0.5, len(self.X) - 0.5)
+        self.ax_.set_xlabel("row")
+
+    def _draw_states(self, columns, colors):
+        ground = colors[columns.most_frequent(self.states, len(colors))][None]
+        limits = self.ax_.get_ylim()
+        self.states_image_ = self.ax_.imshow(
+            ground,
+            extent=(-0.5, len(self.X) - 0.5, 0, 1),
+            transform=self.ax_.get_xaxis_transform(),  # y in fractions of the axes
+            aspect="auto",
+            interpolation="nearest",
+            alpha=_TINT,
+            zorder=0,
+        )
+        self.ax_.set_ylim(limits)  # an image takes them for its own
+
+    def _draw_posterior(self, columns, colors):
+        ax, n_states = self.posterior_ax_, len(colors)
+        image = np.repeat(colors[:, None], columns.n_columns, axis=1)
+        image[:, :, 3] = np.clip(columns.mean(self.posterior), 0, 1).T
+        self.posterior_image_ = ax.imshow(
+            image,
+            extent=(-0.5, len(self.X) - 0.5, n_states - 0.5, -0.5),
+            aspect="auto",
+            interpolation="nearest",
+        )
+        if n_states <= _MAX_NAMED_STATES:
+            ax.set_yticks(range(n_states))
+        else:
+            ax.yaxis.get_major_locator().set_params(integer=True)
+        ax.set(xlim=self.ax_.get_xlim(), xlabel="row", ylabel="state")
+        ax.spines[["top", "right"]].set_visible(False)
+        if ax.get_shared_x_axes().joined(ax, self.ax_):
+            self.ax_.label_outer()
+            self.ax_.set_xlabel("")
+
+    def _name_states(self, colors):
+        from matplotlib.patches import Patch
+
+        if len(colors) > _MAX_NAMED_STATES:
+            return
+        ground = [(*color[:3], _TINT) for color in colors]
+        patches = [Patch(facecolor=color, label=f"{k}") for k, color in enumerate(ground)]
+        self.ax_.legend(
+            handles=patches,
+            title="state",
+            loc="upper left",
+            bbox_to_anchor=(1, 1),
+            frameon=False,
+            handlelength=1,
+            handleheight=1,
+        )
+
+    def _draw_boundaries(self):
+        begins = np.asarray(self.offsets[1:-1]) - 0.5
+        axes = [self.ax_, *([] if self.posterior_ax_ is None else [self.posterior_ax_])]
+        self.boundaries_ = []
+        if 0 < len(begins) <= _MAX_BOUNDARIES:
+            style = {"color": INK, "linewidth": 1.0, "linestyle": "--"}
+            self.boundaries_ = [
+                ax.vlines(begins, 0, 1, transform=ax.get_xaxis_transform(), **style) for ax in axes
+            ]
+
+
+class _Columns:
+    """Rows cut into at most so many columns of equal length, and what is drawn of each."""
+
+    def __init__(self, n_rows, max_columns):
+        self.n_columns = min(n_rows, int(max_columns))
+        self._edges = np.arange(self.n_columns + 1) * n_rows // self.n_columns
+        self._lengths = np.diff(self._edges)
+        self._centres = (np.arange(self.n_columns) + 0.5) * n_rows / self.n_columns - 0.5
+
+    def line(self, values, begins):
+        """Return x and y of a line that has a gap before each row of `begins`, a new sequence."""
+        x, y = self._centres, values
+        gaps = begins
+        if len(values) > self.n_columns:
+            x = np.repeat(x, 2)
+            y = np.column_stack([ufunc.reduceat(values, self._edges[:-1]) for ufunc in _ENVELOPE])
+            y = y.ravel()
+            # A column that holds rows of two sequences belongs to the first of them.
+            gaps = 2 * np.unique(np.searchsorted(self._edges, begins))
+            gaps = gaps[gaps < len(y)]
+        return np.insert(x, gaps, np.nan), np.insert(y, gaps, np.nan)
+
+    def most_frequent(self, states, n_states):
+        """Return the state that most rows of each column are in; of several, the first."""
+        column = np.repeat(np.arange(self.n_columns), self._lengths)
+        counts = np.bincount(column * n_states + states, minlength=self.n_columns * n_states)
+        return counts.reshape(self.n_columns, n_states).argmax(axis=1)
+
+    def mean(self, values):
+        """Return the mean of the rows of each column."""
+        return np.add.reduceat(values, self._edges[:-1], axis=0) / self._lengths[:, None]
+
+
+_ENVELOPE = (np.fmin, np.fmax)  # they pass over what is missing
+
+
+def _scaled(values):
+    """Return the values mapped to the middle nine tenths of [0, 1]; a constant to a half."""
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
+    if low == high:
+        return np.where(np.isnan(values), np.nan, 0.5)
+    return 0.05 + 0.9 * (values - low) / (high - low)
+
+
+def _as_rows(X, groups):
+    """Return X as one array of rows, the names of its columns or None, and the offsets."""
+    listed = isinstance(X, list | tuple) and len(X) and np.ndim(X[0]) == 2
+    if listed or getattr(X, "ndim", 2) in (1, 3):
+        first, rows = X[0], np.concatenate([np.asarray(sequence) for sequence in X])
+        offsets = np.concatenate([[0], np.cumsum([len(sequence) for sequence in X])])
+    else:
+        first, rows = X, np.asarray(X)
+        changes = [] if groups is None else np.asarray(groups)
+        changes = np.flatnonzero(changes[1:] != changes[:-1]) + 1 if len(changes) else changes
+        offsets = np.concatenate([[0], changes, [len(rows)]]).astype(int)
+    return rows, list(map(str, first.columns)) if hasattr(first, "columns") else None, offsets
+
+
+def _chosen(rows, columns, features):
+    """Return the indices and the names of the features that are to be drawn."""
+    n_features = rows.shape[1]
+    if features is None:
+        features = range(min(n_features, _MAX_LANES))
+    elif isinstance(features, str) or not np.iterable(features):
+        features = [features]
+    indices = []
+    for feature in features:
+        is_index = isinstance(feature, Integral) and not isinstance(feature, bool)
+        if isinstance(feature, str) and feature in (columns or ()):
+            indices.append(columns.index(feature))
+        elif is_index and 0 <= feature < n_features:
+            indices.append(int(feature))
+        else:
+            raise ValueError(
+                f"features={features!r} must be features of X, by index or by column name. "
+                f"{feature!r} is none of them."
+            )
+    if not indices:
+        raise ValueError(f"features={features!r} is empty: there is nothing to draw.")
+    return indices, [columns[i] if columns else f"feature {i}" for i in indices]

@@ -1,0 +1,139 @@
+"""What estimators that learn by an ascent share: its parameters, restarts, progress, warnings."""
+
+import warnings
+from itertools import count
+from numbers import Integral, Real
+
+from joblib import effective_n_jobs
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from skvae.ascent import AndersonStep, Collapse, ascend, best_ascent
+from skvae.base import LatentVariableModel, check_choice, check_number, check_random
+from skvae.blocks import workers
+from skvae.initialization import INIT_PARAMS
+
+
+class AscentLearner(LatentVariableModel):
+    """An estimator that fits its parameters by climbing a bound from ``n_init`` starts.
+
+    A subclass says in ``_remedies`` what a user may change when every start fails.
+    """
+
+    def _check_ascent(self):
+        """Raise ValueError if a parameter that all such estimators have is not usable."""
+        check_number("n_components", self.n_components, Integral, 1)
+        check_number("tol", self.tol, Real, 0)
+        check_number("reg_covar", self.reg_covar, Real, 0)
+        check_number("max_iter", self.max_iter, Integral, 0)
+        check_number("n_init", self.n_init, Integral, 1)
+        check_choice("init_params", self.init_params, INIT_PARAMS)
+        check_choice("warm_start", self.warm_start, (True, False))
+        check_random("random_state", self.random_state)
+        check_number("verbose", self.verbose, Integral, 0, flags=True)
+        check_number("verbose_interval", self.verbose_interval, Integral, 1)
+        check_choice("acceleration", self.acceleration, (None, "anderson"))
+        jobs = 1 if self.n_jobs is None else self.n_jobs
+        if isinstance(jobs, bool) or not isinstance(jobs, Integral) or jobs == 0:
+            raise ValueError(f"n_jobs={self.n_jobs!r}: must be None or an integer other than 0")
+
+    def _climb(self, pool, earlier, first, make_step, coordinates):
+        """Return the best Ascent over the starts, and what collapsed on the way.
+
+        Parameters
+        ----------
+        pool : Workers
+            Its number of threads is shared out among the runs.
+        earlier : callable
+            ``why → parameters`` of the earlier fit, which ``warm_start`` goes on from.
+        first : callable
+            ``rng → parameters`` of a new start; may raise Collapse.
+        make_step : callable
+            ``pool → step`` with ``step.evaluate`` and ``step.n_steps``.
+        coordinates : callable
+            ``parameters → object`` that packs and unpacks them, for acceleration.
+        """
+        rng = check_random_state(self.random_state)
+        warm = self.warm_start and hasattr(self, "converged_")
+        n_init = 1 if warm else self.n_init
+        n_jobs = min(effective_n_jobs(self.n_jobs), n_init)
+        before = self.lower_bound_ if warm else -float("inf")
+        numbers = count(1)
+
+        def draw():
+            return next(numbers), earlier("warm_start=True") if warm else first(rng)
+
+        def run(start, stop):
+            number, parameters = start
+            with workers(max(1, pool.n_threads // n_jobs)) as own:
+                plain = step = make_step(own)
+                if self.acceleration == "anderson":
+                    vectors = coordinates(parameters)
+                    step = AndersonStep(plain, vectors.pack, vectors.unpack)
+                ascent = ascend(
+                    step,
+                    plain.evaluate,
+                    parameters,
+                    max_iter=self.max_iter,
+                    tol=self.tol,
+                    before=before,
+                    report=self._reporter(number, stop),
+                )
+            return ascent._replace(n_steps=plain.n_steps)
+
+        try:
+            return best_ascent(draw, run, n_init, n_jobs=n_jobs)
+        except Collapse as collapse:
+            raise ValueError(self._advice(collapse)) from collapse
+
+    def _record(self, ascent):
+        """Set the attributes that tell how the fit went."""
+        self.lower_bound_ = ascent.bound
+        self.lower_bounds_ = ascent.bounds
+        self.n_iter_ = ascent.n_iter
+        self.n_e_steps_ = ascent.n_steps
+        self.converged_ = ascent.converged
+
+    def _record_batch(self, bound):
+        """Set the same attributes after one more batch of ``partial_fit``."""
+        first = not hasattr(self, "n_iter_")
+        self.n_iter_ = 1 if first else self.n_iter_ + 1
+        self.n_e_steps_ = 1 if first else self.n_e_steps_ + 1
+        self.lower_bound_ = bound
+        self.lower_bounds_ = [bound] if first else [*self.lower_bounds_, bound]
+        self.converged_ = False
+
+    def _advice(self, collapse):
+        return f"EM failed from every start: {collapse}. {self._remedies()}."
+
+    def _reporter(self, number, stop):
+        """Return what is called after each iteration: it prints, and ends a run that must stop."""
+
+        def report(n_iter, bound, change):
+            if stop.is_set():
+                raise KeyboardInterrupt
+            every = 1 if self.verbose > 1 else self.verbose_interval
+            if self.verbose and (n_iter == 1 or n_iter % every == 0):
+                gain = "" if n_iter == 1 else f" ({change:+.3e})"
+                line = f"start {number}, iteration {n_iter}: lower bound {bound:.6f}{gain}"
+                print(line)  # noqa: T201 (verbose)
+
+        return report
+
+    def _warn(self, collapses):
+        """Warn of runs that were made again, and of an ascent that was cut short."""
+        if collapses:
+            warnings.warn(
+                f"{len(collapses)} of the runs of EM collapsed and were made again elsewhere, "
+                f"the last because {collapses[-1]}. Raise reg_covar (now {self.reg_covar!r}) or "
+                "lower n_components to avoid this.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        if not self.converged_ and self.max_iter > 0:
+            warnings.warn(
+                f"EM did not converge within max_iter={self.max_iter} iterations (tol={self.tol}). "
+                "Raise max_iter or tol, or try acceleration='anderson'.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
