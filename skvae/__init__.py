@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from skvae import datasets, hmm, inspection
     from skvae.comparison import compare
     from skvae.hmm import EMHiddenMarkov
-    from skvae.mixture import EMGaussianMixture
+    from skvae.mixture import BayesianMixtureSVI, EMGaussianMixture
 
 __version__ = "0.1.0.dev0"
 
@@ -21,13 +21,22 @@ __version__ = "0.1.0.dev0"
 # may be called what a function here is called: `compare` lives in `skvae.comparison`, because a
 # module `skvae.compare` would replace the function `skvae.compare` the moment it was imported.
 _OBJECTS = {
+    "BayesianMixtureSVI": "skvae.mixture",
     "EMGaussianMixture": "skvae.mixture",
     "EMHiddenMarkov": "skvae.hmm",
     "compare": "skvae.comparison",
 }
 _MODULES = ("datasets", "hmm", "inspection")
 
-__all__ = ["EMGaussianMixture", "EMHiddenMarkov", "compare", "datasets", "hmm", "inspection"]
+__all__ = [
+    "BayesianMixtureSVI",
+    "EMGaussianMixture",
+    "EMHiddenMarkov",
+    "compare",
+    "datasets",
+    "hmm",
+    "inspection",
+]
 
 
 def __getattr__(name):

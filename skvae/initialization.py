@@ -35,7 +35,7 @@ def rows_to_start_from(n_rows, n_components, random_state):
     return np.sort(sample_without_replacement(n_rows, n_kept, random_state=random_state))
 
 
-def first_labels(X, sample_weight, n_components, method, random_state):
+def first_labels(X, sample_weight, n_components, method, random_state, *, n_init=1):
     """Return the component in which each row starts, or −1 for none, shape (n_samples,).
 
     Parameters
@@ -50,9 +50,11 @@ def first_labels(X, sample_weight, n_components, method, random_state):
         ``kmeans`` labels all rows by their cluster; the others choose one row per component.
     random_state : RandomState
         The source of randomness.
+    n_init : int
+        How many runs of k-means, of which the best is taken.
     """
     if method == "kmeans":
-        kmeans = KMeans(n_components, n_init=1, random_state=random_state)
+        kmeans = KMeans(n_components, n_init=n_init, random_state=random_state)
         with warnings.catch_warnings():
             # Fewer distinct rows than clusters: the caller sees to the components left empty.
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -20,11 +20,12 @@ class AscentLearner(LatentVariableModel):
     A subclass says in ``_remedies`` what a user may change when every start fails.
     """
 
+    _method = "EM"
+
     def _check_ascent(self):
         """Raise ValueError if a parameter that all such estimators have is not usable."""
         check_number("n_components", self.n_components, Integral, 1)
         check_number("tol", self.tol, Real, 0)
-        check_number("reg_covar", self.reg_covar, Real, 0)
         check_number("max_iter", self.max_iter, Integral, 0)
         check_number("n_init", self.n_init, Integral, 1)
         check_choice("init_params", self.init_params, INIT_PARAMS)
@@ -32,12 +33,11 @@ class AscentLearner(LatentVariableModel):
         check_random("random_state", self.random_state)
         check_number("verbose", self.verbose, Integral, 0, flags=True)
         check_number("verbose_interval", self.verbose_interval, Integral, 1)
-        check_choice("acceleration", self.acceleration, (None, "anderson"))
         jobs = 1 if self.n_jobs is None else self.n_jobs
         if isinstance(jobs, bool) or not isinstance(jobs, Integral) or jobs == 0:
             raise ValueError(f"n_jobs={self.n_jobs!r}: must be None or an integer other than 0")
 
-    def _climb(self, pool, earlier, first, make_step, coordinates):
+    def _climb(self, pool, earlier, first, make_step, coordinates=None):
         """Return the best Ascent over the starts, and what collapsed on the way.
 
         Parameters
@@ -49,9 +49,9 @@ class AscentLearner(LatentVariableModel):
         first : callable
             ``rng → parameters`` of a new start; may raise Collapse.
         make_step : callable
-            ``pool → step`` with ``step.evaluate`` and ``step.n_steps``.
-        coordinates : callable
-            ``parameters → object`` that packs and unpacks them, for acceleration.
+            ``(pool, number of the run) → step`` with ``step.evaluate`` and ``step.n_steps``.
+        coordinates : callable, optional
+            ``parameters → object`` that packs and unpacks them, for ``acceleration``.
         """
         rng = check_random_state(self.random_state)
         warm = self.warm_start and hasattr(self, "converged_")
@@ -66,8 +66,8 @@ class AscentLearner(LatentVariableModel):
         def run(start, stop):
             number, parameters = start
             with workers(max(1, pool.n_threads // n_jobs)) as own:
-                plain = step = make_step(own)
-                if self.acceleration == "anderson":
+                plain = step = make_step(own, number)
+                if coordinates is not None and self.acceleration == "anderson":
                     vectors = coordinates(parameters)
                     step = AndersonStep(plain, vectors.pack, vectors.unpack)
                 ascent = ascend(
@@ -104,7 +104,7 @@ class AscentLearner(LatentVariableModel):
         self.converged_ = False
 
     def _advice(self, collapse):
-        return f"EM failed from every start: {collapse}. {self._remedies()}."
+        return f"{self._method} failed from every start: {collapse}. {self._remedies()}."
 
     def _reporter(self, number, stop):
         """Return what is called after each iteration: it prints, and ends a run that must stop."""
@@ -124,16 +124,26 @@ class AscentLearner(LatentVariableModel):
         """Warn of runs that were made again, and of an ascent that was cut short."""
         if collapses:
             warnings.warn(
-                f"{len(collapses)} of the runs of EM collapsed and were made again elsewhere, "
-                f"the last because {collapses[-1]}. Raise reg_covar (now {self.reg_covar!r}) or "
-                "lower n_components to avoid this.",
+                f"{len(collapses)} of the runs of {self._method} collapsed and were made again "
+                f"elsewhere, the last because {collapses[-1]}. {self._remedies()} to avoid this.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
         if not self.converged_ and self.max_iter > 0:
+            faster = ", or try acceleration='anderson'" if hasattr(self, "acceleration") else ""
             warnings.warn(
-                f"EM did not converge within max_iter={self.max_iter} iterations (tol={self.tol}). "
-                "Raise max_iter or tol, or try acceleration='anderson'.",
+                f"{self._method} did not converge within max_iter={self.max_iter} iterations "
+                f"(tol={self.tol}). Raise max_iter or tol{faster}.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
+
+
+class EMLearner(AscentLearner):
+    """An estimator that learns by exact EM."""
+
+    def _check_em(self):
+        """Raise ValueError if a parameter that all EM estimators have is not usable."""
+        self._check_ascent()
+        check_number("reg_covar", self.reg_covar, Real, 0)
+        check_choice("acceleration", self.acceleration, (None, "anderson"))

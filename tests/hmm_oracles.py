@@ -1,8 +1,8 @@
 """Reference computations for hidden Markov models: slow, obvious, and independent of skvae.
 
-A chain is p(z, x) = π_{z_1} ∏_t A_{z_{t−1} z_t} ∏_t p(x_t | z_t). `enumerate_paths` writes out every
-path; `forward_backward` is the textbook recursion in logs, for sequences too long for that, in any
-precision; `log_likelihood_by_doubling` multiplies matrices in pairs, for a million rows.
+A chain is p(z, x) = π_{z_1} ∏_t A_{z_{t−1} z_t} ∏_t p(x_t | z_t). `enumerate_paths` writes out
+every path; `forward_backward` is the textbook recursion in logs, for sequences too long for that,
+in any precision; `log_likelihood_by_doubling` multiplies matrices in pairs, for a million rows.
 `log_emission` reads a fitted emission's public attributes and asks scipy. `test_hmm_oracles.py`
 checks these functions against each other and against closed forms.
 
@@ -76,11 +76,10 @@ def without_impossible_rows(startprob, transmat, log_likelihood):
     impossible = np.zeros(len(passed), dtype=bool)
     reachable = np.asarray(startprob) > 0
     for t, row in enumerate(passed):
-        if t:
-            reachable = (np.asarray(transmat)[possible] > 0).any(axis=0)
         possible = reachable & (row > -np.inf)
         if not possible.any():
             impossible[t], passed[t], possible = True, 0.0, reachable
+        reachable = (np.asarray(transmat)[possible] > 0).any(axis=0)
     return passed, impossible
 
 
@@ -243,7 +242,9 @@ def _bernoulli(X, emission):
 
 
 def _column(X, emission):
-    return sum(log_emission(np.asarray(X)[:, index], part) for _, part, index in emission.emissions_)
+    return sum(
+        log_emission(np.asarray(X)[:, index], part) for _, part, index in emission.emissions_
+    )
 
 
 _FAMILIES = {

@@ -18,12 +18,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from skvae import EMGaussianMixture, EMHiddenMarkov
+from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov
 from tests.problems import assert_same_state, blobs, state_of
 
 ESTIMATORS = [
     EMGaussianMixture(3, random_state=0, max_iter=2000),
     EMHiddenMarkov(3, random_state=0, max_iter=2000),
+    BayesianMixtureSVI(3, random_state=0, max_iter=2000),
 ]
 
 every_estimator = pytest.mark.parametrize(

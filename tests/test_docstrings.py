@@ -23,6 +23,7 @@ PUBLIC_MODULES = (
     "skvae",
     "skvae.comparison",
     "skvae.datasets",
+    "skvae.hmm",
     "skvae.inspection",
     "skvae.mixture",
 )

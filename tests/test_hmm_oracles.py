@@ -13,7 +13,11 @@ def chain(n_states, n_rows, seed, zeros=0.0):
     gone = rng.random((n_states, n_states)) < zeros
     np.fill_diagonal(gone, val=False)
     transmat = np.where(gone, 0.0, transmat)
-    return start, transmat / transmat.sum(axis=1, keepdims=True), rng.normal(size=(n_rows, n_states))
+    return (
+        start,
+        transmat / transmat.sum(axis=1, keepdims=True),
+        rng.normal(size=(n_rows, n_states)),
+    )
 
 
 def test_two_rows_by_hand():

@@ -13,7 +13,7 @@ from skvae.hmm import GaussianEmission
 
 SCALING, LOG = "hmmlearn scaling", "hmmlearn log"
 # pomegranate walks a sequence in Python and keeps an array (T, K, K) several times over.
-_LONGEST, _MOST_PAIRS = 20_000, 250_000_000
+_LONGEST, _MOST_PAIRS = 20_000, 100_000_000
 
 
 class Skvae:

@@ -5,11 +5,11 @@ r"""Conjugate priors and posteriors of Gaussian components in the four covarianc
 
 The scale :math:`S` is an inverse one, it adds up like a scatter. ``full`` has a Wishart of size D
 for each component and ``tied`` one for all. A Wishart of size one is a Gamma,
-:math:`\lambda \sim \mathrm{Gamma}(\nu / 2, S / 2)`: ``diag`` has D of them for each component, which
-share their :math:`\nu_k`, and ``spherical`` one.
+:math:`\lambda \sim \mathrm{Gamma}(\nu / 2, S / 2)`: ``diag`` has D of them for each component,
+which share their :math:`\nu_k`, and ``spherical`` one.
 
-A prior is :math:`\beta_0` rows at :math:`m_0` with scatter :math:`S_0`, so that a posterior is a sum
-of statistics: with the statistics' counts :math:`n`,
+A prior is :math:`\beta_0` rows at :math:`m_0` with scatter :math:`S_0`, so that a posterior is
+a sum of statistics: with the statistics' counts :math:`n`,
 
 .. math:: \beta = \beta_0 + n, \quad \beta m = \beta_0 m_0 + s, \quad
           S = S_0 + \mathrm{scatter}(m) + \beta_0 (m - m_0)(m - m_0)^T,
@@ -27,154 +27,24 @@ Paisley, Stochastic variational inference (2013).
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import digamma, gammainccinv, gammaincinv, gammaln, stdtrit
+from scipy.special import gammainccinv, gammaincinv, stdtrit
 
 from skvae.gaussian.covariance import LOG_2PI, STRUCTURES
+from skvae.gaussian.precisions import PRECISIONS, along
 from skvae.gaussian.statistics import GaussianStatistics
-from skvae.gaussian.student import log_minus_digamma
+from skvae.gaussian.student import gamma_excess, log_minus_digamma
 
 
-def _along(values, array):
-    """Return one number per component, or one for all, in a shape that multiplies the array."""
-    values = np.asarray(values)
-    return values.reshape(values.shape + (1,) * (np.ndim(array) - values.ndim))
+def _gamma_divergence(dofs, others, i):
+    """Return what the degrees of freedom, and not the expectations, add to KL(q ‖ p).
 
-
-# What a structure decides --------------------------------------------------------------------------
-
-
-class _FullPrecisions:
-    """One Wishart of size D per component."""
-
-    def size(self, n_features):
-        """Return the size of the Wishart matrices."""
-        return n_features
-
-    def copies(self, n_features):
-        """Return how many Wisharts there are for each entry of the degrees of freedom."""
-        return 1
-
-    def numbers(self, counts, n_features):
-        """Return what rows add to the degrees of freedom."""
-        return counts
-
-    def scale(self, scatter, n_features):
-        """Return the scale that a scatter in the statistics' shape is."""
-        return 0.5 * (scatter + np.swapaxes(scatter, -1, -2))
-
-    def scatter(self, scale, n_features):
-        """Return the scatter in the statistics' shape that a scale is."""
-        return scale
-
-    def marginal_scale(self, scale, n_features):
-        """Return the scale of each variance, in the shape of the structure's variances."""
-        return np.diagonal(scale, axis1=-2, axis2=-1)
-
-    def distance(self, factors, deviations):
-        """Return dᵀ U Uᵀ d of each component's deviation (K, D), shape (K,)."""
-        white = (deviations[:, None, :] @ factors)[:, 0]
-        return (white * white).sum(axis=-1)
-
-    def trace(self, factors, scatter):
-        """Return tr(U Uᵀ S) of a scatter in the statistics' shape, summed over components."""
-        return np.vdot(factors, scatter @ factors)
-
-    def ratio(self, factors, others):
-        """Return tr(U Uᵀ V⁻ᵀ V⁻¹) of two factors, in the shape of the degrees of freedom."""
-        # Of triangular matrices, so that solving is substitution; of squares, so that none cancel.
-        return (np.linalg.solve(others, factors) ** 2).sum(axis=(-2, -1))
-
-    def draw(self, factors, dofs, n_draws, rng):
-        """Return U of draws from Wishart(ν, U Uᵀ), shape (n_draws, ...)."""
-        # Bartlett's decomposition from the last feature backwards: a product of upper triangles.
-        n_features = factors.shape[-1]
-        root = np.triu(rng.standard_normal((n_draws, *factors.shape)), 1)
-        index = np.arange(n_features)
-        chi2 = rng.chisquare(dofs[..., None] - index[::-1], size=root.shape[:-1])
-        root[..., index, index] = np.sqrt(chi2)
-        return factors @ root
-
-    def color(self, factors, noise):
-        """Return U⁻ᵀ z of noise (n_draws, K, D) and its factors."""
-        return np.linalg.solve(np.swapaxes(factors, -1, -2), noise[..., None])[..., 0]
-
-
-class _TiedPrecisions(_FullPrecisions):
-    """One Wishart of size D for all components."""
-
-    def numbers(self, counts, n_features):
-        return counts.sum()
-
-    def color(self, factors, noise):
-        return super().color(factors[:, None], noise)
-
-
-class _DiagonalPrecisions:
-    """D Gammas per component."""
-
-    def size(self, n_features):
-        return 1
-
-    def copies(self, n_features):
-        return n_features
-
-    def numbers(self, counts, n_features):
-        return counts
-
-    def scale(self, scatter, n_features):
-        return scatter
-
-    def scatter(self, scale, n_features):
-        return scale
-
-    def marginal_scale(self, scale, n_features):
-        return scale
-
-    def distance(self, factors, deviations):
-        return ((_along(factors, deviations) * deviations) ** 2).sum(axis=-1)
-
-    def trace(self, factors, scatter):
-        return np.vdot(factors**2, scatter)
-
-    def ratio(self, factors, others):
-        return ((factors / others) ** 2).sum(axis=-1)
-
-    def draw(self, factors, dofs, n_draws, rng):
-        chi2 = rng.chisquare(_along(dofs, factors), size=(n_draws, *factors.shape))
-        return factors * np.sqrt(chi2)
-
-    def color(self, factors, noise):
-        return noise / _along(factors, noise)
-
-
-class _SphericalPrecisions(_DiagonalPrecisions):
-    """One Gamma per component; the statistics' scatter is the mean of D numbers."""
-
-    def copies(self, n_features):
-        return 1
-
-    def numbers(self, counts, n_features):
-        return n_features * counts
-
-    def scale(self, scatter, n_features):
-        return scatter * n_features
-
-    def scatter(self, scale, n_features):
-        return scale / n_features
-
-    def ratio(self, factors, others):
-        return (factors / others) ** 2
-
-
-_PRECISIONS = {
-    "full": _FullPrecisions(),
-    "tied": _TiedPrecisions(),
-    "diag": _DiagonalPrecisions(),
-    "spherical": _SphericalPrecisions(),
-}
-
-
-# Prior and posterior -------------------------------------------------------------------------------
+    With x = (ν − i)/2 and y = (ν₀ − i)/2 it is ln Γ(y) − ln Γ(x) + (x − y) ψ(x) + y − x
+    + ν₀/2 ln(ν/ν₀), rearranged so that terms of the size of ν are not there to cancel.
+    """
+    x, y = 0.5 * (dofs - i), 0.5 * (others - i)
+    change = gamma_excess(x) - gamma_excess(y) + 0.5 * i * np.log(x / y)
+    change += y * (log_minus_digamma(x) - log_minus_digamma(y))
+    return change + 0.5 * others * (np.log1p(-i / others) - np.log1p(-i / dofs))
 
 
 class NormalWishart(NamedTuple):
@@ -185,11 +55,11 @@ class NormalWishart(NamedTuple):
     covariance_type : {'full', 'tied', 'diag', 'spherical'}
         The structure.
     mean_precisions : ndarray of shape (n_components,)
-        β, the number of rows that the means are worth.
+        The β, how many rows the means are worth.
     means : ndarray of shape (n_components, n_features)
-        m.
+        The m.
     dofs : ndarray of shape (n_components,), or () where tied
-        ν, the degrees of freedom.
+        The degrees of freedom ν.
     scales : ndarray
         S, the inverse scales, in the structure's shape: (K, D, D), (D, D), (K, D) or (K,).
     precisions_cholesky : ndarray
@@ -215,7 +85,7 @@ class NormalWishart(NamedTuple):
     def of(cls, covariance_type, mean_precisions, means, dofs, scales):
         """Return the distribution with its factors; raise Collapse if a scale is singular."""
         factors = STRUCTURES[covariance_type].precisions_cholesky(scales)
-        factors = factors * _along(np.sqrt(dofs), factors)
+        factors = factors * along(np.sqrt(dofs), factors)
         return cls(covariance_type, mean_precisions, means, np.asarray(dofs), scales, factors)
 
     @classmethod
@@ -229,11 +99,11 @@ class NormalWishart(NamedTuple):
         n_components : int
             K. The arrays of the prior are views of one component.
         mean_precision : float
-            β₀ > 0.
+            The positive β₀.
         mean : ndarray of shape (n_features,)
-            m₀.
+            The mean m₀.
         dof : float
-            ν₀, > D − 1 (full, tied) or > 0.
+            The degrees of freedom ν₀, > D − 1 (full, tied) or > 0.
         scale : ndarray of shape (n_features, n_features), (n_features,) or ()
             S₀ for full and tied, diag, and spherical.
 
@@ -262,7 +132,7 @@ class NormalWishart(NamedTuple):
 
     @property
     def _precisions(self):
-        return _PRECISIONS[self.covariance_type]
+        return PRECISIONS[self.covariance_type]
 
     @property
     def precisions(self):
@@ -272,7 +142,7 @@ class NormalWishart(NamedTuple):
     @property
     def covariances(self):
         """Return the inverse of E[Λ], S / ν, in the structure's shape."""
-        return self.scales / _along(self.dofs, self.scales)
+        return self.scales / along(self.dofs, self.scales)
 
     @property
     def marginal_dofs(self):
@@ -331,17 +201,37 @@ class NormalWishart(NamedTuple):
         # From the statistics' centres, so that an offset of the data cancels nothing.
         first = self.mean_precisions[:, None] * (self.means - statistics.centers) + statistics.sums
         means = statistics.centers + first / beta[:, None]
-        pseudo = GaussianStatistics(
-            self.covariance_type,
-            self.mean_precisions,
-            np.zeros_like(means),
-            self._precisions.scatter(self.scales, n_features),
-            self.means,
-        )
-        scatter = pseudo.recenter(means).scatter + statistics.recenter(means).scatter
+        pseudo = self._pseudo_statistics().recenter(means)
+        scatter = pseudo.scatter + statistics.recenter(means).scatter
         dofs = self.dofs + self._precisions.numbers(counts, n_features)
         scales = self._precisions.scale(scatter, n_features)
         return self.of(self.covariance_type, beta, means, dofs, scales)
+
+    def statistics(self, prior, counts):
+        """Return the GaussianStatistics, about the means, that made this of a prior.
+
+        Parameters
+        ----------
+        prior : NormalWishart
+            The prior.
+        counts : ndarray of shape (n_components,)
+            The statistics' counts.
+        """
+        n_features = self.means.shape[1]
+        pseudo = prior._pseudo_statistics().recenter(self.means)
+        scatter = self._precisions.scatter(self.scales, n_features) - pseudo.scatter
+        return GaussianStatistics(self.covariance_type, counts, -pseudo.sums, scatter, self.means)
+
+    def _pseudo_statistics(self):
+        """Return the statistics, about the means, that this is worth as a prior."""
+        scatter = self._precisions.scatter(self.scales, self.means.shape[1])
+        return GaussianStatistics(
+            self.covariance_type,
+            self.mean_precisions,
+            np.zeros_like(self.means),
+            scatter,
+            self.means,
+        )
 
     def _log_det_shortfall(self):
         """Return ln|E Λ| − E ln|Λ| ≥ 0, in the shape of the degrees of freedom."""
@@ -401,17 +291,14 @@ class NormalWishart(NamedTuple):
         """Return KL(q(Λ) ‖ p(Λ)) of each component, shape (K,), or () where tied."""
         n_features = self.means.shape[1]
         size, copies = self._precisions.size(n_features), self._precisions.copies(n_features)
-        n_numbers = size * copies
-        log_det = 2.0 * (n_numbers / n_features) * (
-            self.structure.half_log_det(prior.precisions_cholesky, n_features)
-            - self.structure.half_log_det(self.precisions_cholesky, n_features)
-        ) + n_numbers * np.log(self.dofs / prior.dofs)  # ln|S| − ln|S₀|
+        log_det = (2.0 * size * copies / n_features) * (
+            self.structure.half_log_det(self.precisions_cholesky, n_features)
+            - self.structure.half_log_det(prior.precisions_cholesky, n_features)
+        )  # ln|E Λ| − ln|E₀ Λ|
         ratio = self._precisions.ratio(self.precisions_cholesky, prior.precisions_cholesky)
-        trace = prior.dofs * ratio - n_numbers * self.dofs
-        half = 0.5 * (self.dofs[..., None] - np.arange(size))
-        other = 0.5 * (prior.dofs[..., None] - np.arange(size))
-        gammas = gammaln(other) - gammaln(half) + (half - other) * digamma(half)
-        return 0.5 * (prior.dofs * log_det + trace) + copies * gammas.sum(axis=-1)
+        gammas = _gamma_divergence(self.dofs[..., None], prior.dofs[..., None], np.arange(size))
+        loss = ratio - size * copies - log_det  # Stein's, of E Λ
+        return 0.5 * prior.dofs * loss + copies * gammas.sum(axis=-1)
 
     def kl(self, prior):
         """Return KL(q ‖ p) of all components together, a float in nats.
@@ -447,7 +334,7 @@ class NormalWishart(NamedTuple):
         precisions_cholesky : ndarray of shape (n_draws, ...)
             U with Λ = U Uᵀ, then the structure's shape.
         """
-        scale = self.precisions_cholesky / _along(np.sqrt(self.dofs), self.precisions_cholesky)
+        scale = self.precisions_cholesky / along(np.sqrt(self.dofs), self.precisions_cholesky)
         factors = self._precisions.draw(scale, self.dofs, n_draws, rng)
         noise = rng.standard_normal((n_draws, *self.means.shape))
         noise /= np.sqrt(self.mean_precisions)[:, None]
@@ -472,7 +359,7 @@ class NormalWishart(NamedTuple):
             scale = scale[:, None]
         worth = self.mean_precisions * dofs
         half_width = stdtrit(dofs, 0.5 + 0.5 * level)
-        half_width = _along(half_width, scale) * np.sqrt(scale / worth[:, None])
+        half_width = along(half_width, scale) * np.sqrt(scale / worth[:, None])
         return self.means - half_width, self.means + half_width
 
     def variance_interval(self, level=0.95):
@@ -496,4 +383,4 @@ class NormalWishart(NamedTuple):
         tail = 0.5 - 0.5 * level
         low, high = gammaincinv(half, tail), gammainccinv(half, tail)
         with np.errstate(divide="ignore"):  # with almost no degrees of freedom there is no end
-            return scale / _along(high, scale), scale / _along(low, scale)
+            return scale / along(high, scale), scale / along(low, scale)

@@ -58,6 +58,32 @@ class GaussianStatistics:
             centers=centers,
         )
 
+    def take(self, components):
+        """Return the statistics of some components, in their order (tied: the scatter of all)."""
+        shared = self.covariance_type == "tied"
+        return replace(
+            self,
+            counts=self.counts[components],
+            sums=self.sums[components],
+            scatter=self.scatter if shared else self.scatter[components],
+            centers=self.centers[components],
+        )
+
+    def merged(self, labels):
+        """Return the statistics in which components with the same label (K,) are one."""
+        n_components = labels.max() + 1
+        _, first = np.unique(labels, return_index=True)
+        about = self.recenter(self.centers[first][labels])
+        join = np.eye(n_components)[labels].T
+        shared = self.covariance_type == "tied"
+        return replace(
+            about,
+            counts=join @ about.counts,
+            sums=join @ about.sums,
+            scatter=about.scatter if shared else np.tensordot(join, about.scatter, axes=1),
+            centers=self.centers[first],
+        )
+
     def __add__(self, other):
         if other.centers is not self.centers:
             other = other.recenter(self.centers)

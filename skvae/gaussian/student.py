@@ -1,13 +1,14 @@
 r"""Student-t log-densities from the distances of a Gaussian kernel, and the functions of ν in them.
 
-A Student-t has the constants of the Gaussian with the same scale but for a ratio of Gamma functions,
-and :math:`-\frac{\nu + d}{2} \ln(1 + \delta / \nu)` where the Gaussian has :math:`-\delta / 2`.
+A Student-t has the constants of the Gaussian of its scale but for a ratio of Gamma functions, and
+:math:`-\frac{\nu + d}{2} \ln(1 + \delta / \nu)` where the Gaussian has :math:`-\delta / 2`.
 """
 
 import numpy as np
 from scipy.special import digamma, gammaln
 
 from skvae.gaussian.block import Block
+from skvae.gaussian.covariance import LOG_2PI
 from skvae.gaussian.kernel import gaussian_kernel
 
 FAR = 1e-160  # X times this: squares of what does not overflow in X do not overflow
@@ -35,6 +36,15 @@ def log_gamma_ratio(x, m):
     direct = gammaln(near + m) - gammaln(near) - m * np.log(near)
     change = _stirling(far + m) - _stirling(far)
     return np.where(x < 50.0, direct, (far + m - 0.5) * np.log1p(m / far) - m + change)
+
+
+def gamma_excess(x):
+    """Return x ψ(x) − ln Γ(x) − x, which grows like ½ ln x, without the cancellation."""
+    near = np.minimum(x, 50.0)
+    far = np.maximum(x, 50.0)
+    direct = near * (digamma(near) - 1.0) - gammaln(near)
+    series = 0.5 * (np.log(far) - LOG_2PI) - _stirling(far) - far * log_minus_digamma(far)
+    return np.where(x < 50.0, direct, series)
 
 
 def n_observed(block):

@@ -5,6 +5,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel
 from skvae.blocks import workers
+from skvae.hmm.chain.sweep import Sequences
 from skvae.hmm.expectation import ChainModel
 from skvae.hmm.parameters import ChainParameters
 from skvae.hmm.sequences import as_series
@@ -35,7 +36,9 @@ class AskableChain(LatentVariableModel):
     def _ask(self, series, question):
         """Return what ``question`` makes of the fitted model of some sequences."""
         with workers() as pool:
-            return question(ChainModel(self._parameters(), series.X, series.offsets, pool))
+            return question(
+                ChainModel(self._parameters(), series.X, Sequences(series.offsets), pool)
+            )
 
     def _logs(self, series):
         """Return log start, log transition and all rows' log-likelihoods (T, K)."""

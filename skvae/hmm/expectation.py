@@ -5,14 +5,18 @@ The chain's recursions know no model, the emission's kernels know no time: here 
 
 import numpy as np
 
+from skvae.blocks import Workers
 from skvae.gaussian.missing import pattern_order
 from skvae.hmm.chain.best import BestPath, fill_best_paths
 from skvae.hmm.chain.recursion import padded_size
-from skvae.hmm.chain.sweep import Sequences, Sweep
+from skvae.hmm.chain.sweep import Sweep
 from skvae.hmm.parameters import ChainStatistics
 
 _BLOCK_NUMBERS = 1 << 16  # of one array of a block: measured, they should stay in the caches
 _SHORTEST, _LONGEST = 512, 4096
+# Rows times states, and what else a row takes in units of a state, below which handing work to
+# threads takes longer than doing it (measured: about two milliseconds of work).
+_OTHER_WORK, _WORTH_THREADS = 8, 100_000
 
 
 class EmissionSource:
@@ -78,21 +82,23 @@ class ChainModel:
         The model.
     X : ndarray of shape (n_samples, n_features)
         The rows.
-    offsets : ndarray of int
-        Of the sequences.
+    sequences : Sequences
+        Where they begin and end.
     pool : Workers
         The threads.
     weight : ndarray of shape (n_samples,) or None
         What each row counts, constant within a sequence.
     """
 
-    def __init__(self, parameters, X, offsets, pool, weight=None):
+    def __init__(self, parameters, X, sequences, pool, weight=None):
         self._parameters = parameters
         self._X = X
-        self._pool = pool
+        n_rows, n_states = len(X), len(parameters.startprob)
+        self._few = n_rows * (n_states + _OTHER_WORK) < _WORTH_THREADS
+        self._pool = Workers(1) if self._few else pool
         self._kernel = parameters.emission.kernel()
         self._block = self._block_rows()
-        self._sequences = Sequences.of(offsets)
+        self._sequences = sequences
         self._sweep = Sweep(
             parameters.startprob,
             parameters.transmat,
@@ -103,8 +109,12 @@ class ChainModel:
         )
 
     def _block_rows(self):
-        n_states = padded_size(len(self._parameters.startprob))
+        n_states, n_rows = padded_size(len(self._parameters.startprob)), len(self._X)
         rows = int(np.clip(_BLOCK_NUMBERS // n_states, _SHORTEST, _LONGEST))
+        if self._few:
+            rows = 2 * _LONGEST
+        elif n_rows < 8 * rows:  # as much for one thread as for another
+            rows = -(-n_rows // (2 * -(-n_rows // (2 * rows))))
         return min(rows, self._kernel.block_rows)
 
     def _source(self):

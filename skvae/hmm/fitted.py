@@ -5,8 +5,73 @@ from sklearn.utils.metadata_routing import UNUSED
 
 from skvae.base import check_choice
 from skvae.hmm.decoding import PathModel
+from skvae.hmm.sequences import is_list_of_sequences
 
 _LEARNING = {"groups": True, "sequence_weight": True, "sample_weight": UNUSED}
+
+
+class TransformsLists:
+    """Transforms lists of sequences to lists, past ``set_output``, which would make one table."""
+
+    def transform(self, X, *, groups=None):
+        """Return the posterior probabilities of the states, as :meth:`predict_proba` does.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+
+        Returns
+        -------
+        posterior : ndarray of shape (n_samples, n_components), or list of such
+            Rows sum to one.
+
+        Examples
+        --------
+        >>> from skvae import EMHiddenMarkov
+        >>> from skvae.hmm import PoissonEmission
+        >>> chain = EMHiddenMarkov.from_parameters(
+        ...     [0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]], PoissonEmission.from_parameters([[1], [9]])
+        ... )
+        >>> chain.transform([[1], [9]]).round(3)
+        array([[0.974, 0.026],
+               [0.   , 1.   ]])
+        """
+        if is_list_of_sequences(X):
+            return self.predict_proba(X, groups=groups)
+        return super().transform(X, groups=groups)
+
+    def fit_transform(self, X, y=None, **params):
+        """Return the posterior probabilities of the states of X, after fitting to it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        y : None
+            Ignored.
+        **params : dict
+            What ``fit`` takes; ``groups`` goes to ``transform`` too.
+
+        Returns
+        -------
+        posterior : ndarray of shape (n_samples, n_components), or list of such
+            Rows sum to one.
+
+        Examples
+        --------
+        >>> from skvae import EMHiddenMarkov
+        >>> EMHiddenMarkov(2, random_state=0).fit_transform([[0.0], [0.1], [5.0], [5.1]]).round(1)
+        array([[0., 1.],
+               [0., 1.],
+               [1., 0.],
+               [1., 0.]])
+        """
+        if is_list_of_sequences(X):
+            return self.fit(X, **params).transform(X)
+        return super().fit_transform(X, **params)
 
 
 class FittedHiddenMarkov(PathModel):
@@ -134,59 +199,9 @@ class FittedHiddenMarkov(PathModel):
         return series.give_back(posterior)
 
     def transform(self, X, *, groups=None):
-        """Return the posterior probabilities of the states, as :meth:`predict_proba` does.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or list of such
-            Rows in time order; NaN is missing.
-        groups : array-like of shape (n_samples,), default=None
-            The sequence of each row; None is one sequence.
-
-        Returns
-        -------
-        posterior : ndarray of shape (n_samples, n_components), or list of such
-            Rows sum to one.
-
-        Examples
-        --------
-        >>> from skvae import EMHiddenMarkov
-        >>> from skvae.hmm import PoissonEmission
-        >>> chain = EMHiddenMarkov.from_parameters(
-        ...     [0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]], PoissonEmission.from_parameters([[1], [9]])
-        ... )
-        >>> chain.transform([[1], [9]]).round(3)
-        array([[0.974, 0.026],
-               [0.   , 1.   ]])
-        """
         return self.predict_proba(X, groups=groups)
 
     def fit_transform(self, X, y=None, **params):
-        """Return the posterior probabilities of the states of X, after fitting to it.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or list of such
-            Rows in time order; NaN is missing.
-        y : None
-            Ignored.
-        **params : dict
-            What ``fit`` takes; ``groups`` goes to ``transform`` too.
-
-        Returns
-        -------
-        posterior : ndarray of shape (n_samples, n_components), or list of such
-            Rows sum to one.
-
-        Examples
-        --------
-        >>> from skvae import EMHiddenMarkov
-        >>> EMHiddenMarkov(2, random_state=0).fit_transform([[0.0], [0.1], [5.0], [5.1]]).round(1)
-        array([[0., 1.],
-               [0., 1.],
-               [1., 0.],
-               [1., 0.]])
-        """
         return self.fit(X, **params).transform(X, groups=params.get("groups"))
 
     # Criteria -------------------------------------------------------------------------------------

@@ -17,13 +17,14 @@ from skvae.ascent import Collapse
 from skvae.base import check_choice
 from skvae.blocks import workers
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.hmm.chain.sweep import Sequences
 from skvae.hmm.emissions import EMISSIONS, Emission, GaussianEmission
 from skvae.hmm.expectation import ChainModel
-from skvae.hmm.fitted import FittedHiddenMarkov
+from skvae.hmm.fitted import FittedHiddenMarkov, TransformsLists
 from skvae.hmm.parameters import ChainParameters, ChainStatistics, Coordinates, expected_occupancy
 from skvae.hmm.sequences import as_series, check_sequence_weight
 from skvae.hmm.start import Recordings, check_chain, check_stochastic, first_parameters
-from skvae.learner import AscentLearner
+from skvae.learner import EMLearner
 
 # What the estimator's own parameters say when they say nothing.
 _SHORT_WAY = {
@@ -65,6 +66,7 @@ class BaumWelchStep:
         self._prior = prior
         self._pool = pool
         self._total = data.total()
+        self._sequences = Sequences(data.offsets)
         self.n_steps = 0
 
     def __call__(self, parameters):
@@ -86,7 +88,7 @@ class BaumWelchStep:
 
     def _model(self, parameters):
         data = self._data
-        return ChainModel(parameters, data.X, data.offsets, self._pool, data.weight)
+        return ChainModel(parameters, data.X, self._sequences, self._pool, data.weight)
 
     def _objective(self, parameters, log_likelihood):
         prior = self._prior.log_density(parameters.startprob, parameters.transmat)
@@ -94,7 +96,7 @@ class BaumWelchStep:
         return (log_likelihood + prior) / self._total
 
 
-class EMHiddenMarkov(AscentLearner, FittedHiddenMarkov):
+class EMHiddenMarkov(TransformsLists, EMLearner, FittedHiddenMarkov):
     """Hidden Markov model fitted by Baum-Welch: density, segments, forecasts, samples of sequences.
 
     Rows of X are time steps. ``groups`` says where sequences begin and end; without it X is one
@@ -300,7 +302,7 @@ default=1.0
                     pool,
                     earlier=lambda why: self._same_model(data, emission, why),
                     first=lambda rng: first_parameters(data, self, emission, summary, rng),
-                    make_step=lambda own: BaumWelchStep(data, emission, summary, prior, own),
+                    make_step=lambda own, _: BaumWelchStep(data, emission, summary, prior, own),
                     coordinates=lambda _: Coordinates(prior, summary),
                 )
             self._store(best.parameters, emission, prior)
@@ -371,7 +373,7 @@ default=1.0
 
     def _blend(self, old, data, step, pool):
         """Return the M step of the statistics so far and those of a batch."""
-        model = ChainModel(old, data.X, data.offsets, pool, data.weight)
+        model = ChainModel(old, data.X, Sequences(data.offsets), pool, data.weight)
         statistics, _ = model.expect()
         starts, pairs, occupancy = expected_occupancy(
             old.startprob, old.transmat, np.diff(data.offsets)
@@ -449,7 +451,7 @@ default=1.0
 
     def _prepare(self, X, groups, sequence_weight, *, reset):
         """Return the checked data and the emission; check the constructor's parameters too."""
-        self._check_ascent()
+        self._check_em()
         check_choice("inference", self.inference, ("smooth", "filter"))
         emission = self._emission()
         emission.check_parameters(self.n_components)

@@ -70,6 +70,11 @@ def as_series(X, groups, validate):
     return Series(validate(_joined(X)), np.concatenate([[0], np.cumsum(lengths)]), True)
 
 
+def is_list_of_sequences(X):
+    """Return whether X is a list of sequences, or a 3-D array."""
+    return _depth(X) >= 3
+
+
 def _depth(X):
     """Return the number of dimensions, of nested lists by their first elements."""
     if hasattr(X, "ndim"):

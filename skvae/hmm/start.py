@@ -114,6 +114,10 @@ def first_parameters(data, estimator, emission, summary, rng):
     """
     n = estimator.n_components
     startprob, transmat, prior = check_chain(estimator)
+    if emission.is_given and startprob is not None and transmat is not None:
+        unused = np.full(len(data.X), -1)
+        parameters = emission.first(data.rows(), unused, n, summary, rng)
+        return ChainParameters(startprob, transmat, parameters)
     chosen = _chosen_rows(len(data.X), n, rng)
     labels = _labels(data, chosen, estimator, emission, summary, prior, rng)
     parameters = emission.first(data.rows(chosen), labels, n, summary, rng)

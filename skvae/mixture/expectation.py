@@ -6,25 +6,10 @@ No array of n_samples × n_components is made, but where it is what was asked fo
 """
 
 from collections import deque
-from contextlib import contextmanager
 
 import numpy as np
 
 from skvae.blocks import even_block, ranges
-
-# NumPy joins the rows of an array until they fill its buffer, and copies what cannot be joined, as
-# a factor for each column. Rows longer than the buffer are not joined: twice as fast.
-_BUFFER = 256
-
-
-@contextmanager
-def _short_buffer():
-    """Make NumPy's buffer short for this thread alone."""
-    before = np.setbufsize(_BUFFER)
-    try:
-        yield
-    finally:
-        np.setbufsize(before)
 
 
 def _block_size(rows, kernel):
@@ -114,7 +99,6 @@ def expect(rows, kernel, pool, *, statistics=True):
         except IndexError:
             return kernel.sums()
 
-    @_short_buffer()
     def over(start, stop):
         workspace = kernel.workspace()
         sums = first_sums() if statistics else None
@@ -156,7 +140,6 @@ def fill_rows(rows, kernel, pool, out, compute):
 
     size = _block_size(rows, kernel)
 
-    @_short_buffer()
     def over(start, stop):
         workspace = kernel.workspace()
         for a, b in ranges(start, stop, size):

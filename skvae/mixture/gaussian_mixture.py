@@ -17,10 +17,11 @@ from skvae.base import check_choice
 from skvae.blocks import workers
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import Moments, feature_moments
-from skvae.learner import AscentLearner
+from skvae.learner import EMLearner
 from skvae.mixture.expectation import expect
-from skvae.mixture.fitted import FittedGaussianMixture, mean_log_likelihood, readable_rows
+from skvae.mixture.fitted import FittedGaussianMixture
 from skvae.mixture.parameters import Coordinates
+from skvae.mixture.rowwise import mean_log_likelihood, readable_rows
 from skvae.mixture.start import (
     check_initial,
     first_parameters,
@@ -63,10 +64,10 @@ class EMStep:
 
     def evaluate(self, parameters):
         """Return the log-likelihood of the parameters, in nats per unit weight."""
-        return mean_log_likelihood(self._rows, parameters, self._pool)
+        return mean_log_likelihood(self._rows, parameters.kernel(), self._pool)
 
 
-class EMGaussianMixture(AscentLearner, FittedGaussianMixture):
+class EMGaussianMixture(EMLearner, FittedGaussianMixture):
     """Gaussian mixture fitted by exact EM: density, clusters, samples, imputation.
 
     A drop-in for :class:`sklearn.mixture.GaussianMixture`, faster on large data, that takes sample
@@ -317,7 +318,7 @@ class EMGaussianMixture(AscentLearner, FittedGaussianMixture):
                 statistics, _ = expect(rows, old.kernel(), pool)
                 statistics = old.statistics() * (1.0 - rate) + statistics * (rate / rows.weight())
                 new = self._maximize(old, statistics, floor, resolution)
-                bound = mean_log_likelihood(rows, new, pool)
+                bound = mean_log_likelihood(rows, new.kernel(), pool)
             self._store(new)
             self._record_batch(bound)
         return self
@@ -361,7 +362,7 @@ class EMGaussianMixture(AscentLearner, FittedGaussianMixture):
         return feature_moments(rows, pool, getattr(self, "feature_names_in_", None))
 
     def _check_parameters(self):
-        self._check_ascent()
+        self._check_em()
         check_choice("covariance_type", self.covariance_type, tuple(STRUCTURES))
 
     def _best_ascent(self, rows, moments, pool):
@@ -372,7 +373,7 @@ class EMGaussianMixture(AscentLearner, FittedGaussianMixture):
             pool,
             earlier=lambda why: self._same_model(rows, why),
             first=lambda rng: first_parameters(rows, self, initial, moments, rng),
-            make_step=lambda own: EMStep(rows, floor, moments.resolution, own),
+            make_step=lambda own, _: EMStep(rows, floor, moments.resolution, own),
             coordinates=lambda start: Coordinates(start, moments.scale, floor),
         )
 

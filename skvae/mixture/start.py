@@ -81,15 +81,20 @@ def first_parameters(rows, estimator, initial, moments, rng):
     kind = estimator.covariance_type
     covariances = None if precisions is None else STRUCTURES[kind].inverse(precisions)
     if any(given is None for given in initial):
-        computed = _computed_parameters(rows, estimator, moments, rng)
+        statistics = first_statistics(rows, estimator, moments, rng)
+        floor = moments.floor(estimator.reg_covar or FIRST_FLOOR)
+        computed = _maximize(statistics, floor, moments, rows, rng)
         weights = computed[0] if weights is None else weights
         means = computed[1] if means is None else means
         covariances = computed[2] if covariances is None else covariances
     return MixtureParameters.of(kind, weights, means, covariances)
 
 
-def _computed_parameters(rows, estimator, moments, rng):
-    """Return (weights, means, covariances) of the first responsibilities."""
+def first_statistics(rows, estimator, moments, rng):
+    """Return the GaussianStatistics of the first responsibilities, of all rows or of some.
+
+    The parameters are those of :func:`first_parameters`.
+    """
     n_components, method = estimator.n_components, estimator.init_params
     centers = np.tile(moments.mean, (n_components, 1))
     if method == "random":
@@ -111,9 +116,7 @@ def _computed_parameters(rows, estimator, moments, rng):
         def resp_of(start, stop):
             return (labels[start:stop] == np.arange(n_components)[:, None]).astype(np.float64)
 
-    statistics = statistics_of(rows, resp_of, centers, estimator.covariance_type, moments)
-    floor = moments.floor(estimator.reg_covar or FIRST_FLOOR)
-    return _maximize(statistics, floor, moments, rows, rng)
+    return statistics_of(rows, resp_of, centers, estimator.covariance_type, moments)
 
 
 def _maximize(statistics, floor, moments, rows, rng):

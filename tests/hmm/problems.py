@@ -80,9 +80,7 @@ def known_emission(family, n_states=3, n_features=2, seed=0):
     if family == "poisson":
         return PoissonEmission.from_parameters(rng.uniform(0.5, 9.0, size=(n_states, n_features)))
     if family == "bernoulli":
-        return BernoulliEmission.from_parameters(
-            rng.uniform(0.1, 0.9, size=(n_states, n_features))
-        )
+        return BernoulliEmission.from_parameters(rng.uniform(0.1, 0.9, size=(n_states, n_features)))
     parts = [
         ("level", known_emission("full", n_states, 1, seed), [0]),
         ("kind", known_emission("categorical", n_states, n_features - 1, seed + 1), range(1, 2)),

@@ -38,8 +38,7 @@ def one_step(model, X, **arguments):
 
 @every_family
 @with_holes
-@pytest.mark.parametrize("zeros", [0.0, 0.5])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("zeros", "weighted"), [(0.0, False), (0.5, True)])
 def test_one_step_of_the_chain_is_the_textbook_one(family, missing, zeros, weighted):
     model = known_model(family, zeros=zeros)
     X = rows_of(model)
@@ -173,18 +172,26 @@ PRIORS = {
 
 @every_family
 @with_holes
-@pytest.mark.parametrize("acceleration", [None, "anderson"])
-@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize(
+    ("prior", "acceleration"),
+    [
+        ("none", None),
+        ("none", "anderson"),
+        ("chain", "anderson"),
+        ("left-right", None),
+        ("left-right with priors", "anderson"),
+    ],
+)
 def test_the_bound_never_falls_and_is_the_objective(family, missing, acceleration, prior):
     X = rows_of(known_model(family, seed=1), LONGER)
     X = holes(X, 0.2) if missing else X
     groups = groups_of(LONGER)
     model = learner(family, acceleration=acceleration, random_state=3, **PRIORS[prior])
-    run(model, X, 25, groups=groups)
-    assert len(model.lower_bounds_) == model.n_iter_ == 25
+    run(model, X, 15, groups=groups)
+    assert len(model.lower_bounds_) == model.n_iter_ == 15
     assert min(np.diff(model.lower_bounds_)) > -1e-10
     assert model.lower_bounds_[-1] == model.lower_bound_
-    if "prior" not in prior and prior != "chain":
+    if prior in ("none", "left-right"):
         assert_allclose(model.lower_bound_, model.score(X, groups=groups), rtol=1e-11)
         return
     a, b = model.startprob_prior, np.broadcast_to(model.transmat_prior, (3, 3))
@@ -243,9 +250,7 @@ def test_acceleration_gets_at_least_as_far(family):
 
 
 def test_acceleration_pays_where_em_is_slow():
-    model = known_model("full", separation_seed := 5)
-    assert separation_seed == model.n_components
-    X = rows_of(model, [400])
+    X = rows_of(known_model("full", 5), [400])
     settings = {"n_components": 3, "tol": 1e-9, "max_iter": 5000, "random_state": 0}
     plain = EMHiddenMarkov(**settings).fit(X)
     fast = EMHiddenMarkov(**settings, acceleration="anderson").fit(X)
@@ -355,8 +360,9 @@ def test_a_start_under_which_the_data_are_impossible_is_an_error():
 
 
 @every_family
-@pytest.mark.parametrize("acceleration", [None, "anderson"])
-@pytest.mark.parametrize("kind", ["left-right", "banded", "cycle"])
+@pytest.mark.parametrize(
+    ("kind", "acceleration"), [("left-right", None), ("banded", "anderson"), ("cycle", "anderson")]
+)
 def test_structural_zeros_stay_zero_and_are_not_counted(family, acceleration, kind):
     start, transmat = {
         "left-right": left_right(3),
@@ -398,9 +404,7 @@ def test_emission_probabilities_of_zero_stay_zero():
     """A category that a state cannot have is not given to it by the M step."""
     p = np.array([[[0.5, 0.5, 0.0]], [[0.0, 0.5, 0.5]], [[0.4, 0.3, 0.3]]])
     start, transmat = left_right(3)
-    model = EMHiddenMarkov.from_parameters(
-        start, transmat, CategoricalEmission.from_parameters(p)
-    )
+    model = EMHiddenMarkov.from_parameters(start, transmat, CategoricalEmission.from_parameters(p))
     X = np.array([0, 1, 0, 1, 2, 1, 2, 2, 0, 1, 2, 0.0])[:, None]
     for _ in range(5):
         one_step(model, X)

@@ -85,7 +85,9 @@ def ids(kind, lengths=LENGTHS):
 @pytest.mark.parametrize("kind", ["int", "falling", "str", "object", "float", "bytes", "list",
                                   "series", "categorical", "polars", "datetime"])  # fmt: skip
 def test_groups_of_any_type_say_where_sequences_end(model, X, kind):
-    expected = np.concatenate([f.log_p for f in oracles.posteriors(model, oracles.split(X, LENGTHS))])
+    expected = np.concatenate(
+        [f.log_p for f in oracles.posteriors(model, oracles.split(X, LENGTHS))]
+    )
     assert_allclose(model.score_samples(X, groups=ids(kind)), expected, rtol=1e-9)
 
 

@@ -1,5 +1,7 @@
 """The plot of rows, their states and the probabilities of these."""
 
+from itertools import pairwise
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -152,7 +154,7 @@ def test_long_sequences_are_thinned_to_envelope_majority_and_mean():
     posterior = rng.dirichlet(np.ones(3), size=n)
     display = StatePathDisplay(values[:, None], states, posterior).plot(max_columns=n_columns)
     ends = [i * n // n_columns for i in range(n_columns + 1)]
-    parts = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    parts = [slice(a, b) for a, b in pairwise(ends)]
     low, high = display.lines_[0].get_ydata().reshape(n_columns, 2).T
     assert np.isnan([low[0], high[0]]).all()
     assert_array_equal(low[1:], [np.nanmin(values[p]) for p in parts[1:]])

@@ -59,7 +59,7 @@ def test_state_names():
     graph = TransitionDisplay(TRANSMAT, state_names=names).plot(kind="graph")
     written = {t.get_text(): t.get_position() for t in graph.ax_.texts}
     for name, circle in zip(names, graph.circles_, strict=True):
-        assert written[name] == circle.center
+        assert_array_equal(written[name], circle.center)
 
 
 def test_a_large_matrix_has_a_scale_in_place_of_values():

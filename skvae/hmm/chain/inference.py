@@ -49,7 +49,7 @@ class _Array:
 
 
 def _sweep(log_start, log_transmat, log_likelihood):
-    sequences = Sequences.of(np.array([0, len(log_likelihood)]))
+    sequences = Sequences(np.array([0, len(log_likelihood)]))
     source = _Array(np.asarray(log_likelihood, dtype=np.float64))
     return Sweep(np.exp(log_start), np.exp(log_transmat), sequences, lambda: source, _BLOCK)
 
@@ -103,7 +103,7 @@ def viterbi(log_start, log_transmat, log_likelihood):
     source = _Array(np.asarray(log_likelihood, dtype=np.float64))
     path, log_p = np.empty(n_rows, dtype=np.int64), np.empty(n_rows)
     recursion = BestPath(np.exp(log_start), np.exp(log_transmat))
-    first = Sequences.of(np.array([0, n_rows])).first
+    first = Sequences(np.array([0, n_rows])).first
     fill_best_paths([Unit(0, n_rows)], recursion, source, first, _BLOCK, path, log_p)
     return float(log_p.sum()), path
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from skvae.blocks import ranges
 
-_BUDGET = 1 << 25  # bytes of blocks that a forward pass keeps
+BUDGET = 1 << 25  # bytes of blocks that a forward pass keeps
 
 
 class Underflow(ArithmeticError):
@@ -118,21 +118,22 @@ class Pass:
     def _buffers(self, n_rows):
         width = len(self.recursion.start)
         return (
-            self.recursion.blank(n_rows),
+            np.empty((n_rows, width)),
             np.empty((n_rows + 1, width)),
             np.empty(n_rows),
             np.empty(n_rows),
         )
 
-    def forward(self, visit=None, *, keep=True, logs=False):
+    def forward(self, visit=None, *, keep=BUDGET, logs=False):
         """Walk the unit; call ``visit(start, stop, log_p, alpha)`` for each block, in row order.
 
         ``log_p`` are the rows' ln p(x_t | x_1..x_{t−1}); ``alpha`` the filtered posteriors (n, K),
-        probabilities or their logs. Of a reversed unit they are those of the reversed chain.
+        probabilities or their logs. Of a reversed unit they are those of the reversed chain. Blocks
+        of ``keep`` bytes in all are kept for the way back.
         """
         size = max(stop - start for start, stop in self._blocks)
         bytes_of_block = 16 * size * len(self.recursion.start)
-        n_kept = max(1, _BUDGET // bytes_of_block) if keep else 1
+        n_kept = max(1, keep // bytes_of_block)
         free = []
         self._carries = [None]
         for index, (start, stop) in enumerate(self._blocks):

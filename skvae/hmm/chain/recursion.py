@@ -53,7 +53,7 @@ class Recursion:
         n_given = np.count_nonzero(transmat)
         raised = np.where(transmat > 0, np.maximum(transmat, scaled.LEAST_TRANSITION), 0.0)
         self._slack = pad((raised - transmat).sum(axis=0))
-        self._sparse = log or n_given < DENSE_SHARE * transmat.size
+        self._sparse = log or (self.guard and n_given < DENSE_SHARE * transmat.size)
         if self._sparse:
             pointers, columns, values = _non_zeros(transmat if log else raised)
             self._chain = pointers, columns, np.log(values) if log else values
@@ -64,10 +64,6 @@ class Recursion:
     def in_log_space(self):
         """Return the same recursion in log space."""
         return Recursion(self._start, self.transmat, log=True)
-
-    def blank(self, n_rows):
-        """Return likelihoods (n_rows, padded) of no state, to be filled."""
-        return np.full((n_rows, len(self.start)), -np.inf if self.log else 0.0)
 
     def load(self, log_likelihood, likelihood, top):
         """Fill ``likelihood`` (n, padded) up to a factor per row whose log goes to ``top`` (n,).
@@ -89,6 +85,8 @@ class Recursion:
         if not self.log:
             np.exp(log_likelihood, out=log_likelihood)
         likelihood[:, : self.n_states] = log_likelihood.T
+        if len(self.start) > self.n_states:  # the padding
+            likelihood[:, self.n_states :] = -np.inf if self.log else 0.0
 
     def no_marks(self):
         """Return what of α stems from marks before the first row: nothing."""
@@ -104,8 +102,10 @@ class Recursion:
         if self.log:
             logspace.forward(*given)
             return True
-        forward = scaled.forward_sparse if self._sparse else scaled.forward_dense
-        return forward(*given, self.guard, self._slack, marks)
+        if not self.guard:
+            return scaled.forward_dense(*given)
+        forward = scaled.forward_sparse if self._sparse else scaled.forward_guarded
+        return forward(*given, self._slack, marks)
 
     def log_scale(self, scale):
         """Return the logs of the normalisers."""
@@ -153,3 +153,41 @@ class Recursion:
             return alpha
         with np.errstate(divide="ignore"):
             return np.log(alpha) if logs else np.exp(alpha)
+
+
+class SingleState(Recursion):
+    """The recursions of a chain of one state: there is nothing to walk."""
+
+    def __init__(self):
+        self.n_states = 1
+        self.transmat = np.ones((1, 1))
+        self.log = self.guard = False
+        self.start = np.ones(1)
+
+    def in_log_space(self):
+        """Return the same: nothing underflows."""
+        return self
+
+    def forward(self, first, likelihood, alpha, scale, marks):
+        """Fill ones: a row's likelihood is all in what was divided out."""
+        alpha[1:] = 1.0
+        scale[:] = 1.0
+        return True
+
+    def no_pairs(self):
+        """Return empty sums over pairs of neighbours."""
+        return np.zeros((1, 1))
+
+    def backward(self, first, likelihood, alpha, scale, weight, beta, gamma, pairs):
+        """Fill the weights, and count the transitions."""
+        gamma[:, 0] = weight
+        pairs[0, 0] += weight[~first].sum()
+
+    def finish_pairs(self, pairs):
+        """Return the sums over pairs."""
+        return pairs
+
+
+def recursion_of(start, transmat):
+    """Return the Recursion of a chain in the form that suits it."""
+    return SingleState() if len(start) == 1 else Recursion(start, transmat)

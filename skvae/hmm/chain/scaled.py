@@ -13,7 +13,7 @@ Arrays are padded with impossible states to a multiple of four: four rows of the
 a time, which halves the loads and stores (measured at 8 to 128 states).
 
 A share α that underflows is lost for good unless the chain brings it back from the other states.
-Where it might not (``guard``), the shares of reachable states are kept at ``MARK`` at least, and
+Where it might not (guarded), the shares of reachable states are kept at ``MARK`` at least, and
 what stems from marks is carried along beside α: it bounds the error of every α. Where that could be
 felt, or a normaliser all but vanishes, the sequence is to be done in log space.
 """
@@ -97,7 +97,7 @@ def _push_few(rows, t, chain, out):
 
 
 @compiled
-def forward_dense(first, start, chain, likelihood, alpha, scale, guard, slack, marks):
+def forward_dense(first, start, chain, likelihood, alpha, scale):
     """Fill the filtered posteriors and normalisers of a block; return whether all is well.
 
     Parameters
@@ -114,8 +114,45 @@ def forward_dense(first, start, chain, likelihood, alpha, scale, guard, slack, m
         Row 0 is that of the row before the block; the rest is filled.
     scale : ndarray of shape (n,)
         Filled with the normalisers.
-    guard : bool
-        Whether the matrix may not bring back a share that underflows.
+    """
+    matrix = chain[0]
+    predicted, row = np.empty_like(start), np.empty((1, len(start)))
+    row[0] = alpha[0]
+    well = True
+    # A row is divided by its normaliser while the next is predicted: nothing waits for the division
+    # (measured: a fifth of the time with 32 states).
+    share = 1.0
+    for t in range(len(first)):
+        if first[t]:
+            for j in range(len(start)):
+                alpha[t, j] = row[0, j] * share
+                predicted[j] = start[j]
+            share = 1.0
+        else:
+            _push(row, 0, matrix, predicted)
+            for j in range(len(start)):
+                alpha[t, j] = row[0, j] * share
+        total = 0.0
+        for j in range(len(start)):
+            u = predicted[j] * share * likelihood[t, j]
+            row[0, j] = u
+            total += u
+        scale[t] = total
+        share = 1.0 / total
+        well &= total >= SMALLEST_SCALE
+    for j in range(len(start)):
+        alpha[len(first), j] = row[0, j] * share
+    return well
+
+
+@compiled
+def forward_guarded(first, start, chain, likelihood, alpha, scale, slack, marks):
+    """Fill the same as :func:`forward_dense`, with marks for what underflows.
+
+    Parameters
+    ----------
+    first, start, chain, likelihood, alpha, scale
+        As for :func:`forward_dense`.
     slack : ndarray of shape (K,)
         By how much the transitions into each state were raised, in all.
     marks : ndarray of shape (1, K)
@@ -130,14 +167,11 @@ def forward_dense(first, start, chain, likelihood, alpha, scale, guard, slack, m
             stems[:] = 0.0
         else:
             _push(alpha, t, matrix, predicted)
-            if guard:
-                _push(marks, 0, matrix, stems)
-                stems += slack
+            _push(marks, 0, matrix, stems)
+            stems += slack
         scale[t] = _absorb(predicted, likelihood, alpha, t)
-        well &= scale[t] >= SMALLEST_SCALE
-        if guard:
-            found = _mark(predicted, likelihood, alpha, t, scale[t], stems, marks)
-            well &= found <= LARGEST_MARKS
+        found = _mark(predicted, likelihood, alpha, t, scale[t], stems, marks)
+        well &= scale[t] >= SMALLEST_SCALE and found <= LARGEST_MARKS
     return well
 
 
@@ -173,10 +207,10 @@ def backward_dense(first, chain, likelihood, alpha, scale, weight, beta, gamma):
 
 
 @compiled
-def forward_sparse(first, start, chain, likelihood, alpha, scale, guard, slack, marks):
-    """Fill the filtered posteriors and normalisers of a block; return whether all is well.
+def forward_sparse(first, start, chain, likelihood, alpha, scale, slack, marks):
+    """Fill the same as :func:`forward_guarded`.
 
-    As :func:`forward_dense`, but ``chain`` is (row pointers, columns, values) of the transitions.
+    ``chain`` is (row pointers, columns, values) of the transitions.
     """
     predicted, stems = np.empty_like(start), np.zeros_like(start)
     well = True
@@ -186,14 +220,11 @@ def forward_sparse(first, start, chain, likelihood, alpha, scale, guard, slack, 
             stems[:] = 0.0
         else:
             _push_few(alpha, t, chain, predicted)
-            if guard:
-                _push_few(marks, 0, chain, stems)
-                stems += slack
+            _push_few(marks, 0, chain, stems)
+            stems += slack
         scale[t] = _absorb(predicted, likelihood, alpha, t)
-        well &= scale[t] >= SMALLEST_SCALE
-        if guard:
-            found = _mark(predicted, likelihood, alpha, t, scale[t], stems, marks)
-            well &= found <= LARGEST_MARKS
+        found = _mark(predicted, likelihood, alpha, t, scale[t], stems, marks)
+        well &= scale[t] >= SMALLEST_SCALE and found <= LARGEST_MARKS
     return well
 
 

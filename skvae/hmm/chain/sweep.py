@@ -1,37 +1,39 @@
 """Forward and backward over all sequences, in threads: who walks what, and what it adds up to."""
 
-from typing import NamedTuple
-
 import numpy as np
 
-from skvae.hmm.chain.passes import Pass, Underflow, Unit
-from skvae.hmm.chain.recursion import Recursion
+from skvae.hmm.chain.passes import BUDGET, Pass, Underflow, Unit
+from skvae.hmm.chain.recursion import recursion_of
 from skvae.hmm.chain.scaled import LARGEST_MARKS
 
 _LARGE_SHARE = 8  # a sequence of more than 1/8 of all rows is walked from both ends
 _LEAST_JOINT = 1e-100  # of two halves' messages; below it too much was lost
 
 
-class Sequences(NamedTuple):
+class Sequences:
     """Where sequences begin and end among rows.
 
     Parameters
     ----------
     offsets : ndarray of int, shape (n_sequences + 1,)
         Sequence s has the rows from offsets[s] to offsets[s + 1].
+
+    Attributes
+    ----------
     first : ndarray of bool, shape (n_rows,)
         Whether a row begins a sequence.
     """
 
-    offsets: np.ndarray
-    first: np.ndarray
+    def __init__(self, offsets):
+        self.offsets = offsets
+        self.first = np.zeros(offsets[-1], dtype=bool)
+        self.first[offsets[:-1]] = True
+        self._units = {}
 
-    @classmethod
-    def of(cls, offsets):
-        """Return the sequences of offsets."""
-        first = np.zeros(offsets[-1], dtype=bool)
-        first[offsets[:-1]] = True
-        return cls(offsets, first)
+    @property
+    def n_rows(self):
+        """Return the number of rows of all sequences."""
+        return len(self.first)
 
     def units(self, block, *, halve=True):
         """Return (units, halves): runs of whole sequences, and pairs of halves of long ones.
@@ -39,6 +41,11 @@ class Sequences(NamedTuple):
         Short sequences are taken together up to a block, so that none of their rows is walked
         twice. What is cut depends on the sequences alone, so that threads do not change the answer.
         """
+        if (block, halve) not in self._units:  # the same in every iteration
+            self._units[block, halve] = self._cut(block, halve)
+        return self._units[block, halve]
+
+    def _cut(self, block, halve):
         units, halves = [], []
         lengths = np.diff(self.offsets)
         long = (lengths > 2 * block) & (lengths * _LARGE_SHARE > self.offsets[-1]) & halve
@@ -110,7 +117,7 @@ class Sweep:
     """
 
     def __init__(self, start, transmat, sequences, source, block, weight=None):
-        self._forwards = Recursion(start, transmat)
+        self._forwards = recursion_of(start, transmat)
         self._sequences = sequences
         self._source = source
         self._block = block
@@ -133,10 +140,10 @@ class Sweep:
                 try:
                     if logs and self._forwards.guard:
                         raise Underflow
-                    self._pass(unit, self._forwards, source).forward(visit, keep=False, logs=logs)
+                    self._pass(unit, self._forwards, source).forward(visit, keep=0, logs=logs)
                 except Underflow:
                     recursion = self._forwards.in_log_space()
-                    self._pass(unit, recursion, source).forward(visit, keep=False, logs=logs)
+                    self._pass(unit, recursion, source).forward(visit, keep=0, logs=logs)
 
         for _ in pool.map(walk, len(units), 1):
             pass
@@ -174,7 +181,7 @@ class Sweep:
         """Return the weighted log-likelihood of all sequences, in nats."""
         total = 0.0
         if self.halves:
-            there = self._there(pool, lambda: None)
+            there = self._there(pool, lambda: None, keep=0)
             for i, (head, _) in enumerate(self.halves):
                 meeting = self._meet(*there[2 * i : 2 * i + 2])
                 if meeting is None:
@@ -186,10 +193,10 @@ class Sweep:
             source, part = self._source(), 0.0
             for unit in self.units[begin:end]:
                 try:
-                    sums = self._forward(unit, self._forwards, source, lambda: None)[1]
+                    sums = self._forward(unit, self._forwards, source, lambda: None, 0)[1]
                 except Underflow:
                     recursion = self._forwards.in_log_space()
-                    sums = self._forward(unit, recursion, source, lambda: None)[1]
+                    sums = self._forward(unit, recursion, source, lambda: None, 0)[1]
                 part += sums.log_likelihood
             return part
 
@@ -208,7 +215,7 @@ class Sweep:
         sums.pairs += self._backward(run, sums, source, visit)
         return sums
 
-    def _forward(self, unit, recursion, source, collect):
+    def _forward(self, unit, recursion, source, collect, keep=BUDGET):
         run = self._pass(unit, recursion, source)
         sums = ChainSums(recursion.n_states, collect())
 
@@ -216,22 +223,24 @@ class Sweep:
             weight = self._weight
             sums.log_likelihood += log_p.sum() if weight is None else log_p @ weight[start:stop]
 
-        run.forward(add)
+        run.forward(add, keep=keep)
         return run, sums
 
     def _backward(self, run, sums, source, visit, beta=None):
         """Walk back, add to the sums what the visitor finds; return the sums over pairs."""
 
         def see(start, stop, gamma):
-            sums.starts += gamma[self._sequences.first[start:stop]].sum(axis=0)
+            begins = np.flatnonzero(self._sequences.first[start:stop])
+            if len(begins):
+                sums.starts += gamma[begins].sum(axis=0)
             visit(sums.found, source, start, stop, gamma)
 
         return run.backward(see, beta, self._weight)
 
-    def _there(self, pool, collect):
+    def _there(self, pool, collect, keep):
         """Return (pass, sums, source) of each half after its forward pass; None: it underflowed."""
         forwards = self._forwards
-        backwards = Recursion(np.ones(forwards.n_states), forwards.transmat.T.copy())
+        backwards = recursion_of(np.ones(forwards.n_states), forwards.transmat.T.copy())
         both = [half for pair in self.halves for half in pair]
 
         def go(begin, end):
@@ -240,7 +249,8 @@ class Sweep:
                 source = self._source()
                 try:
                     recursion = backwards if half.reverse else forwards
-                    out.append((*self._forward(half, recursion, source, collect), source))
+                    run, sums = self._forward(half, recursion, source, collect, keep)
+                    out.append((run, sums, source))
                 except Underflow:
                     out.append(None)
             return out
@@ -249,7 +259,8 @@ class Sweep:
 
     def _smooth_halves(self, pool, visit, collect):
         """Yield the sums of the long sequences, each walked from both ends at once."""
-        there = self._there(pool, collect)
+        # All halves are under way at once.
+        there = self._there(pool, collect, 2 * BUDGET // (2 * len(self.halves)))
         meetings = [self._meet(*there[i : i + 2]) for i in range(0, len(there), 2)]
 
         def back(begin, end):

@@ -61,6 +61,12 @@ class Emission(BaseEstimator):
     # neighbouring rows: a state per symbol is a fixed point of EM, and a poor one.
     smooth_start = False
 
+    @property
+    def is_given(self):
+        """Return whether all first values are given, so that :meth:`first` reads no rows."""
+        first = [v for n, v in self.get_params(deep=False).items() if n.endswith("_init")]
+        return bool(first) and all(value is not None for value in first)
+
     def check_parameters(self, n_components):
         """Raise ValueError if a constructor parameter is not usable.
 

@@ -262,6 +262,11 @@ class ColumnEmission(Emission):
         """Return whether one row tells little of its state: in every part."""
         return all(part.smooth_start for _, part, _ in self.emissions)
 
+    @property
+    def is_given(self):
+        """Return whether all first values of all parts are given."""
+        return all(part.is_given for _, part, _ in self.emissions)
+
     def features(self, X, summary):
         parts = zip(self.emissions, summary.parts, summary.columns, strict=True)
         points = np.concatenate(

@@ -30,6 +30,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from skvae.base import check_array_parameter, check_choice
+from skvae.gaussian.student import log_minus_digamma
 from skvae.hmm.emissions.base import NO_ROWS
 from skvae.hmm.emissions.normal import (
     NormalComponents,
@@ -38,11 +39,7 @@ from skvae.hmm.emissions.normal import (
     known_means,
     known_normals,
 )
-from skvae.hmm.emissions.student_t_kernel import (
-    StudentTKernel,
-    StudentTStatistics,
-    log_minus_digamma,
-)
+from skvae.hmm.emissions.student_t_kernel import StudentTKernel, StudentTStatistics
 
 SMALLEST_DOF, LARGEST_DOF = 0.1, 1e6
 

@@ -1,4 +1,4 @@
-"""The kernel of Student-t emissions: densities, statistics and the functions of ν they need.
+"""The kernel of Student-t emissions: densities and statistics.
 
 The formulas are in :mod:`skvae.hmm.emissions.student_t`.
 """
@@ -6,44 +6,16 @@ The formulas are in :mod:`skvae.hmm.emissions.student_t`.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import digamma, gammaln
 
 from skvae.blocks import block_rows
 from skvae.gaussian.block import Block
-from skvae.gaussian.kernel import gaussian_kernel
 from skvae.gaussian.statistics import GaussianStatistics
-
-_FAR = 1e-160  # X times this: squares of what does not overflow in X do not overflow
-
-
-# Functions of ν -----------------------------------------------------------------------------------
-
-
-def log_minus_digamma(x):
-    """Return ln x − ψ(x), to full relative precision: for large x the terms are alike."""
-    x = np.asarray(x, dtype=np.float64)
-    near = np.minimum(x, 100.0)
-    far = 1.0 / np.maximum(x, 100.0)
-    series = far * (0.5 + far * (1 / 12 - far**2 * (1 / 120 - far**2 / 252)))
-    return np.where(x < 100.0, np.log(near) - digamma(near), series)
-
-
-def _stirling(x):
-    """Return what Stirling's formula leaves of ln Γ(x), for x ≥ 50."""
-    y = 1.0 / x
-    return y * (1 / 12 - y**2 * (1 / 360 - y**2 * (1 / 1260 - y**2 / 1680)))
-
-
-def log_gamma_ratio(x, m):
-    """Return ln Γ(x + m) − ln Γ(x) − m ln x, without the cancellation where x is large."""
-    near = np.minimum(x, 50.0)
-    far = np.maximum(x, 50.0)
-    direct = gammaln(near + m) - gammaln(near) - m * np.log(near)
-    change = _stirling(far + m) - _stirling(far)
-    return np.where(x < 50.0, direct, (far + m - 0.5) * np.log1p(m / far) - m + change)
-
-
-# Statistics and the kernel -----------------------------------------------------------------------
+from skvae.gaussian.student import (
+    log_distances,
+    log_gamma_ratio,
+    log_minus_digamma,
+    n_observed,
+)
 
 
 @dataclass(frozen=True)
@@ -144,36 +116,6 @@ class StudentTKernel:
         scaled = self.gaussian.finish(sums.scaled)
         return StudentTStatistics(scaled, sums.counts.copy(), sums.shortfalls.copy())
 
-    def far_log_ratio(self, X):
-        """Return ln(1 + δ/ν) where δ overflows, of rows where it does for some state, (K, n)."""
-        normals = self.normals
-        n_components, n_features = normals.locations.shape
-        kernel = gaussian_kernel(
-            normals.covariance_type,
-            normals.locations * _FAR,
-            normals.factors,
-            np.zeros(n_components),
-            (np.zeros(n_features), np.ones(n_features)),
-            expand=False,
-        )
-        kernel.constants = np.zeros(n_components)  # or they would swallow a small distance
-        out = np.empty((n_components, len(X)))
-        # Of the states that are near some value may be zero: what is said of them is not read.
-        with np.errstate(all="ignore"):
-            for rows, block in kernel.blocks(X.astype(np.float64) * _FAR, kernel.workspace()):
-                out[:, rows] = np.log(_peak_and_distance(kernel, block)[1])
-        return out - 2 * np.log(_FAR) - np.log(self.dofs)[:, None]
-
-
-def _peak_and_distance(kernel, block):
-    """Return a Gaussian block's log-densities at the means and squared distances from them."""
-    if not isinstance(block, Block):
-        return block.peak(), block.distance()
-    peak, distance = kernel.constants[:, None], block.log_density()
-    np.subtract(peak, distance, out=distance)
-    distance *= 2.0
-    return peak, np.maximum(distance, 0.0, out=distance)  # round-off may be below
-
 
 class StudentTBlock:
     """A block of rows; between its two calls it holds their distances from the states.
@@ -198,25 +140,16 @@ class StudentTBlock:
         self._block = block
         shape = len(kernel.dofs), len(X)
         self._scratch = [part[: shape[0] * shape[1]].reshape(shape) for part in scratch]
-        # One number where no row has a missing value: [D].
-        complete = isinstance(block, Block)
-        self._n_observed = np.array([X.shape[1]]) if complete else block.observed.sum(axis=0)
+        self._n_observed = n_observed(block)
         self._distance = self._log_ratio = None
 
     def log_density(self):
         """Return ln p(x|k) of the states, shape (K, n), in nats."""
         kernel, dofs = self._kernel, self._kernel.dofs[:, None]
-        peak, distance = _peak_and_distance(kernel.gaussian, self._block)
         out, log_ratio, _ = self._scratch
-        np.divide(distance, dofs, out=log_ratio)
-        np.log1p(log_ratio, out=log_ratio)
-        if not np.isfinite(log_ratio.sum()):
-            beyond = ~np.isfinite(log_ratio)
-            far = np.flatnonzero(beyond.any(axis=0))
-            log_ratio[:, far] = np.where(
-                beyond[:, far], kernel.far_log_ratio(self._X[far]), log_ratio[:, far]
-            )
-            distance[beyond] = np.finfo(np.float64).max / 2
+        peak, distance, _ = log_distances(
+            kernel.gaussian, self._X, self._block, kernel.dofs, log_ratio
+        )
         self._distance, self._log_ratio = distance, log_ratio
         np.multiply(log_ratio, -0.5 * (dofs + self._n_observed), out=out)
         out += kernel.constants[:, self._n_observed] + peak

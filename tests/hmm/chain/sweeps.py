@@ -34,7 +34,7 @@ class Swept(NamedTuple):
 def sweep(start, transmat, logs, lengths, block, weight=None, n_threads=1):
     """Everything a Sweep over some sequences finds."""
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    work = Sweep(start, transmat, Sequences.of(offsets), lambda: RowSource(logs), block, weight)
+    work = Sweep(start, transmat, Sequences(offsets), lambda: RowSource(logs), block, weight)
     smoothed, filtered = np.full((2, *logs.shape), np.nan)
     log_p, seen = np.full(len(logs), np.nan), np.zeros(len(logs), dtype=int)
 
@@ -81,7 +81,7 @@ def assert_same_sweep(actual, expected, *, rtol=1e-9, atol=1e-12):
         np.testing.assert_allclose(left, right, rtol=rtol, atol=atol, err_msg=name)
 
 
-def passed(unit, start, transmat, logs, first, block, *, log=False):
+def passed(unit, start, transmat, logs, first, block, *, log=False, keep=1 << 25):
     """(log_p, filtered, smoothed, pairs) of one unit by a single Pass."""
     run = Pass(unit, Recursion(start, transmat, log=log), RowSource(logs), first, block)
     log_p, filtered, smoothed = np.full(len(logs), np.nan), *np.full((2, *logs.shape), np.nan)
@@ -92,6 +92,6 @@ def passed(unit, start, transmat, logs, first, block, *, log=False):
     def see(a, b, gamma):
         smoothed[a:b] = gamma
 
-    run.forward(look)
+    run.forward(look, keep=keep)
     pairs = run.backward(see)
     return log_p, filtered, smoothed, pairs

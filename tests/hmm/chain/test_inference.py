@@ -1,5 +1,7 @@
 """Single paths: the best, the k best, draws, their entropy; and what comes next."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -108,12 +110,12 @@ def test_best_paths_of_sequences_in_blocks(share, block, kind, monkeypatch):
     lengths = [30, 1, 110, 4]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     logs = np.random.default_rng(1).normal(scale=2.0, size=(offsets[-1], n_states))
-    sequences = Sequences.of(offsets)
+    sequences = Sequences(offsets)
     states, log_p = np.full(offsets[-1], -1), np.empty(offsets[-1])
     units, _ = sequences.units(block, halve=False)
     work = BestPath(start, transmat), RowSource(logs), sequences.first, block
     fill_best_paths(units, *work, states, log_p)
-    for a, b in zip(offsets[:-1], offsets[1:], strict=True):
+    for a, b in pairwise(offsets):
         log_prob, path = textbook_viterbi(start, transmat, logs[a:b])
         assert_array_equal(states[a:b], path)
         assert_allclose(log_p[a:b].sum(), log_prob, rtol=1e-12)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skvae.hmm.chain import passes, recursion
+from skvae.hmm.chain import recursion
 from skvae.hmm.chain.passes import Pass, Underflow, Unit
 from skvae.hmm.chain.recursion import Recursion, pad, padded_size
 from skvae.hmm.chain.sweep import Sequences
@@ -30,7 +30,7 @@ def test_every_kernel_is_the_textbook_recursion(n_states, way, block, monkeypatc
     if way != "log":
         monkeypatch.setattr(recursion, "DENSE_SHARE", {"dense": 0.0, "sparse": 2.0}[way])
     start, transmat, logs = problem(n_states, zeros=0.3 if n_states > 1 else 0.0)
-    first = Sequences.of(np.concatenate([[0], np.cumsum(LENGTHS)])).first
+    first = Sequences(np.concatenate([[0], np.cumsum(LENGTHS)])).first
     unit = Unit(0, N_ROWS)
     log_p, filtered, smoothed, pairs = passed(
         unit, start, transmat, logs, first, block, log=way == "log"
@@ -46,14 +46,13 @@ def test_every_kernel_is_the_textbook_recursion(n_states, way, block, monkeypatc
 
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("budget", [0, 1 << 12, 1 << 25])
-def test_blocks_that_were_not_kept_are_made_again(log, budget, monkeypatch):
+def test_blocks_that_were_not_kept_are_made_again(log, budget):
     """Whatever the budget, the backward pass sees the same forward values."""
-    monkeypatch.setattr(passes, "_BUDGET", budget)
     start, transmat, logs = problem(3)
     logs = np.concatenate([logs] * 6)
     first = np.zeros(len(logs), dtype=bool)
     first[[0, 100]] = True
-    found = passed(Unit(0, len(logs)), start, transmat, logs, first, 7, log=log)
+    found = passed(Unit(0, len(logs)), start, transmat, logs, first, 7, log=log, keep=budget)
     halves = [oracles.forward_backward(start, transmat, x) for x in (logs[:100], logs[100:])]
     assert_allclose(
         found[2], np.concatenate([each.smoothed for each in halves]), rtol=1e-9, atol=1e-13
@@ -63,7 +62,7 @@ def test_blocks_that_were_not_kept_are_made_again(log, budget, monkeypatch):
 
 def test_a_reversed_unit_gives_the_message_from_its_end():
     """ψ_t = b_t β_t by the forward recursion of the reversed rows under the transpose."""
-    start, transmat, logs = problem(4)
+    _, transmat, logs = problem(4)
     n_states = 4
     backwards = Recursion(np.ones(n_states), np.ascontiguousarray(transmat.T))
     unit = Unit(10, N_ROWS, reverse=True)

@@ -37,7 +37,9 @@ def small_chains(draw):
 
 def possible(start, transmat, logs, lengths):
     """The same where rows that are impossible after those before them say nothing."""
-    each = [oracles.without_impossible_rows(start, transmat, x) for x in oracles.split(logs, lengths)]
+    each = [
+        oracles.without_impossible_rows(start, transmat, x) for x in oracles.split(logs, lengths)
+    ]
     return np.concatenate([passed for passed, _ in each])
 
 
@@ -98,7 +100,7 @@ def test_a_long_sequence_is_walked_from_both_ends(kind, n_threads):
     logs = rng.normal(scale=2.0, size=(sum(lengths), 6))
     weight = np.repeat([2.0, 0.5, 3.0, 1.0], lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    assert len(Sequences.of(offsets).units(10)[1]) == 2  # the case that is meant is met
+    assert len(Sequences(offsets).units(10)[1]) == 2  # the case that is meant is met
     expected = expected_sweep(start, transmat, logs, lengths, weight)
     found = sweep(start, transmat, logs, lengths, 10, weight, n_threads)
     assert_same_sweep(found, expected, rtol=1e-9, atol=1e-11)
@@ -117,8 +119,9 @@ def test_an_impossible_row_of_a_long_sequence(place, kind):
         logs[: place + 1, 2] = -np.inf  # not there yet
         logs[place, :2] = -np.inf
         logs[place, 2] = 0.0
-        start, transmat = np.array([0.5, 0.5, 0.0]), np.array(
-            [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.1, 0.1, 0.8]]
+        start, transmat = (
+            np.array([0.5, 0.5, 0.0]),
+            np.array([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.1, 0.1, 0.8]]),
         )
     expected = expected_sweep(start, transmat, logs, lengths)
     found = sweep(start, transmat, logs, lengths, 10)
@@ -142,7 +145,7 @@ def test_units_hold_each_row_once(block):
     for lengths in ([5], [100], [1] * 30, [3, 70, 2, 2, 90, 1], [10, 10, 10]):
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         for halve in (True, False):
-            units, halves = Sequences.of(offsets).units(block, halve=halve)
+            units, halves = Sequences(offsets).units(block, halve=halve)
             assert halve or not halves
             rows = [r for u in units for r in range(u.start, u.stop)]
             rows += [r for pair in halves for u in pair for r in range(u.start, u.stop)]
@@ -160,7 +163,7 @@ def test_sums_of_visitors_are_added_up():
     lengths = [5, 300, 2, 40]
     logs = np.random.default_rng(0).normal(size=(sum(lengths), 3))
     weight = np.repeat([1.0, 2.0, 0.5, 3.0], lengths)
-    sequences = Sequences.of(np.concatenate([[0], np.cumsum(lengths)]))
+    sequences = Sequences(np.concatenate([[0], np.cumsum(lengths)]))
     work = Sweep(start, transmat, sequences, lambda: RowSource(logs), 16, weight)
 
     def add(found, _source, a, b, gamma):

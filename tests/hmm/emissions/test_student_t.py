@@ -11,6 +11,7 @@ from scipy.stats import t
 from skvae.ascent import Collapse
 from skvae.blocks import Rows
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.student import log_minus_digamma
 from skvae.hmm.emissions.student_t import (
     LARGEST_DOF,
     SMALLEST_DOF,
@@ -18,7 +19,6 @@ from skvae.hmm.emissions.student_t import (
     StudentTParameters,
     solve_dof,
 )
-from skvae.hmm.emissions.student_t_kernel import log_minus_digamma
 from tests.hmm.emissions.normal_families import (
     assert_same_normals,
     evaluate,

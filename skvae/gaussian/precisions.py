@@ -1,0 +1,146 @@
+r"""Wishart and Gamma precisions of Gaussian components: what a covariance structure decides.
+
+The distributions are those of :mod:`skvae.gaussian.conjugate`: ``full`` has a Wishart for each of
+the K components, ``tied`` one for all, ``diag`` D Gammas for each, ``spherical`` one Gamma.
+Precisions are :math:`\Lambda = U U^T` with the factor ``U`` upper triangular, in the structure's
+shape; a scale is an inverse one, which adds up like a scatter.
+"""
+
+import numpy as np
+
+
+def along(values, array):
+    """Return one number per component, or one for all, in a shape that multiplies the array."""
+    values = np.asarray(values)
+    return values.reshape(values.shape + (1,) * (np.ndim(array) - values.ndim))
+
+
+class FullPrecisions:
+    """One Wishart of size D per component."""
+
+    def size(self, n_features):
+        """Return the size of the Wishart matrices."""
+        return n_features
+
+    def copies(self, n_features):
+        """Return how many Wisharts there are for each entry of the degrees of freedom."""
+        return 1
+
+    def numbers(self, counts, n_features):
+        """Return what rows add to the degrees of freedom."""
+        return counts
+
+    def scale(self, scatter, n_features):
+        """Return the scale that a scatter in the statistics' shape is."""
+        return 0.5 * (scatter + np.swapaxes(scatter, -1, -2))
+
+    def scatter(self, scale, n_features):
+        """Return the scatter in the statistics' shape that a scale is."""
+        return scale
+
+    def marginal_scale(self, scale, n_features):
+        """Return the scale of each variance, in the shape of the structure's variances."""
+        return np.diagonal(scale, axis1=-2, axis2=-1)
+
+    def distance(self, factors, deviations):
+        """Return dᵀ U Uᵀ d of each component's deviation (K, D), shape (K,)."""
+        white = (deviations[:, None, :] @ factors)[:, 0]
+        return (white * white).sum(axis=-1)
+
+    def trace(self, factors, scatter):
+        """Return tr(U Uᵀ S) of a scatter in the statistics' shape, summed over components."""
+        return (factors * (scatter @ factors)).sum()  # not vdot, whose threads cost more
+
+    def ratio(self, factors, others):
+        """Return tr(U Uᵀ V⁻ᵀ V⁻¹) of two factors, in the shape of the degrees of freedom."""
+        # Of triangular matrices, so that solving is substitution; of squares, so that none cancel.
+        return (np.linalg.solve(others, factors) ** 2).sum(axis=(-2, -1))
+
+    def draw(self, factors, dofs, n_draws, rng):
+        """Return U of draws from Wishart(ν, U Uᵀ), shape (n_draws, ...)."""
+        # Bartlett's decomposition from the last feature backwards: a product of upper triangles.
+        n_features = factors.shape[-1]
+        root = np.triu(rng.standard_normal((n_draws, *factors.shape)), 1)
+        index = np.arange(n_features)
+        chi2 = rng.chisquare(dofs[..., None] - index[::-1], size=root.shape[:-1])
+        root[..., index, index] = np.sqrt(chi2)
+        return factors @ root
+
+    def color(self, factors, noise):
+        """Return U⁻ᵀ z of noise (n_draws, K, D) and its factors."""
+        return np.linalg.solve(np.swapaxes(factors, -1, -2), noise[..., None])[..., 0]
+
+
+class TiedPrecisions(FullPrecisions):
+    """One Wishart of size D for all components."""
+
+    def numbers(self, counts, n_features):
+        return counts.sum()
+
+    def color(self, factors, noise):
+        return super().color(factors[:, None], noise)
+
+
+class DiagonalPrecisions:
+    """D Gammas per component."""
+
+    def size(self, n_features):
+        return 1
+
+    def copies(self, n_features):
+        return n_features
+
+    def numbers(self, counts, n_features):
+        return counts
+
+    def scale(self, scatter, n_features):
+        return scatter
+
+    def scatter(self, scale, n_features):
+        return scale
+
+    def marginal_scale(self, scale, n_features):
+        return scale
+
+    def distance(self, factors, deviations):
+        return ((along(factors, deviations) * deviations) ** 2).sum(axis=-1)
+
+    def trace(self, factors, scatter):
+        return (factors**2 * scatter).sum()
+
+    def ratio(self, factors, others):
+        return ((factors / others) ** 2).sum(axis=-1)
+
+    def draw(self, factors, dofs, n_draws, rng):
+        chi2 = rng.chisquare(along(dofs, factors), size=(n_draws, *factors.shape))
+        return factors * np.sqrt(chi2)
+
+    def color(self, factors, noise):
+        return noise / along(factors, noise)
+
+
+class SphericalPrecisions(DiagonalPrecisions):
+    """One Gamma per component; the statistics' scatter is the mean of D numbers."""
+
+    def copies(self, n_features):
+        return 1
+
+    def numbers(self, counts, n_features):
+        return n_features * counts
+
+    def scale(self, scatter, n_features):
+        return scatter * n_features
+
+    def scatter(self, scale, n_features):
+        return scale / n_features
+
+    def ratio(self, factors, others):
+        return (factors / others) ** 2
+
+
+PRECISIONS = {
+    "full": FullPrecisions(),
+    "tied": TiedPrecisions(),
+    "diag": DiagonalPrecisions(),
+    "spherical": SphericalPrecisions(),
+}

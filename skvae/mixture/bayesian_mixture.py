@@ -1,0 +1,631 @@
+r"""Bayesian Gaussian mixtures by variational inference: online, batch and memoized.
+
+.. math:: \pi \sim \mathrm{Dirichlet\ or\ sticks}, \quad (\mu_k, \Lambda_k) \sim
+          \mathrm{Normal\text{-}Wishart}, \quad x \mid z = k \sim N(\mu_k, \Lambda_k^{-1}),
+          \qquad \ln p(X) \ge \mathrm{ELBO}(q),
+
+with :math:`q(\pi) \prod_k q(\mu_k, \Lambda_k) \prod_n q(z_n)` (Attias, NIPS 1999; Blei & Jordan,
+Bayesian Anal. 1, 2006). Here ``posterior`` is q(π, μ, Λ), and the steps of
+:mod:`skvae.mixture.bayesian_steps` climb its bound.
+"""
+
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skvae.ascent import Collapse, ascend
+from skvae.base import check_choice, check_number
+from skvae.blocks import workers
+from skvae.gaussian.conjugate import NormalWishart
+from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.moments import feature_moments
+from skvae.learner import AscentLearner
+from skvae.mixture.bayesian_moves import MOVES, MovingStep
+from skvae.mixture.bayesian_prior import prior_of
+from skvae.mixture.bayesian_steps import BatchStep, MemoizedStep, OnlineStep, elbo_of, mixed
+from skvae.mixture.expectation import expect
+from skvae.mixture.gaussian_mixture import EMGaussianMixture
+from skvae.mixture.posterior import MixturePosterior, MixturePrior
+from skvae.mixture.rowwise import RowwiseMixture, readable_rows
+from skvae.mixture.start import first_statistics
+from skvae.mixture.weights import WEIGHTS
+
+LEARNING_METHODS = ("memoized", "batch", "online")
+_MINIBATCH = 4096
+_BLOCKS, _LEAST_BLOCK = 16, 8192
+
+
+class CredibleInterval(NamedTuple):
+    """Equal-tailed credible intervals, each a pair of arrays (lower, upper).
+
+    Parameters
+    ----------
+    weights : tuple of two ndarrays of shape (n_components,)
+        Of the weights.
+    means : tuple of two ndarrays of shape (n_components, n_features)
+        Of the means.
+    covariances : tuple of two ndarrays
+        Of the variances: shape (K, D) full and diag, (D,) tied, (K,) spherical.
+    """
+
+    weights: tuple
+    means: tuple
+    covariances: tuple
+
+
+class BayesianMixtureSVI(AscentLearner, RowwiseMixture):
+    """Bayesian Gaussian mixture by stochastic, memoized or batch variational inference.
+
+    The number of components that are used finds itself: ``n_components`` is how many there may be.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        The number of components; with ``moves`` the number to start from.
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+        The form of the covariances.
+    weight_concentration_prior_type : {'dirichlet_process', 'dirichlet_distribution'}, \
+default='dirichlet_process'
+        The kind of weights.
+    weight_concentration_prior : float, default=None
+        Concentration of the weights, γ of the process, > 0: smaller uses fewer components. None is
+        ``1 / n_components``.
+    mean_precision_prior : float, default=None
+        How many rows the prior of the means is worth, β₀ > 0. None is 1.
+    mean_prior : array-like of shape (n_features,), default=None
+        Prior expectation of the means, m₀. None is the mean of the data.
+    degrees_of_freedom_prior : float, default=None
+        Of the precisions, ν₀ > n_features − 1 where they are matrices. None is ``n_features``
+        there, and 1 for 'diag' and 'spherical'.
+    covariance_prior : array-like, default=None
+        Scale S₀, so that a priori E[Λ] = ν₀ S₀⁻¹: (D, D) for 'full' and 'tied', (D,) for 'diag', a float
+        for 'spherical'. None is the covariance of the data: the fit does not depend on units.
+    learning_method : {'memoized', 'batch', 'online'}, default='memoized'
+        'memoized' keeps the statistics of blocks of rows and updates after each: exact and
+        monotone, fast, no learning rate. 'batch' is plain coordinate ascent. 'online' takes
+        minibatches with a decreasing rate: for so many rows that two passes are all there is time
+        for.
+    learning_decay : float, default=0.7
+        Exponent κ of the rate (t + τ)^−κ of 'online' and ``partial_fit``, in (0.5, 1].
+    learning_offset : float, default=10.0
+        Delay τ ≥ 1 of the same rate.
+    batch_size : int, default=None
+        Rows of a minibatch (None: 4096) or of a memoized block (None: a sixteenth of the data, and
+        at least 8192).
+    total_samples : float, default=None
+        For ``partial_fit``: how many rows the stream stands for. None: the posterior after a batch
+        is the prior of the next.
+    moves : tuple of {'merge', 'delete', 'birth'}, default=()
+        With 'memoized': tried after each lap and taken only if the whole bound rises.
+    tol : float, default=1e-3
+        Converged when the bound, in nats per row, changes by less than this in a pass.
+    max_iter : int, default=100
+        The largest number of passes over the data.
+    n_init : int, default=1
+        The number of starts, of which the best is kept.
+    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
+        How a start is made.
+    random_state : int, RandomState instance or None, default=None
+        Decides the starts, minibatches and moves, and what :meth:`sample` draws if it is given
+        none.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the posterior of the earlier fit.
+    verbose : int, default=0
+        1 prints the bound every ``verbose_interval`` passes, 2 after each.
+    verbose_interval : int, default=10
+        See ``verbose``.
+    n_jobs : int, default=None
+        How many starts run at a time, in threads. One run uses as many threads as BLAS would.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+        E[π]; of a process they sum to one less what is left for new components.
+    means_ : ndarray of shape (n_components, n_features)
+        E[μ].
+    precisions_ : ndarray
+        E[Λ]: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical.
+    covariances_ : ndarray
+        Their inverses.
+    precisions_cholesky_ : ndarray
+        Factors U of the precisions, ``precision = U @ U.T``.
+    weight_concentration_ : ndarray of shape (n_components,), or tuple of two
+        The Dirichlet's, or the Beta distributions' of the sticks.
+    mean_precision_ : ndarray of shape (n_components,)
+        β.
+    degrees_of_freedom_ : ndarray of shape (n_components,), or () for 'tied'
+        ν.
+    weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, \
+covariance_prior_ : float or ndarray
+        The prior that was used.
+    n_effective_components_ : int
+        How many components hold at least one row's weight.
+    elbo_ : float
+        The evidence lower bound of the stored posterior, in nats, with every constant: it compares
+        ``n_components``, priors and covariance types.
+    lower_bound_ : float
+        The same in nats per row.
+    lower_bounds_ : list of float
+        Its trace, per pass; with 'online' estimates but for the last.
+    n_iter_ : int
+        The number of passes.
+    n_e_steps_ : int
+        The same with the laps of moves.
+    converged_ : bool
+        Whether a change below ``tol`` ended the best run.
+    n_features_in_ : int
+        The number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X had names that are all strings.
+
+    See Also
+    --------
+    EMGaussianMixture : Point estimates by EM.
+    sklearn.mixture.BayesianGaussianMixture : Batch coordinate ascent with other updates.
+
+    Notes
+    -----
+    NaN in X is a missing value: its q is the Gaussian that the expected precisions imply.
+
+    References
+    ----------
+    Hoffman, Blei, Wang & Paisley (2013), J. Mach. Learn. Res. 14. Hughes & Sudderth (2013), NIPS.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae import BayesianMixtureSVI
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(600, 2)) + 8.0 * rng.integers(3, size=(600, 1))
+    >>> mixture = BayesianMixtureSVI(10, random_state=0, max_iter=500, tol=1e-5).fit(X)
+    >>> mixture.n_effective_components_
+    3
+    """
+
+    _method = "Variational inference"
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        covariance_type="full",
+        weight_concentration_prior_type="dirichlet_process",
+        weight_concentration_prior=None,
+        mean_precision_prior=None,
+        mean_prior=None,
+        degrees_of_freedom_prior=None,
+        covariance_prior=None,
+        learning_method="memoized",
+        learning_decay=0.7,
+        learning_offset=10.0,
+        batch_size=None,
+        total_samples=None,
+        moves=(),
+        tol=1e-3,
+        max_iter=100,
+        n_init=1,
+        init_params="kmeans",
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        n_jobs=None,
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.weight_concentration_prior_type = weight_concentration_prior_type
+        self.weight_concentration_prior = weight_concentration_prior
+        self.mean_precision_prior = mean_precision_prior
+        self.mean_prior = mean_prior
+        self.degrees_of_freedom_prior = degrees_of_freedom_prior
+        self.covariance_prior = covariance_prior
+        self.learning_method = learning_method
+        self.learning_decay = learning_decay
+        self.learning_offset = learning_offset
+        self.batch_size = batch_size
+        self.total_samples = total_samples
+        self.moves = moves
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.n_jobs = n_jobs
+
+    # Learning ---------------------------------------------------------------------------------
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Return self, fitted by ``learning_method`` from ``n_init`` starts.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0: 2 is the row twice.
+
+        Returns
+        -------
+        self : BayesianMixtureSVI
+            The fitted mixture. If the fit fails, what was fitted before is kept.
+
+        Raises
+        ------
+        ValueError
+            A parameter or X is not usable.
+
+        Examples
+        --------
+        >>> from skvae import BayesianMixtureSVI
+        >>> from skvae.datasets import load_geyser
+        >>> mixture = BayesianMixtureSVI(4, random_state=0).fit(load_geyser().data)
+        >>> bool(mixture.elbo_ < 0)
+        True
+        """
+        with self._unchanged_on_failure():
+            rows = self._prepare(X, sample_weight, reset=True)
+            with workers() as pool:
+                moments = feature_moments(rows, pool, getattr(self, "feature_names_in_", None))
+                prior = prior_of(self, rows, moments)
+                seed = check_random_state(self.random_state).randint(1 << 30)
+                best, collapses = self._climb(
+                    pool,
+                    earlier=lambda why: self._same_model(rows, why),
+                    first=lambda rng: self._first(rows, moments, prior, rng),
+                    make_step=lambda own, n: self._step(rows, moments, own, seed + n),
+                )
+            self._store(best.parameters)
+            self._record(best)
+            self.elbo_ = best.bound * rows.weight()
+            self._warn(collapses)
+        return self
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Return the most probable component of each row, after fitting.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Components, int.
+
+        Examples
+        --------
+        >>> from skvae import BayesianMixtureSVI
+        >>> BayesianMixtureSVI(2, random_state=0).fit_predict([[0.0], [0.1], [9.0], [9.1]])
+        array([0, 0, 1, 1])
+        """
+        return self.fit(X, sample_weight=sample_weight).predict(X)
+
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Return self after one more batch of rows.
+
+        With ``total_samples`` a batch is a minibatch of so many rows: one step of stochastic
+        variational inference. Without, the batch is new data: the posterior so far is its prior,
+        and coordinate ascent over the batch, up to ``max_iter`` passes, makes the next. The first
+        call sets the prior from its batch. ``elbo_`` and ``lower_bound_`` are those of the batch.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing. The first batch needs at least ``n_components`` of them.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0.
+
+        Returns
+        -------
+        self : BayesianMixtureSVI
+            The mixture.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae import BayesianMixtureSVI
+        >>> rng = np.random.default_rng(0)
+        >>> mixture = BayesianMixtureSVI(2, random_state=0)
+        >>> for _ in range(10):
+        ...     labels = rng.integers(2, size=100)
+        ...     mixture = mixture.partial_fit(10.0 * labels[:, None] + rng.normal(size=(100, 1)))
+        >>> np.sort(mixture.means_, axis=0).round(0)
+        array([[ 0.],
+               [10.]])
+        """
+        with self._unchanged_on_failure():
+            first = not hasattr(self, "weights_")
+            rows = self._prepare(X, sample_weight, reset=first)
+            with workers() as pool:
+                try:
+                    if first:
+                        names = getattr(self, "feature_names_in_", None)
+                        moments = feature_moments(rows, pool, names)
+                        prior = prior_of(self, rows, moments)
+                        rng = check_random_state(self.random_state)
+                        old = self._first(rows, moments, prior, rng)
+                    else:
+                        old = self._same_model(rows, "partial_fit")
+                    learn = self._stream if self.total_samples is None else self._minibatch
+                    new, elbo, weight = learn(old, rows, pool, first)
+                except Collapse as collapse:
+                    raise ValueError(self._advice(collapse)) from collapse
+            self._store(new)
+            self._record_batch(elbo / weight)
+            self.elbo_ = elbo
+        return self
+
+    def _minibatch(self, old, rows, pool, first):
+        """Return the posterior after one stochastic step, an ELBO of all rows, and their number."""
+        total = float(self.total_samples)
+        before = old.statistics
+        if first:
+            before = before * (total / rows.weight())
+            old = old.prior.posterior(before)
+        t = 0 if first else self.n_iter_
+        rate = (t + self.learning_offset) ** -self.learning_decay
+        statistics, _ = expect(rows, old.kernel(), pool)
+        scale = total / rows.weight()
+        new = old.prior.posterior(mixed(before, statistics * scale, rate))
+        _, local = expect(rows, new.kernel(), pool, statistics=False)
+        return new, scale * local - new.kl(), total
+
+    def _stream(self, old, rows, pool, first):
+        """Return the posterior of the rows so far, the batch's ELBO given those before, its weight.
+
+        The responsibilities of earlier batches stay as they were.
+        """
+        step = BatchStep(rows, pool)
+        earlier = None if first else old.statistics
+        before_kl = 0.0 if first else old.kl()
+
+        def advance(posterior):
+            statistics, local = expect(rows, posterior.kernel(), pool)
+            bound = (local - posterior.kl()) / rows.weight()
+            total = statistics if earlier is None else earlier + statistics
+            return posterior.prior.posterior(total), bound
+
+        ascent = ascend(advance, step.evaluate, old, max_iter=max(self.max_iter, 1), tol=self.tol)
+        new = ascent.parameters
+        order = new.weights.order(new.statistics.counts)
+        new = new.prior.posterior(new.statistics.take(order))
+        elbo = elbo_of(new, rows, pool)
+        return new, elbo + before_kl, rows.weight()
+
+    def _first(self, rows, moments, prior, rng):
+        """Return the posterior that a run starts from."""
+        statistics = first_statistics(rows, self, moments, rng)
+        statistics = statistics * (rows.weight() / statistics.counts.sum())
+        order = np.argsort(-statistics.counts, kind="stable")
+        return prior.posterior(statistics.take(order))
+
+    def _step(self, rows, moments, pool, seed):
+        """Return the step of the learning method."""
+        rng = np.random.RandomState(seed)
+        n = rows.n_rows
+        if self.learning_method == "batch":
+            return BatchStep(rows, pool)
+        if self.learning_method == "online":
+            size = min(n, self.batch_size or _MINIBATCH)
+            return OnlineStep(rows, pool, size, self.learning_offset, self.learning_decay, rng)
+        size = self.batch_size or max(_LEAST_BLOCK, -(-n // _BLOCKS))
+        step = MemoizedStep(rows, pool, min(size, n))
+        if not self.moves:
+            return step
+        return MovingStep(step, rows, tuple(self.moves), moments, rng, pool)
+
+    # Checks -----------------------------------------------------------------------------------
+
+    def _prepare(self, X, sample_weight, *, reset):
+        """Return the checked data as Rows; check the constructor's parameters too."""
+        self._check_parameters()
+        X = self._validate(X, reset=reset, min_rows=2 if reset else 1)
+        weight = self._validate_weight(sample_weight, X)
+        rows = readable_rows(X, weight)
+        if reset and rows.n_rows < self.n_components:
+            raise ValueError(
+                f"n_components={self.n_components}: must be <= n_samples, which is {rows.n_rows}"
+                + ("" if weight is None else " without the rows of weight zero")
+            )
+        return rows
+
+    def _check_parameters(self):
+        self._check_ascent()
+        check_choice("covariance_type", self.covariance_type, tuple(STRUCTURES))
+        check_choice(
+            "weight_concentration_prior_type", self.weight_concentration_prior_type, tuple(WEIGHTS)
+        )
+        check_choice("learning_method", self.learning_method, LEARNING_METHODS)
+        check_number("learning_offset", self.learning_offset, Real, 1)
+        check_number("learning_decay", self.learning_decay, Real, 0)
+        if not 0.5 < self.learning_decay <= 1:
+            raise ValueError(f"learning_decay={self.learning_decay!r}: must be in (0.5, 1]")
+        if self.batch_size is not None:
+            check_number("batch_size", self.batch_size, Integral, 1)
+        if self.total_samples is not None:
+            check_number("total_samples", self.total_samples, Real, 1)
+        moves = self.moves
+        if isinstance(moves, str) or not all(move in MOVES for move in moves):
+            raise ValueError(f"moves={moves!r}: must be a tuple of some of {MOVES}")
+        if moves and self.learning_method != "memoized":
+            raise ValueError(
+                f"moves={moves!r} need learning_method='memoized', not {self.learning_method!r}"
+            )
+
+    def _same_model(self, rows, why):
+        """Return the fitted posterior, if it is of the model that is asked for now."""
+        posterior = self._parameters()
+        fitted = posterior.components.means.shape[1], posterior.components.covariance_type
+        now = rows.X.shape[1], self.covariance_type
+        if now != fitted:
+            raise ValueError(
+                f"{why}: (n_features, covariance_type) must be those of the earlier fit, {fitted}, "
+                f"but are {now}"
+            )
+        return posterior
+
+    def _remedies(self):
+        return (
+            f"Raise covariance_prior (now {self.covariance_prior!r}), or subtract an offset from X"
+        )
+
+    # The posterior as attributes --------------------------------------------------------------
+
+    def _store(self, posterior):
+        prior, components = posterior.prior, posterior.components
+        self.weights_ = posterior.weights.mean()
+        self.means_ = components.means
+        self.covariances_ = components.covariances
+        self.precisions_ = components.precisions
+        self.precisions_cholesky_ = components.precisions_cholesky
+        self.weight_concentration_ = posterior.weights.concentration
+        self.mean_precision_ = components.mean_precisions
+        self.degrees_of_freedom_ = components.dofs
+        self.weight_concentration_prior_ = prior.concentration
+        self.mean_precision_prior_ = prior.mean_precision
+        self.mean_prior_ = prior.mean
+        self.degrees_of_freedom_prior_ = prior.dof
+        self.covariance_prior_ = prior.scale
+        self._weight_type = prior.weight_type
+        self._covariance_type = prior.covariance_type
+        self._scales = components.scales
+        counts = posterior.statistics.counts
+        self.n_effective_components_ = int((counts >= 1.0 - 1e-9).sum())
+        self._n_features_out = len(self.weights_)
+
+    def _parameters(self):
+        """Return the fitted posterior as a value."""
+        concentration = self.weight_concentration_
+        weights = concentration if isinstance(concentration, tuple) else (concentration,)
+        return MixturePosterior(
+            MixturePrior(
+                self._weight_type,
+                self.weight_concentration_prior_,
+                self._covariance_type,
+                self.mean_precision_prior_,
+                self.mean_prior_,
+                self.degrees_of_freedom_prior_,
+                self.covariance_prior_,
+            ),
+            WEIGHTS[self._weight_type](*weights),
+            NormalWishart(
+                self._covariance_type,
+                self.mean_precision_,
+                self.means_,
+                self.degrees_of_freedom_,
+                self._scales,
+                self.precisions_cholesky_,
+            ),
+        )
+
+    def _density_kernel(self):
+        return self._parameters().predictive()
+
+    # What it says -----------------------------------------------------------------------------
+
+    def sample(self, n_samples=1, *, random_state=None):
+        """Return draws from the posterior predictive density, and their components.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many.
+        random_state : int, RandomState instance or None, default=None
+            None is the estimator's own ``random_state``.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows, exchangeable, in no order of components.
+        labels : ndarray of shape (n_samples,)
+            Components, int; −1 is a component that no row of the data belongs to (of a process).
+
+        Examples
+        --------
+        >>> from skvae import BayesianMixtureSVI
+        >>> mixture = BayesianMixtureSVI(2, random_state=0).fit([[0.0], [0.1], [9.0], [9.1]])
+        >>> X, labels = mixture.sample(100)
+        >>> X.shape, labels.shape
+        ((100, 1), (100,))
+        """
+        check_is_fitted(self)
+        check_number("n_samples", n_samples, Integral, 1)
+        return self._parameters().sample(n_samples, self._random_state_of(random_state))
+
+    def credible_interval(self, level=0.95):
+        """Return equal-tailed credible intervals of weights, means and variances under q.
+
+        Each is of one number by itself. On clusters that overlap they are too narrow, as q knows no
+        dependence between the assignments and the rest.
+
+        Parameters
+        ----------
+        level : float, default=0.95
+            The probability inside, in (0, 1).
+
+        Returns
+        -------
+        interval : CredibleInterval
+            A named tuple ``(weights, means, covariances)`` of pairs (lower, upper).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae import BayesianMixtureSVI
+        >>> X = np.random.default_rng(0).normal(size=(1000, 1))
+        >>> lower, upper = BayesianMixtureSVI(1).fit(X).credible_interval().means
+        >>> bool(0.1 < (upper - lower)[0, 0] < 0.15)
+        True
+        """
+        check_is_fitted(self)
+        check_number("level", level, Real, 0)
+        if not 0 < level < 1:
+            raise ValueError(f"level={level!r}: must be in (0, 1)")
+        posterior = self._parameters()
+        return CredibleInterval(
+            posterior.weights.interval(level),
+            posterior.components.mean_interval(level),
+            posterior.components.variance_interval(level),
+        )
+
+    def to_mixture(self):
+        """Return the Gaussian mixture at the posterior expectation, fitted.
+
+        Returns
+        -------
+        mixture : EMGaussianMixture
+            With ``weights_`` (what is left over shared out), ``means_``, ``covariances_``.
+
+        Examples
+        --------
+        >>> from skvae import BayesianMixtureSVI
+        >>> mixture = BayesianMixtureSVI(2, random_state=0).fit([[0.0], [0.1], [9.0], [9.1]])
+        >>> mixture.to_mixture().weights_.round(2)
+        array([0.57, 0.43])
+        """
+        check_is_fitted(self)
+        mixture = EMGaussianMixture.from_parameters(
+            self.weights_ / self.weights_.sum(),
+            self.means_,
+            self.covariances_,
+            self._covariance_type,
+        )
+        mixture.random_state = self.random_state
+        if hasattr(self, "feature_names_in_"):
+            mixture.feature_names_in_ = self.feature_names_in_
+        return mixture

@@ -1,0 +1,101 @@
+"""The prior of a Bayesian mixture: what the user gives, and defaults in the units of the data."""
+
+from numbers import Real
+
+import numpy as np
+
+from skvae.base import check_array_parameter, check_number
+from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.start import check_positive_definite, statistics_of
+from skvae.mixture.posterior import MixturePrior
+
+_RIDGE = 1e-6  # of each feature's variance, added to the default: collinear features stay apart
+_SHAPES = {
+    "full": lambda n: (n, n),
+    "tied": lambda n: (n, n),
+    "diag": lambda n: (n,),
+    "spherical": lambda n: (),  # noqa: ARG005
+}
+
+
+def prior_of(estimator, rows, moments):
+    """Return the MixturePrior that an estimator asks for.
+
+    Parameters
+    ----------
+    estimator : BayesianMixtureSVI
+        Its prior parameters are read.
+    rows : Rows
+        The data, for what is not given.
+    moments : Moments
+        The data's.
+    """
+    kind, n_features = estimator.covariance_type, rows.X.shape[1]
+    concentration = estimator.weight_concentration_prior
+    if concentration is None:
+        concentration = 1.0 / estimator.n_components
+    mean_precision = estimator.mean_precision_prior
+    mean_precision = 1.0 if mean_precision is None else mean_precision
+    mean = estimator.mean_prior
+    if mean is None:
+        mean = moments.mean
+    else:
+        mean = check_array_parameter("mean_prior", mean, (n_features,), "(n_features,)")
+    return MixturePrior(
+        estimator.weight_concentration_prior_type,
+        _positive("weight_concentration_prior", concentration),
+        kind,
+        _positive("mean_precision_prior", mean_precision),
+        mean,
+        _dof(estimator, n_features),
+        _scale(estimator, rows, moments),
+    )
+
+
+def _positive(name, value):
+    check_number(name, value, Real, 0)
+    if value <= 0:
+        raise ValueError(f"{name}={value!r}: must be > 0")
+    return float(value)
+
+
+def _dof(estimator, n_features):
+    """Return ν₀: of a Wishart the number of features, of Gammas one, if it is not given."""
+    wishart = estimator.covariance_type in ("full", "tied")
+    dof = estimator.degrees_of_freedom_prior
+    if dof is None:
+        return float(n_features) if wishart else 1.0
+    dof = _positive("degrees_of_freedom_prior", dof)
+    if wishart and dof <= n_features - 1:
+        raise ValueError(
+            f"degrees_of_freedom_prior={dof!r}: must be > n_features - 1 = {n_features - 1}"
+        )
+    return dof
+
+
+def _scale(estimator, rows, moments):
+    """Return S₀: the covariance of the data in the structure's form, if it is not given."""
+    kind, n_features = estimator.covariance_type, rows.X.shape[1]
+    structure = STRUCTURES[kind]
+    if estimator.covariance_prior is not None:
+        shape = _SHAPES[kind](n_features)
+        scale = check_array_parameter(
+            "covariance_prior", estimator.covariance_prior, shape, f"for covariance_type={kind!r}"
+        )
+        check_positive_definite(
+            "covariance_prior", scale[None] if kind == "full" else scale, structure
+        )
+        return scale
+    variance = moments.scale**2
+    if kind == "diag":
+        return variance
+    if kind == "spherical":
+        return np.asarray(variance.mean())
+
+    def alone(start, stop):
+        return np.ones((1, stop - start))
+
+    found = statistics_of(rows, alone, moments.mean[None], "full", moments)
+    covariance = found.scatter[0] / found.counts[0]
+    constant = moments.variance <= moments.resolution
+    return covariance + np.diag(np.where(constant, variance, _RIDGE * variance))

@@ -1,0 +1,219 @@
+r"""Three ways up the bound of a Bayesian mixture, each a step ``posterior → (posterior, bound)``.
+
+batch
+    Coordinate ascent: all rows, then the posterior that is best for their responsibilities.
+online
+    Stochastic variational inference (Hoffman, Blei, Wang & Paisley, J. Mach. Learn. Res. 14, 2013):
+    the statistics of a minibatch, scaled to all rows, are mixed into those so far with the rate
+    :math:`\rho_t = (t + \tau)^{-\kappa}`. That is the step along the natural gradient, as natural
+    parameters are the prior's plus the statistics.
+memoized
+    (Hughes & Sudderth, NIPS 2013) Each block's statistics are kept; new ones replace the old and
+    the posterior follows at once. The bound, energy plus entropy less KL, needs no further pass.
+
+Bounds are in nats per unit weight.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skvae.blocks import ranges
+from skvae.gaussian.statistics import GaussianStatistics
+from skvae.mixture.expectation import expect
+from skvae.mixture.rowwise import readable_rows
+
+
+def elbo_of(posterior, rows, pool):
+    """Return the ELBO of a posterior with the best q(z), in nats."""
+    _, local = expect(rows, posterior.kernel(), pool, statistics=False)
+    return local - posterior.kl()
+
+
+class BatchStep:
+    """Coordinate ascent over all rows.
+
+    Parameters
+    ----------
+    rows : Rows
+        The data.
+    pool : Workers
+        The threads.
+
+    Attributes
+    ----------
+    n_steps : int
+        How many passes with statistics were made.
+    """
+
+    def __init__(self, rows, pool):
+        self._rows = rows
+        self._pool = pool
+        self._total = rows.weight()
+        self.n_steps = 0
+
+    def __call__(self, posterior):
+        self.n_steps += 1
+        statistics, local = expect(self._rows, posterior.kernel(), self._pool)
+        statistics = statistics.take(posterior.weights.order(statistics.counts))
+        return posterior.prior.posterior(statistics), (local - posterior.kl()) / self._total
+
+    def evaluate(self, posterior):
+        """Return the bound of a posterior, in nats per unit weight."""
+        return elbo_of(posterior, self._rows, self._pool) / self._total
+
+
+class OnlineStep(BatchStep):
+    """One pass of stochastic variational inference over minibatches in random order.
+
+    The bound of a pass is estimated from the minibatches as they come.
+
+    Parameters
+    ----------
+    rows : Rows
+        The data.
+    pool : Workers
+        The threads.
+    batch_size : int
+        Rows of a minibatch.
+    offset, decay : float
+        τ and κ of the rate.
+    rng : RandomState
+        Shuffles the rows.
+    """
+
+    def __init__(self, rows, pool, batch_size, offset, decay, rng):
+        super().__init__(rows, pool)
+        self._batch_size = batch_size
+        self._offset = offset
+        self._decay = decay
+        self._statistics = None  # so far, of total weight that of all rows
+        self._rng = rng
+        self._t = 0
+
+    def __call__(self, posterior):
+        self.n_steps += 1
+        order = self._rng.permutation(self._rows.n_rows)
+        order = order if self._rows.order is None else self._rows.order[order]
+        if self._statistics is None:
+            self._statistics = posterior.statistics
+        local, kl = 0.0, []
+        for a, b in ranges(0, len(order), self._batch_size):
+            chosen = np.sort(order[a:b])
+            batch = _rows_at(self._rows, chosen)
+            statistics, found = expect(batch, posterior.kernel(), self._pool)
+            local += found
+            kl.append(posterior.kl())
+            rate = (self._t + self._offset) ** -self._decay
+            self._t += 1
+            self._statistics = mixed(
+                self._statistics, statistics * (self._total / batch.weight()), rate
+            )
+            posterior = posterior.prior.posterior(self._statistics)
+        return posterior, (local - np.mean(kl)) / self._total
+
+
+def _rows_at(rows, index):
+    """Return some rows, in memory, equal patterns of missing values together."""
+    weight = None if rows.sample_weight is None else rows.sample_weight[index]
+    return readable_rows(rows.X[index], weight)
+
+
+def mixed(statistics, new, rate):
+    """Return ``(1 − rate) statistics + rate new``."""
+    if rate >= 1.0:
+        return new
+    return statistics * (1.0 - rate) + new * rate
+
+
+@dataclass
+class _Memory:
+    """What is kept of a block: its statistics and the entropy of its q(z)."""
+
+    statistics: GaussianStatistics
+    entropy: float
+
+
+class MemoizedStep(BatchStep):
+    """One lap over the blocks, whose statistics are kept.
+
+    Parameters
+    ----------
+    rows : Rows
+        The data.
+    pool : Workers
+        The threads.
+    batch_size : int
+        Rows of a block.
+    """
+
+    def __init__(self, rows, pool, batch_size):
+        super().__init__(rows, pool)
+        order = np.arange(rows.n_rows) if rows.order is None else np.sort(rows.order)
+        self._blocks = [order[a:b] for a, b in ranges(0, len(order), batch_size)]
+        self._contiguous = rows.order is None
+        self.memory = None
+
+    def _rows_of(self, index):
+        where = slice(index[0], index[-1] + 1) if self._contiguous else index
+        return _rows_at(self._rows, where)
+
+    def _visit(self, posterior, index):
+        """Return the Memory of a block under a posterior, the block's weight and its bound."""
+        rows = self._rows_of(index)
+        statistics, local = expect(rows, posterior.kernel(), self._pool)
+        memory = _Memory(statistics, local - posterior.energy(statistics))
+        return memory, rows.weight(), local - posterior.kl() * rows.weight() / self._total
+
+    def begin(self, posterior, before):
+        """Return the posterior after a first lap, and an estimate of the bound on the way.
+
+        ``before``, the statistics that the posterior is made of, of total weight that of all rows,
+        stands for blocks that were not visited yet.
+        """
+        self.n_steps += 1
+        self.memory, left, bound = [], self._total, 0.0
+        for index in self._blocks:
+            memory, weight, share = self._visit(posterior, index)
+            self.memory.append(memory)
+            bound += share
+            left = max(left - weight, 0.0)
+            seen = self.total()
+            if index is not self._blocks[-1]:
+                seen = seen + before * (left / self._total)
+            posterior = posterior.prior.posterior(seen)
+        return self._sorted(posterior), bound / self._total
+
+    def __call__(self, posterior):
+        """Return the posterior after a lap, and the bound before it."""
+        if self.memory is None:
+            return self.begin(posterior, posterior.statistics)
+        bound = self.bound(posterior)
+        self.n_steps += 1
+        for i, index in enumerate(self._blocks):
+            self.memory[i] = self._visit(posterior, index)[0]
+            # Summed anew: what is subtracted from a sum leaves its rounding there.
+            posterior = posterior.prior.posterior(self.total())
+        return self._sorted(posterior), bound
+
+    def _sorted(self, posterior):
+        """Return the posterior with its components in the order that makes the bound largest."""
+        total = self.total()
+        order = posterior.weights.order(total.counts)
+        if (order == np.arange(len(order))).all():
+            return posterior
+        for memory in self.memory:
+            memory.statistics = memory.statistics.take(order)
+        return posterior.prior.posterior(self.total())
+
+    def total(self):
+        """Return the statistics of all blocks so far."""
+        total = self.memory[0].statistics
+        for memory in self.memory[1:]:
+            total = total + memory.statistics
+        return total
+
+    def bound(self, posterior):
+        """Return the bound of a posterior with the q(z) that is kept, in nats per unit weight."""
+        entropy = sum(memory.entropy for memory in self.memory)
+        return (posterior.energy(self.total()) + entropy - posterior.kl()) / self._total

@@ -1,0 +1,237 @@
+"""What every mixture of Gaussians answers row by row: densities, labels, missing values."""
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skvae.base import LatentVariableModel
+from skvae.blocks import Rows, workers
+from skvae.gaussian.missing import pattern_order
+from skvae.mixture.expectation import expect, fill_rows, normalize
+
+
+def readable_rows(X, sample_weight=None):
+    """Return X as Rows: without rows of weight zero, rows with equal missing features together."""
+    order = None
+    if sample_weight is not None and not sample_weight.all():
+        order = np.flatnonzero(sample_weight)
+    if np.isnan(X.min(initial=0.0)):
+        by_pattern = pattern_order(X if order is None else X[order])
+        order = by_pattern if order is None else order[by_pattern]
+    return Rows(X, sample_weight, order)
+
+
+def mean_log_likelihood(rows, kernel, pool):
+    """Return the weighted mean of ln p(x) over the rows, in nats per row."""
+    _, log_likelihood = expect(rows, kernel, pool, statistics=False)
+    return log_likelihood / rows.weight()
+
+
+def _log_p(log_joint, _block):
+    return normalize(log_joint)
+
+
+def _resp(log_joint, _block):
+    normalize(log_joint)
+    return log_joint.T
+
+
+def _label(log_joint, _block):
+    return log_joint.argmax(axis=0)
+
+
+def _expected(log_joint, block):
+    normalize(log_joint)
+    return block.expectation(log_joint)
+
+
+class RowwiseMixture(LatentVariableModel):
+    """A mixture that has its parameters, and what it answers of rows.
+
+    A subclass has ``_parameters()``, with ``kernel()`` for the responsibilities.
+    """
+
+    # Rows ---------------------------------------------------------------------------------------
+
+    def score_samples(self, X):
+        """Return the log-density of each row, in nats, shape (n_samples,).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing: the density is then that of what was observed, and a row of which
+            nothing was observed has log-density 0.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0, 0], [4, 8]], [[[1, 0.5], [0.5, 1]]] * 2
+        ... )
+        >>> mixture.score_samples([[0.0, 0.0], [0.0, float("nan")]]).round(3)
+        array([-2.387, -1.612])
+        """
+        return self._by_row(X, _log_p, kernel=self._density_kernel)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return the (weighted) mean log-density of the rows, in nats per row: larger is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0.
+
+        Returns
+        -------
+        score : float
+            In nats per row.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0.0], [4.0]], [1, 1], "spherical"
+        ... )
+        >>> round(mixture.score([[0.0], [4.0]]), 3)
+        -1.612
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        rows = readable_rows(X, self._validate_weight(sample_weight, X))
+        with workers() as pool:
+            return mean_log_likelihood(rows, self._density_kernel(), pool)
+
+    def predict(self, X):
+        """Return the most probable component of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Components, int.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0.0], [4.0]], [1, 1], "spherical"
+        ... )
+        >>> mixture.predict([[1.0], [3.0]])
+        array([0, 1])
+        """
+        return self._by_row(X, _label, dtype=np.intp)
+
+    def predict_proba(self, X):
+        """Return the responsibilities of the components, shape (n_samples, n_components).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing. A row of which nothing was observed gets the weights.
+
+        Returns
+        -------
+        resp : ndarray of shape (n_samples, n_components)
+            Each row sums to one; float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0.0], [4.0]], [1, 1], "spherical"
+        ... )
+        >>> mixture.predict_proba([[1.0], [2.0]]).round(3)
+        array([[0.982, 0.018],
+               [0.5  , 0.5  ]])
+        """
+        check_is_fitted(self)
+        return self._by_row(X, _resp, width=len(self.weights_))
+
+    def transform(self, X):
+        """Return the responsibilities of the components, shape (n_samples, n_components).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+
+        Returns
+        -------
+        resp : ndarray of shape (n_samples, n_components)
+            Each row sums to one; float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0.0], [4.0]], [1, 1], "spherical"
+        ... )
+        >>> mixture.transform([[2.0]]).round(3)
+        array([[0.5, 0.5]])
+        """
+        return self.predict_proba(X)
+
+    def impute(self, X):
+        """Return X with what is missing replaced by its conditional expectation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+
+        Returns
+        -------
+        X_filled : ndarray of shape (n_samples, n_features)
+            Observed values are left as they are; float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0, 0], [4, 8]], [[[1, 0.5], [0.5, 1]]] * 2
+        ... )
+        >>> mixture.impute([[1.0, float("nan")]]).round(2)
+        array([[1.  , 0.61]])
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        filled = np.array(X, order="C")
+
+        incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
+        if len(incomplete):
+            expected = self._fill(X[incomplete], _expected, X.shape[1:])
+            missing = np.isnan(X[incomplete])
+            filled[incomplete] = np.where(missing, expected, X[incomplete])
+        return filled
+
+    # Row by row -------------------------------------------------------------------------------
+
+    def _density_kernel(self):
+        """Return the kernel whose log-sum-exp is a row's log-density."""
+        return self._parameters().kernel()
+
+    def _by_row(self, X, compute, width=None, dtype=None, kernel=None):
+        """Return ``compute(log_joint, block)`` of all rows, in the dtype of X or the one given."""
+        check_is_fitted(self)
+        X = self._validate(X)
+        kernel = self._parameters().kernel() if kernel is None else kernel()
+        return self._fill(X, compute, () if width is None else (width,), dtype or X.dtype, kernel)
+
+    def _fill(self, X, compute, shape=(), dtype=np.float64, kernel=None):
+        kernel = self._parameters().kernel() if kernel is None else kernel
+        out = np.empty((len(X), *shape), dtype=dtype)
+        with workers() as pool:
+            fill_rows(readable_rows(X), kernel, pool, out, compute)
+        return out

@@ -1,0 +1,174 @@
+"""Models, posteriors and slow oracles that the tests of BayesianMixtureSVI share."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.special import gammaln, logsumexp
+from scipy.stats import beta, dirichlet
+
+from skvae import BayesianMixtureSVI
+from skvae.blocks import workers
+from skvae.mixture.bayesian_steps import elbo_of
+from skvae.mixture.rowwise import readable_rows
+from tests.gaussian.conjugate_problems import log_prob
+from tests.problems import COVARIANCE_TYPES, run
+
+WEIGHT_TYPES = ("dirichlet_process", "dirichlet_distribution")
+
+every_covariance = pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+every_weight = pytest.mark.parametrize("weight_type", WEIGHT_TYPES)
+
+
+def bayes(n_components, covariance_type="full", weight_type=WEIGHT_TYPES[0], **parameters):
+    parameters = {"random_state": 0, "learning_method": "batch"} | parameters
+    return BayesianMixtureSVI(
+        n_components,
+        covariance_type=covariance_type,
+        weight_concentration_prior_type=weight_type,
+        **parameters,
+    )
+
+
+def after(model, X, n_iter=5, **fit_params):
+    """The model after exactly so many passes."""
+    if n_iter == 0:
+        return model.set_params(max_iter=0).fit(X, **fit_params)
+    return run(model, X, n_iter, **fit_params)
+
+
+def posterior_of(model):
+    return model._parameters()
+
+
+def elbo(posterior, X, sample_weight=None):
+    with workers(1) as pool:
+        return elbo_of(posterior, readable_rows(X, sample_weight), pool)
+
+
+def assert_same_posterior(left, right, *, rtol=1e-9, atol=1e-12):
+    """Two fitted models hold the same posterior."""
+    for name in ("mean_precision_", "means_", "degrees_of_freedom_", "covariances_", "weights_"):
+        np.testing.assert_allclose(
+            getattr(left, name), getattr(right, name), rtol=rtol, atol=atol, err_msg=name
+        )
+    one, two = left.weight_concentration_, right.weight_concentration_
+    np.testing.assert_allclose(np.stack(one), np.stack(two), rtol=rtol, atol=atol)
+
+
+# Exact evidence of few rows -----------------------------------------------------------------------
+
+
+def _log_student(x, mean, shape, dof):
+    """ln St(x | mean, shape matrix, dof)."""
+    deviation, n = x - mean, len(x)
+    distance = deviation @ np.linalg.solve(shape, deviation)
+    log_det = np.linalg.slogdet(shape)[1]
+    constant = gammaln((dof + n) / 2) - gammaln(dof / 2) - n / 2 * np.log(dof * np.pi)
+    return constant - 0.5 * log_det - (dof + n) / 2 * np.log1p(distance / dof)
+
+
+def _log_choice(counts, k, prior):
+    """ln p(z = k | the labels so far, of which there are counts)."""
+    a = prior.concentration
+    if prior.weight_type == "dirichlet_distribution":
+        return np.log((a + counts[k]) / (len(counts) * a + counts.sum()))
+    after = counts.sum() - np.cumsum(counts)
+    log_p = np.log((1 + counts[k]) / (1 + a + counts[k] + after[k]))
+    for j in range(k):
+        log_p += np.log((a + after[j]) / (1 + a + counts[j] + after[j]))
+    return log_p
+
+
+def log_joint_of_labels(X, labels, prior, n_components):
+    """ln p(X, z), row by row from the predictive density of each given those before it."""
+    kind, D = prior.covariance_type, X.shape[1]
+    shape = (1 if kind == "tied" else n_components,)
+    counts = np.zeros(n_components)
+    means = np.tile(prior.mean, (n_components, 1))
+    betas = np.full(n_components, prior.mean_precision)
+    dofs = np.full(shape, prior.dof)
+    scale = prior.scale if np.ndim(prior.scale) == 2 else np.diag(prior.scale * np.ones(D))
+    scales = np.tile(scale, (*shape, 1, 1)).astype(float)
+    total = 0.0
+    for x, k in zip(X, labels, strict=True):
+        own = 0 if kind == "tied" else k
+        b, nu, S, d = betas[k], dofs[own], scales[own], x - means[k]
+        total += _log_choice(counts, k, prior)
+        if kind == "diag":
+            for i in range(D):
+                spread = np.array([[S[i, i] * (1 + 1 / b) / nu]])
+                total += _log_student(x[i : i + 1], means[k, i : i + 1], spread, nu)
+            change, seen = np.diag(d**2), 1
+        elif kind == "spherical":
+            total += _log_student(x, means[k], S * (1 + 1 / b) / nu, nu)
+            change, seen = np.eye(D) * (d @ d), D
+        else:
+            dof = nu + 1 - D
+            total += _log_student(x, means[k], S * (1 + 1 / b) / dof, dof)
+            change, seen = np.outer(d, d), 1
+        counts[k] += 1
+        betas[k] += 1
+        means[k] += d / betas[k]
+        dofs[own] += seen
+        scales[own] += change * b / (b + 1)
+    return total
+
+
+def log_evidence(X, prior, n_components):
+    """ln p(X) by the enumeration of all labels in the first n_components."""
+    return logsumexp(
+        [
+            log_joint_of_labels(X, labels, prior, n_components)
+            for labels in product(range(n_components), repeat=len(X))
+        ]
+    )
+
+
+# Monte Carlo over q -------------------------------------------------------------------------------
+
+
+def draws_of(posterior, n_draws, seed=0):
+    """Draws of (π, μ, U) with their ln q − ln p, by scipy."""
+    rng = np.random.default_rng(seed)
+    prior_weights, prior = posterior.prior.of_size(posterior.n_components)
+    means, factors = posterior.components.draws(n_draws, rng)
+    weights = posterior.weights
+    if posterior.prior.weight_type == "dirichlet_distribution":
+        pi = rng.dirichlet(weights.concentrations, size=n_draws)
+        ratio = dirichlet(weights.concentrations).logpdf(pi.T)
+        ratio = ratio - dirichlet(prior_weights.concentrations).logpdf(pi.T)
+    else:
+        v = rng.beta(weights.first, weights.second, size=(n_draws, len(weights.first)))
+        ratio = (beta(*weights).logpdf(v) - beta(*prior_weights).logpdf(v)).sum(axis=1)
+        pi = v.copy()
+        pi[:, 1:] *= np.cumprod(1 - v, axis=1)[:, :-1]
+    ratio = ratio + [
+        log_prob(posterior.components, *draw) - log_prob(prior, *draw)
+        for draw in zip(means, factors, strict=True)
+    ]
+    return pi, means, factors, ratio
+
+
+def precision_matrices(precisions, kind, n_components, n_features):
+    """Λ of draws in a structure's shape, as (n_draws, K, D, D)."""
+    if kind == "full":
+        return precisions
+    if kind == "tied":
+        return np.repeat(precisions[:, None], n_components, axis=1)
+    eye = np.eye(n_features)
+    if kind == "diag":
+        return precisions[..., None] * eye
+    return precisions[..., None, None] * eye
+
+
+def log_densities(X, posterior, means, factors):
+    """ln N(x | μ_k, Λ_k) under draws, (n_draws, n, K), without missing values."""
+    K, D = posterior.components.means.shape
+    kind = posterior.prior.covariance_type
+    precisions = posterior.components.structure.precisions(factors)
+    matrices = precision_matrices(precisions, kind, K, D)
+    deviation = X[None, :, None] - means[:, None]
+    distance = np.einsum("snki,skij,snkj->snk", deviation, matrices, deviation)
+    log_det = np.linalg.slogdet(matrices)[1]
+    return 0.5 * (log_det[:, None] - D * np.log(2 * np.pi) - distance)
