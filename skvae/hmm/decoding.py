@@ -88,8 +88,7 @@ class PathModel(AskableChain):
         -9.26
         """
         series = self._series(X, groups)
-        states, log_p = np.empty(len(series.X), dtype=np.int64), np.empty(len(series.X))
-        self._ask(series, lambda model: model.decode(states, log_p))
+        states, log_p = self._ask(series, lambda model: model.decode())
         return float(log_p.sum()), series.give_back(states)
 
     def k_best(self, X, k):

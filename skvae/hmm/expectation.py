@@ -7,7 +7,7 @@ import numpy as np
 
 from skvae.blocks import Workers
 from skvae.gaussian.missing import pattern_order
-from skvae.hmm.chain.best import BestPath, fill_best_paths
+from skvae.hmm.chain.best import BestPaths
 from skvae.hmm.chain.recursion import padded_size
 from skvae.hmm.chain.sweep import Sweep
 from skvae.hmm.parameters import ChainStatistics
@@ -153,18 +153,13 @@ class ChainModel:
 
         self._sweep.smooth(self._pool, visit)
 
-    def decode(self, states, log_p):
-        """Fill the most probable path (T,) and each row's share of ln p(path, x) (T,)."""
-        recursion = BestPath(self._parameters.startprob, self._parameters.transmat)
-        units = self._sequences.units(self._block, halve=False)[0]
-        first = self._sequences.first
-
-        def walk(begin, end):
-            some = units[begin:end]
-            fill_best_paths(some, recursion, self._source(), first, self._block, states, log_p)
-
-        for _ in self._pool.map(walk, len(units), 1):
-            pass
+    def decode(self):
+        """Return the most probable paths (T,), and each row's share of ln p(path, x) (T,)."""
+        parameters = self._parameters
+        found = BestPaths(
+            parameters.startprob, parameters.transmat, self._sequences, self._source, self._block
+        ).fill(self._pool)
+        return found.states, found.log_p
 
     def log_emissions(self):
         """Return ln p(x_t | state) of all rows, shape (T, K), in nats."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skvae.hmm.chain.passes import Pass
+from skvae.hmm.chain.passes import Pass, Unit
 from skvae.hmm.chain.paths import forward_dense, forward_sparse, trace
 from skvae.hmm.chain.recursion import DENSE_SHARE, Recursion, pad
 
@@ -51,34 +51,90 @@ class BestPath(Recursion):
         gamma[:, 0] = path
 
 
-def fill_best_paths(units, recursion, source, first, block, states, log_p):
-    """Fill the best paths of the units' rows, and each row's share of ln p(path, x), in nats.
+class BestPaths:
+    """The best paths of sequences, and each row's share of ln p(path, x), in nats.
 
     Parameters
     ----------
-    units : list of Unit
-        Runs of whole sequences.
-    recursion : BestPath
-        The chain.
-    source : object
-        Gives log-likelihoods; see :class:`skvae.hmm.chain.passes.Pass`.
-    first : ndarray of bool, shape (n_rows,)
-        Whether a row begins a sequence.
+    start : ndarray of shape (K,)
+        Start probabilities.
+    transmat : ndarray of shape (K, K)
+        Transition probabilities.
+    sequences : Sequences
+        The sequences.
+    source : callable
+        ``source()`` gives what a thread reads log-likelihoods from; see
+        :class:`skvae.hmm.chain.passes.Pass`.
     block : int
         The most rows of a block.
+
+    Attributes
+    ----------
     states : ndarray of int, shape (n_rows,)
-        Filled.
+        The paths.
     log_p : ndarray of shape (n_rows,)
-        Filled.
+        The shares.
     """
 
-    def ahead(start, stop, log_p_of_block, _alpha):
-        log_p[start:stop] = log_p_of_block
+    def __init__(self, start, transmat, sequences, source, block):
+        self._forwards = BestPath(start, transmat)
+        self._backwards = BestPath(np.ones(len(start)), np.ascontiguousarray(transmat.T))
+        self._first = sequences.first
+        self._source = source
+        self._block = block
+        self._units, self._halves = sequences.units(block)
+        self.states = np.empty(sequences.n_rows, dtype=np.int64)
+        self.log_p = np.empty(sequences.n_rows)
 
-    def back(start, stop, path):
-        states[start:stop] = path[:, 0]
+    def fill(self, pool):
+        """Fill the paths; return self."""
+        both = [half for pair in self._halves for half in pair]
+        there = [*pool.map(lambda i, _: self._ahead(both[i]), len(both), 1)] if both else []
+        whole = list(self._units)
+        for i, pair in enumerate(self._halves):
+            ends = self._meet(there[2 * i], there[2 * i + 1], pair)
+            if ends is None:
+                whole.append(Unit(pair[0].start, pair[1].stop))
+                continue
+            runs = list(zip(there[2 * i : 2 * i + 2], ends, strict=True))
+            for _ in pool.map(lambda j, _, runs=runs: self._back(*runs[j]), 2, 1):
+                pass
+        if whole:
+            for _ in pool.map(lambda a, b: [self._walk(u) for u in whole[a:b]], len(whole), 1):
+                pass
+        return self
 
-    for unit in units:
-        run = Pass(unit, recursion, source, first, block)
-        run.forward(ahead)
-        run.backward(back)
+    def _walk(self, unit):
+        self._back(self._ahead(unit))
+
+    def _ahead(self, unit):
+        """Return the Pass over a unit after its way there."""
+        recursion = self._backwards if unit.reverse else self._forwards
+        run = Pass(unit, recursion, self._source(), self._first, self._block)
+
+        def see(start, stop, log_p, _alpha):
+            self.log_p[start:stop] = log_p
+
+        run.forward(see)
+        return run
+
+    def _back(self, run, state=None):
+        """Read the path of a unit, from the state of its last row if that is known."""
+
+        def see(start, stop, path):
+            self.states[start:stop] = path[:, 0]
+
+        run.backward(see, None if state is None else np.array([float(state)]))
+
+    def _meet(self, head, tail, pair):
+        """Return the states on both sides of the middle, or None where no path gets across."""
+        n = self._forwards.n_states
+        with np.errstate(divide="ignore"):
+            across = np.log(self._forwards.transmat)
+        joint = head.message[:n, None] + across + tail.message[:n]
+        best = int(joint.argmax())
+        ends = best // n, best % n
+        if joint[ends] == -np.inf:
+            return None
+        self.log_p[pair[1].start] += joint[ends]
+        return ends

@@ -13,8 +13,7 @@ import numpy as np
 
 from skvae.blocks import workers
 from skvae.hmm.chain import paths
-from skvae.hmm.chain.best import BestPath, fill_best_paths
-from skvae.hmm.chain.passes import Unit
+from skvae.hmm.chain.best import BestPaths
 from skvae.hmm.chain.sweep import Sequences, Sweep
 
 _BLOCK = 4096
@@ -99,13 +98,12 @@ def filtered(log_start, log_transmat, log_likelihood):
 
 def viterbi(log_start, log_transmat, log_likelihood):
     """Return (log_prob, path): the most probable path, and ln p(path, x) in nats."""
-    n_rows = len(log_likelihood)
     source = _Array(np.asarray(log_likelihood, dtype=np.float64))
-    path, log_p = np.empty(n_rows, dtype=np.int64), np.empty(n_rows)
-    recursion = BestPath(np.exp(log_start), np.exp(log_transmat))
-    first = Sequences(np.array([0, n_rows])).first
-    fill_best_paths([Unit(0, n_rows)], recursion, source, first, _BLOCK, path, log_p)
-    return float(log_p.sum()), path
+    sequences = Sequences(np.array([0, len(log_likelihood)]))
+    found = BestPaths(np.exp(log_start), np.exp(log_transmat), sequences, lambda: source, _BLOCK)
+    with workers() as pool:
+        found.fill(pool)
+    return float(found.log_p.sum()), found.states
 
 
 def k_best(log_start, log_transmat, log_likelihood, k):

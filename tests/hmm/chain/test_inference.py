@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skvae.blocks import workers
 from skvae.hmm.chain import inference, recursion
-from skvae.hmm.chain.best import BestPath, fill_best_paths
+from skvae.hmm.chain.best import BestPaths
 from skvae.hmm.chain.sweep import Sequences
 from tests import hmm_oracles as oracles
 from tests.hmm.chain.sweeps import RowSource
@@ -111,14 +112,13 @@ def test_best_paths_of_sequences_in_blocks(share, block, kind, monkeypatch):
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     logs = np.random.default_rng(1).normal(scale=2.0, size=(offsets[-1], n_states))
     sequences = Sequences(offsets)
-    states, log_p = np.full(offsets[-1], -1), np.empty(offsets[-1])
-    units, _ = sequences.units(block, halve=False)
-    work = BestPath(start, transmat), RowSource(logs), sequences.first, block
-    fill_best_paths(units, *work, states, log_p)
+    found = BestPaths(start, transmat, sequences, lambda: RowSource(logs), block)
+    with workers() as pool:
+        found.fill(pool)
     for a, b in pairwise(offsets):
         log_prob, path = textbook_viterbi(start, transmat, logs[a:b])
-        assert_array_equal(states[a:b], path)
-        assert_allclose(log_p[a:b].sum(), log_prob, rtol=1e-12)
+        assert_array_equal(found.states[a:b], path)
+        assert_allclose(found.log_p[a:b].sum(), log_prob, rtol=1e-12)
 
 
 def textbook_viterbi(start, transmat, logs):

@@ -5,13 +5,12 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy.special import gammaln, logsumexp
-from scipy.stats import beta, dirichlet
+from scipy.stats import beta, dirichlet, invgamma, wishart
 
 from skvae import BayesianMixtureSVI
 from skvae.blocks import workers
 from skvae.mixture.bayesian_steps import elbo_of
 from skvae.mixture.rowwise import readable_rows
-from tests.gaussian.conjugate_problems import log_prob
 from tests.problems import COVARIANCE_TYPES, run
 
 WEIGHT_TYPES = ("dirichlet_process", "dirichlet_distribution")
@@ -143,11 +142,32 @@ def draws_of(posterior, n_draws, seed=0):
         ratio = (beta(*weights).logpdf(v) - beta(*prior_weights).logpdf(v)).sum(axis=1)
         pi = v.copy()
         pi[:, 1:] *= np.cumprod(1 - v, axis=1)[:, :-1]
-    ratio = ratio + [
-        log_prob(posterior.components, *draw) - log_prob(prior, *draw)
-        for draw in zip(means, factors, strict=True)
-    ]
+    for sign, q in ((1.0, posterior.components), (-1.0, prior)):
+        ratio = ratio + sign * _log_prob(q, means, factors)
     return pi, means, factors, ratio
+
+
+def _log_prob(q, means, factors):
+    """ln q(μ, Λ) of draws; diag and spherical as densities of the variances 1/λ."""
+    kind, (K, D) = q.covariance_type, q.means.shape
+    precisions = q.structure.precisions(factors)
+    matrices = precision_matrices(precisions, kind, K, D) * q.mean_precisions[:, None, None]
+    deviation = means - q.means
+    distance = np.einsum("ski,skij,skj->s", deviation, matrices, deviation)
+    total = 0.5 * (np.linalg.slogdet(matrices)[1].sum(axis=1) - K * D * np.log(2 * np.pi))
+    total -= 0.5 * distance
+    if kind == "full":
+        for k in range(K):
+            law = wishart(q.dofs[k], np.linalg.inv(q.scales[k]))
+            total += law.logpdf(np.moveaxis(precisions[:, k], 0, -1))
+    elif kind == "tied":
+        law = wishart(float(q.dofs), np.linalg.inv(q.scales))
+        total += law.logpdf(np.moveaxis(precisions, 0, -1))
+    else:
+        dofs = q.dofs[:, None] if kind == "diag" else q.dofs
+        law = invgamma(dofs / 2, scale=q.scales / 2).logpdf(1 / precisions)
+        total += law.reshape(len(means), -1).sum(axis=1)
+    return total
 
 
 def precision_matrices(precisions, kind, n_components, n_features):
@@ -163,12 +183,12 @@ def precision_matrices(precisions, kind, n_components, n_features):
 
 
 def log_densities(X, posterior, means, factors):
-    """ln N(x | μ_k, Λ_k) under draws, (n_draws, n, K), without missing values."""
+    """ln N(x | μ_k, Λ_k) under draws, (n_draws, n, K); X (n, D), or (n_draws, n, D) for each."""
     K, D = posterior.components.means.shape
     kind = posterior.prior.covariance_type
     precisions = posterior.components.structure.precisions(factors)
     matrices = precision_matrices(precisions, kind, K, D)
-    deviation = X[None, :, None] - means[:, None]
+    deviation = X[..., :, None, :] - means[:, None]
     distance = np.einsum("snki,skij,snkj->snk", deviation, matrices, deviation)
     log_det = np.linalg.slogdet(matrices)[1]
     return 0.5 * (log_det[:, None] - D * np.log(2 * np.pi) - distance)
