@@ -25,7 +25,13 @@ from skvae.gaussian.moments import feature_moments
 from skvae.learner import AscentLearner
 from skvae.mixture.bayesian_moves import MOVES, MovingStep
 from skvae.mixture.bayesian_prior import prior_of
-from skvae.mixture.bayesian_steps import BatchStep, MemoizedStep, OnlineStep, elbo_of, mixed
+from skvae.mixture.bayesian_steps import (
+    BatchStep,
+    MemoizedStep,
+    OnlineStep,
+    StreamStep,
+    mixed,
+)
 from skvae.mixture.expectation import expect
 from skvae.mixture.gaussian_mixture import EMGaussianMixture
 from skvae.mixture.posterior import MixturePosterior, MixturePrior
@@ -81,8 +87,8 @@ default='dirichlet_process'
         Of the precisions, ν₀ > n_features − 1 where they are matrices. None is ``n_features``
         there, and 1 for 'diag' and 'spherical'.
     covariance_prior : array-like, default=None
-        Scale S₀, so that a priori E[Λ] = ν₀ S₀⁻¹: (D, D) for 'full' and 'tied', (D,) for 'diag', a float
-        for 'spherical'. None is the covariance of the data: the fit does not depend on units.
+        Scale S₀, so that a priori E[Λ] = ν₀ S₀⁻¹: (D, D) for 'full' and 'tied', (D,) for 'diag', a
+        float for 'spherical'. None is the covariance of the data: the fit does not depend on units.
     learning_method : {'memoized', 'batch', 'online'}, default='memoized'
         'memoized' keeps the statistics of blocks of rows and updates after each: exact and
         monotone, fast, no learning rate. 'batch' is plain coordinate ascent. 'online' takes
@@ -390,22 +396,9 @@ covariance_prior_ : float or ndarray
 
         The responsibilities of earlier batches stay as they were.
         """
-        step = BatchStep(rows, pool)
-        earlier = None if first else old.statistics
-        before_kl = 0.0 if first else old.kl()
-
-        def advance(posterior):
-            statistics, local = expect(rows, posterior.kernel(), pool)
-            bound = (local - posterior.kl()) / rows.weight()
-            total = statistics if earlier is None else earlier + statistics
-            return posterior.prior.posterior(total), bound
-
-        ascent = ascend(advance, step.evaluate, old, max_iter=max(self.max_iter, 1), tol=self.tol)
-        new = ascent.parameters
-        order = new.weights.order(new.statistics.counts)
-        new = new.prior.posterior(new.statistics.take(order))
-        elbo = elbo_of(new, rows, pool)
-        return new, elbo + before_kl, rows.weight()
+        step = StreamStep(rows, pool, None if first else old)
+        found = ascend(step, step.evaluate, old, max_iter=max(self.max_iter, 1), tol=self.tol)
+        return found.parameters, found.bound * rows.weight(), rows.weight()
 
     def _first(self, rows, moments, prior, rng):
         """Return the posterior that a run starts from."""
@@ -460,7 +453,7 @@ covariance_prior_ : float or ndarray
         if self.total_samples is not None:
             check_number("total_samples", self.total_samples, Real, 1)
         moves = self.moves
-        if isinstance(moves, str) or not all(move in MOVES for move in moves):
+        if not isinstance(moves, tuple | list) or not all(move in MOVES for move in moves):
             raise ValueError(f"moves={moves!r}: must be a tuple of some of {MOVES}")
         if moves and self.learning_method != "memoized":
             raise ValueError(

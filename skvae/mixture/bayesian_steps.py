@@ -63,6 +63,45 @@ class BatchStep:
         return elbo_of(posterior, self._rows, self._pool) / self._total
 
 
+class StreamStep(BatchStep):
+    """Coordinate ascent over new rows, whose prior is the posterior of those before.
+
+    The bound is that of the new rows, given those before.
+
+    Parameters
+    ----------
+    rows : Rows
+        The new data.
+    pool : Workers
+        The threads.
+    before : MixturePosterior or None
+        The posterior so far; None is the prior.
+    """
+
+    def __init__(self, rows, pool, before):
+        super().__init__(rows, pool)
+        self._before = before
+        self._earlier = None if before is None else before.statistics
+
+    def __call__(self, posterior):
+        self.n_steps += 1
+        statistics, local = expect(self._rows, posterior.kernel(), self._pool)
+        bound = (local - posterior.kl(self._before)) / self._total
+        if self._earlier is not None:
+            statistics = self._earlier + statistics
+        order = posterior.weights.order(statistics.counts)
+        if self._earlier is not None and (order != np.arange(len(order))).any():
+            # What is known already is about the same components.
+            self._earlier = self._earlier.take(order)
+            self._before = posterior.prior.posterior(self._earlier)
+        return posterior.prior.posterior(statistics.take(order)), bound
+
+    def evaluate(self, posterior):
+        """Return the bound of a posterior, in nats per unit weight."""
+        _, local = expect(self._rows, posterior.kernel(), self._pool, statistics=False)
+        return (local - posterior.kl(self._before)) / self._total
+
+
 class OnlineStep(BatchStep):
     """One pass of stochastic variational inference over minibatches in random order.
 

@@ -127,9 +127,12 @@ class MixturePosterior(NamedTuple):
             parts.append((self.prior.of_size(1)[1], np.array([leftover])))
         return PredictiveKernel(*parts, spread=self.spread())
 
-    def kl(self):
-        """Return KL(q(π, μ, Λ) ‖ p), in nats."""
-        weights, components = self.prior.of_size(self.n_components)
+    def kl(self, before=None):
+        """Return KL(q(π, μ, Λ) ‖ p), in nats, with p the prior, or a posterior before this one."""
+        if before is None:
+            weights, components = self.prior.of_size(self.n_components)
+        else:
+            weights, components = before.weights, before.components
         return self.weights.kl(weights) + self.components.kl(components)
 
     def energy(self, statistics):

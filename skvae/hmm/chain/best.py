@@ -79,7 +79,7 @@ class BestPaths:
     def __init__(self, start, transmat, sequences, source, block):
         self._forwards = BestPath(start, transmat)
         self._backwards = BestPath(np.ones(len(start)), np.ascontiguousarray(transmat.T))
-        self._first = sequences.first
+        self._first, self._memory = sequences.first, sequences.memory
         self._source = source
         self._block = block
         self._units, self._halves = sequences.units(block)
@@ -110,7 +110,7 @@ class BestPaths:
     def _ahead(self, unit):
         """Return the Pass over a unit after its way there."""
         recursion = self._backwards if unit.reverse else self._forwards
-        run = Pass(unit, recursion, self._source(), self._first, self._block)
+        run = Pass(unit, recursion, self._source(), self._first, self._block, self._memory)
 
         def see(start, stop, log_p, _alpha):
             self.log_p[start:stop] = log_p

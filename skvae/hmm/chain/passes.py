@@ -10,6 +10,7 @@ forward recursion of the reversed rows under :math:`A^T`. So the second half is 
 other, and in the middle each half gets the other's message, with which it walks back.
 """
 
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +60,37 @@ class Walked(NamedTuple):
     top: np.ndarray
 
 
+class Memory:
+    """Buffers of blocks that passes take and give back: fresh memory takes a third of their time.
+
+    Threads may share it.
+    """
+
+    def __init__(self):
+        self._free = deque()
+        self._shape = None
+
+    def take(self, n_rows, width):
+        """Return (likelihood, alpha, scale, top) for blocks of so many rows."""
+        if self._shape != (n_rows, width):
+            self._free.clear()
+            self._shape = n_rows, width
+        try:
+            return self._free.pop()
+        except IndexError:
+            return (
+                np.empty((n_rows, width)),
+                np.empty((n_rows + 1, width)),
+                np.empty(n_rows),
+                np.empty(n_rows),
+            )
+
+    def give(self, buffers):
+        """Take back buffers that nobody reads any more."""
+        if buffers[0].shape == self._shape:
+            self._free.append(buffers)
+
+
 class Pass:
     """The forward and the backward pass over one unit.
 
@@ -75,14 +107,18 @@ class Pass:
         Whether a row begins a sequence.
     block : int
         The most rows of a block.
+    memory : Memory, optional
+        Where buffers come from.
     """
 
-    def __init__(self, unit, recursion, source, first, block):
+    def __init__(self, unit, recursion, source, first, block, memory=None):
         self.unit = unit
         self.recursion = recursion
         self._source = source
         self._first = first
         self._blocks = unit.blocks(block)
+        self._size = block
+        self._memory = Memory() if memory is None else memory
         self._kept = {}
         self._carries = []
         self._marks = {}
@@ -115,15 +151,6 @@ class Pass:
         self._marks[index + 1] = marks
         return Walked(likelihood, alpha, scale, top)
 
-    def _buffers(self, n_rows):
-        width = len(self.recursion.start)
-        return (
-            np.empty((n_rows, width)),
-            np.empty((n_rows + 1, width)),
-            np.empty(n_rows),
-            np.empty(n_rows),
-        )
-
     def forward(self, visit=None, *, keep=BUDGET, logs=False):
         """Walk the unit; call ``visit(start, stop, log_p, alpha)`` for each block, in row order.
 
@@ -131,16 +158,14 @@ class Pass:
         probabilities or their logs. Of a reversed unit they are those of the reversed chain. Blocks
         of ``keep`` bytes in all are kept for the way back.
         """
-        size = max(stop - start for start, stop in self._blocks)
-        bytes_of_block = 16 * size * len(self.recursion.start)
+        width = len(self.recursion.start)
+        bytes_of_block = 16 * self._size * width
         n_kept = max(1, keep // bytes_of_block)
-        free = []
         self._carries = [None]
         for index, (start, stop) in enumerate(self._blocks):
             if len(self._kept) == n_kept:
-                oldest = min(self._kept)
-                free.append(self._kept.pop(oldest)[1])
-            buffers = free.pop() if free else self._buffers(size)
+                self._memory.give(self._kept.pop(min(self._kept))[1])
+            buffers = self._memory.take(self._size, width)
             walked = self._walk(index, buffers)
             self._kept[index] = walked, buffers
             self._carries.append(walked.alpha[-1].copy())
@@ -150,6 +175,8 @@ class Pass:
                 visit(start, stop, log_p, alpha)
         self.message = self._carries[-1]
         self.marks = self._marks[len(self._blocks)]
+        if not keep:
+            self._memory.give(self._kept.popitem()[1][1])
 
     def backward(self, visit, beta=None, weight=None):
         """Walk back; call ``visit(start, stop, gamma)`` for each block, in row order.
@@ -160,20 +187,21 @@ class Pass:
         recursion = self.recursion
         beta = recursion.ones() if beta is None else beta
         pairs = recursion.no_pairs()
-        size = max(stop - start for start, stop in self._blocks)
-        gammas = np.empty((size, len(recursion.start)))
-        buffers = None
+        spare = self._memory.take(self._size, len(recursion.start))
         for index in range(len(self._blocks) - 1, -1, -1):
             start, stop = self._blocks[index]
             n = stop - start
             if index in self._kept:
                 walked, buffers = self._kept.pop(index)
             else:
+                buffers = self._memory.take(self._size, len(recursion.start))
                 walked = self._walk(index, buffers)
-            gamma = gammas[:n]
+            gamma = spare[0][:n]
             share = np.ones(n) if weight is None else self.unit.walk(weight[start:stop]).copy()
             first = self._first_of(start, stop)
             recursion.balance(walked.alpha[-1], beta)
             recursion.backward(first, *walked[:3], share, beta, gamma, pairs)
             visit(start, stop, self.unit.walk(gamma[:, : recursion.n_states]))
+            self._memory.give(buffers)
+        self._memory.give(spare)
         return recursion.finish_pairs(pairs)

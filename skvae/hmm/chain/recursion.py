@@ -5,7 +5,6 @@ import numpy as np
 from skvae.hmm.chain import logspace, scaled
 
 _SAFE = 1e-30  # transitions above it bring back whatever underflows
-_SMALLEST = -700.0  # a log-likelihood, relative to its row's largest, that does not underflow
 DENSE_SHARE = 0.1  # of non-zero transitions, above which products of whole rows are faster
 
 
@@ -22,11 +21,31 @@ def pad(array, fill=0.0):
     return out
 
 
+def _diagonals(matrix):
+    """Return (places, diagonals, padded) of the diagonals of a matrix that are not zero.
+
+    ``diagonals[d, i]`` is ``matrix[i, i + places[d]]``.
+    """
+    rows, columns = np.nonzero(matrix)
+    places = np.unique(columns - rows)
+    diagonals = np.zeros((len(places), padded_size(len(matrix))))
+    diagonals[np.searchsorted(places, columns - rows), rows] = matrix[rows, columns]
+    return places, diagonals
+
+
 def _non_zeros(matrix):
     """Return (row pointers, columns, values) of the entries that are not zero."""
     rows, columns = np.nonzero(matrix)
     pointers = np.searchsorted(rows, np.arange(len(matrix) + 1))
     return pointers, columns, matrix[rows, columns]
+
+
+_FORWARD = {
+    "dense": scaled.forward_guarded,
+    "sparse": scaled.forward_sparse,
+    "banded": scaled.forward_banded,
+}
+_BACKWARD = {"sparse": scaled.backward_sparse, "banded": scaled.backward_banded}
 
 
 class Recursion:
@@ -50,16 +69,20 @@ class Recursion:
         with np.errstate(divide="ignore"):
             self.start = pad(np.log(start), -np.inf) if log else pad(start)
         self.guard = not log and transmat.min() < _SAFE
-        n_given = np.count_nonzero(transmat)
+        n_given, limit = np.count_nonzero(transmat), DENSE_SHARE * transmat.size
         raised = np.where(transmat > 0, np.maximum(transmat, scaled.LEAST_TRANSITION), 0.0)
         self._slack = pad((raised - transmat).sum(axis=0))
-        self._sparse = log or (self.guard and n_given < DENSE_SHARE * transmat.size)
-        if self._sparse:
-            pointers, columns, values = _non_zeros(transmat if log else raised)
-            self._chain = pointers, columns, np.log(values) if log else values
+        bands = _diagonals(raised)
+        if log:
+            pointers, columns, values = _non_zeros(transmat)
+            self._form, self._chain = "sparse", (pointers, columns, np.log(values))
+        elif self.guard and bands[1].size < 2 * limit:  # whole diagonals are quick
+            self._form, self._chain = "banded", bands
+        elif self.guard and n_given < limit:
+            self._form, self._chain = "sparse", _non_zeros(raised)
         else:
             matrix = pad(raised)
-            self._chain = matrix, np.ascontiguousarray(matrix.T)
+            self._form, self._chain = "dense", (matrix, np.ascontiguousarray(matrix.T))
 
     def in_log_space(self):
         """Return the same recursion in log space."""
@@ -79,9 +102,10 @@ class Recursion:
         else:
             log_likelihood -= top
         if self.guard:  # zero is then what is impossible, not what underflows
-            np.maximum(
-                log_likelihood, _SMALLEST, out=log_likelihood, where=log_likelihood > -np.inf
-            )
+            never = log_likelihood == -np.inf
+            np.maximum(log_likelihood, np.log(scaled.LEAST_LIKELIHOOD), out=log_likelihood)
+            if never.any():
+                log_likelihood[never] = -np.inf
         if not self.log:
             np.exp(log_likelihood, out=log_likelihood)
         likelihood[:, : self.n_states] = log_likelihood.T
@@ -104,8 +128,7 @@ class Recursion:
             return True
         if not self.guard:
             return scaled.forward_dense(*given)
-        forward = scaled.forward_sparse if self._sparse else scaled.forward_guarded
-        return forward(*given, self._slack, marks)
+        return _FORWARD[self._form](*given, self._slack, marks)
 
     def log_scale(self, scale):
         """Return the logs of the normalisers."""
@@ -113,8 +136,7 @@ class Recursion:
 
     def no_pairs(self):
         """Return empty sums over pairs of neighbours, to be added to."""
-        shape = self._chain[2].shape if self._sparse else self._chain[0].shape
-        return np.zeros(shape)
+        return np.zeros(self._chain[0 if self._form == "dense" else -1].shape)
 
     def ones(self):
         """Return the message from behind the end of a sequence."""
@@ -130,20 +152,25 @@ class Recursion:
         given = first, self._chain, likelihood, alpha, scale, weight, beta, gamma
         if self.log:
             logspace.backward(*given, pairs)
-        elif self._sparse:
-            scaled.backward_sparse(*given, pairs)
-        else:
+        elif self._form == "dense":
             scaled.backward_dense(*given)
             pairs += alpha[:-1].T @ likelihood
+        else:
+            _BACKWARD[self._form](*given, pairs)
 
     def finish_pairs(self, pairs):
         """Return the sums over pairs as a (K, K) array."""
         n = self.n_states
-        if not self._sparse:
+        if self._form == "dense":
             return self.transmat * pairs[:n, :n]
         out = np.zeros((n, n))
-        pointers, columns, _ = self._chain
-        out[np.repeat(np.arange(n), np.diff(pointers)), columns] = pairs
+        if self._form == "banded":
+            for shift, diagonal in zip(self._chain[0], pairs, strict=True):
+                rows = np.arange(max(0, -shift), min(n, n - shift))
+                out[rows, rows + shift] = diagonal[rows]
+        else:
+            pointers, columns, _ = self._chain
+            out[np.repeat(np.arange(n), np.diff(pointers)), columns] = pairs
         return out
 
     def probabilities(self, alpha, logs=False):

@@ -22,8 +22,13 @@ import numpy as np
 
 from skvae.hmm.chain.compilation import compiled, inlined
 
-MARK = 1e-200  # what stands for a reachable state's share that is smaller
-LEAST_TRANSITION = 1e-100  # what stands for a transition that is smaller, so that marks survive it
+# Where it is guarded, nothing is ever so small that a product is no longer a normal number: these
+# take a processor a hundred times as long as others.
+MARK = 1e-140  # what stands for a reachable state's share that is smaller
+LEAST_TRANSITION = 1e-60  # what stands for a transition that is smaller
+LEAST_LIKELIHOOD = 1e-100  # what stands for a likelihood that is smaller, relative to its row's
+_LEAST_STEM = 1e-190  # of a mark, at most 1e-50 of the share it is a part of
+_LEAST_MESSAGE = 1e-100  # of β and v: the posterior is no larger
 SMALLEST_SCALE = 1e-100  # a normaliser below it has lost too much
 LARGEST_MARKS = 1e-14  # of all shares, what may stem from marks
 
@@ -67,11 +72,17 @@ def _mark(predicted, likelihood, alpha, t, scale, stems, marks):
     """
     total, share = 0.0, 1.0 / scale
     for j in range(len(predicted)):
-        marks[0, j] = stems[j] * likelihood[t, j] * share
-        if predicted[j] > 0.0 and likelihood[t, j] > 0.0 and alpha[t + 1, j] < MARK:
-            alpha[t + 1, j] = MARK
-            marks[0, j] = MARK
-        total += marks[0, j]
+        stem = stems[j] if stems[j] > _LEAST_STEM else 0.0
+        mark = stem * likelihood[t, j] * share
+        value = alpha[t + 1, j]
+        # Without a branch, so that it is vectorised.
+        low = (value < MARK) | (likelihood[t, j] < 1.001 * LEAST_LIKELIHOOD)
+        low &= (predicted[j] > 0.0) & (likelihood[t, j] > 0.0)
+        raised = max(value, MARK)
+        alpha[t + 1, j] = raised if low else value
+        mark = raised if low else mark
+        marks[0, j] = mark
+        total += mark
     return total
 
 
@@ -81,7 +92,16 @@ def _emit(likelihood, scale, weight, alpha, beta, gamma, t):
     share = 1.0 / scale[t]
     for j in range(len(beta)):
         gamma[t, j] = weight[t] * alpha[t + 1, j] * beta[j]
-        likelihood[t, j] *= share * beta[j]
+        v = likelihood[t, j] * share * beta[j]
+        likelihood[t, j] = v if v > _LEAST_MESSAGE else 0.0
+
+
+@inlined
+def _settle(beta):
+    """Set to zero what no posterior could feel."""
+    for j in range(len(beta)):
+        if beta[j] < _LEAST_MESSAGE:
+            beta[j] = 0.0
 
 
 @inlined
@@ -94,6 +114,19 @@ def _push_few(rows, t, chain, out):
         if a > 0.0:
             for p in range(pointers[i], pointers[i + 1]):
                 out[columns[p]] += a * values[p]
+
+
+@inlined
+def _push_band(rows, t, chain, out):
+    """Fill ``out`` with rows[t] @ matrix, of a matrix as (places of diagonals, diagonals)."""
+    places, diagonals = chain
+    n = len(out)
+    out[:] = 0.0
+    for d in range(len(places)):
+        shift = places[d]
+        for i in range(max(0, -shift), min(n, n - shift)):
+            # Unsigned: an index that may count from the end is not vectorised.
+            out[np.uintp(i + shift)] += rows[t, np.uintp(i)] * diagonals[d, np.uintp(i)]
 
 
 @compiled
@@ -202,6 +235,7 @@ def backward_dense(first, chain, likelihood, alpha, scale, weight, beta, gamma):
                 beta[j] = 1.0
         else:
             _push(likelihood, t, transposed, beta)
+            _settle(beta)
             for j in range(len(beta)):
                 likelihood[t, j] *= weight[t]
 
@@ -249,3 +283,51 @@ def backward_sparse(first, chain, likelihood, alpha, scale, weight, beta, gamma,
                 total += ahead
                 pairs[p] += a * ahead
             beta[i] = total
+        _settle(beta)
+
+
+@compiled
+def forward_banded(first, start, chain, likelihood, alpha, scale, slack, marks):
+    """Fill the same as :func:`forward_guarded`.
+
+    ``chain`` is (places, diagonals): ``diagonals[d, i]`` is the transition from i to i + places[d].
+    """
+    predicted, stems = np.empty_like(start), np.zeros_like(start)
+    well = True
+    for t in range(len(first)):
+        if first[t]:
+            predicted[:] = start
+            stems[:] = 0.0
+        else:
+            _push_band(alpha, t, chain, predicted)
+            _push_band(marks, 0, chain, stems)
+            stems += slack
+        scale[t] = _absorb(predicted, likelihood, alpha, t)
+        found = _mark(predicted, likelihood, alpha, t, scale[t], stems, marks)
+        well &= scale[t] >= SMALLEST_SCALE and found <= LARGEST_MARKS
+    return well
+
+
+@compiled
+def backward_banded(first, chain, likelihood, alpha, scale, weight, beta, gamma, pairs):
+    """Fill the smoothed posteriors of a block.
+
+    As :func:`backward_sparse`, but ``chain`` is (places, diagonals), and so are the ``pairs``.
+    """
+    places, diagonals = chain
+    n = len(beta)
+    for t in range(len(first) - 1, -1, -1):
+        _emit(likelihood, scale, weight, alpha, beta, gamma, t)
+        if first[t]:
+            likelihood[t] = 0.0
+            beta[:] = 1.0
+            continue
+        beta[:] = 0.0
+        for d in range(len(places)):
+            shift = places[d]
+            for k in range(max(0, -shift), min(n, n - shift)):
+                i = np.uintp(k)
+                ahead = diagonals[d, i] * likelihood[t, np.uintp(k + shift)]
+                beta[i] += ahead
+                pairs[d, i] += weight[t] * alpha[t, i] * ahead
+        _settle(beta)

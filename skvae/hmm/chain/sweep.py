@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skvae.hmm.chain.passes import BUDGET, Pass, Underflow, Unit
+from skvae.hmm.chain.passes import BUDGET, Memory, Pass, Underflow, Unit
 from skvae.hmm.chain.recursion import recursion_of
 from skvae.hmm.chain.scaled import LARGEST_MARKS
 
@@ -29,6 +29,7 @@ class Sequences:
         self.first = np.zeros(offsets[-1], dtype=bool)
         self.first[offsets[:-1]] = True
         self._units = {}
+        self.memory = Memory()  # of the passes over them
 
     @property
     def n_rows(self):
@@ -125,7 +126,8 @@ class Sweep:
         self.units, self.halves = sequences.units(block)
 
     def _pass(self, unit, recursion, source):
-        return Pass(unit, recursion, source, self._sequences.first, self._block)
+        sequences = self._sequences
+        return Pass(unit, recursion, source, sequences.first, self._block, sequences.memory)
 
     def filter(self, pool, visit, *, logs=False):
         """Walk forward; call ``visit(start, stop, log_p, alpha)`` for each block; see Pass.

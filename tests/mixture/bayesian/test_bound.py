@@ -32,7 +32,7 @@ def test_one_component_has_the_exact_evidence(covariance_type, weight_type):
 
 @every_covariance
 @every_weight
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_bound_is_below_the_evidence_by_enumeration(covariance_type, weight_type, seed):
     """All labels of a few rows, summed: the bound is below, and not by much if rows are apart."""
     rng = np.random.default_rng(seed)
@@ -129,7 +129,7 @@ def test_elbo_is_that_of_the_stored_posterior(covariance_type, weight_type):
 
 @every_covariance
 @every_weight
-@pytest.mark.parametrize("factor", [1e-6, 3.0, 1e6])
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
 @pytest.mark.parametrize("method", ["batch", "memoized", "online"])
 def test_bound_shifts_by_the_log_of_the_unit(covariance_type, weight_type, factor, method):
     """By −ln c for each number observed; the responsibilities do not know of the unit."""
@@ -173,7 +173,7 @@ def test_an_offset_changes_nothing(covariance_type, method):
 
 
 @every_weight
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_elbo_chooses_the_number_of_separated_clusters(weight_type, seed):
     X = corners(60, seed=seed)
     found = [

@@ -36,7 +36,7 @@ def assert_never_falls(bounds):
 
 @every_covariance
 @every_weight
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("method", ["batch", "memoized"])
 def test_bound_never_falls(covariance_type, weight_type, seed, method):
     X, weight = weighted_rows(seed=seed, missing=seed % 2 == 0)
@@ -44,12 +44,12 @@ def test_bound_never_falls(covariance_type, weight_type, seed, method):
     model = bayes(
         5, covariance_type, weight_type,
         learning_method=method, batch_size=40, init_params=start, random_state=seed,
-        weight_concentration_prior=[0.01, 1.0, 20.0][seed // 2],
+        weight_concentration_prior=[0.01, 1.0, 20.0, 0.3][seed],
     )  # fmt: skip
-    run(model, X, 25, sample_weight=weight if seed % 2 else None)
+    run(model, X, 15, sample_weight=weight if seed % 2 else None)
     # The first lap of blocks still mixes in the start: a bound holds after it.
     assert_never_falls(model.lower_bounds_)
-    assert len(model.lower_bounds_) == model.n_iter_ == 25
+    assert len(model.lower_bounds_) == model.n_iter_ == 15
 
 
 @every_covariance
