@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skvae.hmm.chain.passes import Pass, Unit
+from skvae.hmm.chain.passes import BUDGET, Pass, Unit
 from skvae.hmm.chain.paths import forward_dense, forward_sparse, trace
 from skvae.hmm.chain.recursion import DENSE_SHARE, Recursion, pad
 
@@ -89,7 +89,9 @@ class BestPaths:
     def fill(self, pool):
         """Fill the paths; return self."""
         both = [half for pair in self._halves for half in pair]
-        there = [*pool.map(lambda i, _: self._ahead(both[i]), len(both), 1)] if both else []
+        # All halves are under way at once.
+        keep = 2 * BUDGET // max(2, len(both))
+        there = [*pool.map(lambda i, _: self._ahead(both[i], keep), len(both), 1)] if both else []
         whole = list(self._units)
         for i, pair in enumerate(self._halves):
             ends = self._meet(there[2 * i], there[2 * i + 1], pair)
@@ -107,7 +109,7 @@ class BestPaths:
     def _walk(self, unit):
         self._back(self._ahead(unit))
 
-    def _ahead(self, unit):
+    def _ahead(self, unit, keep=BUDGET):
         """Return the Pass over a unit after its way there."""
         recursion = self._backwards if unit.reverse else self._forwards
         run = Pass(unit, recursion, self._source(), self._first, self._block, self._memory)
@@ -115,7 +117,7 @@ class BestPaths:
         def see(start, stop, log_p, _alpha):
             self.log_p[start:stop] = log_p
 
-        run.forward(see)
+        run.forward(see, keep=keep)
         return run
 
     def _back(self, run, state=None):

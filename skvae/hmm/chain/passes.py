@@ -17,7 +17,7 @@ import numpy as np
 
 from skvae.blocks import ranges
 
-BUDGET = 1 << 25  # bytes of blocks that a forward pass keeps
+BUDGET = 3 << 23  # bytes of blocks that a forward pass keeps
 
 
 class Underflow(ArithmeticError):
