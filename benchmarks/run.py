@@ -16,7 +16,7 @@ from benchmarks import machine, report
 from benchmarks.suite import Settings
 
 # Each has SECTIONS. They are imported when the number of threads is settled, not before.
-SUITES = ("benchmarks.mixture", "benchmarks.hmm")
+SUITES = ("benchmarks.mixture", "benchmarks.hmm", "benchmarks.bayesian")
 
 
 def main(arguments=None):

@@ -314,8 +314,10 @@ covariance_prior_ : float or ndarray
         Examples
         --------
         >>> from skvae import BayesianMixtureSVI
-        >>> BayesianMixtureSVI(2, random_state=0).fit_predict([[0.0], [0.1], [9.0], [9.1]])
-        array([0, 0, 1, 1])
+        >>> X = [[0.0], [0.1], [0.2], [0.3]] * 5 + [[9.0], [9.1], [9.2]] * 5
+        >>> labels = BayesianMixtureSVI(2, random_state=0).fit_predict(X)
+        >>> labels[:4], labels[-3:]
+        (array([0, 0, 0, 0]), array([1, 1, 1]))
         """
         return self.fit(X, sample_weight=sample_weight).predict(X)
 
@@ -607,9 +609,10 @@ covariance_prior_ : float or ndarray
         Examples
         --------
         >>> from skvae import BayesianMixtureSVI
-        >>> mixture = BayesianMixtureSVI(2, random_state=0).fit([[0.0], [0.1], [9.0], [9.1]])
-        >>> mixture.to_mixture().weights_.round(2)
-        array([0.57, 0.43])
+        >>> X = [[0.0], [0.1], [0.2], [0.3]] * 5 + [[9.0], [9.1], [9.2]] * 5
+        >>> mixture = BayesianMixtureSVI(2, random_state=0).fit(X)
+        >>> mixture.to_mixture().weights_.round(1)
+        array([0.6, 0.4])
         """
         check_is_fitted(self)
         mixture = EMGaussianMixture.from_parameters(

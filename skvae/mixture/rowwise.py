@@ -139,7 +139,8 @@ class RowwiseMixture(LatentVariableModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows; NaN is missing. A row of which nothing was observed gets the weights.
+            Rows; NaN is missing. A row of which nothing was observed gets the weights, or under a
+            posterior what its expectations make of them.
 
         Returns
         -------
