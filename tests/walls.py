@@ -291,14 +291,9 @@ def _wing_of(module):
 def _may_see(here, there):
     if here is None:
         return False
-    # The package `mixture` may import its two models, and what they share; of these only the
-    # Bayesian one may look at the other, to hand over its posterior expectation as one.
+    # The package `mixture` may import its two models, and what they share, but not they each other.
     same_package = here.split(".")[:2] == there.split(".")[:2]
-    hands_over = (here, there) == (
-        "skvae.mixture.bayesian_mixture",
-        "skvae.mixture.gaussian_mixture",
-    )
-    return here == there or hands_over or (same_package and "skvae.mixture" in (here, there))
+    return here == there or (same_package and "skvae.mixture" in (here, there))
 
 
 def _names_defined(source):
