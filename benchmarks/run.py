@@ -12,7 +12,7 @@ import time
 import traceback
 from pathlib import Path
 
-from benchmarks import machine, report
+from benchmarks import machine, report, timing
 from benchmarks.suite import Settings
 
 # Each has SECTIONS. They are imported when the number of threads is settled, not before.
@@ -35,6 +35,7 @@ def main(arguments=None):
         print("\n".join(names))
         return 0
     settings = Settings(options.quick, 2 if options.quick else options.rounds, options.seed)
+    timing.rest = options.rest
     begin, neighbours = time.perf_counter(), machine.Neighbours()
     parts, failures = [], 0
 
@@ -60,6 +61,9 @@ def _parser():
     parser.add_argument("words", nargs="*", help="run the cases whose name holds one of these")
     parser.add_argument("--quick", action="store_true", help="small sizes: does it all work?")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved repeats (default 5)")
+    parser.add_argument(
+        "--rest", type=float, default=0.0, help="seconds of rest before each measurement"
+    )
     parser.add_argument("--threads", type=int, help="cores to use (default: all there are)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the data (default 0)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the Markdown here too")
@@ -93,6 +97,8 @@ def _run(section, settings, wanted):
 def _introduction(settings, n_threads):
     lines = ["# Benchmarks", "", machine.describe(n_threads)]
     lines.append(f"- Rounds: {settings.rounds}; seed {settings.seed}")
+    if timing.rest:
+        lines.append(f"- {timing.rest:g} seconds of rest before each measurement")
     if settings.quick:
         lines.append("- **Quick run**: reduced sizes, so targets are not judged.")
     return "\n".join(lines)

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from statistics import median
 
 
+# Seconds of rest before each measurement: some machines are slowed down after a stretch of work.
+rest = 0.0
+
+
 @dataclass(frozen=True)
 class Spread:
     """Repeats of one measurement, in the order of the rounds.
@@ -114,6 +118,7 @@ def interleave(measures, rounds, *, may_fail=()):
     values = {name: [] for name in measures}
     for i in range(rounds):
         for name in list(values)[:: -1 if i % 2 else 1]:
+            time.sleep(rest)
             try:
                 values[name].append(measures[name]())
             except Exception as error:
