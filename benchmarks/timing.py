@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass
 from statistics import median
 
-
 # Seconds of rest before each measurement: some machines are slowed down after a stretch of work.
 rest = 0.0
 
