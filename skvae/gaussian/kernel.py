@@ -155,12 +155,13 @@ class GaussianKernel:
             np.copyto(y, X.T)
             y -= self.center[:, None]
         # Not the farthest row but the farthest value of each feature: cheaper, and no smaller.
-        farthest = np.maximum(y.max(axis=1), -y.min(axis=1)) / self.scale
+        farthest = np.maximum(y.max(axis=1), -y.min(axis=1))
         if np.isnan(farthest).any():
             return None
         quadratic, linear, constant = self._norms
-        with np.errstate(over="ignore"):  # an infinite bound is one that is too large
-            reach = np.sqrt((farthest**2).sum())
+        # A bound that is infinite, or 0 · ∞, is one that is too large.
+        with np.errstate(over="ignore", invalid="ignore"):
+            reach = np.sqrt(((farthest / self.scale) ** 2).sum())
             bound = EPS * (quadratic * reach**2 + 2 * linear * reach + constant)
         direct = np.flatnonzero(~(bound <= self._tolerance))
         if len(direct) < len(self.means):

@@ -31,7 +31,6 @@ from skvae.mixture.bayesian_steps import (
     mixed,
 )
 from skvae.mixture.expectation import expect
-from skvae.mixture.rowwise import readable_rows
 from skvae.mixture.start import first_statistics
 from skvae.mixture.weights import WEIGHTS
 
@@ -133,7 +132,8 @@ covariance_prior_ : float or ndarray
     lower_bound_ : float
         The same in nats per row.
     lower_bounds_ : list of float
-        Its trace, per pass; with 'online' estimates but for the last.
+        Its trace, per pass. The last is that of the stored posterior; before it 'online' gives
+        estimates from its minibatches, and 'memoized' the bound with the q(z) that it keeps.
     n_iter_ : int
         The number of passes.
     n_e_steps_ : int
@@ -272,33 +272,6 @@ covariance_prior_ : float or ndarray
             self._warn(collapses)
         return self
 
-    def fit_predict(self, X, y=None, sample_weight=None):
-        """Return the most probable component of each row, after fitting.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows; NaN is missing.
-        y : None
-            Ignored.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, ≥ 0.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,)
-            Components, int.
-
-        Examples
-        --------
-        >>> from skvae import BayesianMixtureSVI
-        >>> X = [[0.0], [0.1], [0.2], [0.3]] * 5 + [[9.0], [9.1], [9.2]] * 5
-        >>> labels = BayesianMixtureSVI(2, random_state=0).fit_predict(X)
-        >>> labels[:4], labels[-3:]
-        (array([0, 0, 0, 0]), array([1, 1, 1]))
-        """
-        return self.fit(X, sample_weight=sample_weight).predict(X)
-
     def partial_fit(self, X, y=None, sample_weight=None):
         """Return self after one more batch of rows.
 
@@ -403,19 +376,6 @@ covariance_prior_ : float or ndarray
         return MovingStep(step, rows, tuple(self.moves), moments, rng, pool)
 
     # Checks -----------------------------------------------------------------------------------
-
-    def _prepare(self, X, sample_weight, *, reset):
-        """Return the checked data as Rows; check the constructor's parameters too."""
-        self._check_parameters()
-        X = self._validate(X, reset=reset, min_rows=2 if reset else 1)
-        weight = self._validate_weight(sample_weight, X)
-        rows = readable_rows(X, weight)
-        if reset and rows.n_rows < self.n_components:
-            raise ValueError(
-                f"n_components={self.n_components}: must be <= n_samples, which is {rows.n_rows}"
-                + ("" if weight is None else " without the rows of weight zero")
-            )
-        return rows
 
     def _check_parameters(self):
         self._check_ascent()

@@ -21,7 +21,7 @@ from skvae.learner import EMLearner
 from skvae.mixture.expectation import expect
 from skvae.mixture.fitted import FittedGaussianMixture
 from skvae.mixture.parameters import Coordinates
-from skvae.mixture.rowwise import mean_log_likelihood, readable_rows
+from skvae.mixture.rowwise import mean_log_likelihood
 from skvae.mixture.start import (
     check_initial,
     first_parameters,
@@ -248,31 +248,6 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
             self._warn(collapses)
         return self
 
-    def fit_predict(self, X, y=None, sample_weight=None):
-        """Return the most probable component of each row, after fitting.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows; NaN is missing.
-        y : None
-            Ignored.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, ≥ 0.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,)
-            Components, int.
-
-        Examples
-        --------
-        >>> from skvae import EMGaussianMixture
-        >>> EMGaussianMixture(2, random_state=0).fit_predict([[0.0], [0.1], [9.0], [9.1]])
-        array([1, 1, 0, 0])
-        """
-        return self.fit(X, sample_weight=sample_weight).predict(X)
-
     def partial_fit(self, X, y=None, sample_weight=None):
         """Return self after one step of stepwise EM on a batch.
 
@@ -344,19 +319,6 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
             return old.maximize(statistics, floor, resolution)
         except Collapse as collapse:
             raise ValueError(self._advice(collapse)) from collapse
-
-    def _prepare(self, X, sample_weight, *, reset):
-        """Return the checked data as Rows; check the constructor's parameters too."""
-        self._check_parameters()
-        X = self._validate(X, reset=reset, min_rows=2 if reset else 1)
-        weight = self._validate_weight(sample_weight, X)
-        rows = readable_rows(X, weight)
-        if reset and rows.n_rows < self.n_components:
-            raise ValueError(
-                f"n_components={self.n_components}: must be <= n_samples, which is {rows.n_rows}"
-                + ("" if weight is None else " without the rows of weight zero")
-            )
-        return rows
 
     def _moments(self, rows, pool):
         return feature_moments(rows, pool, getattr(self, "feature_names_in_", None))

@@ -160,3 +160,20 @@ def test_statistics_add_about_any_centers(kind):
     expected = oracle_statistics(X, resp, here, kind)
     for ours, theirs in zip((total.counts, total.sums, total.scatter), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-10)
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("sigma", [1.0, 1e-3])
+def test_rows_at_the_end_of_float64_are_infinitely_far(covariance_type, sigma):
+    """Also from a component that stands exactly where the rows are expected: 0 · ∞ in the bound."""
+    structure = STRUCTURES[covariance_type]
+    covariances = structure.pooled(np.eye(2) * sigma**2, 1)
+    if covariance_type == "spherical":
+        covariances = np.array([sigma**2])
+    mixture = Mixture(np.ones(1), np.zeros((1, 2)), covariances, covariance_type)
+    kernel = kernel_of(mixture, (np.zeros(2), np.full(2, sigma)))
+    X = np.array([[1e160, 0.0], [1e200, 1e200], [1e308, -1e308], [0.0, 0.0]])
+    _, block = next(kernel.blocks(X, kernel.workspace()))
+    found = block.log_density()[0]
+    np.testing.assert_array_equal(found[:3], -np.inf)
+    np.testing.assert_allclose(found[3], -np.log(2 * np.pi) - 2 * np.log(sigma), rtol=1e-12)

@@ -90,7 +90,7 @@ class BestPaths:
         """Fill the paths; return self."""
         both = [half for pair in self._halves for half in pair]
         # All halves are under way at once.
-        keep = 2 * BUDGET // max(2, len(both))
+        keep = BUDGET // max(1, len(self._halves))
         there = [*pool.map(lambda i, _: self._ahead(both[i], keep), len(both), 1)] if both else []
         whole = list(self._units)
         for i, pair in enumerate(self._halves):

@@ -136,8 +136,8 @@ class Pass:
         """Return the Walked block of an index, and its rows' log-likelihoods given the past."""
         start, stop = self._blocks[index]
         n = stop - start
-        likelihood, alpha, scale, top = (part[:n] for part in buffers)
         alpha = buffers[1][: n + 1]
+        likelihood, scale, top = (buffers[i][:n] for i in (0, 2, 3))
         log_likelihood = self._source.log_likelihood(start, stop)
         self.recursion.load(self.unit.walk(log_likelihood.T).T, likelihood, top)
         if index:

@@ -22,7 +22,7 @@ def pad(array, fill=0.0):
 
 
 def _diagonals(matrix):
-    """Return (places, diagonals, padded) of the diagonals of a matrix that are not zero.
+    """Return (places, diagonals) of the diagonals of a matrix that are not zero, padded.
 
     ``diagonals[d, i]`` is ``matrix[i, i + places[d]]``.
     """
@@ -72,7 +72,7 @@ class Recursion:
         n_given, limit = np.count_nonzero(transmat), DENSE_SHARE * transmat.size
         raised = np.where(transmat > 0, np.maximum(transmat, scaled.LEAST_TRANSITION), 0.0)
         self._slack = pad((raised - transmat).sum(axis=0))
-        bands = _diagonals(raised)
+        bands = _diagonals(raised) if self.guard else None
         if log:
             pointers, columns, values = _non_zeros(transmat)
             self._form, self._chain = "sparse", (pointers, columns, np.log(values))

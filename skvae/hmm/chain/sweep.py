@@ -262,7 +262,7 @@ class Sweep:
     def _smooth_halves(self, pool, visit, collect):
         """Yield the sums of the long sequences, each walked from both ends at once."""
         # All halves are under way at once.
-        there = self._there(pool, collect, 2 * BUDGET // (2 * len(self.halves)))
+        there = self._there(pool, collect, BUDGET // len(self.halves))
         meetings = [self._meet(*there[i : i + 2]) for i in range(0, len(there), 2)]
 
         def back(begin, end):

@@ -40,5 +40,7 @@ def test_without_a_place_for_a_cache_it_compiles_all_the_same(monkeypatch):
         return njit(*functions, **options)
 
     monkeypatch.setattr(numba, "njit", homeless)
-    assert compilation.compiled(lambda x: 2 * x)(21) == 42
+    double = compilation.compiled(lambda x: 2 * x)
     assert asked == [True, False]
+    monkeypatch.undo()  # what numba asks of itself while it compiles is its own affair
+    assert double(21) == 42
