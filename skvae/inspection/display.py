@@ -29,5 +29,6 @@ class AxesDisplay:
         import matplotlib as mpl
 
         if n_states <= len(_STATE_COLORS):
-            return mpl.colors.to_rgba_array(_STATE_COLORS[:n_states])
+            # A list: matplotlib 3.8 reads a tuple of two as one colour and its opacity.
+            return mpl.colors.to_rgba_array(list(_STATE_COLORS[:n_states]))
         return mpl.colormaps["viridis"](np.linspace(0, 1, n_states))
