@@ -35,7 +35,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neighbors import KernelDensity
 from sklearn.preprocessing import StandardScaler
 
-from skvae import EMGaussianMixture, EMHiddenMarkov, compare
+from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, compare
 from skvae.datasets import load_geyser
 from skvae.inspection import ComparisonDisplay, DensityDisplay, StatePathDisplay
 
@@ -48,7 +48,8 @@ digits = PCA(8, random_state=0).fit_transform(load_digits().data)
 # The models
 # ----------
 # Mixtures of several sizes, each component with its own covariance ("full") or its own variances
-# ("diag"), and a kernel density whose bandwidth is chosen inside each training fold.
+# ("diag"), a Bayesian mixture that is given the largest size and empties what it does not need, and a
+# kernel density whose bandwidth is chosen inside each training fold.
 
 
 def models(sizes, bandwidths):
@@ -60,7 +61,11 @@ def models(sizes, bandwidths):
         for size in sizes
         for covariance_type in ("full", "diag")
     }
-    return mixtures | {"kernel density": GridSearchCV(KernelDensity(), {"bandwidth": bandwidths})}
+    others = {
+        "Bayesian": BayesianMixtureSVI(max(sizes), random_state=0, max_iter=500),
+        "kernel density": GridSearchCV(KernelDensity(), {"bandwidth": bandwidths}),
+    }
+    return mixtures | others
 
 
 geyser_models = models(sizes=(1, 2, 3, 4, 6, 10), bandwidths=np.geomspace(0.05, 1, 8))

@@ -1,4 +1,14 @@
-"""The prior of a Bayesian mixture: what the user gives, and defaults in the units of the data."""
+r"""The prior of a Bayesian mixture: what the user gives, and defaults in the units of the data.
+
+Where clusters are far apart the covariance of the data is mostly that between them, and as the
+scale of a prior it would hold the clusters' own covariances up. The default is a cluster's share of
+it, :math:`S_0 = \mathrm{cov}(X) / G^{2/D}`, as of G clusters that fill the volume of the data, with
+means that are held back by a tenth of a row. G is not ``n_components``: a prior that tightens
+with every component would let the bound rise with every component.
+
+Fraley & Raftery, Bayesian regularization for normal mixture estimation and model-based clustering,
+J. Classif. 24 (2007), section 3.
+"""
 
 from numbers import Real
 
@@ -9,6 +19,8 @@ from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.start import check_positive_definite, statistics_of
 from skvae.mixture.posterior import MixturePrior
 
+_MEAN_PRECISION = 0.1  # rows
+_CLUSTERS = 10  # G
 _RIDGE = 1e-6  # of each feature's variance, added to the default: collinear features stay apart
 _SHAPES = {
     "full": lambda n: (n, n),
@@ -35,7 +47,7 @@ def prior_of(estimator, rows, moments):
     if concentration is None:
         concentration = 1.0 / estimator.n_components
     mean_precision = estimator.mean_precision_prior
-    mean_precision = 1.0 if mean_precision is None else mean_precision
+    mean_precision = _MEAN_PRECISION if mean_precision is None else mean_precision
     mean = estimator.mean_prior
     if mean is None:
         mean = moments.mean
@@ -74,7 +86,7 @@ def _dof(estimator, n_features):
 
 
 def _scale(estimator, rows, moments):
-    """Return S₀: the covariance of the data in the structure's form, if it is not given."""
+    """Return S₀: a share of the data's covariance in the structure's form, if it is not given."""
     kind, n_features = estimator.covariance_type, rows.X.shape[1]
     structure = STRUCTURES[kind]
     if estimator.covariance_prior is not None:
@@ -86,11 +98,12 @@ def _scale(estimator, rows, moments):
             "covariance_prior", scale[None] if kind == "full" else scale, structure
         )
         return scale
+    share = _CLUSTERS ** (-2.0 / n_features)
     variance = moments.scale**2
     if kind == "diag":
-        return variance
+        return share * variance
     if kind == "spherical":
-        return np.asarray(variance.mean())
+        return np.asarray(share * variance.mean())
 
     def alone(start, stop):
         return np.ones((1, stop - start))
@@ -98,4 +111,4 @@ def _scale(estimator, rows, moments):
     found = statistics_of(rows, alone, moments.mean[None], "full", moments)
     covariance = found.scatter[0] / found.counts[0]
     constant = moments.variance <= moments.resolution
-    return covariance + np.diag(np.where(constant, variance, _RIDGE * variance))
+    return share * (covariance + np.diag(np.where(constant, variance, _RIDGE * variance)))

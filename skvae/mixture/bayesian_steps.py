@@ -66,7 +66,8 @@ class BatchStep:
 class StreamStep(BatchStep):
     """Coordinate ascent over new rows, whose prior is the posterior of those before.
 
-    The bound is that of the new rows, given those before.
+    The bound is that of the new rows, given those before. Sticks keep their order meanwhile: another
+    order would be another prior, and the bound could fall.
 
     Parameters
     ----------
@@ -87,14 +88,11 @@ class StreamStep(BatchStep):
         self.n_steps += 1
         statistics, local = expect(self._rows, posterior.kernel(), self._pool)
         bound = (local - posterior.kl(self._before)) / self._total
-        if self._earlier is not None:
+        if self._earlier is None:
+            statistics = statistics.take(posterior.weights.order(statistics.counts))
+        else:
             statistics = self._earlier + statistics
-        order = posterior.weights.order(statistics.counts)
-        if self._earlier is not None and (order != np.arange(len(order))).any():
-            # What is known already is about the same components.
-            self._earlier = self._earlier.take(order)
-            self._before = posterior.prior.posterior(self._earlier)
-        return posterior.prior.posterior(statistics.take(order)), bound
+        return posterior.prior.posterior(statistics), bound
 
     def evaluate(self, posterior):
         """Return the bound of a posterior, in nats per unit weight."""

@@ -22,6 +22,14 @@ from tests.mixture.bayesian.problems import (
 from tests.problems import COVARIANCE_TYPES, blobs, corners, knock_out
 
 
+def prior_scale(X, covariance_type):
+    """The covariance of the data in the form of a covariance_prior."""
+    variance = X.var(axis=0)
+    return {"diag": variance, "spherical": variance.mean()}.get(
+        covariance_type, np.cov(X.T, bias=True)
+    )
+
+
 @every_covariance
 @every_weight
 def test_one_component_has_the_exact_evidence(covariance_type, weight_type):
@@ -40,6 +48,7 @@ def test_bound_is_below_the_evidence_by_enumeration(covariance_type, weight_type
     model = bayes(
         2, covariance_type, weight_type, weight_concentration_prior=1.0, n_init=3, tol=1e-10,
         max_iter=500, mean_precision_prior=0.3, degrees_of_freedom_prior=3.5, random_state=seed,
+        covariance_prior=prior_scale(X, covariance_type),
     ).fit(X)  # fmt: skip
     evidence = log_evidence(X, posterior_of(model).prior, 2)
     # Two labellings that mirror each other have their own mode each: ln 2, and some more.
@@ -249,9 +258,9 @@ def test_default_priors_are_those_of_the_data():
         "full": covariance, "tied": covariance, "diag": variance, "spherical": variance.mean(),
     }.items():  # fmt: skip
         model = after(bayes(4, kind), X, 0)
-        assert_allclose(model.covariance_prior_, scale, rtol=1e-5)
+        assert_allclose(model.covariance_prior_, scale / 10 ** (2 / 3), rtol=1e-5)
         assert_allclose(model.mean_prior_, X.mean(axis=0), rtol=1e-12)
-        assert model.mean_precision_prior_ == 1.0
+        assert model.mean_precision_prior_ == 0.1
         assert model.weight_concentration_prior_ == 0.25
         assert model.degrees_of_freedom_prior_ == (3.0 if kind in ("full", "tied") else 1.0)
 
