@@ -36,8 +36,8 @@ def batch(n_rows=200):
 # Learning from it
 # ----------------
 # The first batch makes the start, with room for ten clusters. Beside the stream a mixture is fitted
-# to all rows so far, every tenth batch: the best that could be done if they had been kept. The width
-# of the 95 % credible intervals of the means says how much is known by then.
+# to all rows so far, every tenth batch: the best that could be done if they had been kept. The
+# width of the 95 % credible intervals of the means says how much is known by then.
 
 stream = BayesianMixtureSVI(10, random_state=0)
 seen, scores, widths = [batch()], [], []
@@ -71,8 +71,8 @@ print(
 # The pictures
 # ------------
 # Left: the score of each batch before it was learned from, and of the model that kept all rows. A
-# batch of 200 rows is scored with an error of about 0.06 nats, so the points scatter; from the
-# third batch on the two cannot be told apart. Right: the intervals narrow as one over the square
+# batch of 200 rows is scored with an error of about 0.1 nats, so the points scatter; from the
+# tenth batch on the two cannot be told apart. Right: the intervals narrow as one over the square
 # root of the number of rows, the dashed line, as they do when nothing is forgotten.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")

@@ -66,8 +66,8 @@ class BatchStep:
 class StreamStep(BatchStep):
     """Coordinate ascent over new rows, whose prior is the posterior of those before.
 
-    The bound is that of the new rows, given those before. Sticks keep their order meanwhile: another
-    order would be another prior, and the bound could fall.
+    The bound is that of the new rows, given those before. Sticks keep their order meanwhile:
+    another order would be another prior, and the bound could fall.
 
     Parameters
     ----------
