@@ -6,7 +6,7 @@ Of the dependencies that are imported today, and of what the tests need to run o
 import tomllib
 from pathlib import Path
 
-NOT_LOADED = {"skorch", "torch"}
+NOT_LOADED = {"safetensors", "skorch", "torch"}
 FOR_TESTS = {"hypothesis", "mpmath", "pandas", "polars", "pytest"}
 # Newer than the floors, and warned about: matplotlib 3.8 calls what pyparsing 3.3 deprecates.
 OF_THEIR_TIME = ["pyparsing<3.3"]

@@ -21,10 +21,12 @@ _PACKAGES = (
     "scikit-learn",
     "hmmlearn",
     "pomegranate",
+    "pythae",
     "numpy",
     "scipy",
     "numba",
     "torch",
+    "skorch",
 )
 # The instruction sets that decide a matrix product, as the kernel and as people call them.
 _INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "amx_tile": "AMX"}

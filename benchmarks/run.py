@@ -16,7 +16,7 @@ from benchmarks import machine, report, timing
 from benchmarks.suite import Settings
 
 # Each has SECTIONS. They are imported when the number of threads is settled, not before.
-SUITES = ("benchmarks.mixture", "benchmarks.hmm", "benchmarks.bayesian")
+SUITES = ("benchmarks.mixture", "benchmarks.hmm", "benchmarks.bayesian", "benchmarks.vae")
 
 
 def main(arguments=None):
@@ -34,7 +34,13 @@ def main(arguments=None):
     if options.list:
         print("\n".join(names))
         return 0
-    settings = Settings(options.quick, 2 if options.quick else options.rounds, options.seed)
+    settings = Settings(
+        options.quick,
+        2 if options.quick else options.rounds,
+        options.seed,
+        options.data,
+        options.minutes,
+    )
     timing.rest = options.rest
     begin, neighbours = time.perf_counter(), machine.Neighbours()
     parts, failures = [], 0
@@ -66,6 +72,12 @@ def _parser():
     )
     parser.add_argument("--threads", type=int, help="cores to use (default: all there are)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the data (default 0)")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="where the idx files of Fashion-MNIST are"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=20.0, help="of training on them, each (default 20)"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the Markdown here too")
     parser.add_argument("--list", action="store_true", help="print the names of the cases and stop")
     return parser

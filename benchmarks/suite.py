@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,17 @@ class Settings:
         Interleaved repeats of each measurement.
     seed : int
         Seed of all data.
+    data : Path or None
+        A folder with Fashion-MNIST, for the benchmarks that want it.
+    minutes : float
+        Of training, of those that go on as long as they are let.
     """
 
     quick: bool = False
     rounds: int = 5
     seed: int = 0
+    data: Path | None = None
+    minutes: float = 20.0
 
     def judged(self, target):
         """Return `target`, or None in a quick run, whose sizes the targets do not speak of."""

@@ -10,10 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skvae import datasets, hmm, inspection
+    from skvae import datasets, hmm, inspection, vae
     from skvae.comparison import compare
     from skvae.hmm import EMHiddenMarkov
     from skvae.mixture import BayesianMixtureSVI, EMGaussianMixture
+    from skvae.vae import VariationalAutoencoder
 
 __version__ = "0.1.0.dev0"
 
@@ -24,18 +25,21 @@ _OBJECTS = {
     "BayesianMixtureSVI": "skvae.mixture",
     "EMGaussianMixture": "skvae.mixture",
     "EMHiddenMarkov": "skvae.hmm",
+    "VariationalAutoencoder": "skvae.vae",
     "compare": "skvae.comparison",
 }
-_MODULES = ("datasets", "hmm", "inspection")
+_MODULES = ("datasets", "hmm", "inspection", "vae")
 
 __all__ = [
     "BayesianMixtureSVI",
     "EMGaussianMixture",
     "EMHiddenMarkov",
+    "VariationalAutoencoder",
     "compare",
     "datasets",
     "hmm",
     "inspection",
+    "vae",
 ]
 
 

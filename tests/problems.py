@@ -95,17 +95,21 @@ def assert_same_mixture(actual, expected, *, rtol=1e-6, atol=1e-12):
 
 
 def state_of(estimator):
-    """A deep copy of everything the estimator holds, to compare with later."""
-    return copy.deepcopy(vars(estimator))
+    """A deep copy of everything the estimator holds, to compare with later.
+
+    As it is pickled: a net in it is plain arrays then.
+    """
+    return copy.deepcopy(estimator.__getstate__())
 
 
 def assert_same_state(estimator, state):
     """The estimator, and estimators in it, hold exactly what `state_of` saw, bit for bit."""
-    assert vars(estimator).keys() == state.keys()
+    current = estimator.__getstate__()
+    assert current.keys() == state.keys()
     for name, before in state.items():
-        now = vars(estimator)[name]
+        now = current[name]
         if isinstance(before, BaseEstimator):
             assert type(now) is type(before)
-            assert_same_state(now, vars(before))
+            assert_same_state(now, before.__getstate__())
         else:
             np.testing.assert_equal(now, before, err_msg=name)

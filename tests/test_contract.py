@@ -18,13 +18,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov
+from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, VariationalAutoencoder
 from tests.problems import assert_same_state, blobs, state_of
 
 ESTIMATORS = [
     EMGaussianMixture(3, random_state=0, max_iter=2000),
     EMHiddenMarkov(3, random_state=0, max_iter=2000),
     BayesianMixtureSVI(3, random_state=0, max_iter=2000),
+    VariationalAutoencoder(3, random_state=0, max_epochs=50),
 ]
 
 every_estimator = pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_failed_fit_keeps_the_earlier_one(estimator, X):
         (np.where(X > 0, X, np.inf), {}),
         (X[:, 0], {}),
         (X, {"n_components": 0}),
-        (X, {"max_iter": -1}),
+        (X, {"max_epochs" if hasattr(estimator, "max_epochs") else "max_iter": -1}),
         (np.array([["a", "b", "c"]] * 20, dtype=object), {}),
     ]:
         model.set_params(**estimator.get_params()).set_params(**parameters)

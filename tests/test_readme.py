@@ -18,7 +18,7 @@ def namespace(text):
     """Return what the blocks of Python define, run in order, as a reader would."""
     names = {}
     blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     for block in blocks:
         exec(compile(block, str(README), "exec"), names)
     return names

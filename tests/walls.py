@@ -14,6 +14,7 @@ HOMES = {
     "numba": "skvae/hmm/chain/",
     "torch": "skvae/vae/",
     "skorch": "skvae/vae/training.py",
+    "safetensors": "skvae/vae/storage.py",
     "matplotlib": "skvae/inspection/",
     "dask": "skvae/blocks.py",
     "distributed": "skvae/blocks.py",

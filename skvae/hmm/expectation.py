@@ -14,6 +14,9 @@ from skvae.hmm.parameters import ChainStatistics
 
 _BLOCK_NUMBERS = 1 << 16  # of one array of a block: measured, they should stay in the caches
 _SHORTEST, _LONGEST = 512, 4096
+# With fewer states what is called for a block costs more than its rows: twice as fast (measured for
+# one to three states, 50,000 rows).
+_FEW_STATES, _LONGEST_OF_FEW = 8, 16384
 # Rows times states, and what else a row takes in units of a state, below which handing work to
 # threads takes longer than doing it (measured: about two milliseconds of work).
 _OTHER_WORK, _WORTH_THREADS = 8, 100_000
@@ -109,8 +112,9 @@ class ChainModel:
         )
 
     def _block_rows(self):
-        n_states, n_rows = padded_size(len(self._parameters.startprob)), len(self._X)
-        rows = int(np.clip(_BLOCK_NUMBERS // n_states, _SHORTEST, _LONGEST))
+        n_states, n_rows = len(self._parameters.startprob), len(self._X)
+        longest = _LONGEST if n_states >= _FEW_STATES else _LONGEST_OF_FEW
+        rows = int(np.clip(_BLOCK_NUMBERS // padded_size(n_states), _SHORTEST, longest))
         if self._few:
             rows = 2 * _LONGEST
         elif n_rows < 8 * rows:  # as much for one thread as for another

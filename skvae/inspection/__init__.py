@@ -4,16 +4,24 @@ Displays read public attributes only, so they work for any estimator that has th
 matplotlib only when they draw.
 """
 
+from skvae.inspection.bound_terms import BoundTermsDisplay
 from skvae.inspection.bound_trace import BoundTraceDisplay
 from skvae.inspection.comparison import ComparisonDisplay
 from skvae.inspection.density import DensityDisplay
+from skvae.inspection.latent import LatentSpaceDisplay, LatentTraversalDisplay
+from skvae.inspection.row_pictures import ReconstructionDisplay, SampleDisplay
 from skvae.inspection.state_path import StatePathDisplay
 from skvae.inspection.transition import TransitionDisplay
 
 __all__ = [
+    "BoundTermsDisplay",
     "BoundTraceDisplay",
     "ComparisonDisplay",
     "DensityDisplay",
+    "LatentSpaceDisplay",
+    "LatentTraversalDisplay",
+    "ReconstructionDisplay",
+    "SampleDisplay",
     "StatePathDisplay",
     "TransitionDisplay",
 ]

@@ -1,0 +1,116 @@
+"""
+Does it help to know which pixels are neighbours?
+=================================================
+
+For the networks that :class:`skvae.VariationalAutoencoder` makes by itself the columns of X have no
+order: pixels could be shuffled and nothing would change. Any ``torch.nn.Module`` can take their
+place. Here a convolutional encoder and decoder are given, which do know that a row is a picture,
+and held-out nats per row say what this is worth, for few rows and for many.
+"""
+
+# %%
+# The modules
+# -----------
+# An encoder reads rows and gives ``2 * n_components`` numbers: mean and log variance. A decoder
+# reads latent vectors and gives the likelihood's parameters, for the Bernoulli likelihood a log
+# odds for each pixel. That a row is a picture is known to them alone: ``Unflatten`` and ``Flatten``
+# are at their ends. The estimator takes what makes a module, and makes its own at each fit, with
+# weights that ``random_state`` decides.
+
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import nn
+
+from skvae import VariationalAutoencoder
+from skvae.inspection import ReconstructionDisplay
+from skvae.vae import EffectiveSizeWarning
+
+N_COMPONENTS = 8
+
+
+def encoder():
+    """Return a new encoder: two convolutions, each of which halves the picture."""
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, 16, 3, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Flatten(),
+        nn.Linear(32 * 2 * 2, 2 * N_COMPONENTS),
+    )
+
+
+def decoder():
+    """Return a new decoder: the same way back."""
+    return nn.Sequential(
+        nn.Linear(N_COMPONENTS, 32 * 2 * 2),
+        nn.SiLU(),
+        nn.Unflatten(1, (32, 2, 2)),
+        nn.ConvTranspose2d(32, 16, 4, stride=2, padding=1),
+        nn.SiLU(),
+        nn.ConvTranspose2d(16, 1, 4, stride=2, padding=1),
+        nn.Flatten(),
+    )
+
+
+# %%
+# The comparison
+# --------------
+# Digits of 8 × 8 pixels, white or black, a quarter of them held out. The third model is the
+# convolutional one on pixels in a shuffled order, where neighbours mean nothing. The score is by
+# importance sampling; where draws are few it is too low, not too high.
+
+warnings.simplefilter("ignore", EffectiveSizeWarning)
+X = (load_digits().data >= 8).astype(float)
+X_train, X_test = train_test_split(X, random_state=0)
+shuffled = np.random.default_rng(0).permutation(64)
+params = {"likelihood": "bernoulli", "max_epochs": 30, "lr": 3e-3, "random_state": 0}
+dense = VariationalAutoencoder(N_COMPONENTS, **params)
+convolutional = VariationalAutoencoder(N_COMPONENTS, encoder=encoder, decoder=decoder, **params)
+models = {
+    "convolutional": (convolutional, np.arange(64)),
+    "convolutional, shuffled": (convolutional, shuffled),
+    "dense": (dense, np.arange(64)),
+}
+sizes = [300, len(X_train)]
+scores, fitted = {}, {}
+print(f"{'nats per held-out row':24s} weights  {sizes[0]:4d} rows  {sizes[1]:4d} rows")
+for name, (model, order) in models.items():
+    scores[name] = []
+    for size in sizes:
+        fitted[name] = clone(model).fit(X_train[:size, order])
+        scores[name].append(fitted[name].score(X_test[:, order]))
+    n_weights = sum(weight.numel() for weight in fitted[name].net_.module_.parameters())
+    print(f"{name:24s} {n_weights:7d} {scores[name][0]:10.2f} {scores[name][1]:10.2f}")
+
+# %%
+# The pictures
+# ------------
+figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.4), layout="constrained")
+styles = ("o-", "s--", "^:")
+for (name, values), style in zip(scores.items(), styles, strict=True):
+    left.plot(sizes, values, style, label=name)
+left.set(xscale="log", xlabel="rows to learn from", ylabel="nats per held-out row")
+left.set_xticks(sizes, list(map(str, sizes)))
+left.minorticks_off()
+left.legend(loc="lower right")
+ReconstructionDisplay.from_estimator(
+    fitted["convolutional"], X_test[:24], image_shape=(8, 8), n_columns=12, ax=right
+)
+right.set_title("held-out digits and their reconstructions")
+figure.savefig("convolutional_encoder.png", dpi=100)
+print("\nThe figure is in convolutional_encoder.png")
+
+# %%
+# What they show
+# --------------
+# From 1347 rows the convolutional modules are a third of a nat better than the dense ones, with
+# fewer weights. On shuffled pixels most of the advantage is gone: it was the neighbours. From 300
+# rows the three differ by a tenth of a nat, which says nothing. The reconstructions have the right
+# form, and are grey where eight numbers leave it open.

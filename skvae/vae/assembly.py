@@ -1,0 +1,157 @@
+"""From an estimator's parameters to its model and net, and from a net to plain state and back.
+
+``settings`` is a dict of the estimator's constructor parameters as they were when it was fitted:
+what the model was built with, whatever is set on the estimator afterwards.
+"""
+
+import copy
+
+import numpy as np
+import torch
+
+from skvae.vae.likelihoods import likelihood_from_settings
+from skvae.vae.model import make_model
+from skvae.vae.net_params import device_name
+from skvae.vae.training import make_net
+
+# What decides which weights there are and what they mean: training that goes on must keep it.
+ARCHITECTURE = (
+    *("n_components", "hidden_layer_sizes", "activation", "encoder", "decoder"),
+    *("encoder_covariance", "likelihood", "likelihood_params", "prior", "n_prior_components"),
+)
+_TRAINING = (
+    *("optimizer", "lr", "batch_size", "max_epochs", "beta", "kl_warmup", "free_bits"),
+    *("n_importance_samples", "early_stopping", "n_iter_no_change", "tol", "gradient_clip"),
+    *("mixed_precision", "verbose", "net_params"),
+)
+
+# At the start the bound hardly rises, until decoder and encoder have found each other. Of few rows
+# that is many epochs (measured on iris: 300 steps).
+_FIRST_STEPS = 500
+
+
+def model_of(settings, likelihood, seed, x=None):
+    """Return the LatentModel that the settings describe, with its first weights.
+
+    Parameters
+    ----------
+    settings : dict
+        The estimator's parameters.
+    likelihood : Likelihood
+        p(x | z).
+    seed : int
+        Of the first weights.
+    x : ndarray of shape (n, n_features), default=None
+        Prepared rows, of which a VampPrior begins with the first. None: zeros in their place.
+    """
+    names = ("n_components", "hidden_layer_sizes", "activation", "encoder", "decoder", "prior")
+    n_pseudo = settings["n_prior_components"]
+    pseudo_inputs = None
+    if settings["prior"] == "vamp":
+        pseudo_inputs = torch.zeros(n_pseudo, likelihood.n_inputs)
+        if x is not None:
+            rows = torch.as_tensor(x[torch.arange(n_pseudo).numpy() % len(x)], dtype=torch.float32)
+            pseudo_inputs = likelihood.inputs(rows)
+    return make_model(
+        likelihood,
+        **{name: settings[name] for name in names},
+        covariance=settings["encoder_covariance"],
+        n_prior_components=n_pseudo,
+        pseudo_inputs=pseudo_inputs,
+        seed=seed,
+    )
+
+
+def net_of(settings, model, seed):
+    """Return the initialised net that trains a model as the settings say.
+
+    Parameters
+    ----------
+    settings : dict
+        The estimator's parameters. Its callbacks are copied: skorch changes them.
+    model : LatentModel
+        Trained in place.
+    seed : int
+        Of the order of rows and of noise.
+    """
+    return make_net(
+        model,
+        seed=seed,
+        **{name: settings[name] for name in _TRAINING},
+        callbacks=copy.deepcopy(settings["callbacks"]),
+        device=settings["device"],
+        first_steps=_FIRST_STEPS,
+    )
+
+
+def net_state(net):
+    """Return all that a net has learned, as nested dicts of tensors, numbers and strings.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        As from `net_of`.
+    """
+    model = net.module_.model
+    return {
+        "likelihood": model.likelihood.settings(),
+        "weights": dict(model.state_dict()),
+        "optimizer": type(net.optimizer_).__name__,
+        "optimizer_state": copy.deepcopy(net.optimizer_.state_dict()),
+        "history": copy.deepcopy(list(net.history)),
+        "seed": net.module_.seed,
+    }
+
+
+def restored(settings, state):
+    """Return a net that stands where another stood, and trains as the settings say.
+
+    Parameters
+    ----------
+    settings : dict
+        The estimator's parameters; what decides the architecture is as it was. Where they ask for
+        a device that is not there, the net is on the CPU.
+    state : dict
+        From `net_state`.
+
+    Raises
+    ------
+    ValueError
+        The state is not that of such a model.
+    """
+    settings = {**settings, "device": _available(settings["device"])}
+    model = model_of(settings, likelihood_from_settings(state["likelihood"]), seed=0)
+    try:
+        model.load_state_dict(state["weights"])
+    except RuntimeError as error:
+        raise ValueError(f"the stored weights are not those of this model: {error}") from error
+    if not isinstance(state["seed"], int) or not isinstance(state["history"], list):
+        raise ValueError("the stored state has no seed, or no history")
+    net = net_of(settings, model, state["seed"])
+    if type(net.optimizer_).__name__ == state["optimizer"]:
+        groups = [dict(group) for group in net.optimizer_.param_groups]
+        net.optimizer_.load_state_dict(state["optimizer_state"])
+        # Rates and the like are those of the settings, which may have been changed meanwhile.
+        for group, options in zip(net.optimizer_.param_groups, groups, strict=True):
+            group.update(options)
+    net.history = type(net.history)(state["history"])
+    return net
+
+
+def same(before, now):
+    """Return whether two values of a parameter mean the same."""
+    if isinstance(before, list | tuple) and isinstance(now, list | tuple):
+        return len(before) == len(now) and all(map(same, before, now))
+    if isinstance(before, dict) and isinstance(now, dict):
+        return before.keys() == now.keys() and all(same(before[key], now[key]) for key in now)
+    if isinstance(before, np.ndarray) or isinstance(now, np.ndarray):
+        return np.array_equal(before, now)
+    return before is now or bool(before == now)
+
+
+def _available(device):
+    """Return the device, or the CPU if this machine does not have it."""
+    try:
+        return device_name(device)
+    except ValueError:
+        return "cpu"

@@ -1,0 +1,498 @@
+r"""Variational autoencoder: a deep latent-variable model, its bound climbed by gradients.
+
+.. math:: z \sim p(z), \qquad x \mid z \sim p(x \mid \mathrm{decoder}(z)), \qquad
+          q(z \mid x) = N(\mathrm{encoder}(x)), \qquad
+          \ln p(x) \ge E_q \ln p(x \mid z) - \mathrm{KL}(q(z \mid x) \,\|\, p(z)),
+
+(Kingma & Welling, Auto-encoding variational Bayes, ICLR 2014, eq. 3). Rows are prepared by the
+likelihood (``x`` below, in its units; ``X`` is in the user's), the model is made and trained by
+what :mod:`skvae.vae.assembly` puts together, and what it answers is in :mod:`skvae.vae.fitted`.
+"""
+
+import warnings
+from math import ceil
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+
+from skvae.base import check_choice, check_number, check_random
+from skvae.vae import importance
+from skvae.vae.assembly import ARCHITECTURE, model_of, net_of, net_state, restored, same
+from skvae.vae.fitted import FittedAutoencoder
+from skvae.vae.likelihoods import make_likelihood
+from skvae.vae.modules import ACTIVATIONS
+from skvae.vae.net_params import device_name
+from skvae.vae.posteriors import COVARIANCES
+from skvae.vae.priors import PRIORS
+from skvae.vae.training import train
+from skvae.vae.training_record import Divergence
+
+_BATCH = 16, 128  # rows: few rows need small batches, for the sake of steps
+
+
+class VariationalAutoencoder(FittedAutoencoder):
+    """Variational autoencoder: density, latent space, samples, imputation by a deep model.
+
+    Encoder and decoder are neural networks, trained together by skorch; ``score`` is the held-out
+    log-likelihood in nats per row, as of every model here.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        The number of latent dimensions.
+    hidden_layer_sizes : tuple of int, default=(128,)
+        The widths of the encoder's hidden layers; the decoder has them in reverse. Without any,
+        ``()``, both are linear: the model is factor analysis.
+    activation : {'relu', 'tanh', 'logistic', 'identity', 'elu', 'gelu', 'leaky_relu', 'silu', \
+'softplus'}, default='relu'
+        What follows a hidden layer.
+    encoder, decoder : nn.Module, class or callable, default=None
+        A module instead: a copy of it if it is one, or what is made by calling it without
+        arguments. An encoder gives 2 · n_components numbers a row (mean, log variance), in one
+        tensor or as a pair; a decoder reads n_components numbers and gives the likelihood's
+        parameters in one tensor.
+    encoder_covariance : {'diag', 'full'}, default='diag'
+        The form of the covariance of q(z | x).
+    likelihood : str or list of (str, columns), default='gaussian'
+        The density of a row given its latent vector: 'gaussian', 'student_t', 'bernoulli',
+        'continuous_bernoulli', 'categorical', 'poisson', 'negative_binomial', or one for each of
+        several parts of the columns, ``[(name, columns), ...]`` or ``[(name, columns, params),
+        ...]``. 'gaussian' and 'student_t' standardise inside, so the units of X do not matter.
+    likelihood_params : dict, default=None
+        Of the likelihood: ``scale`` ('feature', 'shared' or 'decoder': who gives σ) and
+        ``min_scale`` (its floor, in standard deviations of the features) of 'gaussian' and
+        'student_t', ``dof`` of 'student_t', ``n_categories`` of 'categorical'.
+    prior : {'normal', 'mixture', 'vamp'}, default='normal'
+        p(z): standard normal; a learned Gaussian mixture, whose components are clusters; or the
+        mixture of the posteriors of learned pseudo-inputs.
+    n_prior_components : int, default=10
+        The number of components of 'mixture' and 'vamp'.
+    beta : float, default=1.0
+        Weight of the KL divergence in training. It does not change what ``score`` means, nor do
+        the next three.
+    kl_warmup : int, default=20
+        Epochs during which that weight rises linearly, at most a quarter of ``max_epochs``. Without
+        it latent dimensions are often lost before the decoder has learned to use them.
+    free_bits : float, default=0.0
+        What each latent dimension's KL counts as at least in training, in nats.
+    n_importance_samples : int, default=1
+        Draws a row in training; more than one give the importance-weighted bound.
+    n_score_samples : int, default=100
+        Draws a row for ``score`` and all that is by importance sampling.
+    max_epochs : int, default=500
+        The largest number of passes over the data.
+    batch_size : int, default=None
+        The largest number of rows in a batch. None is 128, or a tenth of the rows if that is fewer,
+        but at least 16.
+    lr : float, default=2e-3
+        Learning rate; the likelihood's own parameters, such as σ, have ten times it.
+    optimizer : {'adam', 'adamw', 'rmsprop', 'sgd'} or class of torch.optim, default='adam'
+        The optimiser.
+    gradient_clip : float, default=None
+        The largest norm of the gradient.
+    early_stopping : bool, default=True
+        Whether to keep rows aside, stop when their bound no longer rises, and keep the weights that
+        were best on them.
+    validation_fraction : float, default=0.1
+        The share of those rows.
+    n_iter_no_change : int, default=20
+        Epochs without improvement after which training stops; those before 500 steps do not count.
+    tol : float, default=1e-3
+        What counts as an improvement, in nats per row.
+    mixed_precision : bool, default=False
+        Whether encoder and decoder train in bfloat16 where that is safe.
+    callbacks : list, default=None
+        Callbacks of skorch, such as a learning-rate schedule or a checkpoint.
+    net_params : dict, default=None
+        Any other parameter of ``skorch.NeuralNet``: ``{"compile": True}``,
+        ``{"optimizer__weight_decay": 0.01}``, ``{"iterator_train": DataLoader}``.
+    device : str, default='auto'
+        Of torch; 'auto' is CUDA if there is one, else the CPU.
+    random_state : int, RandomState instance or None, default=None
+        Decides the first weights, the rows kept aside, batches and noise, and what :meth:`sample`
+        draws if it is given none.
+    warm_start : bool, default=False
+        Whether a further ``fit`` goes on from the fitted weights.
+    verbose : int, default=0
+        1 shows a progress bar with the current bound.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The net; its model is ``net_.module_.model``, its history ``net_.history``.
+    lower_bound_ : float
+        The bound of the stored weights in nats per row, in the units of X: of the rows kept aside,
+        or of all rows if there are none.
+    lower_bounds_ : list of float
+        The same after each epoch up to that of the stored weights. Of the training rows it is the
+        mean over the epoch, while the weights move; the last is ``lower_bound_``.
+    history_ : dict of str to list of float
+        Of every epoch, in nats per row: ``bound``, ``reconstruction`` and ``kl`` of the training
+        rows, and ``valid_bound`` of those kept aside.
+    n_iter_ : int
+        The number of epochs that led to the stored weights.
+    converged_ : bool
+        Whether early stopping ended the training.
+    n_features_in_ : int
+        The number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X had names that are all strings.
+
+    See Also
+    --------
+    EMGaussianMixture : A mixture, where clusters are Gaussian.
+    sklearn.decomposition.FactorAnalysis : What ``hidden_layer_sizes=()`` is.
+
+    Notes
+    -----
+    NaN in X is a missing value: the encoder reads the mean in its place, and the bound is that of
+    what was observed (MIWAE). Ctrl-C ends the training with a warning and keeps the best weights so
+    far. If the loss becomes NaN a ValueError says so, and the weights of the last good epoch are
+    kept.
+
+    References
+    ----------
+    Kingma & Welling (2014), ICLR. Burda, Grosse & Salakhutdinov (2016), ICLR, for importance
+    weighting. Tomczak & Welling (2018), AISTATS, for the VampPrior. Mattei & Frellsen (2019), ICML,
+    for missing values.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import VariationalAutoencoder
+    >>> X = load_iris().data
+    >>> vae = VariationalAutoencoder(n_components=2, random_state=0).fit(X)
+    >>> vae.transform(X).shape
+    (150, 2)
+    >>> bool(vae.score(X) > -2.5)  # nats per row; four independent Gaussians have -5.0
+    True
+    """
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        hidden_layer_sizes=(128,),
+        activation="relu",
+        encoder=None,
+        decoder=None,
+        encoder_covariance="diag",
+        likelihood="gaussian",
+        likelihood_params=None,
+        prior="normal",
+        n_prior_components=10,
+        beta=1.0,
+        kl_warmup=20,
+        free_bits=0.0,
+        n_importance_samples=1,
+        n_score_samples=100,
+        max_epochs=500,
+        batch_size=None,
+        lr=2e-3,
+        optimizer="adam",
+        gradient_clip=None,
+        early_stopping=True,
+        validation_fraction=0.1,
+        n_iter_no_change=20,
+        tol=1e-3,
+        mixed_precision=False,
+        callbacks=None,
+        net_params=None,
+        device="auto",
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.encoder = encoder
+        self.decoder = decoder
+        self.encoder_covariance = encoder_covariance
+        self.likelihood = likelihood
+        self.likelihood_params = likelihood_params
+        self.prior = prior
+        self.n_prior_components = n_prior_components
+        self.beta = beta
+        self.kl_warmup = kl_warmup
+        self.free_bits = free_bits
+        self.n_importance_samples = n_importance_samples
+        self.n_score_samples = n_score_samples
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.gradient_clip = gradient_clip
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.mixed_precision = mixed_precision
+        self.callbacks = callbacks
+        self.net_params = net_params
+        self.device = device
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    # Learning ---------------------------------------------------------------------------------
+
+    def fit(self, X, y=None):
+        """Return self, trained for up to ``max_epochs`` passes over the rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : VariationalAutoencoder
+            The fitted model. If the fit fails, what was fitted before is kept.
+
+        Raises
+        ------
+        ValueError
+            A parameter or X is not usable, or the loss became NaN; then the weights of the last
+            epoch in which it was not are kept.
+
+        Examples
+        --------
+        >>> from skvae import VariationalAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> vae = VariationalAutoencoder(1, max_epochs=5, random_state=0).fit(load_geyser().data)
+        >>> vae.n_iter_
+        5
+        """
+        failure = None
+        with self._unchanged_on_failure():
+            self._check_parameters()
+            going_on = self.warm_start and hasattr(self, "net_")
+            rng = check_random_state(self.random_state)
+            if going_on:
+                net, x, log_volume = self._continued(X, "warm_start=True")
+            else:
+                net, x, log_volume = self._begun(X, rng)
+            # The same seed again keeps the same rows aside: none that was trained on validates.
+            seed = self._noise_seed if going_on else int(rng.randint(2**31 - 1))
+            x, x_valid, kept = self._split(x, seed)
+            failure = self._train(net, x, x_valid, log_volume[kept], self.max_epochs, seed)
+        if failure is not None:
+            raise failure
+        return self
+
+    def partial_fit(self, X, y=None):
+        """Return self after one pass over one more batch of rows.
+
+        The first call makes the model, and the likelihood's units, from its batch. No rows are kept
+        aside.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : VariationalAutoencoder
+            The model.
+
+        Raises
+        ------
+        ValueError
+            A parameter or X is not usable, or the loss became NaN.
+
+        Examples
+        --------
+        >>> from skvae import VariationalAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> vae = VariationalAutoencoder(1, random_state=0)
+        >>> for batch in (X[:100], X[100:200], X[200:]):
+        ...     vae = vae.partial_fit(batch)
+        >>> vae.n_iter_
+        3
+        """
+        with self._unchanged_on_failure():
+            self._check_parameters()
+            rng = check_random_state(self.random_state)
+            if hasattr(self, "net_"):
+                net, x, log_volume = self._continued(X, "partial_fit")
+            else:
+                net, x, log_volume = self._begun(X, rng)
+            failure = self._train(net, x, None, log_volume, 1, int(rng.randint(2**31 - 1)))
+            if failure is not None:
+                raise failure
+        return self
+
+    # Its parts ----------------------------------------------------------------------------------
+
+    def _begun(self, X, rng):
+        """Return a new net, the prepared rows, and their log volumes."""
+        X = self._validate(X, reset=True, min_rows=2)
+        names = getattr(self, "feature_names_in_", None)
+        likelihood = make_likelihood(self.likelihood, X, self.likelihood_params, names=names)
+        x = likelihood.prepare(X)
+        self._settings = self._current_settings(len(x))
+        seed = int(rng.randint(2**31 - 1))
+        model = model_of(self._settings, likelihood, seed, rng.permutation(x))
+        self.history_ = {"bound": [], "reconstruction": [], "kl": []}
+        return net_of(self._settings, model, seed), x, likelihood.log_volume(x)
+
+    def _continued(self, X, why):
+        """Return a net that goes on from the fitted one, the prepared rows, their log volumes."""
+        x, _ = self._prepared(X)
+        settings = self._current_settings(len(x))
+        for name in ARCHITECTURE:
+            before, now = self._settings[name], settings[name]
+            if not same(before, now):
+                raise ValueError(
+                    f"{name}={now!r}: {why} goes on from a model that was fitted with "
+                    f"{name}={before!r}; keep it, or fit a new estimator"
+                )
+        self._settings, before = settings, self.net_
+        self.history_ = {name: list(values) for name, values in self.history_.items()}
+        return restored(settings, net_state(before)), x, self._model().likelihood.log_volume(x)
+
+    def _current_settings(self, n_rows):
+        """Return the parameters as they are, with the size of a batch and the warm-up there is."""
+        settings = self.get_params(deep=False)
+        for name, value in settings.items():
+            if isinstance(value, np.generic):  # of a grid of NumPy's; torch wants Python's
+                settings[name] = value.item()
+        settings["kl_warmup"] = min(self.kl_warmup, self.max_epochs // 4)
+        if self.batch_size is None:
+            settings["batch_size"] = int(np.clip(n_rows // 10, *_BATCH))
+        return settings
+
+    def _split(self, x, seed):
+        """Return rows to train on, rows kept aside or None, and the indices of the judged."""
+        everything = np.arange(len(x))
+        if not self.early_stopping:
+            return x, None, everything
+        if ceil(self.validation_fraction * len(x)) >= len(x):
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction!r} leaves none of {len(x)} rows to "
+                "train on: lower it, pass more rows, or set early_stopping=False"
+            )
+        train_rows, kept = train_test_split(
+            everything, test_size=self.validation_fraction, random_state=seed
+        )
+        return x[train_rows], x[kept], kept
+
+    def _train(self, net, x, x_valid, log_volume, n_epochs, seed):
+        """Train the net, store what came of it; return the Divergence that ended it, if any.
+
+        ``log_volume`` is of the rows whose bound is kept.
+        """
+        failure = None
+        try:
+            record = train(net, x, x_valid, n_epochs=n_epochs)
+        except Divergence as divergence:
+            if divergence.record.n_epochs == 0:
+                raise
+            failure, record = divergence, divergence.record
+        if record.interrupted and record.n_epochs == 0:
+            raise KeyboardInterrupt  # nothing was learned that could be kept
+        if record.interrupted:
+            warnings.warn(
+                f"training was interrupted after {record.n_epochs} of {n_epochs} epochs: the "
+                f"weights kept are those of epoch {record.best_epoch}, the best so far",
+                UserWarning,
+                stacklevel=3,
+            )
+        self.net_ = net
+        self._n_features_out = self.n_components
+        self._noise_seed = seed
+        self._record(record, x, x_valid, float(log_volume.mean()))
+        return failure
+
+    def _record(self, record, x, x_valid, volume):
+        """Set the attributes that tell how the training went, in the units of X."""
+        before = len(self.history_["bound"])
+        found = {
+            "bound": record.bounds + volume,
+            "reconstruction": record.reconstructions + volume,
+            "kl": record.kls,
+        }
+        if record.valid_bounds is not None:
+            found["valid_bound"] = record.valid_bounds + volume
+        elif "valid_bound" in self.history_:
+            found["valid_bound"] = np.full(record.n_epochs, np.nan)
+        for name, values in found.items():
+            self.history_.setdefault(name, [np.nan] * before).extend(values.tolist())
+        self.n_iter_ = record.best_epoch
+        trace = self.history_["bound" if x_valid is None else "valid_bound"][: self.n_iter_]
+        self.lower_bound_ = self._bound_of(x if x_valid is None else x_valid)
+        self.lower_bounds_ = [*trace[:-1], self.lower_bound_]
+        self.converged_ = bool(record.stopped_early)
+
+    def _bound_of(self, x):
+        """Return the mean bound of prepared rows under the stored weights, in the units of X."""
+        model, n_draws = self._double(), self.n_importance_samples
+        if n_draws > 1:
+            found = importance.log_likelihood(model, x, n_draws, seed=self._noise_seed)
+            return float(found.log_likelihood.mean())
+        return float(importance.elbo_terms(model, x, 1, seed=self._noise_seed).elbo.mean())
+
+    # Before learning ----------------------------------------------------------------------------
+
+    def _check_parameters(self):
+        """Raise ValueError if a parameter is not usable; parts of the model check their own."""
+        for name in ("n_components", "n_prior_components", "n_importance_samples"):
+            check_number(name, getattr(self, name), Integral, 1)
+        for name in ("n_score_samples", "max_epochs", "n_iter_no_change"):
+            check_number(name, getattr(self, name), Integral, 1)
+        if self.batch_size is not None:
+            check_number("batch_size", self.batch_size, Integral, 1)
+        for name in ("beta", "free_bits", "tol"):
+            check_number(name, getattr(self, name), Real, 0)
+        check_number("kl_warmup", self.kl_warmup, Integral, 0)
+        if self.free_bits and self.n_importance_samples > 1:
+            raise ValueError(
+                f"free_bits={self.free_bits!r}: must be 0 with n_importance_samples > 1, as that "
+                "bound has no divergence of its own"
+            )
+        for name in ("lr", "gradient_clip"):
+            value = getattr(self, name)
+            if name == "gradient_clip" and value is None:
+                continue
+            check_number(name, value, Real, 0)
+            if value == 0:
+                raise ValueError(f"{name}={value!r}: must be > 0")
+        check_number("validation_fraction", self.validation_fraction, Real, 0)
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction={self.validation_fraction!r}: must be in (0, 1)")
+        check_choice("activation", self.activation, tuple(ACTIVATIONS))
+        check_choice("encoder_covariance", self.encoder_covariance, COVARIANCES)
+        check_choice("prior", self.prior, PRIORS)
+        for name in ("early_stopping", "mixed_precision", "warm_start"):
+            check_choice(name, getattr(self, name), (True, False))
+        if isinstance(self.net_params, dict) and "train_split" in self.net_params:
+            raise ValueError(
+                "net_params has 'train_split': rows are kept aside by validation_fraction, or not "
+                "at all by early_stopping=False"
+            )
+        check_random("random_state", self.random_state)
+        check_number("verbose", self.verbose, Integral, 0, flags=True)
+        self._check_layers()
+        # A model that was fitted elsewhere may go on here, on the CPU.
+        if not (hasattr(self, "net_") and same(self._settings["device"], self.device)):
+            device_name(self.device)
+
+    def _check_layers(self):
+        sizes = self.hidden_layer_sizes
+        good = isinstance(sizes, tuple | list) and all(
+            isinstance(size, Integral) and not isinstance(size, bool) and size >= 1
+            for size in sizes
+        )
+        if not good:
+            raise ValueError(
+                f"hidden_layer_sizes={sizes!r}: must be a tuple of integers >= 1, or ()"
+            )

@@ -1,0 +1,426 @@
+r"""Held-out log-likelihood by importance sampling, and what the same draws say of the posterior.
+
+With draws from the encoder, :math:`z_s \sim q(z \mid x)`, and weights
+
+.. math:: w_s = p(x \mid z_s)\, p(z_s) / q(z_s \mid x), \qquad
+          \ln \hat p(x) = \ln \tfrac{1}{S} \sum_s w_s,
+
+:math:`\hat p(x)` is unbiased, so that :math:`\ln \hat p(x)` is in expectation a lower bound of
+ln p(x), at least the ELBO and never falling in S (Burda et al. 2016). Normalised, the weights turn
+any function of z into its posterior expectation (Mattei & Frellsen 2019, for missing values).
+
+n rows, S draws a row, L latent dimensions, D features. Rows come *prepared*, in the units of the
+likelihood; log-likelihoods go out in nats in the units of X.
+
+A row's draws come from a generator seeded with the row itself. So the errors of different rows are
+independent, equal rows get equal answers, and a row gets the same in any batch and any order, to
+the last digits. More draws continue those that fewer would have been.
+
+References
+----------
+.. [1] Burda, Grosse & Salakhutdinov (2016), Importance weighted autoencoders, ICLR, eq. 8.
+.. [2] Mattei & Frellsen (2019), MIWAE: deep generative modelling and imputation of incomplete data
+   sets, ICML, eq. 12.
+.. [3] Kong (1992), A note on importance sampling using standardized weights, for the effective
+   sample size.
+"""
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from skvae.vae.weighting import Weights, weighted_groups
+
+_ENOUGH = 10.0  # effective draws
+_TOLERATED = 0.01  # share of rows that may have fewer before it is said
+
+
+class EffectiveSizeWarning(UserWarning):
+    """Some log-likelihoods rest on so few effective draws that they cannot be trusted.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from skvae.vae import EffectiveSizeWarning
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", EffectiveSizeWarning)
+    """
+
+
+class Evidence(NamedTuple):
+    """Log-likelihoods of rows, and how far to trust them.
+
+    Parameters
+    ----------
+    log_likelihood : ndarray of shape (n,)
+        In nats, in the units of X.
+    effective_size : ndarray of shape (n,)
+        How many equally weighted draws the weighted ones are worth, in [1, S].
+    """
+
+    log_likelihood: np.ndarray
+    effective_size: np.ndarray
+
+
+class ElboTerms(NamedTuple):
+    """The evidence lower bound of each row and its two terms, ``elbo = reconstruction - kl``.
+
+    Parameters
+    ----------
+    elbo : ndarray of shape (n,)
+        In nats, in the units of X.
+    reconstruction : ndarray of shape (n,)
+        E_q ln p(x | z), in nats, in the units of X.
+    kl : ndarray of shape (n,)
+        KL(q(z | x) ‖ p(z)), in nats.
+    """
+
+    elbo: np.ndarray
+    reconstruction: np.ndarray
+    kl: np.ndarray
+
+
+class Expectation(NamedTuple):
+    """Posterior expectations of rows, and how far to trust them.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (n, F)
+        The expectations.
+    effective_size : ndarray of shape (n,)
+        How many equally weighted draws the weighted ones are worth, in [1, S].
+    """
+
+    mean: np.ndarray
+    effective_size: np.ndarray
+
+
+# Answers ------------------------------------------------------------------------------------------
+
+
+def in_double(model):
+    """Return a copy of a model in float64 that is only asked: without dropout or gradients.
+
+    Parameters
+    ----------
+    model : LatentModel
+        Stays as it is.
+
+    Returns
+    -------
+    model : LatentModel
+        On the same device.
+    """
+    return copy.deepcopy(model).double().eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def log_likelihood(model, x, n_draws, *, seed):
+    """Return the importance-sampled log-likelihood of each row, and its effective sample size.
+
+    Parameters
+    ----------
+    model : LatentModel
+        As from `in_double`. In another dtype its rounding is in the answer.
+    x : ndarray of shape (n, D), float64
+        Prepared rows; NaN is missing: the log-likelihood is that of what was observed. Where
+        nothing was it is 0, without error.
+    n_draws : int
+        S.
+    seed : int
+        Of the model, in [0, 2**64).
+
+    Returns
+    -------
+    evidence : Evidence
+        −inf, and an effective size of 1, where all weights of a row are zero.
+
+    Raises
+    ------
+    ValueError
+        If the model gives NaN or infinity for a row.
+    """
+    log_p, effective = np.empty(len(x)), np.empty(len(x))
+    for rows, group in weighted_groups(model, x, n_draws, seed):
+        weights = Weights()
+        for draws in group:
+            weights.add(draws.log_weight)
+        log_p[rows] = _answers(weights.log_mean(), rows)
+        effective[rows] = _answers(weights.effective_size(), rows)
+    _check(log_p < np.inf)
+    nothing = np.isnan(x).all(axis=1)
+    log_p[nothing], effective[nothing] = 0.0, n_draws
+    return Evidence(log_p + model.likelihood.log_volume(x), effective)
+
+
+@torch.no_grad()
+def elbo_terms(model, x, n_draws, *, seed):
+    """Return the evidence lower bound of each row and its two terms, in nats.
+
+    The draws are those of `log_likelihood`. The divergence is exact where the prior has a formula.
+
+    Parameters
+    ----------
+    model : LatentModel
+        As from `in_double`.
+    x : ndarray of shape (n, D), float64
+        Prepared rows; NaN is missing: the bound is of what was observed.
+    n_draws : int
+        S.
+    seed : int
+        Of the model, in [0, 2**64).
+
+    Returns
+    -------
+    terms : ElboTerms
+        Without β, free bits or any other change that training makes.
+
+    Raises
+    ------
+    ValueError
+        If the model gives NaN or infinity for a row.
+    """
+    reconstruction, kl = np.zeros(len(x)), np.zeros(len(x))
+    for rows, group in weighted_groups(model, x, n_draws, seed):
+        for draws in group:
+            share = len(draws.z) / n_draws
+            reconstruction[rows] += share * _answers(draws.log_likelihood.double().mean(0), rows)
+            kl[rows] += share * _answers(draws.density.kl(draws.posterior, draws.z), rows)
+    _check(np.isfinite(kl) & (reconstruction < np.inf))
+    reconstruction += model.likelihood.log_volume(x)
+    return ElboTerms(reconstruction - kl, reconstruction, kl)
+
+
+@torch.no_grad()
+def posterior_expectation(model, x, n_draws, function, *, seed):
+    r"""Return self-normalised estimates :math:`\sum_s w_s f(z_s) / \sum_s w_s` of E[f(z) | x].
+
+    Parameters
+    ----------
+    model : LatentModel
+        As from `in_double`.
+    x : ndarray of shape (n, D), float64
+        Prepared rows, at least one; NaN is missing.
+    n_draws : int
+        S.
+    function : callable
+        Given `weighting.Draws`, returns f of each as a tensor (s, B, F).
+    seed : int
+        Of the model, in [0, 2**64).
+
+    Returns
+    -------
+    expectation : Expectation
+        Where all weights of a row are zero, the plain mean over the encoder's draws.
+
+    Raises
+    ------
+    ValueError
+        If the model gives NaN or infinity for a row.
+    """
+    mean, effective = None, np.empty(len(x))
+    for rows, group in weighted_groups(model, x, n_draws, seed):
+        weights = Weights()
+        for draws in group:
+            weights.add(draws.log_weight, function(draws))
+        values = _answers(weights.expectation(), rows)
+        if mean is None:
+            mean = np.empty((len(x), values.shape[1]))
+        mean[rows] = values
+        effective[rows] = _answers(weights.effective_size(), rows)
+    _check(np.isfinite(mean).all(axis=1))
+    return Expectation(mean, effective)
+
+
+def expected_features(model, x, n_draws, *, seed):
+    """Return E[x | what of x was observed], in the units of X: what imputation fills in.
+
+    Parameters
+    ----------
+    model : LatentModel
+        As from `in_double`.
+    x : ndarray of shape (n, D), float64
+        Prepared rows, at least one; NaN is missing.
+    n_draws : int
+        S.
+    seed : int
+        Of the model, in [0, 2**64).
+
+    Returns
+    -------
+    expectation : Expectation
+        Of shape (n, D): all features, also of those that were observed what the model expects.
+    """
+
+    def features(draws):
+        return model.likelihood.mean(draws.outputs)
+
+    return posterior_expectation(model, x, n_draws, features, seed=seed)
+
+
+def expected_latents(model, x, n_draws, *, seed):
+    """Return E[z | x] under the model's posterior, which the encoder's draws are weighted to.
+
+    Parameters
+    ----------
+    model : LatentModel
+        As from `in_double`.
+    x : ndarray of shape (n, D), float64
+        Prepared rows, at least one; NaN is missing.
+    n_draws : int
+        S.
+    seed : int
+        Of the model, in [0, 2**64).
+
+    Returns
+    -------
+    expectation : Expectation
+        Of shape (n, L).
+    """
+    return posterior_expectation(model, x, n_draws, lambda draws: draws.z, seed=seed)
+
+
+def expected_responsibilities(model, x, n_draws, *, seed):
+    """Return p(c | x) of each row for the components c of a mixture prior.
+
+    Parameters
+    ----------
+    model : LatentModel
+        As from `in_double`; its prior is a mixture.
+    x : ndarray of shape (n, D), float64
+        Prepared rows, at least one; NaN is missing.
+    n_draws : int
+        S.
+    seed : int
+        Of the model, in [0, 2**64).
+
+    Returns
+    -------
+    expectation : Expectation
+        Of shape (n, n_prior_components); each row sums to one.
+    """
+
+    def responsibilities(draws):
+        return draws.density.responsibilities(draws.z)
+
+    return posterior_expectation(model, x, n_draws, responsibilities, seed=seed)
+
+
+def _answers(values, rows):
+    """Return a group's tensor as float64, without the rows that only fill the group up."""
+    return values[: len(rows)].double().cpu().numpy()
+
+
+def _check(good):
+    """Raise ValueError unless the answers of all rows are good."""
+    bad = np.flatnonzero(~good)
+    if len(bad):
+        raise ValueError(
+            f"the model gives NaN or infinity for {len(bad)} of {len(good)} rows, the first of "
+            f"which is row {bad[0]}: look for values of X far from those of training, or for "
+            "NaN in the weights of encoder and decoder"
+        )
+
+
+# Trust --------------------------------------------------------------------------------------------
+
+
+def standard_error(effective_size, n_draws):
+    r"""Return the standard error of each row's log-likelihood, in nats.
+
+    By the delta method the variance of :math:`\ln \hat p` is that of the weights over S times their
+    squared mean: :math:`(1 / \mathrm{ESS} - 1 / S)\, S / (S - 1)`. By about half of the variance
+    :math:`\ln \hat p` is too low. Errors of different rows are independent: that of a mean over n
+    rows is the root of the sum of their squares, over n.
+
+    Parameters
+    ----------
+    effective_size : array-like of shape (n,)
+        From `log_likelihood`.
+    n_draws : int
+        S it was given.
+
+    Returns
+    -------
+    error : ndarray of shape (n,)
+        Infinite for one draw, which does not tell. Where the effective size is below ten or so the
+        true error is likely larger: weights that count have not been seen.
+
+    Examples
+    --------
+    >>> from skvae.vae.importance import standard_error
+    >>> standard_error([20.0, 1000.0], 1000).round(3)
+    array([0.221, 0.   ])
+    """
+    effective_size = np.asarray(effective_size, dtype=np.float64)
+    if n_draws < 2:
+        return np.full(effective_size.shape, np.inf)
+    excess = np.maximum(1.0 / effective_size - 1.0 / n_draws, 0.0)
+    return np.sqrt(excess * n_draws / (n_draws - 1))
+
+
+def is_unreliable(effective_size, n_draws):
+    """Return which rows have too few effective draws to be trusted.
+
+    Fewer than ten; where there are fewer than twenty draws at all, fewer than half of them.
+
+    Parameters
+    ----------
+    effective_size : array-like of shape (n,)
+        From `log_likelihood` or an expectation.
+    n_draws : int
+        S it was given.
+
+    Returns
+    -------
+    unreliable : ndarray of shape (n,)
+        Bool.
+
+    Examples
+    --------
+    >>> from skvae.vae.importance import is_unreliable
+    >>> is_unreliable([3.0, 12.0], 1000)
+    array([ True, False])
+    """
+    return np.asarray(effective_size) < min(_ENOUGH, n_draws / 2)
+
+
+def reliability_message(effective_size, n_draws, name="n_score_samples"):
+    """Return what an `EffectiveSizeWarning` should say of these rows; None if there is no need.
+
+    There is if more than one row in a hundred is unreliable.
+
+    Parameters
+    ----------
+    effective_size : array-like of shape (n,)
+        From `log_likelihood` or an expectation.
+    n_draws : int
+        S it was given.
+    name : str
+        The parameter that sets S.
+
+    Returns
+    -------
+    message : str or None
+        For the estimator to warn with.
+
+    Examples
+    --------
+    >>> from skvae.vae.importance import reliability_message
+    >>> print(reliability_message([3.0, 12.0], 1000))
+    1 of 2 rows have fewer than 10 effective draws, the least 3.0 of n_score_samples=1000: ...
+    >>> reliability_message([30.0, 12.0], 1000) is None
+    True
+    """
+    unreliable = is_unreliable(effective_size, n_draws)
+    if unreliable.sum() <= _TOLERATED * unreliable.size:
+        return None
+    least = np.min(effective_size)
+    return (
+        f"{unreliable.sum()} of {unreliable.size} rows have fewer than "
+        f"{min(_ENOUGH, n_draws / 2):g} effective draws, the least {least:.1f} of "
+        f"{name}={n_draws}: what is said of them is uncertain, and their log-likelihoods are "
+        f"likely too low; raise {name}, or train longer or with a richer encoder"
+    )

@@ -1,0 +1,310 @@
+r"""The generative model p(z) p(x | z) with its encoder q(z | x), and what they say together.
+
+Rows come prepared by the likelihood, in its own units: densities of x are those of prepared rows.
+B is the number of rows, S of draws a row, D of features, L of latent dimensions; everything is in
+nats.
+"""
+
+import copy
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from skvae.base import check_choice
+from skvae.vae.modules import isolated_random, mlp, resolve_module
+from skvae.vae.objective import row_bound
+from skvae.vae.posteriors import (
+    COVARIANCES,
+    DiagonalPosterior,
+    FullPosterior,
+    n_encoder_outputs,
+    posterior_from,
+)
+from skvae.vae.priors import make_prior
+
+
+class Terms(NamedTuple):
+    """The parts of the log weights of draws from the encoder.
+
+    Parameters
+    ----------
+    log_likelihood : Tensor of shape (S, B)
+        ln p(x | z).
+    log_prior : Tensor of shape (S, B)
+        ln p(z).
+    log_q : Tensor of shape (S, B)
+        ln q(z | x).
+    z : Tensor of shape (S, B, L)
+        The draws.
+    posterior : DiagonalPosterior or FullPosterior
+        What they are draws of.
+    """
+
+    log_likelihood: torch.Tensor
+    log_prior: torch.Tensor
+    log_q: torch.Tensor
+    z: torch.Tensor
+    posterior: DiagonalPosterior | FullPosterior
+
+
+class LatentModel(nn.Module):
+    """A deep latent-variable model.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        Maps the likelihood's inputs (B, n_inputs) to what :func:`posterior_from` reads.
+    decoder : nn.Module
+        Maps latent vectors (n, L) to the likelihood's parameters (n, n_outputs).
+    likelihood : Likelihood
+        p(x | z), as a module.
+    prior : Normal, Mixture or Vamp
+        p(z), as a module.
+    n_components : int
+        The number of latent dimensions L.
+    covariance : {'diag', 'full'}
+        The form of the posterior's covariance.
+    """
+
+    def __init__(self, encoder, decoder, likelihood, prior, n_components, covariance="diag"):
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.prior = prior
+        self.n_components = n_components
+        self.covariance = covariance
+        self.n_outputs = likelihood.n_outputs
+
+    def forward(self, x, observed=None, noise=None, **objective):
+        """Return the training objective: :func:`skvae.vae.objective.row_bound` of this model.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, D)
+            Prepared rows; NaN is missing.
+        observed : Tensor of bool, shape (B, D), default=None
+            What is not missing; None if nothing is.
+        noise : Tensor of shape (S, B, L)
+            Standard normal numbers.
+        **objective : dict
+            ``beta``, ``free_bits``, ``importance`` and ``dreg``.
+
+        Returns
+        -------
+        bound : RowBound
+            Tensors of shape (B,), in nats.
+        """
+        return row_bound(self, x, observed, noise, **objective)
+
+    def encode(self, x, observed=None):
+        """Return the posterior q(z | x) of prepared rows x (B, D); NaN is missing."""
+        return self.encode_inputs(self.likelihood.inputs(x))
+
+    def encode_inputs(self, inputs):
+        """Return the posterior of rows as the encoder reads them, (n, n_inputs)."""
+        return posterior_from(self.encoder(inputs), self.n_components, self.covariance)
+
+    def decode(self, z):
+        """Return the likelihood's parameters, (..., n_outputs), of latent vectors (..., L).
+
+        Raises
+        ------
+        ValueError
+            The decoder gave another shape.
+        """
+        if z.ndim > 2:
+            outputs = self.decode(z.reshape(-1, self.n_components))
+            return outputs.reshape(*z.shape[:-1], self.n_outputs)
+        outputs = self.decoder(z)
+        if not isinstance(outputs, torch.Tensor) or outputs.shape != (z.shape[0], self.n_outputs):
+            raise ValueError(_decoder_message(outputs, (len(z), self.n_outputs)))
+        return outputs
+
+    def log_likelihood(self, x, observed, z):
+        """Return ln p(x | z), (..., B), of prepared rows (B, D) and latent vectors (..., B, L)."""
+        return self.likelihood.log_prob(x, self.decode(z), observed)
+
+    def prior_density(self):
+        """Return the density p(z) with the parameters as they are."""
+        return self.prior.density(self.encode_inputs)
+
+    def terms(self, x, observed, noise, density=None):
+        """Return the parts of the log weights of the draws that noise stands for.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, D)
+            Prepared rows; NaN is missing.
+        observed : Tensor of bool, shape (B, D), or None
+            What is not missing; None if nothing is.
+        noise : Tensor of shape (S, B, L)
+            Standard normal numbers.
+        density : Normal or MixtureDensity, default=None
+            What ``prior_density()`` returned, where it is asked more than once.
+
+        Returns
+        -------
+        terms : Terms
+            In nats.
+        """
+        density = self.prior_density() if density is None else density
+        posterior = self.encode(x, observed)
+        z = posterior.draw(noise)
+        log_likelihood = self.log_likelihood(x, observed, z)
+        return Terms(
+            log_likelihood, density.log_prob(z), posterior.log_prob_of(noise), z, posterior
+        )
+
+    def log_weights(self, x, observed, noise, density=None):
+        """Return ln p(x|z) + ln p(z) − ln q(z|x) of draws, (S, B); see :meth:`terms`."""
+        terms = self.terms(x, observed, noise, density)
+        return terms.log_likelihood + terms.log_prior - terms.log_q
+
+    def check(self, seed=0):
+        """Run two rows of zeros through both modules, as a trial.
+
+        Lazy modules get their weights by it. Statistics of modules, and torch's global random
+        state, are as they were.
+
+        Parameters
+        ----------
+        seed : int
+            Of what modules draw meanwhile.
+
+        Raises
+        ------
+        ValueError
+            A module cannot read what it is given, or gives another shape than is needed.
+        """
+        weights = (p for p in self.parameters() if p.is_floating_point())
+        like = next(weights, torch.zeros(1))
+        n_inputs = self.likelihood.n_inputs
+        inputs = torch.zeros(2, n_inputs, dtype=like.dtype, device=like.device)
+        with torch.no_grad(), isolated_random(seed), _evaluating(self):
+            with _naming("encoder", f"rows of {n_inputs} numbers"):
+                outputs = self.encoder(inputs)
+            mean = posterior_from(outputs, self.n_components, self.covariance).mean
+            with _naming("decoder", f"rows of n_components={self.n_components} numbers"):
+                outputs = self.decoder(torch.zeros_like(mean))
+        wanted = (2, self.n_outputs)
+        if not isinstance(outputs, torch.Tensor) or outputs.shape != wanted:
+            raise ValueError(_decoder_message(outputs, wanted))
+
+
+def make_model(
+    likelihood,
+    *,
+    n_components,
+    hidden_layer_sizes=(64,),
+    activation="relu",
+    encoder=None,
+    decoder=None,
+    covariance="diag",
+    prior="normal",
+    n_prior_components=10,
+    pseudo_inputs=None,
+    seed,
+):
+    """Return a model with its first weights, on the CPU.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+        p(x | z); the model takes a copy.
+    n_components : int
+        The number of latent dimensions L.
+    hidden_layer_sizes : sequence of int
+        The widths of the encoder's hidden layers; the decoder has them in reverse. Without any
+        both are linear maps.
+    activation : str
+        What follows a hidden layer; see ``skvae.vae.modules.ACTIVATIONS``.
+    encoder, decoder : nn.Module, class or callable, default=None
+        A module instead of a multilayer perceptron: copied if it is one, called without arguments
+        otherwise.
+    covariance : {'diag', 'full'}
+        The form of the posterior's covariance.
+    prior : {'normal', 'mixture', 'vamp'}
+        The kind of p(z).
+    n_prior_components : int
+        The number of components of a mixture, or of pseudo-inputs.
+    pseudo_inputs : Tensor of shape (n, n_inputs), default=None
+        Data rows as the encoder reads them, ``likelihood.inputs(x)``, that VampPrior starts from.
+    seed : int
+        Seeds all first weights. Torch's global random state stays as it is.
+
+    Returns
+    -------
+    model : LatentModel
+        Checked by :meth:`LatentModel.check`; its modules' weights are float32.
+
+    Raises
+    ------
+    ValueError
+        A parameter is not usable; the message says why.
+    """
+    check_choice("covariance", covariance, COVARIANCES)
+    generator = torch.Generator().manual_seed(seed)
+    # One seed for each, whatever the others need.
+    seeds = torch.randint(1 << 62, (5,), generator=generator).tolist()
+    generators = [torch.Generator().manual_seed(s) for s in seeds]
+    hidden = tuple(hidden_layer_sizes)
+    if encoder is None:
+        # Unlike the decoder's, its first outputs are not small: a z that tells rows apart from the
+        # start is what the decoder learns from, before the prior has pulled all of them together.
+        sizes = (likelihood.n_inputs, *hidden, n_encoder_outputs(n_components, covariance))
+        encoder = mlp(sizes, activation, generators[0], last_gain=1.0)
+    else:
+        encoder = resolve_module(encoder, "encoder", seeds[0])
+    if decoder is None:
+        sizes = (n_components, *reversed(hidden), likelihood.n_outputs)
+        decoder = mlp(sizes, activation, generators[1])
+    else:
+        decoder = resolve_module(decoder, "decoder", seeds[1])
+    prior = make_prior(
+        prior,
+        n_components,
+        n_prior_components=n_prior_components,
+        n_inputs=likelihood.n_inputs,
+        pseudo_inputs=pseudo_inputs,
+        generator=generators[2],
+    )
+    modules = [module.float() for module in (encoder, decoder, prior)]
+    likelihood = copy.deepcopy(likelihood)
+    model = LatentModel(*modules[:2], likelihood, modules[2], n_components, covariance)
+    model.check(seeds[3])
+    return model
+
+
+def _decoder_message(outputs, wanted):
+    """Return what is wrong with a decoder's outputs."""
+    given = type(outputs).__name__
+    if isinstance(outputs, torch.Tensor):
+        given = f"shape {tuple(outputs.shape)}"
+    return (
+        f"decoder gave {given}: must give one tensor of shape {wanted}, the likelihood's "
+        f"parameters, {wanted[1]} a row"
+    )
+
+
+@contextmanager
+def _evaluating(module):
+    """Put a module and its parts into evaluation mode inside, each as it was afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+@contextmanager
+def _naming(name, what):
+    """Turn what a user's module raises into a ValueError that names the module."""
+    try:
+        yield
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{name} cannot read {what}: {error}") from error

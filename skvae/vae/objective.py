@@ -1,0 +1,146 @@
+r"""What training maximises, row by row: the evidence lower bound and its importance-weighted kin.
+
+With draws :math:`z_s = m(x) + F(x) \epsilon_s` of q(z | x) and
+:math:`\ln w_s = \ln p(x \mid z_s) + \ln p(z_s) - \ln q(z_s \mid x)`,
+
+.. math:: \mathrm{ELBO} = \frac{1}{S} \sum_s \ln p(x \mid z_s) - \mathrm{KL}(q \| p), \qquad
+    \mathrm{IWAE}_S = \ln \frac{1}{S} \sum_s w_s .
+
+Both are lower bounds of ln p(x) in expectation. Everything is in nats per row, larger is better.
+
+References
+----------
+Burda, Grosse and Salakhutdinov (2016), Importance weighted autoencoders, equation 8. Tucker et al.
+(2019), Doubly reparameterized gradient estimators for Monte Carlo objectives, equation 8. Kingma et
+al. (2016), Improved variational inference with inverse autoregressive flow, appendix C.8 (free
+bits).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+
+class RowBound(NamedTuple):
+    """What training maximises, and what it consists of: Tensors of shape (B,), in nats.
+
+    Parameters
+    ----------
+    objective : Tensor
+        To be maximised; the only one that is meant to be differentiated.
+    elbo : Tensor
+        The evidence lower bound, ``reconstruction - kl``, whatever shapes the objective.
+    reconstruction : Tensor
+        E_q ln p(x | z).
+    kl : Tensor
+        KL(q ‖ p).
+    """
+
+    objective: torch.Tensor
+    elbo: torch.Tensor
+    reconstruction: torch.Tensor
+    kl: torch.Tensor
+
+
+def row_bound(model, x, observed, noise, *, beta=1.0, free_bits=0.0, importance=False, dreg=True):
+    """Return the training objective of each row, and the bound's two terms.
+
+    Parameters
+    ----------
+    model : LatentModel
+        The model.
+    x : Tensor of shape (B, D)
+        Prepared rows; NaN is missing.
+    observed : Tensor of bool, shape (B, D), or None
+        What is not missing; None if nothing is.
+    noise : Tensor of shape (S, B, L)
+        Standard normal numbers that the draws are made of.
+    beta : float
+        What the divergence from the prior is multiplied by, or its sample in the weights.
+    free_bits : float
+        So many nats a latent dimension cost nothing. Where the divergence is a sum over
+        dimensions, each one's mean over the batch counts as at least that; elsewhere the batch mean
+        of the whole counts as at least L times that. Not with ``importance``.
+    importance : bool
+        Whether the draws are averaged inside of the logarithm.
+    dreg : bool
+        Whether the importance-weighted bound's gradient with respect to the encoder is the doubly
+        reparameterised one, which has the same mean and does not drown in noise as S grows.
+
+    Returns
+    -------
+    bound : RowBound
+        In nats per row.
+
+    Raises
+    ------
+    ValueError
+        There are ``free_bits`` with ``importance``, whose objective has no divergence.
+    """
+    if importance:
+        if free_bits:
+            raise ValueError(
+                f"free_bits={free_bits!r}: must be 0 with an importance-weighted objective, which "
+                "has no divergence of its own"
+            )
+        return _importance_bound(model, x, observed, noise, beta, dreg)
+    posterior = model.encode(x, observed)
+    density = model.prior_density()
+    if noise.shape[0] == 1:
+        # Training's hot loop, without an axis of draws.
+        z = posterior.draw(noise[0])
+        reconstruction = model.log_likelihood(x, observed, z)
+    else:
+        z = posterior.draw(noise)
+        reconstruction = model.log_likelihood(x, observed, z).mean(0)
+    kl = density.kl(posterior, z)
+    elbo = reconstruction - kl
+    if free_bits:
+        charged = _at_least(free_bits, kl, density.kl_by_dimension(posterior), z.shape[-1])
+        return RowBound(reconstruction - beta * charged, elbo, reconstruction, kl)
+    objective = elbo if beta == 1.0 else reconstruction - beta * kl
+    return RowBound(objective, elbo, reconstruction, kl)
+
+
+def _at_least(free_bits, kl, by_dimension, n_components):
+    """Return the divergence as free bits count it, (B,): what is free is a constant."""
+    if by_dimension is None:
+        free = free_bits * n_components
+        return torch.where(kl.mean() > free, kl, free)
+    return torch.where(by_dimension.mean(0) > free_bits, by_dimension, free_bits).sum(-1)
+
+
+def _importance_bound(model, x, observed, noise, beta, dreg):
+    """Return ln mean_s w_s with ln w = ln p(x|z) + β (ln p(z) − ln q(z|x))."""
+    log_likelihood, log_prior, log_q, z, posterior = model.terms(x, observed, noise)
+    log_weights = log_likelihood + beta * (log_prior - log_q)
+    objective = torch.logsumexp(log_weights, 0) - math.log(len(noise))
+    if dreg and z.requires_grad:
+        objective = _doubly_reparameterised(
+            objective.detach(),
+            log_weights.detach(),
+            log_likelihood + beta * (log_prior - posterior.detach().log_prob(z)),
+            z,
+            beta,
+        )
+    with torch.no_grad():
+        reconstruction = log_likelihood.mean(0)
+        kl = (log_q - log_prior).mean(0)
+        return RowBound(objective, reconstruction - kl, reconstruction, kl)
+
+
+def _doubly_reparameterised(value, log_weights, path, z, beta):
+    r"""Return a bound's value with its doubly reparameterised gradient.
+
+    With shares :math:`\bar w_s = w_s / \sum_t w_t` the decoder's gradient is
+    :math:`\sum_s \bar w_s \, \partial \ln w_s`. The encoder acts through z and through ln q's own
+    parameters. The second part has the expectation of
+    :math:`-\beta \sum_s \bar w_s (1 - \bar w_s) \, \partial_z \ln w_s`, so what z receives is
+    multiplied by :math:`1 - \beta + \beta \bar w_s` and those parameters are constants in `path`.
+    """
+    share = torch.softmax(log_weights, 0)
+    through_z = (1.0 - beta + beta * share).unsqueeze(-1)
+    z.register_hook(lambda grad: grad * through_z)
+    surrogate = (share * path).sum(0)
+    return value + (surrogate - surrogate.detach())

@@ -1,0 +1,506 @@
+"""Training by a skorch NeuralNet: its loss, its callbacks, and what came of it.
+
+The objective is in nats per row and larger is better everywhere but in :class:`NegativeBound`,
+which skorch minimises. Rows are prepared by the likelihood, and so are the units of all bounds.
+
+`make_net` composes the net, `train` runs it for some epochs more. The model is
+``net.module_.model``, also when it is compiled or was pickled meanwhile.
+"""
+
+import math
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping
+from skorch.history import History
+from skorch.utils import to_tensor
+from torch import nn
+
+from skvae.vae.batches import CLUSTERS, MODULES, RowBatches, Rows, epoch_seed, held_out_rows
+from skvae.vae.modules import isolated_random
+from skvae.vae.net_params import (
+    checked_callbacks,
+    checked_net_params,
+    device_name,
+    iterator_params,
+    optimizer_class,
+    optimizer_params,
+    validation_batch,
+)
+from skvae.vae.placement import latent_moments, place_components
+from skvae.vae.priors import Mixture
+from skvae.vae.sampled_bound import SampledBound
+from skvae.vae.training_record import (
+    Divergence,
+    all_finite,
+    divergence_message,
+    record_of,
+    weights_of,
+)
+
+
+class NegativeBound(nn.Module):
+    """The loss: the objective's mean over a batch, negated. The only minus sign in training."""
+
+    def forward(self, terms, target=None):
+        """Return the loss, in nats per row, of what a SampledBound says of a batch."""
+        return -terms[0].mean()
+
+
+class EpochHistory(History):
+    """A history whose current epoch is at hand, and which keeps one batch of each past epoch.
+
+    skorch looks the epoch up several times a batch and copies the list each time; and the records
+    of all batches would soon be larger than the model.
+    """
+
+    def new_epoch(self):
+        """Begin the record of an epoch."""
+        if self:
+            del self[-1]["batches"][:-1]
+        super().new_epoch()
+
+    def __getitem__(self, i):
+        return list.__getitem__(self, i) if isinstance(i, int) else super().__getitem__(i)
+
+
+# Callbacks ----------------------------------------------------------------------------------------
+
+
+class PriorWarmup(Callback):
+    """A mixture prior stays as it is for some epochs, and then begins at the clusters there are.
+
+    Encoders tell clusters apart only after a while, and components that began between clusters
+    rarely find their way later. So after as many epochs again the clusters are looked for once
+    more, and taken where they explain the latents better.
+
+    Parameters
+    ----------
+    n_epochs : int
+        Epochs before the clusters are looked for.
+    seed : int
+        Of k-means.
+    """
+
+    def __init__(self, n_epochs, seed):
+        self.n_epochs, self.seed = n_epochs, seed
+
+    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+        """Hold the prior, or place its components, or let it learn."""
+        done, model = len(net.history) - 1, net.module_.model
+        model.prior.requires_grad_(done >= self.n_epochs)
+        if done not in (self.n_epochs, 2 * self.n_epochs):
+            return
+        net.module_.train(False)
+        batches = net.get_iterator(dataset_train, training=False)
+        given = (to_tensor(x, device=net.device) for x, _ in batches)
+        moments = latent_moments(model, given, len(dataset_train))
+        seed = epoch_seed(self.seed, done, CLUSTERS) % 2**32
+        again = done > self.n_epochs
+        if place_components(model.prior, *moments, seed=seed, if_better=again):
+            for parameter in model.prior.parameters():  # averages of other steps
+                net.optimizer_.state.pop(parameter, None)
+
+
+class FreshDraws(Callback):
+    """Each epoch's order and noise follow from its number, whatever happened before it."""
+
+    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+        """Tell the module and the rows which epoch it is."""
+        if not isinstance(net.history, EpochHistory):  # loaded from a checkpoint
+            net.history = EpochHistory(net.history)
+        epoch = len(net.history)
+        net.module_.begin_epoch(epoch)
+        if isinstance(dataset_train, Rows):
+            dataset_train.epoch = epoch
+
+
+class KLWarmup(Callback):
+    """The KL divergence's weight rises linearly, and is whole after some epochs.
+
+    Parameters
+    ----------
+    beta : float
+        The weight at last.
+    n_epochs : int
+        Epochs with less: epoch e = 1, 2, ... has ``beta * e / (n_epochs + 1)``.
+    """
+
+    def __init__(self, beta, n_epochs):
+        self.beta, self.n_epochs = beta, n_epochs
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Set the weight of this epoch."""
+        net.module_.weight_kl(self.beta * min(1.0, len(net.history) / (self.n_epochs + 1)))
+
+
+class EpochTerms(Callback):
+    """The bound and its two terms enter the history: train_bound, valid_kl, and so on."""
+
+    NAMES = ("bound", "reconstruction", "kl")
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Forget the epoch before."""
+        self.parts_ = {True: [], False: []}
+
+    def on_batch_end(self, net, training=None, y_pred=None, **kwargs):
+        """Keep what was said of the batch; nothing is computed, and no device waited for."""
+        self.parts_[training].append([term.detach() for term in y_pred[1:]])
+
+    def on_epoch_end(self, net, **kwargs):
+        """Record the means over the rows."""
+        for training, parts in self.parts_.items():
+            if not parts:
+                continue
+            terms = [torch.cat(part).mean(dtype=torch.float64) for part in zip(*parts, strict=True)]
+            for name, value in zip(self.NAMES, torch.stack(terms).tolist(), strict=True):
+                net.history.record(f"{'train' if training else 'valid'}_{name}", value)
+        self.parts_ = None
+
+
+class WeightKeeper(Callback):
+    """Keeps the weights of the last epoch and of the best, and sees to which of them remain.
+
+    Parameters
+    ----------
+    early_stopping : bool
+        Whether training stops, and the best weights remain, when validation no longer improves.
+    patience : int
+        Epochs without improvement after which that is so.
+    tol : float
+        What counts as an improvement, in nats per row, of however many epochs together. The best
+        epoch is the best by any margin.
+    first_epoch : int
+        Epochs up to this one do not count against the patience: the objective still changes.
+    first_steps : int
+        Nor do those before so many steps of the optimiser.
+    """
+
+    def __init__(self, early_stopping, patience, tol, first_epoch, first_steps=0):
+        self.early_stopping, self.patience = early_stopping, patience
+        self.tol, self.first_epoch, self.first_steps = tol, first_epoch, first_steps
+
+    def on_train_begin(self, net, **kwargs):
+        """Begin the record of a training."""
+        self.n_epochs_, self.misses_, self.kept_epoch_ = 0, 0, len(net.history)
+        self.n_steps_ = 0
+        self.last_ = self.best_ = None
+        self.best_bound_ = self.bar_ = -math.inf
+        self.stopped_ = self.interrupted_ = False
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Keep the weights that training begins with."""
+        if self.last_ is None:
+            self.last_, self.kept_epoch_ = weights_of(net.module_), len(net.history) - 1
+
+    def on_batch_end(self, net, training=None, **kwargs):
+        """Stop with an error where the loss is not finite."""
+        batches = net.history[-1]["batches"]
+        if not math.isfinite(batches[-1]["train_loss" if training else "valid_loss"]):
+            self._fail(net, f"batch {len(batches)}" if training else "in validation")
+
+    def on_epoch_end(self, net, **kwargs):
+        """Keep the weights, and see whether they are the best."""
+        if not all_finite(net.module_):  # by the last step, which no loss has seen
+            self._fail(net, "weights after its last batch")
+        self.n_epochs_ += 1
+        self.last_, self.kept_epoch_ = weights_of(net.module_), len(net.history)
+        record = net.history[-1]
+        self.n_steps_ += record["train_batch_count"]
+        if "valid_loss" not in record:
+            return
+        bound = -record["valid_loss"]
+        if bound > self.best_bound_:
+            self.best_, self.best_bound_, self.best_epoch_ = self.last_, bound, self.kept_epoch_
+        if bound > self.bar_:
+            self.misses_, self.bar_ = 0, bound + self.tol
+        elif self.kept_epoch_ > self.first_epoch and self.n_steps_ >= self.first_steps:
+            self.misses_ += 1
+        self.stopped_ = self.early_stopping and self.misses_ >= self.patience
+
+    def on_train_end(self, net, **kwargs):
+        """Put the weights in place that are to remain."""
+        self.stopped_ = self.stopped_ or _stopped_by_user(net)
+        self.interrupted_ = self.n_epochs_ < net.max_epochs and not self.stopped_
+        if len(net.history) > self.kept_epoch_ > 0:  # the last epoch was not completed
+            del net.history[self.kept_epoch_ :]
+        if self.best_ is not None and (self.early_stopping or self.interrupted_):
+            net.module_.load_state_dict(self.best_)
+            self.kept_epoch_ = self.best_epoch_
+        self.last_ = self.best_ = None
+
+    def _fail(self, net, where):
+        """Put the last good weights back and say what happened in the epoch that is dropped."""
+        net.module_.load_state_dict(self.last_)
+        net.optimizer_.state.clear()  # its averages are spoilt too
+        epoch, model = len(net.history), net.module_.model
+        del net.history[-1]
+        message = divergence_message(model, net.lr, epoch, where, self.kept_epoch_)
+        raise Divergence(message, record_of(net.history, self))
+
+    def __getstate__(self):
+        return {**self.__dict__, "last_": None, "best_": None}
+
+
+def _stopped_by_user(net):
+    """Return whether a callback of skorch's that the user passed has stopped the training."""
+    callbacks = (callback for _, callback in net.callbacks_)
+    return any(isinstance(c, EarlyStopping) and c.misses_ >= c.patience for c in callbacks)
+
+
+class StopEarly(Callback):
+    """Ends training as skorch wants it done, when all other callbacks have seen the epoch.
+
+    Parameters
+    ----------
+    keeper : WeightKeeper
+        Knows when.
+    """
+
+    def __init__(self, keeper):
+        self.keeper = keeper
+
+    def on_epoch_end(self, net, **kwargs):
+        """Raise KeyboardInterrupt, which skorch takes for the end of training."""
+        if self.keeper.stopped_:
+            raise KeyboardInterrupt
+
+
+class EpochBar(Callback):
+    """A progress bar over epochs on stderr, with the current bound in nats per row."""
+
+    def on_train_begin(self, net, **kwargs):
+        """Draw the bar."""
+        from tqdm import tqdm  # not before it is needed: a thread of its own comes with it
+
+        self.bar_ = tqdm(total=net.max_epochs, unit="epoch")
+
+    def on_epoch_end(self, net, **kwargs):
+        """Move it."""
+        record = net.history[-1]
+        name = "valid_bound" if "valid_bound" in record else "train_bound"
+        self.bar_.set_postfix_str(f"{name}={record[name]:.4f}", refresh=False)
+        self.bar_.update()
+
+    def on_train_end(self, net, **kwargs):
+        """Finish it."""
+        self.close()
+
+    def close(self):
+        """Finish the bar, if there is one."""
+        if getattr(self, "bar_", None) is not None:
+            self.bar_.close()
+        self.bar_ = None
+
+    def __getstate__(self):
+        return {**self.__dict__, "bar_": None}
+
+
+# The net ------------------------------------------------------------------------------------------
+
+
+def make_net(
+    model,
+    *,
+    seed,
+    optimizer="adam",
+    lr=1e-3,
+    batch_size=128,
+    max_epochs=100,
+    beta=1.0,
+    kl_warmup=0,
+    free_bits=0.0,
+    n_importance_samples=1,
+    prior_warmup=None,
+    early_stopping=False,
+    n_iter_no_change=10,
+    first_steps=0,
+    tol=1e-3,
+    gradient_clip=None,
+    mixed_precision=False,
+    callbacks=None,
+    device="auto",
+    verbose=0,
+    net_params=None,
+):
+    """Return an initialised skorch NeuralNet that trains a model.
+
+    Parameters
+    ----------
+    model : LatentModel
+        Trained in place; from here on it is ``net.module_.model``.
+    seed : int
+        ≥ 0, of the order of rows, of noise and of what modules draw.
+    optimizer : {'adam', 'adamw', 'rmsprop', 'sgd'} or type
+        A name, or a class of ``torch.optim``.
+    lr : float
+        Learning rate. Parameters of the likelihood and of a mixture prior have ten times it, and
+        no weight decay.
+    batch_size : int
+        The largest number of rows in a batch of training.
+    max_epochs : int
+        Epochs of a training, unless `train` is told otherwise.
+    beta : float
+        Weight of the KL divergence in training.
+    kl_warmup : int
+        Epochs during which that weight rises.
+    free_bits : float
+        What each latent dimension's KL counts as at least in training, in nats.
+    n_importance_samples : int
+        Draws per row; more than one give the importance-weighted bound.
+    prior_warmup : int, default=None
+        Epochs after which a mixture prior, held until then, is placed on the clusters of the
+        posterior means; after as many again it is if that is better. None is a quarter of
+        `max_epochs`.
+    early_stopping : bool
+        Whether training stops when the bound of validation rows no longer rises; the best weights
+        remain.
+    n_iter_no_change : int
+        Epochs without improvement after which it stops.
+    first_steps : int
+        Epochs up to so many steps do not count as such.
+    tol : float
+        What counts as an improvement, in nats per row.
+    gradient_clip : float, default=None
+        The largest norm of the gradient.
+    mixed_precision : bool
+        Whether encoder and decoder train in bfloat16.
+    callbacks : list, default=None
+        Callbacks of skorch, which see an epoch after those made here.
+    device : str
+        Of torch, or 'auto': CUDA if there is one, else the CPU.
+    verbose : int
+        Whether a progress bar is shown.
+    net_params : dict, default=None
+        Any other parameter of NeuralNet, such as ``compile=True``, ``optimizer__weight_decay`` or
+        ``iterator_train=torch.utils.data.DataLoader``.
+
+    Returns
+    -------
+    net : NeuralNet
+        On its device.
+
+    Raises
+    ------
+    ValueError
+        A parameter of NeuralNet is not known, or not to be set here.
+    """
+    net_params = checked_net_params(net_params)
+    mixture = isinstance(model.prior, Mixture)
+    if prior_warmup is None:
+        prior_warmup = max_epochs // 4
+    first_epoch = max(kl_warmup, prior_warmup if mixture else 0)
+    keeper = WeightKeeper(early_stopping, n_iter_no_change, tol, first_epoch, first_steps)
+    first = {
+        "prior_warmup": PriorWarmup(prior_warmup, seed) if mixture else None,
+        "fresh_draws": FreshDraws(),
+        "kl_warmup": KLWarmup(beta, kl_warmup),
+        "epoch_terms": EpochTerms(),
+        "weight_keeper": keeper,
+        "gradient_clip": GradientNormClipping(gradient_clip) if gradient_clip else None,
+        "epoch_bar": EpochBar() if verbose else None,
+    }
+    first = [(name, callback) for name, callback in first.items() if callback is not None]
+    bound = SampledBound(
+        model,
+        seed=seed,
+        beta=beta,
+        free_bits=free_bits,
+        n_importance_samples=n_importance_samples,
+        mixed_precision=mixed_precision,
+        compiled=bool(net_params.get("compile")),
+    )
+    optimizer, device = optimizer_class(optimizer), device_name(device)
+    fast = ("likelihood", "prior") if mixture else ("likelihood",)
+    n_valid = validation_batch(model, batch_size, n_importance_samples)
+    net = NeuralNet(
+        bound,
+        NegativeBound,
+        optimizer=optimizer,
+        lr=lr,
+        max_epochs=max_epochs,
+        batch_size=batch_size,
+        dataset=Rows,
+        callbacks=[*first, *checked_callbacks(callbacks), ("stop_early", StopEarly(keeper))],
+        device=device,
+        verbose=verbose,
+        **{
+            "iterator_train": RowBatches,
+            "iterator_valid": RowBatches,
+            "iterator_valid__batch_size": n_valid,
+            "dataset__dtype": _dtype(model),
+            "train_split": held_out_rows,
+            "predict_nonlinearity": None,
+            "callbacks__print_log": None,
+            **optimizer_params(optimizer, lr, device, net_params, fast=fast),
+            **iterator_params(net_params, seed),
+        },
+    )
+    net.history = EpochHistory()
+    return _initialised(net, net_params)
+
+
+def _initialised(net, net_params):
+    """Return a net that is ready; raise ValueError if one of its parameters does not fit."""
+    try:
+        return net.initialize()
+    except (TypeError, ValueError) as error:
+        if not net_params:
+            raise
+        raise ValueError(f"net_params={net_params!r}: {error}") from error
+
+
+def train(net, X, X_valid=None, *, n_epochs=None):
+    """Train for some epochs more, from where the net stands, and return what came of it.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        From `make_net`, or unpickled since.
+    X : ndarray or tensor of shape (n_samples, n_features)
+        Prepared rows; NaN is missing.
+    X_valid : ndarray or tensor of shape (n_valid, n_features), default=None
+        Prepared rows to validate with.
+    n_epochs : int, default=None
+        How many; None is as many as in the training before, and ``max_epochs`` in the first.
+
+    Returns
+    -------
+    record : TrainingRecord
+        Of these epochs.
+
+    Raises
+    ------
+    Divergence
+        The loss became NaN or infinite, a ValueError. The net then has the weights of the last
+        epoch in which it was not.
+    """
+    if n_epochs is not None:
+        net.max_epochs = n_epochs
+    module = net.module_
+    module.train(not module.training)  # or parts that are in another mode than the whole stay so
+    seed, epoch = module.seed, len(net.history) + 1
+    shared = {"dtype": _dtype(module.model), "seed": seed, "epoch": epoch}
+    held_out = None
+    if X_valid is not None:
+        held_out = Rows(X_valid, **shared, device=_home(net, net.iterator_valid))
+    rows = Rows(X, **shared, device=_home(net, net.iterator_train), held_out=held_out)
+    callbacks = dict(net.callbacks_)
+    try:
+        with isolated_random(epoch_seed(seed, epoch, MODULES)):
+            net.partial_fit(rows)
+    finally:
+        if "epoch_bar" in callbacks:
+            callbacks["epoch_bar"].close()
+    return record_of(net.history, callbacks["weight_keeper"])
+
+
+def _dtype(model):
+    """Return the dtype of a model's weights."""
+    return next((w.dtype for w in model.parameters() if w.is_floating_point()), torch.float32)
+
+
+def _home(net, iterator):
+    """Return where an iterator wants its rows: on the device, or on the CPU for other iterators."""
+    here = isinstance(iterator, type) and issubclass(iterator, RowBatches)
+    return net.device if here else "cpu"

@@ -1,0 +1,55 @@
+"""Rows and small fits that the tests of the estimator share."""
+
+import numpy as np
+
+from skvae import VariationalAutoencoder
+from tests.vae.oracles import LinearGaussian
+
+COUNTS = ("poisson", "negative_binomial")
+
+
+def autoencoder(n_components=2, **parameters):
+    """An estimator that is fitted in a blink."""
+    small = {"hidden_layer_sizes": (8,), "max_epochs": 3, "random_state": 0, "device": "cpu"}
+    return VariationalAutoencoder(n_components, **{**small, **parameters})
+
+
+def rows(n_samples=60, n_features=3, *, seed=0):
+    """Rows of one factor, with units and locations of their own, (n_samples, n_features)."""
+    loadings = np.linspace(-2.0, 1.0, n_features)[:, None]
+    units = np.geomspace(0.1, 10.0, n_features)
+    factors = LinearGaussian(loadings, np.zeros(n_features), np.full(n_features, 0.5))
+    return 5.0 + units * factors.sample(n_samples, seed)
+
+
+def rows_of(likelihood, n_samples=60, *, seed=0):
+    """Three columns that a likelihood can have produced."""
+    rng = np.random.default_rng(seed)
+    if likelihood == "bernoulli":
+        return rng.integers(2, size=(n_samples, 3)).astype(float)
+    if likelihood == "continuous_bernoulli":
+        return rng.uniform(size=(n_samples, 3))
+    if likelihood == "categorical":
+        X = rng.integers(3, size=(n_samples, 3)).astype(float)
+        X[:3] = np.arange(3.0)[:, None]
+        return X
+    if likelihood in COUNTS:
+        return rng.poisson(4.0, size=(n_samples, 3)).astype(float)
+    return rows(n_samples, seed=seed)
+
+
+def linear_autoencoder(X, n_components=1, **parameters):
+    """A fitted model without hidden layers, that is, factor analysis."""
+    parameters = {"hidden_layer_sizes": (), "max_epochs": 20, "lr": 1e-2, **parameters}
+    return autoencoder(n_components, **parameters).fit(X)
+
+
+def as_factor_analysis(vae):
+    """What a linear model is in closed form, in the units of X."""
+    zero = np.zeros((1, vae.transform(vae.sample(1)[0]).shape[1]))
+    offset = vae.inverse_transform(zero)[0]
+    loadings = vae.inverse_transform(np.eye(zero.shape[1])).T - offset[:, None]
+    likelihood = vae.net_.module_.model.likelihood.double()
+    sigma = np.exp(likelihood.raw_scale.detach().numpy()) + likelihood.min_scale
+    likelihood.float()
+    return LinearGaussian(loadings, offset, (sigma * likelihood.units) ** 2)

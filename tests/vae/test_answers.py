@@ -1,0 +1,316 @@
+"""What a fitted autoencoder answers, by value."""
+
+import copy
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.decomposition import PCA, FactorAnalysis
+
+from skvae.vae.importance import EffectiveSizeWarning
+from tests.problems import knock_out
+from tests.vae.estimator_problems import (
+    as_factor_analysis,
+    autoencoder,
+    linear_autoencoder,
+    rows,
+)
+from tests.vae.oracles import log_mixture
+
+# Models of a few epochs have encoders that are far from the posterior.
+pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.importance.EffectiveSizeWarning")
+
+
+@pytest.fixture(scope="module")
+def X():
+    return rows(80)
+
+
+@pytest.fixture(scope="module")
+def linear(X):
+    return linear_autoencoder(X)
+
+
+@pytest.fixture(scope="module")
+def deep(X):
+    return autoencoder(2, max_epochs=60, lr=1e-2).fit(X)
+
+
+@pytest.fixture(scope="module")
+def clustered():
+    """Three clusters in four columns, and a model of them with a mixture prior."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=200)
+    X = 6.0 * rng.normal(size=(3, 4))[labels] + rng.normal(size=(200, 4))
+    parameters = {"prior": "mixture", "n_prior_components": 3, "lr": 1e-2, "batch_size": 50}
+    return X, labels, autoencoder(2, **parameters, max_epochs=40, hidden_layer_sizes=(16,)).fit(X)
+
+
+# Densities ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", ["feature", "shared"])
+def test_linear_model_reaches_the_closed_form(scale):
+    """Without hidden layers the optimum is factor analysis, or PCA if the noise is shared."""
+    X = rows(150, 4)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    vae = linear_autoencoder(
+        X,
+        likelihood_params={"scale": scale},
+        max_epochs=150,
+        batch_size=30,
+        early_stopping=False,
+        encoder_covariance="full",
+    )
+    optimum = FactorAnalysis(1, tol=1e-3) if scale == "feature" else PCA(1)
+    # scikit-learn's PCA divides by n - 1.
+    slack = 0.0 if scale == "feature" else 0.01
+    assert -0.02 < vae.score(X) - optimum.fit(X).score(X) < slack + 1e-4
+
+
+def test_score_is_the_log_density(linear, X):
+    exact = as_factor_analysis(linear).log_evidence(X)
+    linear = copy.deepcopy(linear).set_params(n_score_samples=5000)
+    error = linear.standard_error(X)
+    assert_allclose(linear.score_samples(X), exact, atol=5 * error.max())
+    assert error.max() < 0.03
+
+
+def test_score_of_what_was_observed_is_the_marginal_density(linear, X):
+    X = knock_out(X)
+    X[0] = np.nan
+    linear = copy.deepcopy(linear).set_params(n_score_samples=20_000)
+    exact = as_factor_analysis(linear).log_evidence(X)
+    scores = linear.score_samples(X)
+    assert scores[0] == 0
+    assert np.abs(scores - exact).max() < 5 * linear.standard_error(X).max() < 0.3
+
+
+def test_bound_is_below_the_score_and_the_score_below_the_truth(linear, X):
+    exact = as_factor_analysis(linear).log_evidence(X).mean()
+    scores = {n: [] for n in (2, 20, 200)}
+    for seed in range(20):
+        other = copy.deepcopy(linear)
+        other._noise_seed = seed
+        for n, found in scores.items():
+            found.append(other.set_params(n_score_samples=n).score(X))
+    means = [np.mean(found) for found in scores.values()]
+    bound = other.set_params(n_score_samples=2000).elbo(X).elbo.mean()
+    assert bound < means[0] < means[1] < means[2] < exact + 0.01
+
+
+def test_standard_error_is_the_spread_over_draws(linear, X):
+    scores, errors = [], []
+    for seed in range(60):
+        other = copy.deepcopy(linear).set_params(n_score_samples=200)
+        other._noise_seed = seed
+        scores.append(other.score_samples(X[:10]))
+        errors.append(other.standard_error(X[:10]))
+    spread, error = (np.sqrt(np.mean(v)) for v in (np.var(scores, axis=0), np.square(errors)))
+    assert_allclose(spread, error, rtol=0.2)
+    assert_allclose(np.corrcoef(np.transpose(scores))[np.triu_indices(10, 1)], 0, atol=0.6)
+
+
+def test_terms_of_the_bound_add_up(deep, X):
+    terms = deep.elbo(X)
+    assert_allclose(terms.elbo, terms.reconstruction - terms.kl, rtol=1e-12)
+    assert (terms.kl > 0).all()
+    assert {term.shape for term in terms} == {(len(X),)}
+
+
+def test_effective_size_tells_the_draws_that_count(deep, X):
+    size = deep.effective_sample_size(X)
+    assert ((size > 0) & (size <= 100)).all()
+    more = copy.deepcopy(deep).set_params(n_score_samples=400)
+    assert_allclose(more.effective_sample_size(X).mean() / size.mean(), 4, rtol=0.3)
+    assert (more.standard_error(X).mean() < 0.7 * deep.standard_error(X).mean()).all()
+
+
+def test_too_small_an_effective_size_is_a_warning_where_it_is_called(X):
+    vae = autoencoder(2, max_epochs=1, n_score_samples=50).fit(X)
+    far = 1e3 * X
+    for call in (vae.score_samples, vae.score):
+        with pytest.warns(EffectiveSizeWarning, match="n_score_samples=50") as caught:
+            call(far)
+        assert caught[0].filename == __file__
+    vae.effective_sample_size(far)
+    vae.standard_error(far)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_rows_are_answered_one_by_one(deep, X, missing):
+    X = knock_out(X) if missing else X
+    order = np.random.default_rng(0).permutation(len(X))
+    for method in ("score_samples", "transform", "reconstruct", "effective_sample_size", "impute"):
+        ask = getattr(deep, method)
+        whole = ask(X)
+        assert_allclose(ask(X[order]), whole[order], rtol=1e-9, err_msg=method)
+        alone = np.concatenate([ask(X[i : i + 1]) for i in range(5)])
+        assert_allclose(alone, whole[:5], rtol=1e-9, err_msg=method)
+        assert_array_equal(ask(X), whole, err_msg=method)
+
+
+def test_weights_of_the_score(deep, X):
+    scores = deep.score_samples(X)
+    weight = np.arange(len(X)) % 3
+    assert_allclose(deep.score(X, sample_weight=weight), np.repeat(scores, weight).mean())
+    with pytest.raises(ValueError, match="sample_weight"):
+        deep.score(X, sample_weight=-np.ones(len(X)))
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
+def test_units_do_not_matter(likelihood, X):
+    vae = autoencoder(likelihood=likelihood).fit(X)
+    other = autoencoder(likelihood=likelihood).fit(1000.0 * X + 1e6)
+    assert_allclose(other.transform(1000.0 * X + 1e6), vae.transform(X), rtol=1e-3, atol=1e-5)
+    shift = 3 * np.log(1000.0)
+    assert_allclose(other.score(1000.0 * X + 1e6), vae.score(X) - shift, atol=1e-4)
+    assert_allclose(other.lower_bound_, vae.lower_bound_ - shift, atol=1e-4)
+    assert_allclose(other.history_["bound"], np.subtract(vae.history_["bound"], shift), atol=1e-4)
+    assert_allclose(other.inverse_transform([[0, 1]]), 1000 * vae.inverse_transform([[0, 1]]) + 1e6)
+
+
+# The latent space ---------------------------------------------------------------------------------
+
+
+def test_inverse_of_a_linear_model_is_linear(linear):
+    Z = np.array([[-2.0], [0.0], [1.0], [2.0]])
+    X = linear.inverse_transform(Z)
+    assert_allclose(X[3] - X[1], 2 * (X[2] - X[1]), rtol=1e-5)
+    assert_allclose(X[0] - X[1], X[1] - X[3], rtol=1e-5)
+
+
+def test_reconstruction_is_the_inverse_of_the_latent_mean(deep, X):
+    assert_allclose(deep.reconstruct(X), deep.inverse_transform(deep.transform(X)), rtol=1e-12)
+    within = ((X - deep.reconstruct(X)) ** 2).sum() / ((X - X.mean(axis=0)) ** 2).sum()
+    assert within < 0.9
+
+
+def test_latent_mean_is_the_encoder_s(deep, X):
+    centred = X - X.mean(axis=0)
+    assert np.abs(np.corrcoef(deep.transform(X).T, centred.T)).max() < 1 + 1e-12
+    active = deep.transform(X).var(axis=0) > 0.01
+    assert_array_equal(deep.active_units(X), active)
+    assert deep.active_units(X).dtype == bool
+
+
+def test_units_that_say_nothing_are_not_active():
+    noise = np.random.default_rng(0).normal(size=(100, 3))
+    vae = autoencoder(2, hidden_layer_sizes=(), beta=10.0, kl_warmup=0, max_epochs=60, lr=1e-2)
+    assert not vae.fit(noise).active_units(noise).any()
+
+
+def test_wrong_latent_vectors(deep):
+    with pytest.raises(ValueError, match=r"Z has 3 columns.*n_components=2"):
+        deep.inverse_transform(np.ones((2, 3)))
+    with pytest.raises(ValueError, match="Z contains NaN"):
+        deep.inverse_transform([[0.0, np.nan]])
+
+
+# Draws and missing values -------------------------------------------------------------------------
+
+
+def test_draws_have_the_moments_of_the_model(linear):
+    model = as_factor_analysis(linear)
+    X, Z = linear.sample(20_000, random_state=1)
+    covariance = model.loadings @ model.loadings.T + np.diag(model.variances)
+    units = np.sqrt(np.diag(covariance))
+    assert_allclose((X.mean(axis=0) - model.offset) / units, 0, atol=0.03)
+    assert_allclose(
+        np.cov(X.T) / np.outer(units, units), covariance / np.outer(units, units), atol=0.04
+    )
+    residual = X - linear.inverse_transform(Z)
+    assert_allclose(residual.var(axis=0), model.variances, rtol=0.04)
+    assert_allclose([Z.mean(), Z.std()], [0, 1], atol=0.03)
+
+
+def test_draws_follow_their_seed(deep):
+    assert_array_equal(deep.sample(5, random_state=3)[0], deep.sample(5, random_state=3)[0])
+    rng = np.random.RandomState(3)
+    assert not np.array_equal(
+        deep.sample(5, random_state=rng)[0], deep.sample(5, random_state=rng)[0]
+    )
+    for wrong in (0, -1, 2.5, "many"):
+        with pytest.raises(ValueError, match="n_samples"):
+            deep.sample(wrong)
+    with pytest.raises(ValueError, match="random_state"):
+        deep.sample(random_state="seed")
+
+
+def test_imputation_is_the_conditional_expectation(linear, X):
+    model = as_factor_analysis(linear)
+    holes = knock_out(X[:20], 0.5)
+    linear = copy.deepcopy(linear).set_params(n_score_samples=20_000)
+    filled = linear.impute(holes)
+    means, _ = model.posterior(holes)
+    expected = model.offset + means @ model.loadings.T
+    missing = np.isnan(holes)
+    assert missing.any()
+    assert_array_equal(filled[~missing], holes[~missing])
+    difference = (filled - expected) / X.std(axis=0)
+    assert np.abs(difference[missing]).max() < 0.1
+
+
+def test_imputation_leaves_complete_rows_and_its_argument_alone(deep, X):
+    assert_array_equal(deep.impute(X), X)
+    assert deep.impute(X) is not X
+    holes = knock_out(X)
+    before = holes.copy()
+    filled = deep.impute(holes)
+    assert_array_equal(holes, before)
+    assert np.isfinite(filled).all()
+    assert deep.impute(holes.astype(np.float32)).dtype == np.float32
+
+
+def test_row_of_which_nothing_is_known(deep, X):
+    nothing = np.full((1, 3), np.nan)
+    assert deep.score_samples(nothing) == 0
+    assert deep.effective_sample_size(nothing) == deep.n_score_samples
+    assert deep.standard_error(nothing) == 0
+    marginal = deep.sample(5000)[0].mean(axis=0)
+    assert np.isfinite(deep.impute(nothing)).all()
+    assert (np.abs(deep.impute(nothing)[0] - marginal) < 2 * X.std(axis=0)).all()
+
+
+# Clusters -----------------------------------------------------------------------------------------
+
+
+def test_clusters_are_found(clustered):
+    X, labels, vae = clustered
+    resp, found = vae.predict_proba(X), vae.predict(X)
+    assert resp.shape == (200, 3)
+    assert_allclose(resp.sum(axis=1), 1, rtol=1e-9)
+    assert_array_equal(found, resp.argmax(axis=1))
+    agreement = max((found[labels == k] == j).mean() for k in range(3) for j in range(3))
+    assert agreement > 0.9
+
+
+def test_clusters_are_those_of_the_prior(clustered):
+    """By Bayes' rule at each draw: p(c | x) is the expectation of p(c | z) given x."""
+    X, _, vae = clustered
+    density = vae.net_.module_.model.prior_density()
+    variances = np.stack([np.diag(v) for v in density.components.variance.detach().numpy()])
+    weights = np.exp(density.log_weights.detach().numpy())
+    means = density.components.mean.detach().numpy()
+    _, resp = log_mixture(vae.transform(X), weights, means, variances)
+    sure = resp.max(axis=1) > 0.999
+    assert sure.mean() > 0.5
+    assert_array_equal(vae.predict(X)[sure], resp[sure].argmax(axis=1))
+
+
+@pytest.mark.parametrize("prior", ["normal", "vamp"])
+def test_there_are_no_clusters_without_a_mixture_prior(prior, X):
+    vae = autoencoder(prior=prior)
+    for model in (vae, vae.fit(X)):
+        for method in ("predict", "predict_proba"):
+            assert not hasattr(model, method)
+    with pytest.raises(AttributeError) as error:
+        _ = vae.predict
+    assert "prior='mixture'" in str(error.value.__cause__ or error.value)
+
+
+def test_clusters_are_those_it_was_fitted_with(clustered, X):
+    rows, _, vae = clustered
+    other = copy.deepcopy(vae).set_params(prior="normal")
+    assert_array_equal(other.predict(rows), vae.predict(rows))
+    assert not hasattr(autoencoder().fit(X).set_params(prior="mixture"), "predict")
