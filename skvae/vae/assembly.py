@@ -27,7 +27,7 @@ _TRAINING = (
 
 # At the start the bound hardly rises, until decoder and encoder have found each other. Of few rows
 # that is many epochs (measured on iris: 300 steps).
-_FIRST_STEPS = 500
+_FIRST_STEPS = 300
 
 
 def model_of(settings, likelihood, seed, x=None):

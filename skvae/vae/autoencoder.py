@@ -98,7 +98,7 @@ class VariationalAutoencoder(FittedAutoencoder):
     validation_fraction : float, default=0.1
         The share of those rows.
     n_iter_no_change : int, default=20
-        Epochs without improvement after which training stops; those before 500 steps do not count.
+        Epochs without improvement after which training stops; those before 300 steps do not count.
     tol : float, default=1e-3
         What counts as an improvement, in nats per row.
     mixed_precision : bool, default=False
@@ -265,7 +265,7 @@ class VariationalAutoencoder(FittedAutoencoder):
         >>> from skvae import VariationalAutoencoder
         >>> from skvae.datasets import load_geyser
         >>> vae = VariationalAutoencoder(1, max_epochs=5, random_state=0).fit(load_geyser().data)
-        >>> vae.n_iter_
+        >>> len(vae.history_["bound"])
         5
         """
         failure = None

@@ -104,11 +104,12 @@ class SavedAutoencoder:
 
         Examples
         --------
-        >>> import os, tempfile
+        >>> import tempfile
+        >>> from pathlib import Path
         >>> from skvae import VariationalAutoencoder
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = os.path.join(folder, "data.txt")
-        ...     _ = open(path, "w").write("no model")
+        ...     path = Path(folder) / "data.txt"
+        ...     _ = path.write_text("no model")
         ...     VariationalAutoencoder.load(path)
         Traceback (most recent call last):
         ValueError: ...
