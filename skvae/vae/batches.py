@@ -59,7 +59,8 @@ class Rows(Dataset):
         self, X, y=None, *, dtype=torch.float32, device=None, held_out=None, seed=0, epoch=1
     ):
         self.x = torch.as_tensor(X).to(device=device, dtype=dtype)
-        self.missing = bool(torch.isnan(self.x).any())
+        # A sum with NaN is NaN: as a rule one pass without memory says that there is none.
+        self.missing = bool(torch.isnan(self.x.sum())) and bool(torch.isnan(self.x).any())
         self.held_out, self.seed, self.epoch = held_out, seed, epoch
         # skorch wants a target beside each batch: zeros that take no memory.
         self._targets = self.x.new_zeros(1).expand(len(self.x))

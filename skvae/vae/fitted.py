@@ -60,7 +60,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         Warns
         -----
         EffectiveSizeWarning
-            More than one row in a hundred rests on fewer than ten effective draws.
+            More than one row in ten rests on fewer than ten effective draws.
 
         Examples
         --------

@@ -71,22 +71,23 @@ class Weights:
         values : tensor of shape (s, B, F) or None
             What is to be averaged: given always or never.
         """
-        log_weight = log_weight.double()
-        top = log_weight.amax(0)
+        log_weight = by_row(log_weight)
+        top = log_weight.amax(1)
         if self._top is not None:
             top = torch.maximum(self._top, top)
         # As long as all weights are zero they count as equal; one that is not zero ends that.
         base = top.masked_fill(top == -torch.inf, 0.0)
-        weight = (log_weight - base).exp().masked_fill(top == -torch.inf, 1.0)
-        total, squares = weight.sum(0), (weight * weight).sum(0)
+        weight = (log_weight - base[:, None]).exp()
+        weight = weight.masked_fill(top[:, None] == -torch.inf, 1.0)
+        total, squares = weight.sum(1), (weight * weight).sum(1)
         if values is not None:
-            values = torch.einsum("sb,sbf->bf", weight, values.double())
+            values = (weight[:, None] @ values.double().transpose(0, 1)).squeeze(1)
         if self._top is not None:
             old = (self._top - base).exp().masked_fill(top == -torch.inf, 1.0)
             total, squares = total + self._total * old, squares + self._squares * old * old
             values = None if values is None else values + self._values * old[:, None]
         self._top, self._total, self._squares, self._values = top, total, squares, values
-        self._n_draws += len(log_weight)
+        self._n_draws += log_weight.shape[1]
 
     def log_mean(self):
         """Return the logarithm of the mean weight, (B,): −inf where all are zero."""
@@ -100,6 +101,14 @@ class Weights:
     def expectation(self):
         r"""Return :math:`\sum w f / \sum w`, (B, F): the plain mean where all weights are zero."""
         return self._values / self._total[:, None]
+
+
+def by_row(values):
+    """Return numbers of draws (s, B) as float64 (B, s), each row's in one piece.
+
+    So their sum is taken in the same order wherever the row stands; across rows it is not.
+    """
+    return values.double().T.contiguous()
 
 
 def weighted_groups(model, x, n_draws, seed):

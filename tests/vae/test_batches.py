@@ -88,6 +88,10 @@ def test_rows_know_once_whether_a_value_is_missing():
     assert_array_equal(given["observed"], [True, False])
 
 
+def test_infinite_values_are_not_missing():
+    assert not Rows(np.array([[np.inf], [-np.inf]])).missing  # though their sum is NaN
+
+
 def test_rows_are_one_tensor_of_the_dtype():
     X = np.random.default_rng(0).normal(size=(6, 2))
     for dtype in (torch.float32, torch.float64):
