@@ -50,7 +50,8 @@ class Rows(Dataset):
     Attributes
     ----------
     x : tensor of shape (n_samples, n_features)
-        The rows. May be replaced by others of this shape between epochs.
+        The rows. Between epochs they may be replaced by others of this shape, without NaN if these
+        have none.
     missing : bool
         Whether there is a NaN.
     """

@@ -17,8 +17,9 @@ OPTIMIZERS = {
 FASTER = 10.0
 # Those that torch can run in one kernel for all weights, on a CPU too.
 FUSED = (torch.optim.Adam, torch.optim.AdamW)
-# Numbers in the widest tensor of a batch of validation, and rows in it, at most.
-VALIDATION_NUMBERS, VALIDATION_ROWS = 2**20, 4096
+# Numbers in the data of a batch of validation, and rows in it, at most: nothing is gained by more,
+# and what is computed of them no longer fits a processor's cache.
+VALIDATION_NUMBERS, VALIDATION_ROWS = 2**19, 2048
 # What the estimator sets by itself, or has a parameter for.
 TAKEN = (
     *("module", "criterion", "optimizer", "lr", "max_epochs", "batch_size", "dataset"),
@@ -142,8 +143,9 @@ def optimizer_params(optimizer, lr, device, net_params, *, fast):
     heads = ("model", "_orig_mod.model")
     params = {"optimizer__param_groups": [(f"{h}.{name}.*", group) for name in fast for h in heads]}
     others = {f"optimizer__{way}" for way in ("foreach", "capturable", "differentiable")}
-    if optimizer in FUSED and not others & net_params.keys():
-        params["optimizer__fused"] = torch.device(device).type in ("cpu", "cuda")
+    fusible = optimizer in FUSED and torch.device(device).type in ("cpu", "cuda")
+    if fusible and not others & net_params.keys():
+        params["optimizer__fused"] = True
     return params
 
 
@@ -163,3 +165,14 @@ def validation_batch(model, batch_size, n_draws):
     """Return how many rows a batch of validation has: many where each is little work."""
     per_row = n_draws * max(model.likelihood.n_inputs, model.likelihood.n_outputs)
     return max(batch_size, min(VALIDATION_NUMBERS // per_row, VALIDATION_ROWS))
+
+
+def weights_dtype(model):
+    """Return the dtype of a model's weights, which its rows have too."""
+    return next((w.dtype for w in model.parameters() if w.is_floating_point()), torch.float32)
+
+
+def home(iterator, device):
+    """Return where an iterator's rows lie: on the device, or on the CPU for foreign iterators."""
+    ours = isinstance(iterator, type) and issubclass(iterator, RowBatches)
+    return device if ours else "cpu"

@@ -29,7 +29,7 @@ def latent_moments(model, batches, n_rows):
     for given in batches:
         posterior = model.encode(**given) if isinstance(given, dict) else model.encode(given)
         moments = torch.stack([posterior.mean, posterior.variance])
-        parts.append(moments[:, -first % step :: step].double().cpu())
+        parts.append(moments[:, -first % step :: step].cpu().double())
         first += moments.shape[1]
     return torch.cat(parts, dim=1).numpy()
 

@@ -22,10 +22,12 @@ from skvae.vae.net_params import (
     checked_callbacks,
     checked_net_params,
     device_name,
+    home,
     iterator_params,
     optimizer_class,
     optimizer_params,
     validation_batch,
+    weights_dtype,
 )
 from skvae.vae.placement import latent_moments, place_components
 from skvae.vae.priors import Mixture
@@ -118,6 +120,8 @@ class FreshDraws(Callback):
 class KLWarmup(Callback):
     """The KL divergence's weight rises linearly, and is whole after some epochs.
 
+    So that latent dimensions are not given up at first (Sønderby et al., NeurIPS 2016).
+
     Parameters
     ----------
     beta : float
@@ -152,9 +156,9 @@ class EpochTerms(Callback):
         for training, parts in self.parts_.items():
             if not parts:
                 continue
-            terms = [torch.cat(part).mean(dtype=torch.float64) for part in zip(*parts, strict=True)]
-            for name, value in zip(self.NAMES, torch.stack(terms).tolist(), strict=True):
-                net.history.record(f"{'train' if training else 'valid'}_{name}", value)
+            prefix = "train" if training else "valid"
+            for name, part in zip(self.NAMES, zip(*parts, strict=True), strict=True):
+                net.history.record(f"{prefix}_{name}", torch.cat(part).cpu().double().mean().item())
         self.parts_ = None
 
 
@@ -428,7 +432,7 @@ def make_net(
             "iterator_train": RowBatches,
             "iterator_valid": RowBatches,
             "iterator_valid__batch_size": n_valid,
-            "dataset__dtype": _dtype(model),
+            "dataset__dtype": weights_dtype(model),
             "train_split": held_out_rows,
             "predict_nonlinearity": None,
             "callbacks__print_log": None,
@@ -480,11 +484,11 @@ def train(net, X, X_valid=None, *, n_epochs=None):
     module = net.module_
     module.train(not module.training)  # or parts that are in another mode than the whole stay so
     seed, epoch = module.seed, len(net.history) + 1
-    shared = {"dtype": _dtype(module.model), "seed": seed, "epoch": epoch}
+    shared = {"dtype": weights_dtype(module.model), "seed": seed, "epoch": epoch}
     held_out = None
     if X_valid is not None:
-        held_out = Rows(X_valid, **shared, device=_home(net, net.iterator_valid))
-    rows = Rows(X, **shared, device=_home(net, net.iterator_train), held_out=held_out)
+        held_out = Rows(X_valid, **shared, device=home(net.iterator_valid, net.device))
+    rows = Rows(X, **shared, device=home(net.iterator_train, net.device), held_out=held_out)
     callbacks = dict(net.callbacks_)
     try:
         with isolated_random(epoch_seed(seed, epoch, MODULES)):
@@ -493,14 +497,3 @@ def train(net, X, X_valid=None, *, n_epochs=None):
         if "epoch_bar" in callbacks:
             callbacks["epoch_bar"].close()
     return record_of(net.history, callbacks["weight_keeper"])
-
-
-def _dtype(model):
-    """Return the dtype of a model's weights."""
-    return next((w.dtype for w in model.parameters() if w.is_floating_point()), torch.float32)
-
-
-def _home(net, iterator):
-    """Return where an iterator wants its rows: on the device, or on the CPU for other iterators."""
-    here = isinstance(iterator, type) and issubclass(iterator, RowBatches)
-    return net.device if here else "cpu"

@@ -1,6 +1,5 @@
 """What a training did, and what it says when it failed."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -97,8 +96,8 @@ def weights_of(module):
 @torch.no_grad()
 def all_finite(module):
     """Return whether all weights are finite."""
-    sums = [weight.sum(dtype=torch.float64) for weight in module.parameters()]
-    return math.isfinite(torch.stack(sums).sum().item())
+    finite = [torch.isfinite(weight).all() for weight in module.parameters()]
+    return bool(torch.stack(finite).all())
 
 
 def divergence_message(model, lr, epoch, where, kept_epoch):

@@ -12,7 +12,8 @@ from skorch import NeuralNet
 from skorch.callbacks import Checkpoint, EpochScoring, LoadInitState
 from skorch.dataset import ValidSplit
 
-from skvae.vae.training import train
+from skvae.vae.net_params import device_name
+from skvae.vae.training import EpochHistory, train
 from tests.vae.training_problems import (
     At,
     Trace,
@@ -80,6 +81,7 @@ def test_resumed_training_is_the_uninterrupted_one(tmp_path):
     resumed = net_for(X, kl_warmup=4, callbacks=[loaded])
     record = train(resumed, X, X_VALID, n_epochs=3)
     assert record.best_epoch == 6
+    assert isinstance(resumed.history, EpochHistory)
     assert_array_equal(record.bounds, bounds[3:])
     assert_array_equal(weights(resumed), weights(whole))
     assert_allclose(resumed.history[:, "train_bound"], bounds, rtol=1e-12)
@@ -149,11 +151,42 @@ def test_unknown_optimizers_are_said(optimizer):
         net_for(X, optimizer=optimizer)
 
 
+@pytest.mark.parametrize("device", ["gpu", None, 1.5, "cuda:x"])
+def test_unknown_devices_are_said(device):
+    with pytest.raises(ValueError, match=r"device=.*: must be 'auto'"):
+        net_for(X, device=device)
+
+
+def test_device_is_cuda_if_there_is_one(monkeypatch):
+    for there, expected in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert device_name("auto") == expected
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [("late", "callbacks='late': must be a list"), ([3], "callbacks has an entry 3: must be a")],
+)
+def test_callbacks_are_those_of_skorch(callbacks, message):
+    with pytest.raises(ValueError, match=message):
+        net_for(X, callbacks=callbacks)
+
+
+def test_callbacks_that_make_a_training_stay():
+    with pytest.raises(ValueError, match=r"callbacks__weight_keeper__tol.*estimator's callbacks"):
+        net_for(X, net_params={"callbacks__weight_keeper__tol": 1.0})
+
+
+def test_parameters_of_a_loader_come_with_it():
+    with pytest.raises(ValueError, match=r"train__num_workers.*come with 'iterator_train'"):
+        net_for(X, net_params={"iterator_train__num_workers": 1})
+
+
 def test_batches_of_validation_are_larger():
     net = net_for(X, batch_size=32)
-    assert net.get_params()["iterator_valid__batch_size"] == 4096
+    assert net.get_params()["iterator_valid__batch_size"] == 2048
     wide = model_for(np.random.default_rng(0).normal(size=(3, 2000)))
-    assert net_for(X, model=wide, batch_size=32).iterator_valid__batch_size == 2**20 // 2000
+    assert net_for(X, model=wide, batch_size=32).iterator_valid__batch_size == 2**19 // 2000
     assert net_for(X, model=wide, batch_size=9999).iterator_valid__batch_size == 9999
 
 

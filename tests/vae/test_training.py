@@ -234,6 +234,11 @@ def test_patience_begins_after_the_warmup():
     assert train(net, X, X_valid).n_epochs == 9
 
 
+def test_patience_begins_after_some_steps():
+    net, X, X_valid = misled(early_stopping=True, n_iter_no_change=2, tol=1e6, first_steps=40)
+    assert train(net, X, X_valid).n_epochs == 6  # the fifth epoch ends with the fortieth step
+
+
 def test_last_weights_remain_without_early_stopping():
     trace = Trace(weights)
     net, X, X_valid = misled(max_epochs=40, callbacks=[trace])
@@ -364,6 +369,13 @@ def test_training_goes_on_with_other_rows():
     assert len(record.bounds) == 30
 
 
+def test_parts_that_were_evaluated_are_trained():
+    net = net_for(X)
+    net.module_.model.encoder.eval()
+    train(net, X, n_epochs=1)
+    assert all(part.training for part in net.module_.modules())
+
+
 def test_nothing_of_the_data_stays_in_the_net():
     net = net_for(np.zeros((2, 5)))
     sizes = []
@@ -461,8 +473,10 @@ def test_mixture_prior_waits_and_then_begins_at_clusters():
     assert torch.equal(trace.begins_[3], trace.ends_[2])  # not placed again
     with torch.no_grad():
         model.prior.means.fill_(100.0)
-    train(net, X, n_epochs=2)
+    train(net, X, n_epochs=1)
     assert trace.begins_[4].abs().max() < 10  # placed again, as that was better
+    assert net.optimizer_.state[model.prior.means]["step"] == 4  # since then
+    train(net, X, n_epochs=1)
     assert torch.equal(trace.begins_[5], trace.ends_[4])
 
 
