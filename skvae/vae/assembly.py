@@ -42,22 +42,18 @@ def model_of(settings, likelihood, seed, x=None):
     seed : int
         Of the first weights.
     x : ndarray of shape (n, n_features), default=None
-        Prepared rows, of which a VampPrior begins with the first. None: zeros in their place.
+        Prepared rows, of which VampPrior draws its first pseudo-inputs.
     """
     names = ("n_components", "hidden_layer_sizes", "activation", "encoder", "decoder", "prior")
-    n_pseudo = settings["n_prior_components"]
-    pseudo_inputs = None
-    if settings["prior"] == "vamp":
-        pseudo_inputs = torch.zeros(n_pseudo, likelihood.n_inputs)
-        if x is not None:
-            rows = torch.as_tensor(x[torch.arange(n_pseudo).numpy() % len(x)], dtype=torch.float32)
-            pseudo_inputs = likelihood.inputs(rows)
+    rows = None
+    if settings["prior"] == "vamp" and x is not None:
+        rows = likelihood.inputs(torch.as_tensor(x, dtype=torch.float32))
     return make_model(
         likelihood,
         **{name: settings[name] for name in names},
         covariance=settings["encoder_covariance"],
-        n_prior_components=n_pseudo,
-        pseudo_inputs=pseudo_inputs,
+        n_prior_components=settings["n_prior_components"],
+        pseudo_inputs=rows,
         seed=seed,
     )
 

@@ -341,7 +341,7 @@ class VariationalAutoencoder(FittedAutoencoder):
         x = likelihood.prepare(X)
         self._settings = self._current_settings(len(x))
         seed = int(rng.randint(2**31 - 1))
-        model = model_of(self._settings, likelihood, seed, rng.permutation(x))
+        model = model_of(self._settings, likelihood, seed, x)
         self.history_ = {"bound": [], "reconstruction": [], "kl": []}
         return net_of(self._settings, model, seed), x, likelihood.log_volume(x)
 
