@@ -111,6 +111,6 @@ print("\nThe figure is in convolutional_encoder.png")
 # What they show
 # --------------
 # From 1347 rows the convolutional modules are a third of a nat better than the dense ones, with
-# fewer weights. On shuffled pixels most of the advantage is gone: it was the neighbours. From 300
-# rows the three differ by a tenth of a nat, which says nothing. The reconstructions have the right
-# form, and are grey where eight numbers leave it open.
+# fewer weights. On shuffled pixels all of the advantage is gone: it was the neighbours. From 300
+# rows all three are worse by one and a half nats or more, and differ by a quarter of one. The
+# reconstructions have the right form, and are grey where eight numbers leave it open.

@@ -113,7 +113,8 @@ print("\nThe figure is in curved_manifold.png")
 # What they show
 # --------------
 # From 200 rows the autoencoder is two nats a row better than the mixture, which cannot afford the
-# pieces that it needs; from 600 it is half a nat better. From 2000 the mixture is, by as much: with
-# sixteen pieces it follows the surface closely, and the net gains less from more rows. Neither is
-# at the truth. Two of the twelve features show the surface folded onto itself, and so is the net of
-# latent vectors, which does not reach the rows at the lower edge; the ellipses cover them all.
+# pieces that it needs; from 600 and from 2000 it is about half a nat better, though the mixture
+# then has eight and sixteen. How much the net gains from more rows depends on how long it is
+# trained: from 600 it gains nothing here. Neither is at the truth. Two of the twelve features show
+# the surface folded onto itself, and so is the net of latent vectors, which does not reach the rows
+# at the lower edge; the ellipses cover them all.

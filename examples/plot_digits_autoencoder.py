@@ -97,8 +97,9 @@ print("\nThe figure is in digits_autoencoder.png")
 # %%
 # What they show
 # --------------
-# Two numbers a picture are worth four nats and twelve are worth seven, against pixels that know
-# nothing of each other. On the map the zeros, fours and sixes have places of their own, and what
-# the decoder draws there agrees; other digits overlap, and the places between are blurred. Twelve
-# dimensions keep nine digits in ten apart, and most of the draws look like digits. The bound of the
-# rows kept aside falls behind that of the others and still rises a little when the training ends.
+# Two numbers a picture are worth almost five nats and twelve more than seven, against pixels that
+# know nothing of each other. On the map the zeros, fours and sixes have places of their own, and
+# what the decoder draws there agrees; other digits overlap, and the places between are blurred.
+# Twelve dimensions keep nine digits in ten apart, and most of the draws look like digits. The bound
+# of the rows kept aside falls behind that of the others and still rises a little when the training
+# ends.

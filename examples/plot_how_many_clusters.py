@@ -43,7 +43,7 @@ X, X_new = draw(4000), draw(4000)
 
 fits = {
     method: BayesianMixtureSVI(
-        20, learning_method=method, batch_size=250, max_iter=300, tol=1e-6, random_state=0
+        20, learning_method=method, batch_size=250, max_iter=1000, tol=1e-6, random_state=0
     ).fit(X)
     for method in ("batch", "memoized", "online")
 }

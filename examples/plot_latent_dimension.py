@@ -96,7 +96,7 @@ print("\nThe figure is in latent_dimension.png")
 # %%
 # What they show
 # --------------
-# The first three dimensions are worth more than a nat and a half each, a fourth half a nat, and six
+# The second and the third dimension are worth about two nats each, a fourth a fifth of one, and six
 # are worse than four. The search does not count the numbers behind the rows: it finds the size with
 # which this network tells new rows best, after so much training. Nor does the spread of the
 # posterior means, for all of six dimensions are in use, at a higher KL.
