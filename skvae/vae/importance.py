@@ -260,28 +260,6 @@ def expected_features(model, x, n_draws, *, seed):
     return posterior_expectation(model, x, n_draws, features, seed=seed)
 
 
-def expected_latents(model, x, n_draws, *, seed):
-    """Return E[z | x] under the model's posterior, which the encoder's draws are weighted to.
-
-    Parameters
-    ----------
-    model : LatentModel
-        As from `in_double`.
-    x : ndarray of shape (n, D), float64
-        Prepared rows, at least one; NaN is missing.
-    n_draws : int
-        S.
-    seed : int
-        Of the model, in [0, 2**64).
-
-    Returns
-    -------
-    expectation : Expectation
-        Of shape (n, L).
-    """
-    return posterior_expectation(model, x, n_draws, lambda draws: draws.z, seed=seed)
-
-
 def expected_responsibilities(model, x, n_draws, *, seed):
     """Return p(c | x) of each row for the components c of a mixture prior.
 

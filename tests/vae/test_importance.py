@@ -10,7 +10,6 @@ from skvae.vae import importance, weighting
 from skvae.vae.importance import (
     elbo_terms,
     expected_features,
-    expected_latents,
     expected_responsibilities,
     in_double,
     is_unreliable,
@@ -40,6 +39,11 @@ class ScaledGaussian(FixedGaussian):
 
     def mean(self, outputs):
         return self.location + self.scale * outputs
+
+
+def expected_latents(model, x, n_draws, *, seed):
+    """E[z | x] by the importance-weighted draws."""
+    return posterior_expectation(model, x, n_draws, lambda draws: draws.z, seed=seed)
 
 
 def known(problem, *, location=0.0, scale=1.0, **changes):
