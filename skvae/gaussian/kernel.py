@@ -27,7 +27,9 @@ from skvae.gaussian.statistics import GaussianStatistics
 TOLERANCE = 1e-9  # nats: what rounding may change in a row's log-density
 _MAX_EXPANDED = 52  # features; measured: above it triangular products are faster
 _NEGLIGIBLE = 1e-30  # a share of a component's largest responsibility that no sum can feel
-_LONGEST = 4096  # rows of a block; measured: 16384 leave the second-level cache, tied takes twice
+# Rows of a block: its temporaries should stay in the second-level cache (measured: tied takes twice
+# as long with 16384 rows of many numbers, chains of few states half as long with rows of few).
+_LONGEST, _SECOND_LEVEL = 4096, 1 << 20
 _PANEL = 32  # columns of U multiplied at a time: 5/8 of the work of a square product at D = 128
 # Columns of U of several components are one product of about this height. Measured: 65 to 70
 # GFlop/s where 32 rows make 50 to 57, and with 16 components the zeros left out are 9/16.
@@ -117,7 +119,8 @@ class GaussianKernel:
         self.block_rows = self._block_rows() // 8 * 8  # whole cache lines
 
     def _block_rows(self):
-        return min(block_rows(self.n_terms + 2 * len(self.means)), _LONGEST)
+        numbers = self.n_terms + 2 * len(self.means)
+        return min(block_rows(numbers), max(_LONGEST, _SECOND_LEVEL // (8 * numbers)))
 
     # The block --------------------------------------------------------------------------------
 

@@ -1,12 +1,14 @@
-"""Plots of fitted models and of their comparison, in scikit-learn's Display convention.
+"""Both sides of the objective, and plots of fitted models and of their comparison.
 
-Displays read public attributes only, so they work for any estimator that has them, and import
-matplotlib only when they draw.
+All read public attributes only, so they work for any estimator that has them. Displays are in
+scikit-learn's convention and import matplotlib only when they draw.
 """
 
 from skvae.inspection.bound_terms import BoundTermsDisplay
 from skvae.inspection.bound_trace import BoundTraceDisplay
 from skvae.inspection.comparison import ComparisonDisplay
+from skvae.inspection.decomposition import elbo_decomposition
+from skvae.inspection.decomposition_display import ElboDecompositionDisplay
 from skvae.inspection.density import DensityDisplay
 from skvae.inspection.latent import LatentSpaceDisplay, LatentTraversalDisplay
 from skvae.inspection.row_pictures import ReconstructionDisplay, SampleDisplay
@@ -18,10 +20,12 @@ __all__ = [
     "BoundTraceDisplay",
     "ComparisonDisplay",
     "DensityDisplay",
+    "ElboDecompositionDisplay",
     "LatentSpaceDisplay",
     "LatentTraversalDisplay",
     "ReconstructionDisplay",
     "SampleDisplay",
     "StatePathDisplay",
     "TransitionDisplay",
+    "elbo_decomposition",
 ]
