@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 IN_ONE_VERSION = {"torch"}  # that of constraints.txt, which is all that installs everywhere
-FOR_TESTS = {"hypothesis", "mpmath", "pandas", "polars", "pytest"}
+FOR_TESTS = {"dask[array]", "distributed", "hypothesis", "mpmath", "pandas", "polars", "pytest"}
 # Newer than the floors, and warned about: matplotlib 3.8 calls what pyparsing 3.3 deprecates.
 OF_THEIR_TIME = ["pyparsing<3.3"]
 

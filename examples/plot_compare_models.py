@@ -113,7 +113,7 @@ print(digits_comparison)
 # ------------
 # Above, from left to right: the mixture found for the eruptions, fitted to all of them, as regions
 # that hold 50, 80, 95 and 99 % of its probability and its components at two standard deviations;
-# the longest runs of eruptions on the colours of their states in the chain; and the Bayesian mixture
+# the longest run of eruptions on the colours of their states in the chain; and the Bayesian mixture
 # of the digits, as the marginal density of their first two directions, which it gives exactly.
 # Below, differences to the best model with one and two paired standard errors.
 

@@ -84,14 +84,24 @@ axes[0].scatter(
     *moved.means_.T, s=2000 * moved.weights_, facecolors="none", edgecolors="C3", zorder=3
 )
 axes[0].set_title("means found, as large as their weights")
-for name in ("batch", "memoized", "online"):
+for name, style in (("batch", "-"), ("memoized", "--"), ("online", "-.")):
     fit = fits[name]
-    axes[1].plot(np.arange(1, fit.n_iter_ + 1), fit.lower_bounds_, label=name)
+    axes[1].plot(np.arange(1, fit.n_iter_ + 1), fit.lower_bounds_, style, label=name)
 axes[1].set(xlabel="pass", ylabel="bound, nats per row", title="three ways up", xscale="log")
 axes[1].legend(loc="lower right", fontsize="small")
 axes[2].plot(sizes, bounds, "o-", label="ELBO of the Bayesian mixture")
-axes[2].plot(sizes, likelihoods, "s-", label="log-likelihood, by EM")
+axes[2].plot(sizes, likelihoods, "s--", label="log-likelihood, by EM")
 axes[2].axvline(8, color="0.7", linestyle=":")
 axes[2].set(xlabel="n_components", ylabel="nats per row", title="which number")
 axes[2].legend(loc="lower right", fontsize="small")
 figure.savefig("how_many_clusters.png", dpi=100)
+print("\nThe figure is in how_many_clusters.png")
+
+# %%
+# What they show
+# --------------
+# There are eight. The bound is flat where several components share a cluster, and rises by a step
+# whenever one of them is given up. "memoized" gets there in less than half the passes of "batch";
+# "online" has given up none when it stops, and for a density that matters little. More components
+# than eight lower the bound of the Bayesian mixture, each by a little less than a hundredth of a
+# nat per row. What EM maximises does not say when to stop: it only stops rising.

@@ -44,6 +44,11 @@ warnings.simplefilter("ignore", EffectiveSizeWarning)
 sizes = [1, 2, 3, 4, 6]
 autoencoder = VariationalAutoencoder(hidden_layer_sizes=(64,), max_epochs=100, random_state=0)
 search = GridSearchCV(autoencoder, {"n_components": sizes}, cv=2).fit(X)
+search
+
+# %%
+# One number for each size, in nats per row:
+
 means = search.cv_results_["mean_test_score"]
 print("n_components   nats per held-out row")
 for size, mean in zip(sizes, means, strict=True):
@@ -77,7 +82,7 @@ for size, model in models.items():
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
 axes[0].plot(sizes, means, "o-", color="#0072B2")
 axes[0].axvline(3, color="0.6", linestyle=":", label="behind the rows")
-axes[0].set(xlabel="n_components", ylabel="nats per held-out row", xticks=sizes)
+axes[0].set(xlabel="n_components", ylabel="nats per held-out row", xticks=sizes, title="the search")
 axes[0].legend(loc="lower right")
 for (size, model), style in zip(models.items(), ("o-", "s--"), strict=True):
     spread = np.sort(model.transform(X).var(axis=0))[::-1]
@@ -88,6 +93,7 @@ axes[1].set(
     xlabel="latent dimension, by variance",
     ylabel="variance of the posterior means",
     xticks=sizes,
+    title="what is used",
 )
 axes[1].legend()
 figure.savefig("latent_dimension.png", dpi=100)

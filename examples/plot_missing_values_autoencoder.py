@@ -89,12 +89,16 @@ figure, (table, pictures) = plt.subplots(
 for (name, values), style in zip(errors.items(), ("k:", "^-.", "s--", "o-"), strict=True):
     table.plot(shares, values, style, label=name)
 table.set(
-    xlabel="share of the entries missing", ylabel="mean squared error, in variances", xticks=shares
+    xlabel="share of the entries missing",
+    ylabel="mean squared error, in variances",
+    xticks=shares,
+    title="a table",
 )
 table.set_ylim(0)
 table.legend(fontsize="small")
 display = ReconstructionDisplay(incomplete[:30], filled[:30], image_shape=(8, 8))
 display.plot(pictures, n_columns=10)
+pictures.set_title("digits with missing pixels, and filled in")
 pictures.set_yticks(np.arange(6) + 0.5, ["incomplete", "filled in"] * 3)
 figure.savefig("missing_values_autoencoder.png", dpi=100)
 print("\nThe figure is in missing_values_autoencoder.png")

@@ -70,16 +70,14 @@ print(
 # %%
 # The pictures
 # ------------
-# Left: the score of each batch before it was learned from, and of the model that kept all rows. A
-# batch of 200 rows is scored with an error of about 0.1 nats, so the points scatter; from the
-# tenth batch on the two cannot be told apart. Right: the intervals narrow as one over the square
-# root of the number of rows, the dashed line, as they do when nothing is forgotten.
+# Left, the score of each batch before it was learned from, and of the model that kept all rows.
+# Right, the mean width of the intervals.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
 numbers = np.arange(1, 60)
 left.plot(numbers, scores, ".-", label="seen once")
 left.plot(kept_at, kept_scores, "s", markerfacecolor="none", label="kept whole")
-left.set(xlabel="batch", ylabel="score before learning, nats per row")
+left.set(xlabel="batch", ylabel="nats per row", title="scores before learning")
 left.legend(loc="lower right")
 right.loglog(200 * (numbers + 1), widths, label="mean width of 95 % intervals")
 right.loglog(
@@ -89,6 +87,14 @@ right.loglog(
     color="0.5",
     label="one over the square root",
 )
-right.set(xlabel="rows so far", ylabel="width")
+right.set(xlabel="rows so far", ylabel="width", title="what is still open")
 right.legend()
 figure.savefig("stream.png", dpi=100)
+print("\nThe figure is in stream.png")
+
+# %%
+# What they show
+# --------------
+# A batch of 200 rows is scored with an error of about 0.1 nats, so the points scatter; from the
+# tenth batch on the two models cannot be told apart. The intervals narrow as one over the square
+# root of the number of rows, the dashed line, as they do when nothing is forgotten.

@@ -1,0 +1,54 @@
+"""References to other projects without their inventories, and what is inherited from them.
+
+intersphinx would fetch an inventory of each project at every build. Here a reference to a name of
+another package is good if the installed package has it, and becomes a link where the project keeps
+its pages under the names of its objects.
+"""
+
+import inspect
+from pydoc import locate
+
+from docutils import nodes
+
+# Where a page is called after the object that it describes.
+PAGES = {
+    "sklearn": "https://scikit-learn.org/stable/modules/generated/{}.html",
+    "numpy": "https://numpy.org/doc/stable/reference/generated/{}.html",
+    "scipy": "https://docs.scipy.org/doc/scipy/reference/generated/{}.html",
+    "pandas": "https://pandas.pydata.org/docs/reference/api/{}.html",
+}
+INHERITED = "Inherited from scikit-learn."
+
+
+def link(_app, _env, node, content):
+    """Return what stands for a reference that Sphinx cannot resolve, None where nothing does."""
+    target = node.get("reftarget", "")
+    if node.get("refdomain") != "py" or target.startswith("skvae"):
+        return None
+    found = locate(target)
+    if found is None:
+        return None
+    page = PAGES.get(target.split(".")[0])
+    if page is None or not (inspect.isclass(found) or inspect.isroutine(found)):
+        return content
+    owner = target.rpartition(".")[0]
+    is_method = inspect.isclass(locate(owner))
+    uri = f"{page.format(owner)}#{target}" if is_method else page.format(target)
+    return nodes.reference("", "", content, internal=False, refuri=uri)
+
+
+def shorten(_app, what, _name, member, _options, lines):
+    """Keep the summary of a method that scikit-learn has written.
+
+    The rest refers to places in scikit-learn's own documentation, and is described there.
+    """
+    home = getattr(member, "__module__", None) or ""
+    if what == "method" and home.split(".")[0] == "sklearn":
+        summary = next((line.strip() for line in lines if line.strip()), "")
+        lines[:] = [summary, "", INHERITED, ""]
+
+
+def setup(app):
+    app.connect("missing-reference", link)
+    app.connect("autodoc-process-docstring", shorten, priority=100)  # before numpydoc reads them
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,15 @@
+document.addEventListener("DOMContentLoaded", () => {
+  // A figure of an example opens at its full size.
+  for (const picture of document.querySelectorAll("img.sphx-glr-single-img, img.sphx-glr-multi-img")) {
+    const link = document.createElement("a");
+    link.href = picture.src;
+    link.title = "Open at full size";
+    picture.replaceWith(link);
+    link.append(picture);
+  }
+  // Long names may break after a point, a bracket or a sign of equality where skvae.css says so.
+  for (const word of document.querySelectorAll("code.literal span.pre")) {
+    const parts = word.textContent.split(/(?<=[=,]|\((?!\))|\.(?=[A-Za-z]))/);
+    word.replaceChildren(...parts.flatMap((part) => [part, document.createElement("wbr")]).slice(0, -1));
+  }
+});

@@ -1,0 +1,87 @@
+"""How the documentation is built, by ``python -m sphinx -M html doc doc/_build -W``.
+
+Neither that nor a browser that shows the pages needs a network; ``_ext/standalone.py`` checks it.
+"""
+
+import sys
+from pathlib import Path
+
+import skvae
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+project = "skvae"
+author = "The skvae developers"
+copyright = author  # noqa: A001 - Sphinx's name; no year, so that pages do not change with it
+release = version = skvae.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+    "sphinx_design",
+    "sphinx_copybutton",
+    "sphinx-mathjax-offline",  # MathJax from a Python package: formulas need no network
+    "myst_parser",  # for CHANGELOG.md and CONTRIBUTING.md, which are included
+    # of this folder
+    "elsewhere",
+    "one_face",
+    "standalone",
+]
+exclude_patterns = ["_build", "auto_examples/*.ipynb"]
+templates_path = ["_templates"]
+
+# Every reference leads somewhere, or the build fails. There is no intersphinx, which fetches its
+# inventories: `elsewhere` knows where other projects keep their pages, and asks the installed
+# package whether the name exists.
+nitpicky = True
+
+# Docstrings are validated by tests/test_docstrings.py.
+autosummary_generate = True
+autodoc_default_options = {"member-order": "groupwise"}
+numpydoc_show_class_members = False  # the template of a class page has a table of its methods
+toc_object_entries_show_parents = "hide"
+add_module_names = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"[\\/]plot_",
+    "within_subsection_order": "gallery.QuestionOrder",
+    "reset_modules": ("matplotlib", "gallery.reset_warnings"),
+    "reset_modules_order": "both",
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("skvae",),
+    "exclude_implicit_doc": {r"skvae\.datasets\..*"},  # the data are not what an example shows
+    "thumbnail_size": (560, 392),
+    "download_all_examples": False,
+    "show_signature": False,
+    "write_computation_times": False,  # they differ from build to build
+    "min_reported_time": float("inf"),
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"skvae {release}"
+html_static_path = ["_static"]
+html_css_files = ["skvae.css"]
+html_js_files = ["pages.js"]
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {
+    "logo": {"text": "skvae"},
+    "header_links_before_dropdown": 4,
+    "show_toc_level": 2,
+    "navbar_end": ["theme-switcher"],
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+}
+html_sidebars = {page: [] for page in ("index", "one_face", "auto_examples/*")}  # for the width
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+
+# `python -m sphinx -b linkcheck doc doc/_build/linkcheck` looks at links to other sites, by hand,
+# where there is a network; links within the pages are checked in every build.
+linkcheck_timeout = 20
