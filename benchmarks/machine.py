@@ -27,6 +27,7 @@ _PACKAGES = (
     "numba",
     "torch",
     "skorch",
+    "dask",
 )
 # The instruction sets that decide a matrix product, as the kernel and as people call them.
 _INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "amx_tile": "AMX"}

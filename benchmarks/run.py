@@ -16,7 +16,14 @@ from benchmarks import machine, report, timing
 from benchmarks.suite import Settings
 
 # Each has SECTIONS. They are imported when the number of threads is settled, not before.
-SUITES = ("benchmarks.mixture", "benchmarks.hmm", "benchmarks.bayesian", "benchmarks.vae")
+SUITES = (
+    "benchmarks.mixture",
+    "benchmarks.hmm",
+    "benchmarks.bayesian",
+    "benchmarks.vae",
+    "benchmarks.large",
+    "benchmarks.distributed",
+)
 
 
 def main(arguments=None):

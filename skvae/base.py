@@ -1,7 +1,9 @@
 """What every model says in public, once: its verbs, the checks of input, the state it keeps."""
 
+import math
 from contextlib import contextmanager
 from numbers import Integral
+from operator import eq
 
 import numpy as np
 from sklearn.base import (
@@ -13,11 +15,15 @@ from sklearn.base import (
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from skvae.blocks import checked_rows, checked_weights, is_distributed, with_known_size
+
+LARGEST_FLOOR = 1e100  # of covariances: their determinants and products must not overflow
+_NUMBERS = int, float, np.integer, np.floating  # a Fraction would make arrays of objects
 _SMALLEST_WEIGHT = 1e-280  # so that no sum of weights overflows or loses digits
 
 
-def check_number(name, value, kind, low, *, flags=False):
-    """Raise ValueError unless ``value`` is a finite number of the kind and at least ``low``.
+def check_number(name, value, kind, low, high=None, *, flags=False):
+    """Raise ValueError unless ``value`` is a finite number of the kind, from ``low`` to ``high``.
 
     Parameters
     ----------
@@ -29,14 +35,31 @@ def check_number(name, value, kind, low, *, flags=False):
         The abstract type.
     low : float
         The smallest value allowed.
+    high : float, optional
+        The largest; None is 2**63 − 1 of integers.
     flags : bool
         Whether True and False count as numbers.
     """
     flag = isinstance(value, bool | np.bool_)
-    of_kind = flags if flag else isinstance(value, kind)
-    if not of_kind or not np.isfinite(value) or value < low:
+    of_kind = flags if flag else isinstance(value, kind) and isinstance(value, _NUMBERS)
+    if high is None:
+        high = 2**63 - 1 if kind is Integral else math.inf
+    if not of_kind or not _is_held(value) or not low <= _plain(value) <= high:
         noun = "an integer" if kind is Integral else "a finite number"
-        raise ValueError(f"{name}={value!r}: must be {noun} >= {low}")
+        beyond = f" and <= {high:.3g}" if of_kind and low <= _plain(value) > high else ""
+        raise ValueError(f"{name}={value!r}: must be {noun} >= {low}{beyond}")
+
+
+def _plain(value):
+    """Return a number as an int or float: a float32 cannot be compared with 1e100."""
+    with np.errstate(over="ignore"):
+        return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _is_held(value):
+    """Return whether an int64 holds an integer, or a float64 another number."""
+    value = _plain(value)
+    return -(2**63) <= value < 2**63 if isinstance(value, int) else math.isfinite(value)
 
 
 def check_choice(name, value, choices):
@@ -57,17 +80,77 @@ def check_random(name, value):
         ) from error
 
 
-def check_array_parameter(name, value, shape, meaning):
-    """Return a parameter as a new float array; raise ValueError unless finite and of the shape."""
+def check_as_fitted(name, now, before, why, same=eq):
+    """Raise ValueError unless a parameter is as in the fit that a further one goes on from.
+
+    Parameters
+    ----------
+    name : str
+        The parameter's name, for the message.
+    now, before : Any
+        What it is, and what it was.
+    why : str
+        What goes on, for the message: ``"partial_fit"`` or ``"warm_start=True"``.
+    same : callable
+        ``(now, before) → bool``, whether they mean the same.
+    """
+    if not same(now, before):
+        raise ValueError(
+            f"{name}={now!r}: {why} goes on from a model that was fitted with {name}={before!r}; "
+            "keep it, or fit a new estimator"
+        )
+
+
+def check_array_parameter(name, value, shape, meaning, *, largest=1e280):
+    """Return a parameter as a new float array; raise ValueError unless finite and of the shape.
+
+    Parameters
+    ----------
+    name : str
+        The parameter's name, for the message.
+    value : Any
+        What was passed.
+    shape : tuple of int or None
+        The shape wanted; None is any.
+    meaning : str
+        That shape in words.
+    largest : float
+        What sizes must be below, so that products and, of locations, squares do not overflow.
+    """
     try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        if np.iscomplexobj(value):
+            raise TypeError("complex numbers")
+        with np.errstate(over="ignore"):  # infinite then
+            array = np.array(_without_mask(value), dtype=np.float64)
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{name}={value!r}: must be an array of numbers {meaning}") from error
+    said = name if array.ndim else f"{name}={value!r}"
     if shape is not None and array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}: must have shape {shape} {meaning}")
+        raise ValueError(f"{said} has shape {array.shape}: must have shape {shape} {meaning}")
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} contains NaN or infinity: must be finite")
+        raise ValueError(f"{said} contains NaN or infinity: must be finite")
+    if array.size and np.abs(array).max() >= largest:
+        raise ValueError(
+            f"{said} has an entry of size {np.abs(array).max():.3g}: must be below {largest:.0e}, "
+            "or what is computed of it overflows; rescale X"
+        )
     return array
+
+
+def _without_mask(X):
+    """Return a masked array as one in which NaN is what was masked, and others as they are."""
+    if not isinstance(X, np.ma.MaskedArray):
+        return X
+    if X.dtype.kind not in "biuf":  # others are not data, or cannot be told from it
+        return np.ma.getdata(X) if not np.ma.is_masked(X) else X.astype(object).filled(np.nan)
+    return X.astype(np.float32 if X.dtype == np.float32 else np.float64).filled(np.nan)
+
+
+def _as_array_like(X):
+    """Return what scikit-learn's validation says the right thing about."""
+    if hasattr(X, "columns") and tuple(getattr(X, "shape", ()))[1:] == (0,):
+        return np.empty(X.shape)  # of a data frame without columns
+    return _without_mask(X)
 
 
 class LatentVariableModel(
@@ -77,6 +160,8 @@ class LatentVariableModel(
 
     A subclass has ``fit``, ``score_samples``, ``transform``, ``sample``; sets ``_n_features_out``.
     """
+
+    _sums_over_chunks = False  # of Dask arrays
 
     __metadata_request__fit = {"sample_weight": True}
     __metadata_request__partial_fit = {"sample_weight": True}
@@ -95,29 +180,70 @@ class LatentVariableModel(
         try:
             yield
         except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
+            self.__dict__ = before  # in one step, which a second Ctrl-C cannot divide
             raise
 
     def _validate(self, X, *, reset=False, min_rows=1):
-        """Return X as a 2-D float array in which NaN is missing and nothing is infinite."""
-        if isinstance(X, np.ma.MaskedArray):
-            X = X.astype(np.result_type(X.dtype, np.float32)).filled(np.nan)
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=min_rows,
-        )
+        """Return X as a 2-D float array in which NaN is missing and nothing is infinite.
+
+        A Dask array stays one where the model sums over its chunks, which are checked when they are
+        read; elsewhere it is read into memory.
+        """
+        if self._sums_over_chunks and is_distributed(X):
+            return self._validate_distributed(X, reset, min_rows)
+        try:
+            # What float64 does not hold is infinite, and is named so.
+            with np.errstate(over="ignore", invalid="ignore"):
+                X = validate_data(
+                    self,
+                    _as_array_like(X),
+                    reset=reset,
+                    dtype=[np.float64, np.float32],
+                    ensure_all_finite="allow-nan",
+                    ensure_min_samples=min_rows,
+                )
+        except OverflowError as error:  # a Python integer
+            raise ValueError(f"X has a number that float64 does not hold: {error}") from error
+        except np.exceptions.DTypePromotionError as error:  # dates beside numbers
+            raise TypeError(f"X has columns that are not numbers: {error}") from error
+        # A data frame may hold the other byte order.
+        return X.astype(X.dtype.newbyteorder("="), copy=False)
+
+    def _validate_distributed(self, X, reset, min_rows):
+        """Return a Dask array of rows to be checked; their number stays unknown if none need be."""
+        X = checked_rows(X, _checked_chunk)
+        if min_rows:
+            X = with_known_size(X)
+            if len(X) < min_rows:
+                raise ValueError(
+                    f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of "
+                    f"{min_rows} is required by {type(self).__name__}."
+                )
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        return X
 
     def _validate_weight(self, sample_weight, X, name="sample_weight"):
-        """Return the weights as float64 (n_samples,), or None if all are one."""
+        """Return the weights as float64 (n_samples,), or None if all are one.
+
+        Those of a Dask array are DistributedWeights.
+        """
         if sample_weight is None:
             return None
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        if (weight < 0).any():
+        if np.ma.is_masked(sample_weight):
+            raise ValueError(f"{name} has a masked entry: must be a number for each row")
+        try:
+            if isinstance(sample_weight, complex | np.complexfloating):
+                raise TypeError("it is complex")  # of arrays scikit-learn says so
+            if is_distributed(X):
+                weight = checked_weights(sample_weight, X)
+            else:
+                weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        except (OverflowError, TypeError) as error:
+            raise ValueError(f"{name} must be an array of numbers: {error}") from error
+        except ValueError as error:  # scikit-learn's, which does not always name it
+            text = str(error).replace("sample_weight", name)
+            raise ValueError(text if name in text else f"{name}: {text}") from error
+        if weight.min() < 0:
             raise ValueError(f"{name} has a negative entry {weight.min()}: must be >= 0")
         if not weight.any():
             raise ValueError(f"{name} is zero in every row: at least one must be > 0")
@@ -132,3 +258,8 @@ class LatentVariableModel(
         """Return the generator of a draw: that of the call, or else of the estimator."""
         check_random("random_state", random_state)
         return check_random_state(self.random_state if random_state is None else random_state)
+
+
+def _checked_chunk(X):
+    """Return some rows of a Dask array, checked as X in memory is."""
+    return LatentVariableModel()._validate(X, reset=True, min_rows=0)

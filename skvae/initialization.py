@@ -7,6 +7,7 @@ data.
 """
 
 import warnings
+from copy import deepcopy
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
@@ -29,7 +30,7 @@ def rows_to_start_from(n_rows, n_components, random_state):
     random_state : RandomState
         Draws the rows.
     """
-    n_kept = max(MAX_ROWS, 128 * n_components)
+    n_kept = max(MAX_ROWS, 128 * int(n_components))
     if n_rows <= n_kept:
         return None
     return np.sort(sample_without_replacement(n_rows, n_kept, random_state=random_state))
@@ -53,6 +54,8 @@ def first_labels(X, sample_weight, n_components, method, random_state, *, n_init
     n_init : int
         How many runs of k-means, of which the best is taken.
     """
+    if sample_weight is not None and not 1e-30 < sample_weight.max() < 1e30:
+        sample_weight = sample_weight / sample_weight.max()  # scikit-learn's may be float32
     if method == "kmeans":
         kmeans = KMeans(n_components, n_init=n_init, random_state=random_state)
         with warnings.catch_warnings():
@@ -70,6 +73,37 @@ def first_labels(X, sample_weight, n_components, method, random_state, *, n_init
     labels = np.full(len(X), -1)
     labels[chosen] = np.arange(n_components)
     return labels
+
+
+class ResponsibilityDraws:
+    """Responsibilities drawn at random, in the order of the rows, as a function of their range.
+
+    Parameters
+    ----------
+    n_components : int
+        The number of components.
+    random_state : RandomState
+        The source of randomness.
+    """
+
+    def __init__(self, n_components, random_state):
+        self._n_components = n_components
+        self._random_state = random_state
+
+    def __call__(self, start, stop):
+        """Return the next rows' responsibilities, shape (n_components, stop - start)."""
+        return random_responsibilities(stop - start, self._n_components, self._random_state)
+
+    def parted(self, lengths):
+        """Return the draws of consecutive parts of the rows, which can be made in any order."""
+        if len(lengths) == 1:
+            return [self]
+        parts = []
+        for length in lengths:
+            parts.append(ResponsibilityDraws(self._n_components, deepcopy(self._random_state)))
+            for start in range(0, length, MAX_ROWS):
+                self(start, min(start + MAX_ROWS, length))
+        return parts
 
 
 def random_responsibilities(n_rows, n_components, random_state):

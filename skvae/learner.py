@@ -1,6 +1,7 @@
 """What estimators that learn by an ascent share: its parameters, restarts, progress, warnings."""
 
 import warnings
+from contextlib import contextmanager
 from itertools import count
 from numbers import Integral, Real
 
@@ -9,7 +10,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skvae.ascent import AndersonStep, Collapse, ascend, best_ascent
-from skvae.base import LatentVariableModel, check_choice, check_number, check_random
+from skvae.base import (
+    LARGEST_FLOOR,
+    LatentVariableModel,
+    check_choice,
+    check_number,
+    check_random,
+)
 from skvae.blocks import workers
 from skvae.initialization import INIT_PARAMS
 
@@ -37,6 +44,10 @@ class AscentLearner(LatentVariableModel):
         if isinstance(jobs, bool) or not isinstance(jobs, Integral) or jobs == 0:
             raise ValueError(f"n_jobs={self.n_jobs!r}: must be None or an integer other than 0")
 
+    def _goes_on(self):
+        """Return whether ``fit`` goes on from an earlier one."""
+        return self.warm_start and hasattr(self, "converged_")
+
     def _climb(self, pool, earlier, first, make_step, coordinates=None):
         """Return the best Ascent over the starts, and what collapsed on the way.
 
@@ -54,7 +65,7 @@ class AscentLearner(LatentVariableModel):
             ``parameters → object`` that packs and unpacks them, for ``acceleration``.
         """
         rng = check_random_state(self.random_state)
-        warm = self.warm_start and hasattr(self, "converged_")
+        warm = self._goes_on()
         n_init = 1 if warm else self.n_init
         n_jobs = min(effective_n_jobs(self.n_jobs), n_init)
         before = self.lower_bound_ if warm else -float("inf")
@@ -81,10 +92,8 @@ class AscentLearner(LatentVariableModel):
                 )
             return ascent._replace(n_steps=plain.n_steps)
 
-        try:
+        with self._advising(" from every start"):
             return best_ascent(draw, run, n_init, n_jobs=n_jobs)
-        except Collapse as collapse:
-            raise ValueError(self._advice(collapse)) from collapse
 
     def _record(self, ascent):
         """Set the attributes that tell how the fit went."""
@@ -103,8 +112,14 @@ class AscentLearner(LatentVariableModel):
         self.lower_bounds_ = [bound] if first else [*self.lower_bounds_, bound]
         self.converged_ = False
 
-    def _advice(self, collapse):
-        return f"{self._method} failed from every start: {collapse}. {self._remedies()}."
+    @contextmanager
+    def _advising(self, where=""):
+        """Turn a Collapse into a ValueError that says what may be changed."""
+        try:
+            yield
+        except Collapse as collapse:
+            text = f"{self._method} failed{where}: {collapse}. {self._remedies()}."
+            raise ValueError(text) from collapse
 
     def _reporter(self, number, stop):
         """Return what is called after each iteration: it prints, and ends a run that must stop."""
@@ -145,5 +160,5 @@ class EMLearner(AscentLearner):
     def _check_em(self):
         """Raise ValueError if a parameter that all EM estimators have is not usable."""
         self._check_ascent()
-        check_number("reg_covar", self.reg_covar, Real, 0)
+        check_number("reg_covar", self.reg_covar, Real, 0, LARGEST_FLOOR)
         check_choice("acceleration", self.acceleration, (None, "anderson"))

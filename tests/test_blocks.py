@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from skvae.blocks import N_CHUNKS, Rows, block_rows, ranges, workers
+from skvae.blocks.workers import one_thread
 
 
 def blas_threads():
@@ -104,11 +105,74 @@ def test_rows_in_reading_order():
     taken, weight = rows.take(1, 3)
     np.testing.assert_array_equal(taken[:, 0], [2, 5])
     np.testing.assert_array_equal(weight, [2, 5])
-    np.testing.assert_array_equal(rows.at(np.array([0, 2]))[:, 0], [7, 5])
+    np.testing.assert_array_equal(rows.at(np.array([0, 2]))[:, 0], [2, 7])  # as they stand
     assert rows.n_rows == 3
     assert Rows(X).n_rows == 10
     assert Rows(X).weight() == 10.0
     assert Rows(X, np.full(10, 0.5)).weight() == 5.0
+
+
+def numbered(order=None):
+    """Rows whose first number is their place in X."""
+    X = np.arange(20.0).reshape(10, 2)
+    return Rows(X, None if order is None else np.arange(10.0), order)
+
+
+def test_places_are_those_of_rows_that_count_as_they_stand():
+    rows = numbered(np.array([7, 2, 5, 9]))  # in X, 2, 5, 7, 9 count
+    assert rows.standing().order.tolist() == [2, 5, 7, 9]
+    X, weight = rows.chosen(np.array([3, 0])).take(0, 2)
+    np.testing.assert_array_equal(X[:, 0], [18.0, 4.0])
+    np.testing.assert_array_equal(weight, [9.0, 2.0])
+    assert rows.chosen().order.tolist() == [2, 5, 7, 9]
+    assert numbered().standing().order is None
+    np.testing.assert_array_equal(numbered().at(np.array([3]))[:, 0], [6.0])
+
+
+@pytest.mark.parametrize("order", [None, np.array([7, 2, 5, 9, 1])])
+def test_blocks_and_batches_hold_every_row_that_counts_once(order):
+    rows = numbered(order)
+    expected = np.arange(10) if order is None else np.sort(order)
+    places = np.random.default_rng(0).permutation(rows.n_rows)
+    blocks = [block.loaded() for block in rows.cut(3)]
+    for parts in (blocks, list(rows.batches(places, 3))):
+        assert [part.n_rows for part in parts[:-1]] == [3] * (len(parts) - 1)
+        found = np.concatenate([part.take(0, part.n_rows)[0][:, 0] for part in parts]) / 2
+        assert sorted(found.tolist()) == expected.tolist()
+    found = np.concatenate([block.X[:, 0] for block in blocks]) / 2
+    assert found.tolist() == expected.tolist()
+    assert sum(block.weight() for block in blocks) == (10 if order is None else 7 + 2 + 5 + 9 + 1)
+
+
+def test_rows_are_read_by_pattern_and_without_weight_zero():
+    nan = np.nan
+    X = np.array([[0.0, nan], [1.0, 1.0], [2.0, nan], [3.0, 3.0], [4.0, 4.0], [nan, 5.0]])
+    rows = Rows.readable(X, np.array([1.0, 1.0, 1.0, 0.0, 1.0, 1.0]))
+    assert rows.order.tolist() in ([0, 2, 1, 4, 5], [1, 4, 0, 2, 5])  # as frequent as each other
+    assert Rows.readable(X[[1, 3]]).order is None
+
+
+def test_columns():
+    assert numbered().columns([1]).X[:, 0].tolist() == list(range(1, 20, 2))
+
+
+def test_a_sum_in_memory_is_one_call():
+    rows = numbered()
+    found = rows.sum(lambda *given: given, "pool", 1, 2, each=[3])
+    assert found == (rows, "pool", 1, 2, 3)
+    assert rows.sum(lambda *given: given, None) == (rows, None)
+
+
+def test_one_thread_is_all_that_a_task_has():
+    with one_thread():
+        with workers() as pool, workers(4) as more:
+            assert pool.n_threads == more.n_threads == 1
+        with one_thread():
+            pass
+        with workers(4) as pool:
+            assert pool.n_threads == 1
+    with workers(4) as pool:
+        assert pool.n_threads == 4
 
 
 def test_block_rows_are_bounded():

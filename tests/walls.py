@@ -16,8 +16,8 @@ HOMES = {
     "skorch": "skvae/vae/training.py",
     "safetensors": "skvae/vae/storage.py",
     "matplotlib": "skvae/inspection/",
-    "dask": "skvae/blocks.py",
-    "distributed": "skvae/blocks.py",
+    "dask": "skvae/blocks/tasks.py",
+    "distributed": "skvae/blocks/tasks.py",
 }
 # Optional, or slow: imported inside the function that needs them.
 IN_FUNCTIONS = {"dask", "distributed", "matplotlib", "pandas", "polars"}

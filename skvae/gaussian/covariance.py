@@ -85,6 +85,16 @@ def _symmetric(matrices):
     return out
 
 
+def _root(covariance):
+    """Return A with A Aᵀ the covariance, also where rounding makes a flat one indefinite."""
+    try:
+        return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        scale = np.sqrt(np.diagonal(covariance))
+        values, vectors = np.linalg.eigh(covariance / (scale[:, None] * scale))
+        return scale[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
+
+
 def _unresolved(component):
     """Return the exception that says that a variance is round-off (−1: the shared one)."""
     who = "the shared covariance" if component < 0 else f"component {component}"
@@ -193,7 +203,7 @@ class FullCovariance:
         """Return standard normal rows (n, D) turned into rows of each label's covariance."""
         out = np.empty_like(noise)
         for k in np.unique(labels):
-            out[labels == k] = noise[labels == k] @ np.linalg.cholesky(covariances[k]).T
+            out[labels == k] = noise[labels == k] @ _root(covariances[k]).T
         return out
 
     def pack(self, precisions_cholesky):
@@ -271,7 +281,7 @@ class TiedCovariance(FullCovariance):
         return left[0], regression
 
     def color(self, noise, labels, covariances):
-        return noise @ np.linalg.cholesky(covariances).T
+        return noise @ _root(covariances).T
 
 
 class DiagonalCovariance:

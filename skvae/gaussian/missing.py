@@ -15,38 +15,10 @@ determinant are those of :math:`\Sigma_{oo}`, and patterns of all kinds are fact
 import numpy as np
 
 from skvae.ascent import Collapse
+from skvae.blocks import missing_patterns, pattern_order
 from skvae.gaussian.covariance import LOG_2PI
 
 _MAX_NUMBERS = 1 << 19  # numbers in the largest array of a block: (patterns, K, D, max(D, rows))
-
-
-def pattern_order(X):
-    """Return the order of rows in which equal patterns of NaN stand together, commonest first.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Data with NaN.
-
-    Returns
-    -------
-    order : ndarray of int, shape (n_samples,)
-        Rows of one pattern keep their order; patterns of equal frequency are neighbours, so that
-        batches of patterns need little padding.
-    """
-    pattern, counts = _patterns(X)
-    rank = np.empty(len(counts), dtype=np.intp)
-    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-    return np.argsort(rank[pattern], kind="stable")
-
-
-def _patterns(X):
-    """Return the pattern of each row, (n,) int, and how many rows have each pattern."""
-    bits = np.concatenate(
-        [np.packbits(np.isnan(X[a : a + 65536]), axis=1) for a in range(0, len(X), 65536)]
-    )
-    _, pattern, counts = np.unique(bits, axis=0, return_inverse=True, return_counts=True)
-    return pattern.ravel(), counts
 
 
 def missing_blocks(kernel, X):
@@ -74,7 +46,7 @@ def missing_blocks(kernel, X):
     n_components, n_features = kernel.means.shape
     order, changes = None, _changes(X)
     # Rows in time order change pattern often: a factor for each run would be one for each row.
-    if 8 * len(changes) > len(X) and len(changes) >= len(_patterns(X)[1]):
+    if 8 * len(changes) > len(X) and len(changes) >= len(missing_patterns(X)[1]):
         order = pattern_order(X)
         X = X[order]
         changes = _changes(X)

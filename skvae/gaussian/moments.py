@@ -7,7 +7,7 @@ import numpy as np
 from skvae.blocks import block_rows, ranges
 from skvae.gaussian.covariance import EPS
 
-_LARGEST = 1e140
+LARGEST, SMALLEST = 1e140, 1e-140  # sizes whose squares can still be multiplied and divided by
 
 
 class Moments(NamedTuple):
@@ -32,10 +32,15 @@ class Moments(NamedTuple):
 
     @property
     def scale(self):
-        """Return a standard deviation per feature; constant ones borrow from the others."""
+        """Return a standard deviation per feature; constant ones borrow from the others.
+
+        What is borrowed is no less than round-off, in which the values of a feature with a large
+        offset still differ.
+        """
         constant = self.variance <= self.resolution
         others = self.variance[~constant]
-        return np.sqrt(np.where(constant, others.mean() if len(others) else 1.0, self.variance))
+        borrowed = np.maximum(others.mean() if len(others) else 1.0, self.resolution)
+        return np.sqrt(np.where(constant, borrowed, self.variance))
 
     def floor(self, reg_covar):
         """Return the floor of the covariances' diagonal form, in the features' squared units.
@@ -63,26 +68,36 @@ def feature_moments(rows, pool, names=None):
     Raises
     ------
     ValueError
-        A feature has no observed value, or one whose square overflows.
+        A feature has no observed value, one whose square overflows, or only such whose squares
+        underflow.
     """
 
-    n_features = rows.X.shape[1]
-    block = block_rows(4 * n_features)
-    mean = np.zeros(n_features)
+    mean = np.zeros(rows.X.shape[1])
     # The second pass measures from the first one's mean, so that a large offset cancels nothing.
     for _ in range(2):
-        sums = [
-            *pool.map(
-                lambda a, b, center=mean: _sums(rows, a, b, block, center), rows.n_rows, block
-            )
-        ]
-        totals = np.stack(sums)
-        count, first, second = totals[:, :3].sum(axis=0)
-        magnitude = totals[:, 3].max(axis=0)
-        _check(count, magnitude, names)
+        sums, largest = rows.sum(_totals, pool, mean)
+        count, first, second = sums
+        _check(count, largest.values, names)
         mean = mean + first / count
     variance = np.maximum(second / count - (first / count) ** 2, 0.0)
-    return Moments(mean, variance, magnitude)
+    return Moments(mean, variance, largest.values)
+
+
+class _Largest(NamedTuple):
+    """Values that add by taking the larger."""
+
+    values: np.ndarray
+
+    def __add__(self, other):
+        return _Largest(np.maximum(self.values, other.values))
+
+
+def _totals(rows, pool, center):
+    """Return (count, sum, sum of squares about the centre), (3, n_features), and the _Largest."""
+    block = block_rows(4 * len(center))
+    sums = pool.map(lambda a, b: _sums(rows, a, b, block, center), rows.n_rows, block)
+    totals = np.stack([*sums])
+    return totals[:, :3].sum(axis=0), _Largest(totals[:, 3].max(axis=0))
 
 
 def _sums(rows, start, stop, block, center):
@@ -109,19 +124,27 @@ def _sums(rows, start, stop, block, center):
 
 
 def _check(count, magnitude, names):
-    """Raise ValueError where a feature has no value, or one whose square would overflow."""
+    """Raise ValueError where a feature has no value, or such whose squares over- or underflow."""
 
     def name_of(j):
-        return j if names is None else repr(str(names[j]))
+        name = j if names is None else names[j]  # a part of the columns is named by their places
+        return repr(str(name)) if isinstance(name, str) else name
 
     if not count.all():
         j = int(np.flatnonzero(count == 0)[0])
         raise ValueError(
             f"X has no observed value in feature {name_of(j)}: each feature needs at least one"
         )
-    if (magnitude > _LARGEST).any():
+    if (magnitude > LARGEST).any():
         j = int(np.argmax(magnitude))
         raise ValueError(
             f"X has a value of size {magnitude[j]:.3g} in feature {name_of(j)}: must be below "
-            f"{_LARGEST:.0e}, or sums of squares overflow; rescale the feature"
+            f"{LARGEST:.0e}, or sums of squares overflow; rescale the feature"
+        )
+    small = (magnitude > 0) & (magnitude < SMALLEST)
+    if small.any():
+        j = int(np.argmax(small))
+        raise ValueError(
+            f"X has no value above {magnitude[j]:.3g} in feature {name_of(j)}: must have some "
+            f"above {SMALLEST:.0e}, or squares underflow; rescale the feature"
         )

@@ -9,6 +9,8 @@ from skvae.gaussian.kernel import gaussian_kernel
 # The floor of first covariances where reg_covar=0: a component that starts from one row has none.
 FIRST_FLOOR = 1e-6
 
+_FAR, _APART = 1e100, 1e60  # what can still be squared and multiplied
+
 LARGEST_SINGLE = 1e15  # beyond it squared distances overflow in float32
 
 
@@ -32,6 +34,67 @@ def check_positive_definite(name, matrices, structure):
         raise ValueError(f"{name} has an entry {matrices.min()}: must be > 0")
 
 
+def check_near(named_means, named_covariances, covariance_type, moments):
+    """Raise ValueError where given means or covariances are beyond all comparison with the data.
+
+    Parameters
+    ----------
+    named_means, named_covariances : tuple of (str, ndarray or None)
+        Names for messages, and arrays with any number of leading axes.
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}
+        The covariances' form.
+    moments : Moments
+        The data's.
+    """
+    (name, means), (name_2, covariances) = named_means, named_covariances
+    if means is not None:
+        away = (np.abs(means - moments.mean) / moments.scale).max()
+        if away > _FAR:
+            raise ValueError(
+                f"{name} has an entry {away:.3g} standard deviations of X away from X: must be "
+                f"within {_FAR:.0e}"
+            )
+    if covariances is None:
+        return
+    if covariance_type in ("full", "tied"):
+        variances = np.diagonal(covariances, axis1=-2, axis2=-1)
+    else:
+        variances = covariances[..., None] if covariance_type == "spherical" else covariances
+    ratio = variances / moments.scale / moments.scale
+    if not (ratio.min() > 1 / _FAR and ratio.max() < _FAR):
+        worst = ratio.min() if ratio.min() <= 1 / _FAR else ratio.max()
+        raise ValueError(
+            f"{name_2} has a variance {worst:.3g} times that of X: must be within "
+            f"{1 / _FAR:.0e} and {_FAR:.0e}"
+        )
+
+
+def check_batch(X, mean, scale, why):
+    """Raise ValueError where rows are beyond all comparison with the model that is to go on.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        The rows; NaN is missing.
+    mean, scale : ndarray of shape (n_features,)
+        Where the model expects rows to be, and their standard deviation.
+    why : str
+        What goes on with the model, for the message.
+    """
+    if not isinstance(X, np.ndarray):  # blocks that are read elsewhere
+        return
+    scale = np.where(scale > 0, scale, np.inf)
+    with np.errstate(over="ignore"):
+        ends = np.stack([np.fmax.reduce(X, axis=0), np.fmin.reduce(X, axis=0)]).astype(np.float64)
+        away = np.fmax.reduce(np.abs(ends - mean), axis=0) / scale
+    if (away > _APART).any():
+        j = int(np.argmax(np.nan_to_num(away, posinf=np.inf)))
+        raise ValueError(
+            f"{why}: X has a value {away[j]:.3g} standard deviations away from the earlier fit in "
+            f"feature {j}: must be within {_APART:.0e}; rescale it as the rows before, or fit anew"
+        )
+
+
 def filled(X, moments):
     """Return X in which what is missing is the feature's mean."""
     missing = np.isnan(X)
@@ -41,7 +104,8 @@ def filled(X, moments):
 def statistics_of(rows, resp_of, centers, covariance_type, moments):
     """Return the statistics of given responsibilities about given centres.
 
-    ``resp_of(start, stop)`` gives (K, n) and is called once for each range of rows, in order.
+    ``resp_of(start, stop)`` gives (K, n) and is called once for each range of rows, in order; or it
+    is a list of such functions, one for each part of the rows.
     """
     structure = STRUCTURES[covariance_type]
     pooled = structure.pooled(np.diag(moments.scale**2), len(centers))
@@ -53,6 +117,11 @@ def statistics_of(rows, resp_of, centers, covariance_type, moments):
         (moments.mean, moments.scale),
         expand=False,
     )
+    each = resp_of if isinstance(resp_of, list) else [resp_of] * len(rows.lengths)
+    return rows.sum(_statistics, None, kernel, each=each)[0]
+
+
+def _statistics(rows, _pool, kernel, resp_of):
     sums, workspace = kernel.sums(), kernel.workspace()
     for a, b in ranges(0, rows.n_rows, kernel.block_rows):
         X, weight = rows.take(a, b)
@@ -61,4 +130,4 @@ def statistics_of(rows, resp_of, centers, covariance_type, moments):
             resp = resp * weight
         for part, block in kernel.blocks(X, workspace):
             block.accumulate(sums, resp[:, part])
-    return kernel.finish(sums)
+    return (kernel.finish(sums),)

@@ -3,8 +3,6 @@
 import numpy as np
 
 from skvae.ascent import Collapse
-from skvae.hmm.chain.sweep import Sequences
-from skvae.hmm.expectation import ChainModel
 from skvae.hmm.parameters import ChainParameters
 
 
@@ -15,7 +13,7 @@ class BaumWelchStep:
 
     Parameters
     ----------
-    data : Recordings
+    data : Recordings or DistributedRecordings
         The sequences.
     emission : Emission
         The emission family.
@@ -33,13 +31,11 @@ class BaumWelchStep:
     """
 
     def __init__(self, data, emission, summary, prior, pool):
-        self._data = data
         self._emission = emission
         self._summary = summary
         self._prior = prior
-        self._pool = pool
         self._total = data.total()
-        self._sequences = Sequences(data.offsets)
+        self._model = data.models(pool)
         self.n_steps = 0
 
     def __call__(self, parameters):
@@ -58,10 +54,6 @@ class BaumWelchStep:
     def evaluate(self, parameters):
         """Return the objective of the parameters, in nats per row."""
         return self._objective(parameters, self._model(parameters).log_likelihood())
-
-    def _model(self, parameters):
-        data = self._data
-        return ChainModel(parameters, data.X, self._sequences, self._pool, data.weight)
 
     def _objective(self, parameters, log_likelihood):
         prior = self._prior.log_density(parameters.startprob, parameters.transmat)

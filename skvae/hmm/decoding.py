@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import check_number
+from skvae.blocks import is_distributed
 from skvae.hmm.askable import AskableChain
 from skvae.hmm.chain import inference
 
@@ -44,8 +45,8 @@ class PathModel(AskableChain):
 
         Returns
         -------
-        states : ndarray of int, shape (n_samples,), or list of such
-            States.
+        states : ndarray of shape (n_samples,), or list of such
+            States, int.
 
         Examples
         --------
@@ -57,6 +58,9 @@ class PathModel(AskableChain):
         >>> chain.predict([[1], [0], [8], [9]])
         array([0, 0, 1, 1])
         """
+        if is_distributed(X):
+            data, model = self._distributed(X, groups)
+            return data.answers(model, "predict", None, np.int64)
         return self.decode(X, groups=groups)[1]
 
     def decode(self, X, *, groups=None):
@@ -73,8 +77,8 @@ class PathModel(AskableChain):
         -------
         log_prob : float
             ln p(path, x), in nats, summed over sequences.
-        states : ndarray of int, shape (n_samples,), or list of such
-            The paths.
+        states : ndarray of shape (n_samples,), or list of such
+            The paths, int.
 
         Examples
         --------
@@ -87,6 +91,9 @@ class PathModel(AskableChain):
         >>> round(log_prob, 3)
         -9.26
         """
+        if is_distributed(X):
+            data, model = self._distributed(X, groups)
+            return data.log_prob(model), data.answers(model, "predict", None, np.int64)
         series = self._series(X, groups)
         states, log_p = self._ask(series, lambda model: model.decode())
         return float(log_p.sum()), series.give_back(states)
@@ -105,8 +112,8 @@ class PathModel(AskableChain):
         -------
         log_probs : ndarray of shape (m,)
             ln p(path, x), in nats; m is below k where fewer paths are possible.
-        paths : ndarray of int, shape (m, n_timesteps)
-            The paths.
+        paths : ndarray of shape (m, n_timesteps)
+            The paths, int.
 
         Examples
         --------
@@ -140,8 +147,8 @@ class PathModel(AskableChain):
 
         Returns
         -------
-        paths : ndarray of int, shape (n_samples, n_timesteps), or list of such
-            Independent draws.
+        paths : ndarray of shape (n_samples, n_timesteps), or list of such
+            Independent draws, int.
 
         Examples
         --------
@@ -216,12 +223,12 @@ class PathModel(AskableChain):
     # Draws ----------------------------------------------------------------------------------------
 
     def sample(self, n_samples=1, *, random_state=None):
-        """Return one sequence drawn from the model and its states.
+        """Return rows drawn from the model, and the state that each was drawn from.
 
         Parameters
         ----------
         n_samples : int, default=1
-            Its length.
+            How many rows: one sequence of that length.
         random_state : int, RandomState instance or None, default=None
             None is the estimator's own ``random_state``.
 
@@ -229,8 +236,8 @@ class PathModel(AskableChain):
         -------
         X : ndarray of shape (n_samples, n_features)
             Rows in time order.
-        states : ndarray of int, shape (n_samples,)
-            The state of each row.
+        states : ndarray of shape (n_samples,)
+            States, int.
 
         Examples
         --------

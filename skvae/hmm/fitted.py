@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils.metadata_routing import UNUSED
 
 from skvae.base import check_choice
+from skvae.blocks import is_distributed
 from skvae.hmm.decoding import PathModel
 from skvae.hmm.sequences import is_list_of_sequences
 
@@ -26,7 +27,7 @@ class TransformsLists:
         Returns
         -------
         posterior : ndarray of shape (n_samples, n_components), or list of such
-            Rows sum to one.
+            Each row sums to one; float32 if X is.
 
         Examples
         --------
@@ -58,7 +59,7 @@ class TransformsLists:
         Returns
         -------
         posterior : ndarray of shape (n_samples, n_components), or list of such
-            Rows sum to one.
+            Each row sums to one; float32 if X is.
 
         Examples
         --------
@@ -102,8 +103,8 @@ class FittedHiddenMarkov(PathModel):
 
         Returns
         -------
-        log_p : ndarray of shape (n_samples,), or list of such
-            Nats; −inf for a row that is impossible after those before it.
+        log_density : ndarray of shape (n_samples,), or list of such
+            −inf for a row that is impossible after those before it; float32 if X is.
 
         Examples
         --------
@@ -115,13 +116,18 @@ class FittedHiddenMarkov(PathModel):
         >>> chain.score_samples([[1], [8], [9]]).round(3)
         array([-1.69 , -4.305, -2.133])
         """
+        if is_distributed(X):
+            data, model = self._distributed(X, groups)
+            return data.answers(model, "score_samples", None, data.X.dtype)
         series = self._series(X, groups)
         log_p = np.empty(len(series.X), dtype=series.X.dtype)
         self._ask(series, lambda model: model.filter(log_p))
         return series.give_back(log_p)
 
     def score(self, X, y=None, sample_weight=None, *, groups=None):
-        """Return the mean log-density of the rows given those before them, in nats per row.
+        """Return the (weighted) mean log-density of the rows, in nats per row: larger is better.
+
+        Of each row given those before it in its sequence, as in :meth:`score_samples`.
 
         Parameters
         ----------
@@ -130,14 +136,14 @@ class FittedHiddenMarkov(PathModel):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the mean.
+            Weights of the rows, ≥ 0.
         groups : array-like of shape (n_samples,), default=None
             The sequence of each row; None is one sequence.
 
         Returns
         -------
         score : float
-            Larger is better.
+            In nats per row.
 
         Examples
         --------
@@ -149,10 +155,14 @@ class FittedHiddenMarkov(PathModel):
         >>> round(chain.score([[1], [8], [9]]), 3)
         -2.709
         """
-        series = self._series(X, groups)
         if sample_weight is None:
-            total = self._ask(series, lambda model: model.log_likelihood())
-            return total / len(series.X)
+            n_rows, total = self._log_likelihood(X, groups)
+            return total / n_rows
+        if is_distributed(X):
+            data, model = self._distributed(X, groups)
+            weight = self._validate_weight(sample_weight, data.X)
+            return data.score(model, weight) / weight.total
+        series = self._series(X, groups)
         weight = self._validate_weight(sample_weight, series.X)
         log_p = np.empty(len(series.X))
         self._ask(series, lambda model: model.filter(log_p))
@@ -175,7 +185,7 @@ class FittedHiddenMarkov(PathModel):
         Returns
         -------
         posterior : ndarray of shape (n_samples, n_components), or list of such
-            Rows sum to one.
+            Each row sums to one; float32 if X is.
 
         Examples
         --------
@@ -189,9 +199,13 @@ class FittedHiddenMarkov(PathModel):
                [0.31, 0.69],
                [0.  , 1.  ]])
         """
+        check_choice("inference", self.inference, ("smooth", "filter"))
+        if is_distributed(X):
+            data, model = self._distributed(X, groups)
+            n_states = len(self.startprob_)
+            return data.answers(model, "predict_proba", n_states, data.X.dtype)
         series = self._series(X, groups)
         posterior = np.empty((len(series.X), len(self.startprob_)), dtype=series.X.dtype)
-        check_choice("inference", self.inference, ("smooth", "filter"))
         if self.inference == "filter":
             self._ask(series, lambda model: model.filter(np.empty(len(series.X)), posterior))
         else:
@@ -266,6 +280,9 @@ class FittedHiddenMarkov(PathModel):
         return float(-2 * log_likelihood + 2 * self._n_parameters())
 
     def _log_likelihood(self, X, groups):
+        if is_distributed(X):
+            data, model = self._distributed(X, groups)
+            return len(data.X), data.log_likelihood(model)
         series = self._series(X, groups)
         return len(series.X), self._ask(series, lambda model: model.log_likelihood())
 

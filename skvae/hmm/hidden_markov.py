@@ -13,17 +13,16 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from skvae.ascent import Collapse
-from skvae.base import check_choice
-from skvae.blocks import workers
+from skvae.base import check_as_fitted, check_choice
+from skvae.blocks import is_distributed, workers
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.start import check_batch
 from skvae.hmm.baum_welch import BaumWelchStep
-from skvae.hmm.chain.sweep import Sequences
+from skvae.hmm.distributed import DistributedRecordings
 from skvae.hmm.emissions import EMISSIONS, Emission, GaussianEmission
-from skvae.hmm.expectation import ChainModel
 from skvae.hmm.fitted import FittedHiddenMarkov, TransformsLists
 from skvae.hmm.parameters import ChainParameters, ChainStatistics, Coordinates, expected_occupancy
-from skvae.hmm.sequences import as_series, check_sequence_weight
+from skvae.hmm.sequences import as_series
 from skvae.hmm.start import Recordings, check_chain, check_stochastic, first_parameters
 from skvae.learner import EMLearner
 
@@ -51,13 +50,26 @@ class EMHiddenMarkov(TransformsLists, EMLearner, FittedHiddenMarkov):
         'poisson', 'bernoulli', 'student_t', or an object of :mod:`skvae.hmm`, whose parameters can
         be searched as ``emission__...``.
     covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
-        The form of the covariances of ``emission='gaussian'``.
+        The form of the covariances of ``emission='gaussian'``: a matrix for each state, one matrix
+        for all, a variance per feature and state, or a variance per state.
+    startprob_prior : float or array-like of shape (n_components,), default=1.0
+        Concentration of the Dirichlet prior of the start probabilities, ≥ 1; 1 is no prior.
+    transmat_prior : float or array-like of shape (n_components,) or (n_components, n_components), \
+default=1.0
+        Concentration of the Dirichlet prior of each row of the transitions, ≥ 1; 1 is no prior.
+    inference : {'smooth', 'filter'}, default='smooth'
+        Whether ``transform`` and ``predict_proba`` look ahead.
     tol : float, default=1e-3
-        EM has converged when the bound, in nats per row, changes by less than this.
+        The fit has converged when an iteration changes the bound, in nats per row, by less than
+        this.
     reg_covar : float, default=1e-6
-        The floor of these covariances, as in :class:`skvae.EMGaussianMixture`.
+        The floor of the covariances of ``emission='gaussian'``, as in
+        :class:`skvae.EMGaussianMixture`.
     max_iter : int, default=100
-        The largest number of EM iterations; 0 keeps the start.
+        The largest number of iterations, each a pass over the data; 0 keeps the start.
+    acceleration : {None, 'anderson'}, default=None
+        'anderson' extrapolates over past iterations where that is not worse than an EM step; it
+        needs far fewer iterations where components overlap.
     n_init : int, default=1
         The number of starts, of which the best is kept.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
@@ -71,25 +83,17 @@ class EMHiddenMarkov(TransformsLists, EMLearner, FittedHiddenMarkov):
         First means of ``emission='gaussian'``.
     covariances_init : array-like, default=None
         First covariances of ``emission='gaussian'``, in the shape of ``covariances_``.
-    startprob_prior : float or array-like of shape (n_components,), default=1.0
-        Concentration of the Dirichlet prior of the start probabilities, ≥ 1; 1 is no prior.
-    transmat_prior : float or array-like of shape (n_components,) or (n_components, n_components), \
-default=1.0
-        Concentration of the Dirichlet prior of each row of the transitions, ≥ 1; 1 is no prior.
-    inference : {'smooth', 'filter'}, default='smooth'
-        Whether ``transform`` and ``predict_proba`` look ahead.
     random_state : int, RandomState instance or None, default=None
         Decides the starts, and what :meth:`sample` draws if it is given none.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the parameters of the earlier fit.
+        Whether a further ``fit`` goes on from the earlier one, and not from a new start.
     verbose : int, default=0
-        1 prints the bound every ``verbose_interval`` iterations, 2 in each.
+        0 prints nothing, 1 the bound every ``verbose_interval`` iterations, 2 in each.
     verbose_interval : int, default=10
         See ``verbose``.
-    acceleration : {None, 'anderson'}, default=None
-        'anderson' extrapolates over the last iterations, never to a lower bound than EM's own step.
     n_jobs : int, default=None
-        How many starts run at a time, in threads. One run uses as many threads as BLAS would.
+        How many starts run at a time, in threads. They share out the threads that the linear
+        algebra library would use; a single run has them all.
 
     Attributes
     ----------
@@ -103,20 +107,20 @@ default=1.0
         The means, of a Gaussian emission.
     covariances_ : ndarray
         Its covariances: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical.
-    converged_ : bool
-        Whether a change below ``tol`` ended the best run.
-    n_iter_ : int
-        The number of its iterations.
-    n_e_steps_ : int
-        The number of E steps it took: more than ``n_iter_`` with acceleration.
     lower_bound_ : float
         The log-likelihood of the stored parameters plus their log prior, in nats per row: without
         priors, ``score`` of the data. A Dirichlet prior's constants are left out.
     lower_bounds_ : list of float
         The same after each iteration; it never falls.
+    n_iter_ : int
+        The number of iterations of the best run.
+    n_e_steps_ : int
+        The number of E steps it took: more than ``n_iter_`` with acceleration.
+    converged_ : bool
+        Whether a change below ``tol`` ended it.
     n_features_in_ : int
         The number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, if X had names that are all strings.
 
     See Also
@@ -132,7 +136,12 @@ default=1.0
     the model takes each fold for one long sequence. What needs no setting is a list of sequences:
     it can be split by scikit-learn's splitters, each element being a sample.
 
-    NaN in X is a missing value (missing at random), marginalised exactly.
+    NaN in X is a missing value (missing at random), marginalised exactly. Ctrl-C ends a fit with
+    KeyboardInterrupt, and what was fitted before is kept.
+
+    X may be a ``dask.array.Array``, and ``groups`` too, as of :class:`EMGaussianMixture`. Sequences
+    are not cut: rows are moved between chunks so that these end where sequences do. A sequence
+    longer than a chunk is one task, and so are all rows without ``groups``.
 
     References
     ----------
@@ -158,45 +167,45 @@ default=1.0
         *,
         emission="gaussian",
         covariance_type="full",
+        startprob_prior=1.0,
+        transmat_prior=1.0,
+        inference="smooth",
         tol=1e-3,
         reg_covar=1e-6,
         max_iter=100,
+        acceleration=None,
         n_init=1,
         init_params="kmeans",
         startprob_init=None,
         transmat_init=None,
         means_init=None,
         covariances_init=None,
-        startprob_prior=1.0,
-        transmat_prior=1.0,
-        inference="smooth",
         random_state=None,
         warm_start=False,
         verbose=0,
         verbose_interval=10,
-        acceleration=None,
         n_jobs=None,
     ):
         self.n_components = n_components
         self.emission = emission
         self.covariance_type = covariance_type
+        self.startprob_prior = startprob_prior
+        self.transmat_prior = transmat_prior
+        self.inference = inference
         self.tol = tol
         self.reg_covar = reg_covar
         self.max_iter = max_iter
+        self.acceleration = acceleration
         self.n_init = n_init
         self.init_params = init_params
         self.startprob_init = startprob_init
         self.transmat_init = transmat_init
         self.means_init = means_init
         self.covariances_init = covariances_init
-        self.startprob_prior = startprob_prior
-        self.transmat_prior = transmat_prior
-        self.inference = inference
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
-        self.acceleration = acceleration
         self.n_jobs = n_jobs
 
     # Learning ---------------------------------------------------------------------------------
@@ -213,7 +222,7 @@ default=1.0
         groups : array-like of shape (n_samples,), default=None
             The sequence of each row; None is one sequence.
         sequence_weight : array-like of shape (n_samples,), default=None
-            What a row's sequence counts, ≥ 0: one number for each row, the same within a sequence.
+            Weights of the sequences, ≥ 0: one number for each row, the same within a sequence.
 
         Returns
         -------
@@ -269,12 +278,18 @@ default=1.0
         groups : array-like of shape (n_samples,), default=None
             The sequence of each row; None is one sequence.
         sequence_weight : array-like of shape (n_samples,), default=None
-            Weights of the sequences, relative to each other, one number for each row.
+            Weights of the sequences, ≥ 0, relative to each other: one number for each row, the same
+            within a sequence.
 
         Returns
         -------
         self : EMHiddenMarkov
-            The model.
+            The model. If the step fails, it is as it was before.
+
+        Raises
+        ------
+        ValueError
+            A parameter or X is not usable, or the model collapsed.
 
         Examples
         --------
@@ -293,28 +308,24 @@ default=1.0
             first = not hasattr(self, "transmat_")
             data, emission = self._prepare(X, groups, sequence_weight, reset=first)
             prior = check_chain(self)[2]
-            with workers() as pool:
+            with workers() as pool, self._advising():
                 summary = self._summary(data, emission, pool)
                 step = BaumWelchStep(data, emission, summary, prior, pool)
-                try:
-                    if first:
-                        rng = check_random_state(self.random_state)
-                        old = first_parameters(data, self, emission, summary, rng)
-                        new = step(old)[0]
-                    else:
-                        old = self._same_model(data, emission, "partial_fit")
-                        new = self._blend(old, data, step, pool)
-                    bound = step.evaluate(new)
-                except Collapse as collapse:
-                    raise ValueError(self._advice(collapse)) from collapse
+                if first:
+                    rng = check_random_state(self.random_state)
+                    old = first_parameters(data, self, emission, summary, rng)
+                    new = step(old)[0]
+                else:
+                    old = self._same_model(data, emission, "partial_fit")
+                    new = self._blend(old, data, step, pool)
+                bound = step.evaluate(new)
             self._store(new, emission, prior)
             self._record_batch(bound)
         return self
 
     def _blend(self, old, data, step, pool):
         """Return the M step of the statistics so far and those of a batch."""
-        model = ChainModel(old, data.X, Sequences(data.offsets), pool, data.weight)
-        statistics, _ = model.expect()
+        statistics, _ = data.models(pool)(old).expect()
         starts, pairs, occupancy = expected_occupancy(
             old.startprob, old.transmat, np.diff(data.offsets)
         )
@@ -395,13 +406,14 @@ default=1.0
         check_choice("inference", self.inference, ("smooth", "filter"))
         emission = self._emission()
         emission.check_parameters(self.n_components)
+        anew = reset and not self._goes_on()
         series = as_series(
-            X, groups, lambda rows: self._validate(rows, reset=reset, min_rows=2 if reset else 1)
+            X, groups, lambda rows: self._validate(rows, reset=anew, min_rows=2 if reset else 1)
         )
         weight = self._validate_weight(sequence_weight, series.X, "sequence_weight")
-        weight = check_sequence_weight(weight, series.offsets)
-        data = Recordings(series.X, series.offsets, weight).used()
-        emission.check_rows(data.X, getattr(self, "feature_names_in_", None))
+        kind = DistributedRecordings if is_distributed(series.X) else Recordings
+        data = kind.weighted(series.X, series.offsets, weight).used()
+        data.check(emission, getattr(self, "feature_names_in_", None))
         if reset and len(data.X) < self.n_components:
             raise ValueError(
                 f"n_components={self.n_components}: must be <= n_samples, which is {len(data.X)}"
@@ -441,13 +453,13 @@ default=1.0
     def _same_model(self, data, emission, why):
         """Return the fitted parameters, if they are of the model that is asked for now."""
         parameters = self._parameters()
-        fitted = len(parameters.startprob), parameters.emission.n_features, self.emission_
-        now = self.n_components, data.X.shape[1], emission
-        if fitted[:2] != now[:2] or type(fitted[2]) is not type(now[2]):
-            raise ValueError(
-                f"{why}: (n_components, n_features, emission) must be those of the earlier fit, "
-                f"{fitted}, but are {now}"
-            )
+        check_as_fitted("n_components", self.n_components, len(parameters.startprob), why)
+        check_as_fitted("emission", emission, self.emission_, why, _same_form)
+        # Rows that it cannot have made have no likelihood to go up from.
+        data.check(self.emission_, getattr(self, "feature_names_in_", None))
+        means = parameters.emission.means()
+        scale = np.sqrt(parameters.emission.covariances().diagonal(axis1=-2, axis2=-1).max(axis=0))
+        check_batch(data.X, means.mean(axis=0), scale + np.abs(means).max(axis=0), why)
         return parameters
 
     def _remedies(self):
@@ -456,6 +468,21 @@ default=1.0
             f"(now {self.n_components!r}), or choose a simpler emission (now {self.emission!r}, "
             f"covariance_type={self.covariance_type!r})"
         )
+
+
+def _same_form(now, before):
+    """Return whether two emissions are of one family, and their parameters of one shape."""
+    return _form(now) == _form(before)
+
+
+def _form(emission):
+    parts = {}
+    for name, value in emission.get_params().items():
+        if isinstance(value, Emission):
+            parts[name] = type(value)
+        elif name.endswith(("covariance_type", "n_mix")):
+            parts[name] = value
+    return type(emission), parts
 
 
 def _same(value, default):

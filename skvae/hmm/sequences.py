@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_consistent_length, column_or_1d
 
+from skvae.blocks import collected, is_distributed, with_known_size
+
 
 class Series(NamedTuple):
     """Rows of one or more sequences, one after the other.
@@ -49,7 +51,7 @@ def as_series(X, groups, validate):
         is given with a list; or a sequence of a list is empty or has other columns than the first.
     """
     depth = _depth(X)
-    if depth < 3:
+    if depth < 3 or is_distributed(X):
         X = validate(X)
         return Series(X, _offsets_of(X, groups), False)
     if groups is not None:
@@ -61,12 +63,15 @@ def as_series(X, groups, validate):
         raise ValueError(f"X has {depth} dimensions: must be rows, or a list of sequences of rows")
     lengths = []
     for s, sequence in enumerate(X):
-        if _depth(sequence) != 2 or not len(sequence):
-            what = "is empty" if not len(sequence) else f"has {_depth(sequence)} dimensions"
+        depth = _depth(sequence)
+        n_rows = sequence.shape[0] if hasattr(sequence, "shape") and depth else 0
+        n_rows = len(sequence) if isinstance(sequence, list | tuple) else n_rows
+        if depth != 2 or not n_rows:
+            what = "is empty" if depth and not n_rows else f"has {depth} dimensions"
             raise ValueError(
                 f"X[{s}] {what}: each sequence must have shape (n_timesteps >= 1, n_features)"
             )
-        lengths.append(len(sequence))
+        lengths.append(n_rows)
     return Series(validate(_joined(X)), np.concatenate([[0], np.cumsum(lengths)]), True)
 
 
@@ -75,41 +80,51 @@ def is_list_of_sequences(X):
     return _depth(X) >= 3
 
 
-def _depth(X):
-    """Return the number of dimensions, of nested lists by their first elements."""
+def _depth(X, most=5):
+    """Return the number of dimensions, of nested lists by their first elements, up to a limit."""
+    if isinstance(X, type) or most == 0:  # a list may hold itself
+        return 0
     if hasattr(X, "ndim"):
         # An object array of ragged sequences is a list of them.
-        return 1 + _depth(X[0]) if X.ndim == 1 and X.dtype == object and len(X) else X.ndim
+        nested = X.ndim == 1 and X.dtype == object and len(X)
+        return 1 + _depth(next(iter(X)), most - 1) if nested else X.ndim
     if hasattr(X, "shape"):
         return len(X.shape)
     if isinstance(X, list | tuple):
-        return 1 + (_depth(X[0]) if len(X) else 0)
+        return 1 + (_depth(X[0], most - 1) if len(X) else 0)
     return 0
 
 
 def _joined(sequences):
     """Return the sequences as one table; of data frames, with their names."""
     if isinstance(sequences, np.ndarray) and sequences.ndim == 3:
-        return sequences.reshape(-1, sequences.shape[-1])
+        return sequences.reshape(len(sequences) * sequences.shape[1], sequences.shape[2])
     first = sequences[0]
     names = None
     if hasattr(first, "columns"):
         names = list(first.columns)
     for s, sequence in enumerate(sequences):
-        width = np.shape(sequence)[1]
-        if width != np.shape(first)[1]:
+        width = _width(sequence, s)
+        if width != _width(first, 0):
             raise ValueError(
-                f"X[{s}] has {width} features, X[0] has {np.shape(first)[1]}: all sequences must "
+                f"X[{s}] has {width} features, X[0] has {_width(first, 0)}: all sequences must "
                 "have the same"
             )
         given = list(sequence.columns) if hasattr(sequence, "columns") else None
         if given != names:
             raise ValueError(f"X[{s}] has the columns {given}, X[0] has {names}: must be the same")
-    if names is None:
+    try:
+        return _concatenated(sequences, named=names is not None)
+    except (TypeError, ValueError) as error:  # dates, sparse arrays, frames of two libraries
+        raise TypeError(f"the sequences of X cannot be joined to one table: {error}") from error
+
+
+def _concatenated(sequences, named):
+    if not named:
         masked = any(isinstance(sequence, np.ma.MaskedArray) for sequence in sequences)
         join = np.ma.concatenate if masked else np.concatenate
         return join([sequence if masked else np.asarray(sequence) for sequence in sequences])
-    if hasattr(first, "vstack"):
+    if hasattr(sequences[0], "vstack"):
         import polars as pl
 
         return pl.concat(list(sequences), how="vertical_relaxed")
@@ -118,18 +133,30 @@ def _joined(sequences):
     return pd.concat(list(sequences), ignore_index=True)
 
 
+def _width(sequence, s):
+    try:
+        return np.shape(sequence)[1]
+    except ValueError as error:
+        raise ValueError(f"X[{s}] has rows of several lengths: must be a table") from error
+
+
 def _offsets_of(X, groups):
     n_rows = len(X)
     if groups is None:
         return np.array([0, n_rows])
-    groups = column_or_1d(np.asarray(groups))
+    if is_distributed(groups):
+        groups = with_known_size(groups)
+        begins, ids = _runs_of_chunks(groups)
+    else:
+        if np.ma.is_masked(groups):
+            raise ValueError("groups has masked entries: must name the sequence of each row")
+        try:
+            groups = column_or_1d(np.asarray(groups))
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"groups must be one name for each row of X: {error}") from error
+        begins, ids = _runs(groups)
     check_consistent_length(X, groups)
-    # NaN and NaT do not equal themselves.
-    if (groups != groups).any() or (groups.dtype == object and any(g is None for g in groups)):
-        raise ValueError("groups contains NaN: must name the sequence of each row")
-    begins = np.flatnonzero(groups[1:] != groups[:-1]) + 1
-    offsets = np.concatenate([[0], begins, [n_rows]])
-    ids = groups[offsets[:-1]]
+    offsets = np.concatenate([begins, [n_rows]])
     seen = set()
     for s, name in enumerate(ids.tolist()):
         if name not in seen:
@@ -141,6 +168,48 @@ def _offsets_of(X, groups):
             "must stand together, in time order"
         )
     return offsets
+
+
+def _runs(groups):
+    """Return the rows in which another group begins, the first among them, and these groups."""
+    if groups.dtype == object:
+        for name in groups:
+            _check_name(name)
+    elif (groups != groups).any():  # NaN and NaT do not equal themselves
+        raise ValueError("groups contains NaN: must name the sequence of each row")
+    begins = np.flatnonzero(groups[1:] != groups[:-1]) + 1
+    begins = np.concatenate([[0], begins]) if len(groups) else begins
+    return begins, groups[begins]
+
+
+def _runs_of_chunks(groups):
+    """Return the same of a Dask array: a group may go on in the next chunk."""
+    if groups.ndim != 1:
+        raise ValueError(f"groups has {groups.ndim} dimensions: must have shape (n_samples,)")
+    starts = np.cumsum([0, *groups.chunks[0]])
+    runs = [
+        (start + begins, ids)
+        for start, (begins, ids) in zip(starts, collected(_runs, [(groups, "i")]), strict=False)
+        if len(begins)
+    ]
+    for i in range(len(runs) - 1, 0, -1):
+        (begins, ids), before = runs[i], runs[i - 1][1]
+        if ids[0] == before[-1]:
+            runs[i] = begins[1:], ids[1:]
+    return (np.concatenate(parts) for parts in zip(*runs, strict=True))
+
+
+def _check_name(name):
+    """Raise ValueError if an object cannot be the name of a sequence."""
+    try:
+        hash(name)
+        missing = name is None or bool(name != name)
+    except TypeError as error:  # a list; what is missing in pandas, which is no truth either
+        raise ValueError(
+            f"groups contains {name!r}: must name the sequence of each row, by numbers or strings"
+        ) from error
+    if missing:
+        raise ValueError("groups contains NaN: must name the sequence of each row")
 
 
 def check_sequence_weight(sequence_weight, offsets):

@@ -8,7 +8,10 @@ from sklearn.utils.random import sample_without_replacement
 
 from skvae.base import check_array_parameter
 from skvae.blocks import Rows
+from skvae.hmm.chain.sweep import Sequences
+from skvae.hmm.expectation import ChainModel
 from skvae.hmm.parameters import ChainParameters, ChainPrior, ChainStatistics
+from skvae.hmm.sequences import check_sequence_weight
 from skvae.initialization import MAX_ROWS, first_labels
 
 _WINDOW = 256  # neighbouring rows that are read together, so that transitions can be counted
@@ -33,9 +36,27 @@ class Recordings(NamedTuple):
     offsets: np.ndarray
     weight: np.ndarray | None = None
 
-    def rows(self, order=None):
+    @classmethod
+    def weighted(cls, X, offsets, weight):
+        """Return the sequences with a weight for each row, the same within a sequence, or None."""
+        return cls(X, offsets, check_sequence_weight(weight, offsets))
+
+    def rows(self):
         """Return the rows as Rows."""
-        return Rows(self.X, self.weight, order)
+        return Rows(self.X, self.weight)
+
+    def chosen(self, places=None):
+        """Return some rows, or all, as Rows."""
+        return Rows(self.X, self.weight, places)
+
+    def check(self, emission, feature_names):
+        """Raise ValueError if the emission family cannot have produced some row."""
+        emission.check_rows(self.X, feature_names)
+
+    def models(self, pool):
+        """Return a function from parameters to the model of the sequences under them."""
+        sequences = Sequences(self.offsets)
+        return lambda parameters: ChainModel(parameters, self.X, sequences, pool, self.weight)
 
     def total(self):
         """Return the total weight of the rows."""
@@ -115,13 +136,15 @@ def first_parameters(data, estimator, emission, summary, rng):
     n = estimator.n_components
     startprob, transmat, prior = check_chain(estimator)
     if emission.is_given and startprob is not None and transmat is not None:
-        unused = np.full(len(data.X), -1)
-        parameters = emission.first(data.rows(), unused, n, summary, rng)
+        unread = data.chosen(np.zeros(1, dtype=np.intp))
+        parameters = emission.first(unread, np.array([-1]), n, summary, rng)
         return ChainParameters(startprob, transmat, parameters)
-    chosen = _chosen_rows(len(data.X), n, rng)
-    labels = _labels(data, chosen, estimator, emission, summary, prior, rng)
-    parameters = emission.first(data.rows(chosen), labels, n, summary, rng)
-    counted = _counted(data, chosen, labels, n)
+    index = _chosen_rows(len(data.X), n, rng)
+    rows = data.chosen(index)
+    index = np.arange(len(data.X)) if index is None else index
+    labels = _labels(rows, index, data.offsets, estimator, emission, summary, prior, rng)
+    parameters = emission.first(rows, labels, n, summary, rng)
+    counted = _counted(index, data.offsets, labels, n)
     flat = ChainParameters(np.full(n, 1 / n), np.full((n, n), 1 / n), parameters)
     by_count = prior.maximize(flat, counted)
     return ChainParameters(
@@ -133,7 +156,7 @@ def first_parameters(data, estimator, emission, summary, rng):
 
 def _chosen_rows(n_rows, n_components, rng):
     """Return the rows that a start is made from, in time order; None is all of them."""
-    n_kept = max(MAX_ROWS, 128 * n_components)
+    n_kept = max(MAX_ROWS, 128 * int(n_components))
     if n_rows <= n_kept:
         return None
     windows = sample_without_replacement(-(-n_rows // _WINDOW), n_kept // _WINDOW, random_state=rng)
@@ -141,21 +164,20 @@ def _chosen_rows(n_rows, n_components, rng):
     return rows[rows < n_rows]
 
 
-def _labels(data, chosen, estimator, emission, summary, prior, rng):
-    """Return the first state of each chosen row."""
+def _labels(rows, index, offsets, estimator, emission, summary, prior, rng):
+    """Return the first state of each of the rows, whose places are ``index``."""
     n, method = estimator.n_components, estimator.init_params
-    index = np.arange(len(data.X)) if chosen is None else chosen
     if method == "random":
         return rng.randint(n, size=len(index))
     if method == "kmeans" and n > 1 and not prior.allowed.all() and _is_left_right(prior.allowed):
         # Clusters know no order: each sequence is cut into equal parts, one for each state.
-        sequence = np.searchsorted(data.offsets, index, side="right") - 1
-        lengths = np.diff(data.offsets)[sequence]
-        return (index - data.offsets[sequence]) * n // lengths
-    X = _complete(emission.features(data.X[index], summary))
+        sequence = np.searchsorted(offsets, index, side="right") - 1
+        lengths = np.diff(offsets)[sequence]
+        return (index - offsets[sequence]) * n // lengths
+    X, weight = rows.take(0, rows.n_rows)
+    X = _complete(emission.features(X, summary))
     if emission.smooth_start:
-        X = _averages(X, index, data.offsets)
-    weight = None if data.weight is None else data.weight[index]
+        X = _averages(X, index, offsets)
     labels = first_labels(X, weight, n, method, rng)
     if (labels < 0).any():  # one row for each state was chosen: the others go to the nearest
         chosen_rows = [np.flatnonzero(labels == k)[0] for k in range(n)]
@@ -189,14 +211,10 @@ def _complete(X):
     return np.where(missing, np.where(missing, 0.0, X).sum(axis=0) / counts, X)
 
 
-def _counted(data, chosen, labels, n_components):
+def _counted(index, offsets, labels, n_components):
     """Return the ChainStatistics of labelled rows: smoothed counts of starts and transitions."""
-    begins = np.zeros(len(data.X), dtype=bool)
-    begins[data.offsets[:-1]] = True
-    follows = ~begins[1:]
-    if chosen is not None:
-        follows = (np.diff(chosen) == 1) & ~begins[chosen[1:]]
-        begins = begins[chosen]
+    begins = np.isin(index, offsets[:-1])
+    follows = (np.diff(index) == 1) & ~begins[1:]
     starts = np.bincount(labels[begins], minlength=n_components).astype(np.float64)
     pairs = np.zeros((n_components, n_components))
     np.add.at(pairs, (labels[:-1][follows], labels[1:][follows]), 1.0)

@@ -57,6 +57,7 @@ class FittedPosterior(RowwiseMixture):
         counts = posterior.statistics.counts
         self.n_effective_components_ = int((counts >= 1.0 - 1e-9).sum())
         self._n_features_out = len(self.weights_)
+        self._n_asked = self.n_components  # moves may end with another number
 
     def _parameters(self):
         """Return the fitted posterior as a value."""
@@ -89,19 +90,21 @@ class FittedPosterior(RowwiseMixture):
     # What it says -----------------------------------------------------------------------------
 
     def sample(self, n_samples=1, *, random_state=None):
-        """Return draws from the posterior predictive density, and their components.
+        """Return rows drawn from the model, and the component that each was drawn from.
+
+        The model is the posterior predictive density: each row has parameters of its own.
 
         Parameters
         ----------
         n_samples : int, default=1
-            How many.
+            How many rows.
         random_state : int, RandomState instance or None, default=None
             None is the estimator's own ``random_state``.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            Rows, exchangeable, in no order of components.
+            Exchangeable rows, in no order of components.
         labels : ndarray of shape (n_samples,)
             Components, int; −1 is a component that no row of the data belongs to (of a process).
 
@@ -146,7 +149,7 @@ class FittedPosterior(RowwiseMixture):
         check_number("level", level, Real, 0)
         if not 0 < level < 1:
             raise ValueError(f"level={level!r}: must be in (0, 1)")
-        posterior = self._parameters()
+        level, posterior = float(level), self._parameters()
         return CredibleInterval(
             posterior.weights.interval(level),
             posterior.components.mean_interval(level),

@@ -14,11 +14,12 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvae.ascent import Collapse, ascend
-from skvae.base import check_choice, check_number
+from skvae.ascent import ascend
+from skvae.base import check_as_fitted, check_choice, check_number
 from skvae.blocks import workers
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import feature_moments
+from skvae.gaussian.start import check_batch
 from skvae.learner import AscentLearner
 from skvae.mixture.bayesian_fitted import FittedPosterior
 from skvae.mixture.bayesian_moves import MOVES, MovingStep
@@ -35,8 +36,9 @@ from skvae.mixture.start import first_statistics
 from skvae.mixture.weights import WEIGHTS
 
 LEARNING_METHODS = ("memoized", "batch", "online")
-_MINIBATCH = 4096
+_MINIBATCH = 1024
 _BLOCKS, _LEAST_BLOCK = 16, 8192
+_LARGEST_WEIGHT = 1e18
 
 
 class BayesianMixtureSVI(AscentLearner, FittedPosterior):
@@ -49,7 +51,8 @@ class BayesianMixtureSVI(AscentLearner, FittedPosterior):
     n_components : int, default=1
         The number of components; with ``moves`` the number to start from.
     covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
-        The form of the covariances.
+        The form of the covariances: a matrix for each component, one matrix for all, a variance per
+        feature and component, or a variance per component.
     weight_concentration_prior_type : {'dirichlet_process', 'dirichlet_distribution'}, \
 default='dirichlet_process'
         The kind of weights.
@@ -77,32 +80,37 @@ default='dirichlet_process'
     learning_offset : float, default=10.0
         Delay τ ≥ 1 of the same rate.
     batch_size : int, default=None
-        Rows of a minibatch (None: 4096) or of a memoized block (None: a sixteenth of the data, and
+        Rows of a minibatch (None: 1024) or of a memoized block (None: a sixteenth of the data, and
         at least 8192).
     total_samples : float, default=None
         For ``partial_fit``: how many rows the stream stands for. None: the posterior after a batch
         is the prior of the next.
     moves : tuple of {'merge', 'delete', 'birth'}, default=()
-        With 'memoized': tried after each lap and taken only if the whole bound rises.
+        With 'memoized': tried after each lap and taken only if the whole bound rises. Without any,
+        components that are not needed empty slowly, long after a pass changes less than ``tol``:
+        'merge' takes them away in a few passes.
     tol : float, default=1e-3
-        Converged when the bound, in nats per row, changes by less than this in a pass.
+        The fit has converged when an iteration changes the bound, in nats per row, by less than
+        this.
     max_iter : int, default=100
-        The largest number of passes over the data.
+        The largest number of iterations, each a pass over the data; 0 keeps the start.
     n_init : int, default=1
         The number of starts, of which the best is kept.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
-        How a start is made.
+        How a start is made. All but ``random`` look at no more than 16384 rows (or 128 per
+        component), drawn at random, if there are more.
     random_state : int, RandomState instance or None, default=None
         Decides the starts, minibatches and moves, and what :meth:`sample` draws if it is given
         none.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the posterior of the earlier fit.
+        Whether a further ``fit`` goes on from the earlier one, and not from a new start.
     verbose : int, default=0
-        1 prints the bound every ``verbose_interval`` passes, 2 after each.
+        0 prints nothing, 1 the bound every ``verbose_interval`` iterations, 2 in each.
     verbose_interval : int, default=10
         See ``verbose``.
     n_jobs : int, default=None
-        How many starts run at a time, in threads. One run uses as many threads as BLAS would.
+        How many starts run at a time, in threads. They share out the threads that the linear
+        algebra library would use; a single run has them all.
 
     Attributes
     ----------
@@ -110,12 +118,12 @@ default='dirichlet_process'
         E[π]; of a process they sum to one less what is left for new components.
     means_ : ndarray of shape (n_components, n_features)
         E[μ].
-    precisions_ : ndarray
-        E[Λ]: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical.
     covariances_ : ndarray
-        Their inverses.
+        E[Λ]⁻¹: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical.
+    precisions_ : ndarray
+        E[Λ], in the same shape.
     precisions_cholesky_ : ndarray
-        Factors U of the precisions, ``precision = U @ U.T``.
+        Factors U of the precisions, ``precision = U @ U.T``, in the same shape.
     weight_concentration_ : ndarray of shape (n_components,), or tuple of two
         The Dirichlet's, or the Beta distributions' of the sticks.
     mean_precision_ : ndarray of shape (n_components,)
@@ -136,14 +144,14 @@ covariance_prior_ : float or ndarray
         Its trace, per pass. The last is that of the stored posterior; before it 'online' gives
         estimates from its minibatches, and 'memoized' the bound with the q(z) that it keeps.
     n_iter_ : int
-        The number of passes.
+        The number of iterations of the best run.
     n_e_steps_ : int
-        The same with the laps of moves.
+        The number of E steps it took, each over all rows: more than ``n_iter_`` with ``moves``.
     converged_ : bool
-        Whether a change below ``tol`` ended the best run.
+        Whether a change below ``tol`` ended it.
     n_features_in_ : int
         The number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, if X had names that are all strings.
 
     See Also
@@ -153,7 +161,15 @@ covariance_prior_ : float or ndarray
 
     Notes
     -----
-    NaN in X is a missing value: its q is the Gaussian that the expected precisions imply.
+    NaN in X is a missing value (missing at random): its q is the Gaussian that the expected
+    precisions imply. ``sample_weight`` of 2 is the row twice, of 0 the row absent. A warm start and
+    ``partial_fit`` keep the prior of the first fit. Ctrl-C ends a fit with KeyboardInterrupt, and
+    what was fitted before is kept.
+
+    X may be a ``dask.array.Array``, as of :class:`EMGaussianMixture`. 'memoized' works on as many
+    chunks at a time as a block has: they should be shorter than ``batch_size``. 'online' brings its
+    minibatches into this process, 64 MB of rows at a time, and reads all chunks for each 64 MB:
+    persist X, or take another method.
 
     References
     ----------
@@ -166,7 +182,7 @@ covariance_prior_ : float or ndarray
     >>> from skvae import BayesianMixtureSVI
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(600, 2)) + 8.0 * rng.integers(3, size=(600, 1))
-    >>> mixture = BayesianMixtureSVI(10, random_state=0, max_iter=500, tol=1e-5).fit(X)
+    >>> mixture = BayesianMixtureSVI(10, moves=("merge",), random_state=0).fit(X)
     >>> mixture.n_effective_components_
     3
     """
@@ -236,7 +252,7 @@ covariance_prior_ : float or ndarray
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, ≥ 0: 2 is the row twice.
+            Weights of the rows, ≥ 0.
 
         Returns
         -------
@@ -246,7 +262,7 @@ covariance_prior_ : float or ndarray
         Raises
         ------
         ValueError
-            A parameter or X is not usable.
+            A parameter or X is not usable, or components collapsed from every start.
 
         Examples
         --------
@@ -294,7 +310,12 @@ covariance_prior_ : float or ndarray
         Returns
         -------
         self : BayesianMixtureSVI
-            The mixture.
+            The mixture. If the step fails, it is as it was before.
+
+        Raises
+        ------
+        ValueError
+            A parameter or X is not usable, or a component collapsed.
 
         Examples
         --------
@@ -312,20 +333,16 @@ covariance_prior_ : float or ndarray
         with self._unchanged_on_failure():
             first = not hasattr(self, "weights_")
             rows = self._prepare(X, sample_weight, reset=first)
-            with workers() as pool:
-                try:
-                    if first:
-                        names = getattr(self, "feature_names_in_", None)
-                        moments = feature_moments(rows, pool, names)
-                        prior = prior_of(self, rows, moments)
-                        rng = check_random_state(self.random_state)
-                        old = self._first(rows, moments, prior, rng)
-                    else:
-                        old = self._same_model(rows, "partial_fit")
-                    learn = self._stream if self.total_samples is None else self._minibatch
-                    new, elbo, weight = learn(old, rows, pool, first)
-                except Collapse as collapse:
-                    raise ValueError(self._advice(collapse)) from collapse
+            with workers() as pool, self._advising():
+                if first:
+                    moments = feature_moments(rows, pool, getattr(self, "feature_names_in_", None))
+                    prior = prior_of(self, rows, moments)
+                    rng = check_random_state(self.random_state)
+                    old = self._first(rows, moments, prior, rng)
+                else:
+                    old = self._same_model(rows, "partial_fit")
+                learn = self._stream if self.total_samples is None else self._minibatch
+                new, elbo, weight = learn(old, rows, pool, first)
             self._store(new)
             self._record_batch(elbo / weight)
             self.elbo_ = elbo
@@ -371,15 +388,24 @@ covariance_prior_ : float or ndarray
         if self.learning_method == "batch":
             return BatchStep(rows, pool)
         if self.learning_method == "online":
-            size = min(n, self.batch_size or _MINIBATCH)
+            size = min(n, int(self.batch_size or _MINIBATCH))
             return OnlineStep(rows, pool, size, self.learning_offset, self.learning_decay, rng)
-        size = self.batch_size or max(_LEAST_BLOCK, -(-n // _BLOCKS))
+        size = int(self.batch_size or max(_LEAST_BLOCK, -(-n // _BLOCKS)))
         step = MemoizedStep(rows, pool, min(size, n))
         if not self.moves:
             return step
         return MovingStep(step, rows, tuple(self.moves), moments, rng, pool)
 
     # Checks -----------------------------------------------------------------------------------
+
+    def _prepare(self, X, sample_weight, *, reset):
+        rows = super()._prepare(X, sample_weight, reset=reset)
+        if rows.weight() > _LARGEST_WEIGHT:  # a posterior with no width that float64 holds
+            raise ValueError(
+                f"sample_weight sums to {rows.weight():.3g}: must sum to {_LARGEST_WEIGHT:.0e} at "
+                "most, as it counts rows, unlike in EM; rescale it"
+            )
+        return rows
 
     def _check_parameters(self):
         self._check_ascent()
@@ -395,7 +421,7 @@ covariance_prior_ : float or ndarray
         if self.batch_size is not None:
             check_number("batch_size", self.batch_size, Integral, 1)
         if self.total_samples is not None:
-            check_number("total_samples", self.total_samples, Real, 1)
+            check_number("total_samples", self.total_samples, Real, 1, _LARGEST_WEIGHT)
         moves = self.moves
         if not isinstance(moves, tuple | list) or not all(move in MOVES for move in moves):
             raise ValueError(f"moves={moves!r}: must be a tuple of some of {MOVES}")
@@ -407,13 +433,13 @@ covariance_prior_ : float or ndarray
     def _same_model(self, rows, why):
         """Return the fitted posterior, if it is of the model that is asked for now."""
         posterior = self._parameters()
-        fitted = posterior.components.means.shape[1], posterior.components.covariance_type
-        now = rows.X.shape[1], self.covariance_type
-        if now != fitted:
-            raise ValueError(
-                f"{why}: (n_features, covariance_type) must be those of the earlier fit, {fitted}, "
-                f"but are {now}"
-            )
+        for name, before in {
+            "n_components": self._n_asked,
+            "covariance_type": self._covariance_type,
+            "weight_concentration_prior_type": self._weight_type,
+        }.items():
+            check_as_fitted(name, getattr(self, name), before, why)
+        check_batch(rows.X, *posterior.spread(), why)
         return posterior
 
     def _remedies(self):

@@ -16,11 +16,13 @@ import numpy as np
 
 from skvae.base import check_array_parameter, check_number
 from skvae.gaussian.covariance import STRUCTURES
-from skvae.gaussian.start import check_positive_definite, statistics_of
+from skvae.gaussian.moments import LARGEST
+from skvae.gaussian.start import check_near, check_positive_definite, statistics_of
 from skvae.mixture.posterior import MixturePrior
 
 _MEAN_PRECISION = 0.1  # rows
 _CLUSTERS = 10  # G
+_LARGEST = 1e30
 _RIDGE = 1e-6  # of each feature's variance, added to the default: collinear features stay apart
 _SHAPES = {
     "full": lambda n: (n, n),
@@ -52,7 +54,10 @@ def prior_of(estimator, rows, moments):
     if mean is None:
         mean = moments.mean
     else:
-        mean = check_array_parameter("mean_prior", mean, (n_features,), "(n_features,)")
+        mean = check_array_parameter(
+            "mean_prior", mean, (n_features,), "(n_features,)", largest=LARGEST
+        )
+        check_near(("mean_prior", mean), ("covariance_prior", None), kind, moments)
     return MixturePrior(
         estimator.weight_concentration_prior_type,
         _positive("weight_concentration_prior", concentration),
@@ -68,6 +73,11 @@ def _positive(name, value):
     check_number(name, value, Real, 0)
     if value <= 0:
         raise ValueError(f"{name}={value!r}: must be > 0")
+    if not 1 / _LARGEST <= value <= _LARGEST:
+        raise ValueError(
+            f"{name}={value!r}: must be between {1 / _LARGEST:.0e} and {_LARGEST:.0e}, or what is "
+            "computed of it over- or underflows"
+        )
     return float(value)
 
 
@@ -97,6 +107,7 @@ def _scale(estimator, rows, moments):
         check_positive_definite(
             "covariance_prior", scale[None] if kind == "full" else scale, structure
         )
+        check_near(("mean_prior", None), ("covariance_prior", scale), kind, moments)
         return scale
     share = _CLUSTERS ** (-2.0 / n_features)
     variance = moments.scale**2
@@ -104,11 +115,12 @@ def _scale(estimator, rows, moments):
         return share * variance
     if kind == "spherical":
         return np.asarray(share * variance.mean())
-
-    def alone(start, stop):
-        return np.ones((1, stop - start))
-
-    found = statistics_of(rows, alone, moments.mean[None], "full", moments)
+    found = statistics_of(rows, _alone, moments.mean[None], "full", moments)
     covariance = found.scatter[0] / found.counts[0]
     constant = moments.variance <= moments.resolution
     return share * (covariance + np.diag(np.where(constant, variance, _RIDGE * variance)))
+
+
+def _alone(start, stop):
+    """Return the responsibilities of the only component."""
+    return np.ones((1, stop - start))

@@ -6,7 +6,9 @@ online
     Stochastic variational inference (Hoffman, Blei, Wang & Paisley, J. Mach. Learn. Res. 14, 2013):
     the statistics of a minibatch, scaled to all rows, are mixed into those so far with the rate
     :math:`\rho_t = (t + \tau)^{-\kappa}`. That is the step along the natural gradient, as natural
-    parameters are the prior's plus the statistics.
+    parameters are the prior's plus the statistics. What a pass comes to is the posterior of the
+    average of its minibatches' statistics (Polyak & Juditsky, SIAM J. Control Optim. 30, 1992):
+    rates that are large enough to get anywhere in a pass or two make the last iterate noisy.
 memoized
     (Hughes & Sudderth, NIPS 2013) Each block's statistics are kept; new ones replace the old and
     the posterior follows at once. The bound, energy plus entropy less KL, needs no further pass.
@@ -18,10 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skvae.blocks import ranges
 from skvae.gaussian.statistics import GaussianStatistics
 from skvae.mixture.expectation import expect
-from skvae.mixture.rowwise import readable_rows
 
 
 def elbo_of(posterior, rows, pool):
@@ -103,7 +103,8 @@ class StreamStep(BatchStep):
 class OnlineStep(BatchStep):
     """One pass of stochastic variational inference over minibatches in random order.
 
-    The bound of a pass is estimated from the minibatches as they come.
+    The pass ends in the average over it; the next goes on from the last iterate. The bound of a
+    pass is estimated from the minibatches as they come.
 
     Parameters
     ----------
@@ -131,29 +132,23 @@ class OnlineStep(BatchStep):
     def __call__(self, posterior):
         self.n_steps += 1
         order = self._rng.permutation(self._rows.n_rows)
-        order = order if self._rows.order is None else self._rows.order[order]
         if self._statistics is None:
             self._statistics = posterior.statistics
-        local, kl = 0.0, []
-        for a, b in ranges(0, len(order), self._batch_size):
-            chosen = np.sort(order[a:b])
-            batch = _rows_at(self._rows, chosen)
+        else:
+            posterior = posterior.prior.posterior(self._statistics)
+        local, kl, of_pass = 0.0, [], None
+        for batch in self._rows.batches(order, self._batch_size):
             statistics, found = expect(batch, posterior.kernel(), self._pool)
             local += found
             kl.append(posterior.kl())
+            of_pass = statistics if of_pass is None else of_pass + statistics
             rate = (self._t + self._offset) ** -self._decay
             self._t += 1
             self._statistics = mixed(
                 self._statistics, statistics * (self._total / batch.weight()), rate
             )
             posterior = posterior.prior.posterior(self._statistics)
-        return posterior, (local - np.mean(kl)) / self._total
-
-
-def _rows_at(rows, index):
-    """Return some rows, in memory, equal patterns of missing values together."""
-    weight = None if rows.sample_weight is None else rows.sample_weight[index]
-    return readable_rows(rows.X[index], weight)
+        return posterior.prior.posterior(of_pass), (local - np.mean(kl)) / self._total
 
 
 def mixed(statistics, new, rate):
@@ -186,18 +181,12 @@ class MemoizedStep(BatchStep):
 
     def __init__(self, rows, pool, batch_size):
         super().__init__(rows, pool)
-        order = np.arange(rows.n_rows) if rows.order is None else np.sort(rows.order)
-        self._blocks = [order[a:b] for a, b in ranges(0, len(order), batch_size)]
-        self._contiguous = rows.order is None
+        self._blocks = rows.cut(batch_size)
         self.memory = None
 
-    def _rows_of(self, index):
-        where = slice(index[0], index[-1] + 1) if self._contiguous else index
-        return _rows_at(self._rows, where)
-
-    def _visit(self, posterior, index):
+    def _visit(self, posterior, block):
         """Return the Memory of a block under a posterior, the block's weight and its bound."""
-        rows = self._rows_of(index)
+        rows = block.loaded()
         statistics, local = expect(rows, posterior.kernel(), self._pool)
         memory = _Memory(statistics, local - posterior.energy(statistics))
         return memory, rows.weight(), local - posterior.kl() * rows.weight() / self._total
@@ -210,13 +199,13 @@ class MemoizedStep(BatchStep):
         """
         self.n_steps += 1
         self.memory, left, bound = [], self._total, 0.0
-        for index in self._blocks:
-            memory, weight, share = self._visit(posterior, index)
+        for block in self._blocks:
+            memory, weight, share = self._visit(posterior, block)
             self.memory.append(memory)
             bound += share
             left = max(left - weight, 0.0)
             seen = self.total()
-            if index is not self._blocks[-1]:
+            if block is not self._blocks[-1]:
                 seen = seen + before * (left / self._total)
             posterior = posterior.prior.posterior(seen)
         return self._sorted(posterior), bound / self._total
@@ -227,8 +216,8 @@ class MemoizedStep(BatchStep):
             return self.begin(posterior, posterior.statistics)
         bound = self.bound(posterior)
         self.n_steps += 1
-        for i, index in enumerate(self._blocks):
-            self.memory[i] = self._visit(posterior, index)[0]
+        for i, block in enumerate(self._blocks):
+            self.memory[i] = self._visit(posterior, block)[0]
             # Summed anew: what is subtracted from a sum leaves its rounding there.
             posterior = posterior.prior.posterior(self.total())
         return self._sorted(posterior), bound

@@ -7,6 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel, check_array_parameter, check_choice
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.moments import LARGEST
 from skvae.gaussian.start import check_positive_definite, check_weights
 from skvae.mixture.parameters import MixtureParameters
 
@@ -65,7 +66,9 @@ class DerivableMixture(LatentVariableModel):
         array([0, 1])
         """
         check_choice("covariance_type", covariance_type, tuple(STRUCTURES))
-        means = check_array_parameter("means", means, None, "(n_components, n_features)")
+        means = check_array_parameter(
+            "means", means, None, "(n_components, n_features)", largest=LARGEST
+        )
         shape = means.shape
         if len(shape) != 2 or 0 in shape:
             raise ValueError(f"means has shape {shape}: must have shape (n_components, n_features)")
@@ -164,7 +167,10 @@ class DerivableMixture(LatentVariableModel):
 
     def _feature_index(self, features):
         """Return features, given as indices or names, as distinct indices."""
-        given = np.atleast_1d(np.asarray(features))
+        try:
+            given = np.atleast_1d(np.asarray(features))
+        except (RuntimeError, TypeError, ValueError):  # ragged, or no array
+            given = np.empty((0, 0))
         names = getattr(self, "feature_names_in_", None)
         if given.ndim != 1 or not len(given):
             raise ValueError(f"features={features!r}: must be a list of at least one index or name")

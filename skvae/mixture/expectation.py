@@ -88,7 +88,10 @@ def expect(rows, kernel, pool, *, statistics=True):
     log_likelihood : float
         Σ w ln p(x), in nats.
     """
+    return rows.sum(_expect, pool, kernel, statistics)
 
+
+def _expect(rows, pool, kernel, statistics):
     size = _block_size(rows, kernel)
     spare = deque()
 

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 from skvae.base import check_number
 from skvae.blocks import workers
 from skvae.mixture.derived import DerivableMixture
-from skvae.mixture.expectation import normalize
+from skvae.mixture.expectation import fill_rows, normalize
 from skvae.mixture.rowwise import RowwiseMixture, mean_log_likelihood, readable_rows
 
 
@@ -18,20 +18,27 @@ def _negative_entropy(log_joint, _block):
     return np.einsum("kn,kn->n", log_joint, logs)
 
 
+def _sum_of_negative_entropies(rows, pool, kernel):
+    negative = np.zeros(len(rows.X))
+    fill_rows(rows, kernel, pool, negative, _negative_entropy)
+    weight = rows.sample_weight
+    return (float(negative.sum() if weight is None else negative @ weight),)
+
+
 class FittedGaussianMixture(RowwiseMixture, DerivableMixture):
     """A Gaussian mixture that has its parameters."""
 
     # Draws --------------------------------------------------------------------------------------
 
     def sample(self, n_samples=1, *, random_state=None):
-        """Return rows drawn from the mixture, and the component that each was drawn from.
+        """Return rows drawn from the model, and the component that each was drawn from.
 
         Parameters
         ----------
         n_samples : int, default=1
             How many rows.
         random_state : int, RandomState instance or None, default=None
-            The randomness; None is the estimator's own ``random_state``.
+            None is the estimator's own ``random_state``.
 
         Returns
         -------
@@ -64,7 +71,7 @@ class FittedGaussianMixture(RowwiseMixture, DerivableMixture):
         X : array-like of shape (n_samples, n_features)
             Rows; NaN is missing.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows; N is their sum.
+            Weights of the rows, ≥ 0; N is their sum.
 
         Returns
         -------
@@ -81,7 +88,7 @@ class FittedGaussianMixture(RowwiseMixture, DerivableMixture):
         16.128
         """
         log_likelihood, total = self._log_likelihood(X, sample_weight)
-        return -2 * log_likelihood + self._parameters().n_parameters() * np.log(total)
+        return float(-2 * log_likelihood + self._parameters().n_parameters() * np.log(total))
 
     def aic(self, X, *, sample_weight=None):
         """Return Akaike's information criterion, −2 ln p(X) + 2 d: smaller is better.
@@ -91,7 +98,7 @@ class FittedGaussianMixture(RowwiseMixture, DerivableMixture):
         X : array-like of shape (n_samples, n_features)
             Rows; NaN is missing.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Weights of the rows, ≥ 0.
 
         Returns
         -------
@@ -121,7 +128,7 @@ class FittedGaussianMixture(RowwiseMixture, DerivableMixture):
         X : array-like of shape (n_samples, n_features)
             Rows; NaN is missing.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Weights of the rows, ≥ 0.
 
         Returns
         -------
@@ -140,9 +147,10 @@ class FittedGaussianMixture(RowwiseMixture, DerivableMixture):
         """
         bic = self.bic(X, sample_weight=sample_weight)
         X = self._validate(X)
-        weight = self._validate_weight(sample_weight, X)
-        negative = self._fill(X, _negative_entropy)
-        return bic - 2 * float(negative.sum() if weight is None else negative @ weight)
+        rows = readable_rows(X, self._validate_weight(sample_weight, X))
+        kernel = self._parameters().kernel()
+        with workers() as pool:
+            return bic - 2 * rows.sum(_sum_of_negative_entropies, pool, kernel)[0]
 
     def _log_likelihood(self, X, sample_weight):
         """Return the log-likelihood of X, in nats, and the total weight."""

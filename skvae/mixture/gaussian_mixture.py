@@ -13,10 +13,11 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skvae.ascent import Collapse
-from skvae.base import check_choice
+from skvae.base import check_as_fitted, check_choice
 from skvae.blocks import workers
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import Moments, feature_moments
+from skvae.gaussian.start import check_batch
 from skvae.learner import EMLearner
 from skvae.mixture.expectation import expect
 from skvae.mixture.fitted import FittedGaussianMixture
@@ -81,14 +82,18 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
         The form of the covariances: a matrix for each component, one matrix for all, a variance per
         feature and component, or a variance per component.
     tol : float, default=1e-3
-        EM has converged when the bound, in nats per row, changes by less than this.
+        The fit has converged when an iteration changes the bound, in nats per row, by less than
+        this.
     reg_covar : float, default=1e-6
         A floor: covariances are kept ⪰ diag(f) with ``f = reg_covar * min(1, variance of the
         feature)``, and f at least 1e-14 of the variance if ``reg_covar`` is not 0. It is the exact
         constrained maximum, so the bound still never falls.
         scikit-learn adds ``reg_covar`` to the diagonal instead.
     max_iter : int, default=100
-        The largest number of EM iterations; 0 keeps the start.
+        The largest number of iterations, each a pass over the data; 0 keeps the start.
+    acceleration : {None, 'anderson'}, default=None
+        'anderson' extrapolates over past iterations where that is not worse than an EM step; it
+        needs far fewer iterations where components overlap.
     n_init : int, default=1
         The number of starts, of which the best is kept.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
@@ -103,17 +108,14 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
     random_state : int, RandomState instance or None, default=None
         Decides the starts, and what :meth:`sample` draws if it is given none.
     warm_start : bool, default=False
-        Whether a further ``fit`` starts from the fitted parameters; ``n_init`` is 1 then.
+        Whether a further ``fit`` goes on from the earlier one, and not from a new start.
     verbose : int, default=0
-        1 prints the bound every ``verbose_interval`` iterations, 2 in each.
+        0 prints nothing, 1 the bound every ``verbose_interval`` iterations, 2 in each.
     verbose_interval : int, default=10
         See ``verbose``.
-    acceleration : {None, 'anderson'}, default=None
-        ``'anderson'`` extrapolates over past iterations where that is not worse than an EM
-        step; it needs far fewer iterations where components overlap.
-    n_jobs : int or None, default=None
-        How many of the ``n_init`` runs go on at a time, in threads. Rows are shared between
-        threads in any case: as many as the linear algebra library would use.
+    n_jobs : int, default=None
+        How many starts run at a time, in threads. They share out the threads that the linear
+        algebra library would use; a single run has them all.
 
     Attributes
     ----------
@@ -127,19 +129,19 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
         The inverses of the covariances, in the same shape.
     precisions_cholesky_ : ndarray
         Factors U of the precisions, ``precision = U @ U.T``, in the same shape.
-    converged_ : bool
-        Whether a change below ``tol`` ended the best run.
-    n_iter_ : int
-        The number of its iterations.
-    n_e_steps_ : int
-        The number of E steps it took: more than ``n_iter_`` with acceleration.
     lower_bound_ : float
         The log-likelihood of the stored parameters, in nats per row: ``score`` of the data.
     lower_bounds_ : list of float
         The same after each iteration; it never falls.
+    n_iter_ : int
+        The number of iterations of the best run.
+    n_e_steps_ : int
+        The number of E steps it took: more than ``n_iter_`` with acceleration.
+    converged_ : bool
+        Whether a change below ``tol`` ended it.
     n_features_in_ : int
         The number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, if X had names that are all strings.
 
     See Also
@@ -149,7 +151,14 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
     Notes
     -----
     NaN in X is a missing value (missing at random): EM is exact then, each row counting by what was
-    observed of it. ``sample_weight`` of 2 is the row twice, of 0 the row absent.
+    observed of it. ``sample_weight`` of 2 is the row twice, of 0 the row absent. Ctrl-C ends a fit
+    with KeyboardInterrupt, and what was fitted before is kept.
+
+    X may be a ``dask.array.Array``, larger than memory or on a cluster: the client that is active
+    does the work, or else threads. Statistics are summed where the chunks are, a task for each, and
+    the fit is that of the same rows in memory up to rounding. An iteration reads X once: from the
+    workers' memory if it was persisted (``X.persist()``), anew if not. What methods say of its rows
+    is a lazy Dask array; ``score`` is a number.
 
     References
     ----------
@@ -177,6 +186,7 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
         tol=1e-3,
         reg_covar=1e-6,
         max_iter=100,
+        acceleration=None,
         n_init=1,
         init_params="kmeans",
         weights_init=None,
@@ -186,7 +196,6 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
         warm_start=False,
         verbose=0,
         verbose_interval=10,
-        acceleration=None,
         n_jobs=None,
     ):
         self.n_components = n_components
@@ -194,6 +203,7 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
         self.tol = tol
         self.reg_covar = reg_covar
         self.max_iter = max_iter
+        self.acceleration = acceleration
         self.n_init = n_init
         self.init_params = init_params
         self.weights_init = weights_init
@@ -203,7 +213,6 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
-        self.acceleration = acceleration
         self.n_jobs = n_jobs
 
     # Learning ---------------------------------------------------------------------------------
@@ -264,12 +273,17 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, relative to each other.
+            Weights of the rows, ≥ 0, relative to each other.
 
         Returns
         -------
         self : EMGaussianMixture
-            The mixture.
+            The mixture. If the step fails, it is as it was before.
+
+        Raises
+        ------
+        ValueError
+            A parameter or X is not usable, or a component collapsed.
 
         Examples
         --------
@@ -288,11 +302,11 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
             first = not hasattr(self, "weights_")
             rows = self._prepare(X, sample_weight, reset=first)
             rate = 1.0 if first else (self.n_iter_ + 2.0) ** -0.7
-            with workers() as pool:
+            with workers() as pool, self._advising():
                 old, floor, resolution = self._before_batch(rows, first, pool)
                 statistics, _ = expect(rows, old.kernel(), pool)
                 statistics = old.statistics() * (1.0 - rate) + statistics * (rate / rows.weight())
-                new = self._maximize(old, statistics, floor, resolution)
+                new = old.maximize(statistics, floor, resolution)
                 bound = mean_log_likelihood(rows, new.kernel(), pool)
             self._store(new)
             self._record_batch(bound)
@@ -304,21 +318,12 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
             moments = self._moments(rows, pool)
             initial = check_initial(self, rows.X.shape[1])
             rng = check_random_state(self.random_state)
-            try:
-                old = first_parameters(rows, self, initial, moments, rng)
-            except Collapse as collapse:
-                raise ValueError(self._advice(collapse)) from collapse
+            old = first_parameters(rows, self, initial, moments, rng)
         else:
             old = self._same_model(rows, "partial_fit")
             mean, variance = old.moments()
             moments = Moments(mean, variance, np.abs(mean) + np.sqrt(variance))
         return old, moments.floor(self.reg_covar), moments.resolution
-
-    def _maximize(self, old, statistics, floor, resolution):
-        try:
-            return old.maximize(statistics, floor, resolution)
-        except Collapse as collapse:
-            raise ValueError(self._advice(collapse)) from collapse
 
     def _moments(self, rows, pool):
         return feature_moments(rows, pool, getattr(self, "feature_names_in_", None))
@@ -342,13 +347,10 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
     def _same_model(self, rows, why):
         """Return the fitted parameters, if they are of the model that is asked for now."""
         parameters = self._parameters()
-        now = self.n_components, rows.X.shape[1], self.covariance_type
-        fitted = *parameters.means.shape, parameters.covariance_type
-        if now != fitted:
-            raise ValueError(
-                f"{why}: (n_components, n_features, covariance_type) must be those of the earlier "
-                f"fit, {fitted}, but are {now}"
-            )
+        check_as_fitted("n_components", self.n_components, len(parameters.weights), why)
+        check_as_fitted("covariance_type", self.covariance_type, parameters.covariance_type, why)
+        mean, variance = parameters.moments()
+        check_batch(rows.X, mean, np.sqrt(variance), why)
         return parameters
 
     def _remedies(self):

@@ -4,20 +4,17 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel
-from skvae.blocks import Rows, workers
-from skvae.gaussian.missing import pattern_order
+from skvae.blocks import DistributedRows, Rows, is_distributed, map_rows, workers
 from skvae.mixture.expectation import expect, fill_rows, normalize
 
 
 def readable_rows(X, sample_weight=None):
-    """Return X as Rows: without rows of weight zero, rows with equal missing features together."""
-    order = None
-    if sample_weight is not None and not sample_weight.all():
-        order = np.flatnonzero(sample_weight)
-    if np.isnan(X.min(initial=0.0)):
-        by_pattern = pattern_order(X if order is None else X[order])
-        order = by_pattern if order is None else order[by_pattern]
-    return Rows(X, sample_weight, order)
+    """Return X as Rows: without rows of weight zero, rows with equal missing features together.
+
+    Those of a Dask array are DistributedRows.
+    """
+    kind = DistributedRows if is_distributed(X) else Rows
+    return kind.readable(X, sample_weight)
 
 
 def mean_log_likelihood(rows, kernel, pool):
@@ -44,11 +41,33 @@ def _expected(log_joint, block):
     return block.expectation(log_joint)
 
 
+def _filled(X, kernel, compute, width, dtype):
+    """Return ``compute(log_joint, block)`` of all rows, shape (n,) or (n, width)."""
+    out = np.empty(len(X) if width is None else (len(X), width), dtype=dtype)
+    if len(X):
+        with workers() as pool:
+            fill_rows(readable_rows(X), kernel, pool, out, compute)
+    return out
+
+
+def _imputed(X, kernel):
+    """Return a copy of the rows with conditional expectations where something is missing."""
+    filled = np.array(X, order="C")
+    incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
+    if len(incomplete):
+        some = X[incomplete]
+        expected = _filled(some, kernel, _expected, X.shape[1], np.float64)
+        filled[incomplete] = np.where(np.isnan(some), expected, some)
+    return filled
+
+
 class RowwiseMixture(LatentVariableModel):
     """A mixture that has its parameters, and what it answers of rows.
 
     A subclass has ``_parameters()``, with ``kernel()`` for the responsibilities.
     """
+
+    _sums_over_chunks = True
 
     # Rows ---------------------------------------------------------------------------------------
 
@@ -232,22 +251,19 @@ class RowwiseMixture(LatentVariableModel):
         array([[1.  , 0.61]])
         """
         check_is_fitted(self)
-        X = self._validate(X)
-        filled = np.array(X, order="C")
-
-        incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
-        if len(incomplete):
-            expected = self._fill(X[incomplete], _expected, X.shape[1:])
-            missing = np.isnan(X[incomplete])
-            filled[incomplete] = np.where(missing, expected, X[incomplete])
-        return filled
+        X = self._validate_for_rows(X)
+        kernel = self._parameters().kernel()
+        if is_distributed(X):
+            return map_rows(_imputed, X, X.shape[1], X.dtype, kernel)
+        return _imputed(X, kernel)
 
     # Before learning ----------------------------------------------------------------------------
 
     def _prepare(self, X, sample_weight, *, reset):
         """Return the checked data as Rows; check the constructor's parameters too."""
         self._check_parameters()
-        X = self._validate(X, reset=reset, min_rows=2 if reset else 1)
+        anew = reset and not self._goes_on()
+        X = self._validate(X, reset=anew, min_rows=2 if reset else 1)
         weight = self._validate_weight(sample_weight, X)
         rows = readable_rows(X, weight)
         if reset and rows.n_rows < self.n_components:
@@ -266,13 +282,13 @@ class RowwiseMixture(LatentVariableModel):
     def _by_row(self, X, compute, width=None, dtype=None, kernel=None):
         """Return ``compute(log_joint, block)`` of all rows, in the dtype of X or the one given."""
         check_is_fitted(self)
-        X = self._validate(X)
+        X = self._validate_for_rows(X)
         kernel = self._parameters().kernel() if kernel is None else kernel()
-        return self._fill(X, compute, () if width is None else (width,), dtype or X.dtype, kernel)
+        dtype = dtype or X.dtype
+        if is_distributed(X):
+            return map_rows(_filled, X, width, dtype, kernel, compute, width, dtype)
+        return _filled(X, kernel, compute, width, dtype)
 
-    def _fill(self, X, compute, shape=(), dtype=np.float64, kernel=None):
-        kernel = self._parameters().kernel() if kernel is None else kernel
-        out = np.empty((len(X), *shape), dtype=dtype)
-        with workers() as pool:
-            fill_rows(readable_rows(X), kernel, pool, out, compute)
-        return out
+    def _validate_for_rows(self, X):
+        """Return X checked; of a Dask array the number of rows may stay unknown."""
+        return self._validate(X, min_rows=0 if is_distributed(X) else 1)

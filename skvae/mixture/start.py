@@ -4,15 +4,17 @@ import numpy as np
 
 from skvae.base import check_array_parameter
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.moments import LARGEST
 from skvae.gaussian.start import (
     FIRST_FLOOR,
     LARGEST_SINGLE,
+    check_near,
     check_positive_definite,
     check_weights,
     filled,
     statistics_of,
 )
-from skvae.initialization import first_labels, random_responsibilities, rows_to_start_from
+from skvae.initialization import ResponsibilityDraws, first_labels, rows_to_start_from
 from skvae.mixture.parameters import MixtureParameters
 
 
@@ -31,7 +33,11 @@ def check_initial(estimator, n_features):
         weights = weights / weights.sum()
     if means is not None:
         means = check_array_parameter(
-            "means_init", means, (n_components, n_features), "(n_components, n_features)"
+            "means_init",
+            means,
+            (n_components, n_features),
+            "(n_components, n_features)",
+            largest=LARGEST,
         )
     if precisions is not None:
         precisions = check_array_parameter(
@@ -80,6 +86,7 @@ def first_parameters(rows, estimator, initial, moments, rng):
     weights, means, precisions = initial
     kind = estimator.covariance_type
     covariances = None if precisions is None else STRUCTURES[kind].inverse(precisions)
+    check_near(("means_init", means), ("1 / precisions_init", covariances), kind, moments)
     if any(given is None for given in initial):
         statistics = first_statistics(rows, estimator, moments, rng)
         floor = moments.floor(estimator.reg_covar or FIRST_FLOOR)
@@ -98,14 +105,10 @@ def first_statistics(rows, estimator, moments, rng):
     n_components, method = estimator.n_components, estimator.init_params
     centers = np.tile(moments.mean, (n_components, 1))
     if method == "random":
-
-        def resp_of(start, stop):
-            return random_responsibilities(stop - start, n_components, rng)
-
+        rows = rows.standing()
+        resp_of = ResponsibilityDraws(n_components, rng).parted(rows.lengths)
     else:
-        chosen = rows_to_start_from(rows.n_rows, n_components, rng)
-        if chosen is not None:
-            rows = rows._replace(order=chosen if rows.order is None else rows.order[chosen])
+        rows = rows.chosen(rows_to_start_from(rows.n_rows, n_components, rng))
         X, weight = rows.take(0, rows.n_rows)
         X = filled(X, moments)
         if moments.magnitude.max() > LARGEST_SINGLE:

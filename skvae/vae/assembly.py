@@ -5,6 +5,7 @@ what the model was built with, whatever is set on the estimator afterwards.
 """
 
 import copy
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -116,6 +117,7 @@ def restored(settings, state):
         The state is not that of such a model.
     """
     settings = {**settings, "device": _available(settings["device"])}
+    _check_sizes(settings, state["weights"])
     model = model_of(settings, likelihood_from_settings(state["likelihood"]), seed=0)
     try:
         model.load_state_dict(state["weights"])
@@ -132,6 +134,19 @@ def restored(settings, state):
             group.update(options)
     net.history = type(net.history)(state["history"])
     return net
+
+
+def _check_sizes(settings, weights):
+    """Raise ValueError where layers hold more than the stored weights: none is made in vain."""
+    if settings["encoder"] is not None and settings["decoder"] is not None:
+        return
+    sizes = [*settings["hidden_layer_sizes"], settings["n_components"]]
+    least = sum(sizes) + sum(one * other for one, other in pairwise(sizes))
+    stored = sum(weight.numel() for weight in weights.values())
+    if least > stored:
+        raise ValueError(
+            f"layers of {str(sizes)[:80]} units have at least {least} weights: {stored} are stored"
+        )
 
 
 def same(before, now):

@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
-from skvae.base import check_choice, check_number, check_random
+from skvae.base import check_as_fitted, check_choice, check_number, check_random
 from skvae.vae import importance
 from skvae.vae.assembly import ARCHITECTURE, model_of, net_of, net_state, restored, same
 from skvae.vae.fitted import FittedAutoencoder
@@ -82,7 +82,7 @@ class VariationalAutoencoder(FittedAutoencoder):
     n_score_samples : int, default=100
         Draws a row for ``score`` and all that is by importance sampling.
     max_epochs : int, default=500
-        The largest number of passes over the data.
+        The largest number of passes over the data, ≥ 1: what skorch calls ``max_iter``.
     batch_size : int, default=None
         The largest number of rows in a batch. None is 128, or a tenth of the rows if that is fewer,
         but at least 16.
@@ -100,7 +100,7 @@ class VariationalAutoencoder(FittedAutoencoder):
     n_iter_no_change : int, default=20
         Epochs without improvement after which training stops; those before 300 steps do not count.
     tol : float, default=1e-3
-        What counts as an improvement, in nats per row.
+        What counts as an improvement of the bound, in nats per row.
     mixed_precision : bool, default=False
         Whether encoder and decoder train in bfloat16 where that is safe.
     callbacks : list, default=None
@@ -114,9 +114,9 @@ class VariationalAutoencoder(FittedAutoencoder):
         Decides the first weights, the rows kept aside, batches and noise, and what :meth:`sample`
         draws if it is given none.
     warm_start : bool, default=False
-        Whether a further ``fit`` goes on from the fitted weights.
+        Whether a further ``fit`` goes on from the earlier one, and not from a new start.
     verbose : int, default=0
-        1 shows a progress bar with the current bound.
+        0 prints nothing, 1 shows a progress bar with the current bound.
 
     Attributes
     ----------
@@ -134,10 +134,10 @@ class VariationalAutoencoder(FittedAutoencoder):
     n_iter_ : int
         The number of epochs that led to the stored weights.
     converged_ : bool
-        Whether early stopping ended the training.
+        Whether early stopping ended the training. If not, no warning says so: epochs are a budget.
     n_features_in_ : int
         The number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, if X had names that are all strings.
 
     See Also
@@ -147,10 +147,10 @@ class VariationalAutoencoder(FittedAutoencoder):
 
     Notes
     -----
-    NaN in X is a missing value: the encoder reads the mean in its place, and the bound is that of
-    what was observed (MIWAE). Ctrl-C ends the training with a warning and keeps the best weights so
-    far. If the loss becomes NaN a ValueError says so, and the weights of the last good epoch are
-    kept.
+    NaN in X is a missing value (missing at random): the encoder reads the mean in its place, and
+    the bound is of what was observed (MIWAE). Here a fit that breaks off keeps what it learned:
+    Ctrl-C ends it with a warning and the best weights so far, a loss that is NaN with a ValueError
+    and the weights of the last good epoch. Training takes no weights of rows; ``score`` does.
 
     References
     ----------
@@ -301,7 +301,7 @@ class VariationalAutoencoder(FittedAutoencoder):
         Returns
         -------
         self : VariationalAutoencoder
-            The model.
+            The model. If the step fails, it is as it was before.
 
         Raises
         ------
@@ -350,12 +350,7 @@ class VariationalAutoencoder(FittedAutoencoder):
         x, _ = self._prepared(X)
         settings = self._current_settings(len(x))
         for name in ARCHITECTURE:
-            before, now = self._settings[name], settings[name]
-            if not same(before, now):
-                raise ValueError(
-                    f"{name}={now!r}: {why} goes on from a model that was fitted with "
-                    f"{name}={before!r}; keep it, or fit a new estimator"
-                )
+            check_as_fitted(name, settings[name], self._settings[name], why, same)
         self._settings, before = settings, self.net_
         self.history_ = {name: list(values) for name, values in self.history_.items()}
         return restored(settings, net_state(before)), x, self._model().likelihood.log_volume(x)
@@ -391,9 +386,9 @@ class VariationalAutoencoder(FittedAutoencoder):
 
         ``log_volume`` is of the rows whose bound is kept.
         """
-        failure = None
+        failure, volume = None, float(log_volume.mean())
         try:
-            record = train(net, x, x_valid, n_epochs=n_epochs)
+            record = train(net, x, x_valid, n_epochs=n_epochs, volume=volume)
         except Divergence as divergence:
             if divergence.record.n_epochs == 0:
                 raise
@@ -410,7 +405,7 @@ class VariationalAutoencoder(FittedAutoencoder):
         self.net_ = net
         self._n_features_out = self.n_components
         self._noise_seed = seed
-        self._record(record, x, x_valid, float(log_volume.mean()))
+        self._record(record, x, x_valid, volume)
         return failure
 
     def _record(self, record, x, x_valid, volume):

@@ -173,7 +173,8 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         terms : ElboTerms
             Named tuple of arrays (n_samples,): ``elbo``, ``reconstruction`` = E ln p(x | z) in the
             units of X, and ``kl`` = KL(q(z | x) ‖ p(z)); ``elbo = reconstruction - kl``, without
-            ``beta`` or free bits.
+            ``beta`` or free bits. Beside these three it has the attributes ``entropy``,
+            H(q(z | x)), and ``standard_error``, that of ``elbo`` by Monte Carlo.
 
         Examples
         --------
@@ -187,7 +188,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         x, dtype = self._prepared(X)
         n_draws = self._n_draws()
         terms = importance.elbo_terms(self._double(), x, n_draws, seed=self._noise_seed)
-        return importance.ElboTerms(*(term.astype(dtype, copy=False) for term in terms))
+        return terms.astype(dtype)
 
     # The latent space ---------------------------------------------------------------------------
 
@@ -238,7 +239,11 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         (2, 2)
         """
         check_is_fitted(self)
-        Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # infinite then, and named so
+                Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
+        except OverflowError as error:  # a Python integer
+            raise ValueError(f"Z has a number that float64 does not hold: {error}") from error
         if Z.shape[1] != self._n_features_out:
             raise ValueError(
                 f"Z has {Z.shape[1]} columns: must have n_components={self._n_features_out}"
@@ -359,14 +364,14 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
     # Draws --------------------------------------------------------------------------------------
 
     def sample(self, n_samples=1, *, random_state=None):
-        """Return draws from the fitted model, and the latent vectors that made them.
+        """Return rows drawn from the model, and the latent vector that each was drawn from.
 
         Parameters
         ----------
         n_samples : int, default=1
-            How many.
+            How many rows.
         random_state : int, RandomState instance or None, default=None
-            None falls back on the estimator's own ``random_state``.
+            None is the estimator's own ``random_state``.
 
         Returns
         -------
@@ -446,7 +451,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
 
     def _n_draws(self):
         check_number("n_score_samples", self.n_score_samples, Integral, 1)
-        return self.n_score_samples
+        return int(self.n_score_samples)
 
     def _prepared(self, X):
         """Return the rows in the likelihood's units, and the dtype of results."""

@@ -26,11 +26,13 @@ References
 """
 
 import copy
+from collections import namedtuple
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from skvae.vae.priors import Normal
 from skvae.vae.weighting import Weights, by_row, weighted_groups
 
 _ENOUGH = 10.0  # effective draws
@@ -64,7 +66,7 @@ class Evidence(NamedTuple):
     effective_size: np.ndarray
 
 
-class ElboTerms(NamedTuple):
+class ElboTerms(namedtuple("ElboTerms", ["elbo", "reconstruction", "kl"])):
     """The evidence lower bound of each row and its two terms, ``elbo = reconstruction - kl``.
 
     Parameters
@@ -75,11 +77,21 @@ class ElboTerms(NamedTuple):
         E_q ln p(x | z), in nats, in the units of X.
     kl : ndarray of shape (n,)
         KL(q(z | x) ‖ p(z)), in nats.
+    entropy : ndarray of shape (n,)
+        H(q(z | x)), in nats, without error; it may be negative. An attribute, no element.
+    standard_error : ndarray of shape (n,)
+        Of ``elbo`` by Monte Carlo, in nats. An attribute, no element.
     """
 
-    elbo: np.ndarray
-    reconstruction: np.ndarray
-    kl: np.ndarray
+    def __new__(cls, elbo, reconstruction, kl, entropy=None, standard_error=None):
+        terms = super().__new__(cls, elbo, reconstruction, kl)
+        terms.entropy, terms.standard_error = entropy, standard_error
+        return terms
+
+    def astype(self, dtype):
+        """Return the same in another dtype."""
+        arrays = *self, self.entropy, self.standard_error
+        return type(self)(*(array.astype(dtype, copy=False) for array in arrays))
 
 
 class Expectation(NamedTuple):
@@ -182,15 +194,21 @@ def elbo_terms(model, x, n_draws, *, seed):
     ValueError
         If the model gives NaN or infinity for a row.
     """
-    reconstruction, kl = np.zeros(len(x)), np.zeros(len(x))
+    reconstruction, kl, entropy, error = np.zeros((4, len(x)))
     for rows, group in weighted_groups(model, x, n_draws, seed):
+        spread = _Spread()
         for draws in group:
-            share = len(draws.z) / n_draws
-            reconstruction[rows] += share * _answers(by_row(draws.log_likelihood).mean(1), rows)
+            share, likelihood = len(draws.z) / n_draws, by_row(draws.log_likelihood)
+            reconstruction[rows] += share * _answers(likelihood.mean(1), rows)
             kl[rows] += share * _answers(draws.density.kl(draws.posterior, draws.z), rows)
+            if not isinstance(draws.density, Normal):  # then ln p(z) is sampled too
+                likelihood = likelihood + by_row(draws.density.log_prob(draws.z))
+            spread.add(likelihood)
+            entropy[rows] = _answers(draws.posterior.entropy(), rows)
+        error[rows] = _answers(spread.standard_error(), rows)
     _check(np.isfinite(kl) & (reconstruction < np.inf))
     reconstruction += model.likelihood.log_volume(x)
-    return ElboTerms(reconstruction - kl, reconstruction, kl)
+    return ElboTerms(reconstruction - kl, reconstruction, kl, entropy, error)
 
 
 @torch.no_grad()
@@ -300,6 +318,32 @@ def _check(good):
             f"which is row {bad[0]}: look for values of X far from those of training, or for "
             "NaN in the weights of encoder and decoder"
         )
+
+
+class _Spread:
+    """Running sums over draws (B, s), for the standard error of their mean.
+
+    Relative to the first draws' mean, so that little cancels.
+    """
+
+    def __init__(self):
+        self._n_draws, self._origin = 0, None
+
+    def add(self, values):
+        if self._origin is None:
+            self._origin = values.mean(1, keepdim=True)
+            self._total = self._squares = torch.zeros_like(self._origin[:, 0])
+        values = values - self._origin
+        self._total = self._total + values.sum(1)
+        self._squares = self._squares + values.square().sum(1)
+        self._n_draws += values.shape[1]
+
+    def standard_error(self):
+        """Return it, (B,): infinite of one draw, NaN where a draw is not finite."""
+        if self._n_draws < 2:
+            return torch.full_like(self._total, torch.inf)
+        excess = self._squares - self._total.square() / self._n_draws
+        return (excess.clamp_min(0.0) / (self._n_draws * (self._n_draws - 1))).sqrt()
 
 
 # Trust --------------------------------------------------------------------------------------------

@@ -1,15 +1,21 @@
 """Saving a fitted autoencoder: as arrays in a pickle, or as a file that holds data and no code."""
 
+import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.vae.assembly import ARCHITECTURE, net_state, restored
 from skvae.vae.storage import load, pack, save, unpack
 
 _MODULES = ("encoder", "decoder")  # may be code, which a file does not hold
-_ATTRIBUTES = (
-    *("n_features_in_", "feature_names_in_", "lower_bound_", "lower_bounds_", "n_iter_"),
-    *("converged_", "history_", "_noise_seed", "_n_features_out"),
-)
+_SIZES = ("n_features_in_", "n_iter_", "_noise_seed", "_n_features_out")
+_ATTRIBUTES = {
+    **dict.fromkeys(_SIZES, int),
+    "lower_bound_": float,
+    "lower_bounds_": list,
+    "converged_": bool,
+    "history_": dict,
+    "feature_names_in_": np.ndarray,
+}
 
 
 class SavedAutoencoder:
@@ -127,7 +133,7 @@ class SavedAutoencoder:
             settings = cls(**parts["settings"]).get_params(deep=False)
             estimator.__dict__.update(parts["attributes"], _settings=settings)
             estimator.net_ = restored(settings, net)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except Exception as error:  # whatever a changed file leads to: sizes beyond memory, too
             raise ValueError(f"{path} is no usable {cls.__name__}: {error}") from error
         return estimator
 
@@ -141,10 +147,17 @@ def _parts_of(cls, content, arrays):
         part, _, rest = name.partition("/")
         split[part][rest] = array
     parts = unpack(content["parts"], split["parts"])
-    attributes = parts["attributes"]
-    if not all(name in _ATTRIBUTES for name in attributes):
-        raise ValueError(f"its attributes {sorted(attributes)} are not those of a fitted model")
+    _check_attributes(parts["attributes"])
     return parts, unpack(content["net"], split["net"]), content["modules"]
+
+
+def _check_attributes(attributes):
+    """Raise ValueError unless they are those of a fitted model, each of its type."""
+    if {*attributes, "feature_names_in_"} != _ATTRIBUTES.keys():
+        raise ValueError(f"its attributes {sorted(attributes)} are not those of a fitted model")
+    for name, value in attributes.items():
+        if type(value) is not _ATTRIBUTES[name] or (name in _SIZES and not 0 <= value < 2**63):
+            raise ValueError(f"its attribute {name}={value!r} is not that of a fitted model")
 
 
 def _is_plain(value):

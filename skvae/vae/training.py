@@ -273,6 +273,8 @@ class StopEarly(Callback):
 class EpochBar(Callback):
     """A progress bar over epochs on stderr, with the current bound in nats per row."""
 
+    volume = 0.0  # to be added to bounds of prepared rows: then they are in the units of X
+
     def on_train_begin(self, net, **kwargs):
         """Draw the bar."""
         from tqdm import tqdm  # not before it is needed: a thread of its own comes with it
@@ -282,8 +284,8 @@ class EpochBar(Callback):
     def on_epoch_end(self, net, **kwargs):
         """Move it."""
         record = net.history[-1]
-        name = "valid_bound" if "valid_bound" in record else "train_bound"
-        self.bar_.set_postfix_str(f"{name}={record[name]:.4f}", refresh=False)
+        bound = record.get("valid_bound", record["train_bound"]) + self.volume
+        self.bar_.set_postfix_str(f"lower bound {bound:.6f}", refresh=False)
         self.bar_.update()
 
     def on_train_end(self, net, **kwargs):
@@ -357,8 +359,7 @@ def make_net(
         posterior means; after as many again it is if that is better. None is a quarter of
         `max_epochs`.
     early_stopping : bool
-        Whether training stops when the bound of validation rows no longer rises; the best weights
-        remain.
+        Whether training stops when validation no longer improves; the best weights remain.
     n_iter_no_change : int
         Epochs without improvement after which it stops.
     first_steps : int
@@ -454,7 +455,7 @@ def _initialised(net, net_params):
         raise ValueError(f"net_params={net_params!r}: {error}") from error
 
 
-def train(net, X, X_valid=None, *, n_epochs=None):
+def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
     """Train for some epochs more, from where the net stands, and return what came of it.
 
     Parameters
@@ -467,6 +468,8 @@ def train(net, X, X_valid=None, *, n_epochs=None):
         Prepared rows to validate with.
     n_epochs : int, default=None
         How many; None is as many as in the training before, and ``max_epochs`` in the first.
+    volume : float
+        What the bound of the rows judged is more in the units of X, in nats: for the progress bar.
 
     Returns
     -------
@@ -490,10 +493,11 @@ def train(net, X, X_valid=None, *, n_epochs=None):
         held_out = Rows(X_valid, **shared, device=home(net.iterator_valid, net.device))
     rows = Rows(X, **shared, device=home(net.iterator_train, net.device), held_out=held_out)
     callbacks = dict(net.callbacks_)
+    bar = callbacks.get("epoch_bar", EpochBar())
+    bar.volume = volume
     try:
         with isolated_random(epoch_seed(seed, epoch, MODULES)):
             net.partial_fit(rows)
     finally:
-        if "epoch_bar" in callbacks:
-            callbacks["epoch_bar"].close()
+        bar.close()
     return record_of(net.history, callbacks["weight_keeper"])

@@ -117,8 +117,9 @@ def test_a_batch_of_one_row_is_enough_later():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"n_components": 2}, r"partial_fit: \(n_components, n_features, emission\) must be those"),
-        ({"emission": "student_t"}, "partial_fit: .* must be those of the earlier fit"),
+        ({"n_components": 2}, "n_components=2: partial_fit goes on from a model that was fitted"),
+        ({"emission": "student_t"}, "emission=StudentTEmission.*: partial_fit goes on from"),
+        ({"covariance_type": "diag"}, "emission=GaussianEmission.*'diag'.*: partial_fit goes on"),
         ({"transmat_prior": 0.5}, "transmat_prior=0.5: must be >= 1"),
     ],
 )

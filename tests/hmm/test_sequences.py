@@ -367,9 +367,9 @@ def test_weights_must_be_one_number_within_a_sequence(X):
     ("weight", "match"),
     [
         (np.full(44, -1.0), "sequence_weight has a negative entry -1.0: must be >= 0"),
-        (np.zeros(44), "sequence_weight is zero in every row|at least one non-zero number"),
-        (np.full(44, np.nan), "NaN"),
-        (np.ones(43), r"(?i)inconsistent|shape"),
+        (np.zeros(44), "sequence_weight.* at least one"),
+        (np.full(44, np.nan), "sequence_weight contains NaN"),
+        (np.ones(43), r"sequence_weight.shape == \(43,\), expected \(44,\)"),
         (np.full(44, 1e300), "sequence_weight has the largest entry"),
     ],
 )

@@ -212,8 +212,11 @@ def test_a_warm_start_of_another_model_is_an_error():
     X = data("full")
     model = EMHiddenMarkov(2, warm_start=True, random_state=0, max_iter=1000).fit(X)
     before = model.transmat_.copy()
-    text = r"warm_start=True: \(n_components, n_features, emission\) must be those of the earlier"
-    for change, rows in [({"n_components": 3}, X), ({}, X[:, :1]), ({"emission": "student_t"}, X)]:
+    changes = {"n_components": 3, "emission": "student_t", "covariance_type": "diag"}
+    for name, value in changes.items():
+        text = rf"{'emission' if name == 'covariance_type' else name}=.*: warm_start=True goes on"
         with pytest.raises(ValueError, match=text):
-            copy.deepcopy(model).set_params(**change).fit(rows)
+            copy.deepcopy(model).set_params(**{name: value}).fit(X)
+    with pytest.raises(ValueError, match="X has 1 features, but EMHiddenMarkov is expecting 2"):
+        copy.deepcopy(model).fit(X[:, :1])
     assert_array_equal(model.transmat_, before)

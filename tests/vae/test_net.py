@@ -42,14 +42,12 @@ def test_verbose_zero_prints_nothing(capfd):
 
 @pytest.mark.parametrize("X_valid", [None, X_VALID])
 def test_verbose_shows_a_bar_with_the_bound_on_stderr(capfd, X_valid):
-    record = train(net_for(X, verbose=1), X, X_valid)
+    record = train(net_for(X, verbose=1), X, X_valid, volume=0.5)
     out, err = capfd.readouterr()
     assert out == ""
     assert "3/3" in err
-    name, bounds = "train_bound", record.bounds
-    if X_valid is not None:
-        name, bounds = "valid_bound", record.valid_bounds
-    assert f"{name}={bounds[-1]:.4f}" in err
+    bounds = record.bounds if X_valid is None else record.valid_bounds
+    assert f"lower bound {bounds[-1] + 0.5:.6f}" in err
 
 
 def test_bar_is_finished_after_an_error(capfd):

@@ -253,7 +253,7 @@ class ColumnEmission(Emission):
         summaries = []
         for (name, part, _), index in zip(self.emissions, columns, strict=True):
             with _named(name):
-                own = rows._replace(X=rows.X[:, selector(index)])
+                own = rows.columns(selector(index))
                 summaries.append(part.summarize(own, pool, _labels(index, feature_names)))
         return ColumnSummary(tuple(summaries), columns)
 
@@ -286,7 +286,7 @@ class ColumnEmission(Emission):
         triples = zip(self.emissions, summary.parts, summary.columns, strict=True)
         for (name, part, _), own, index in triples:
             with _named(name):
-                X = rows._replace(X=rows.X[:, selector(index)])
+                X = rows.columns(selector(index))
                 parts.append(part.first(X, labels, n_components, own, rng))
         return ColumnParameters(tuple(parts), summary.columns)
 

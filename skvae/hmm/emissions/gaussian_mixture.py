@@ -335,7 +335,7 @@ class GaussianMixtureEmission(NormalEmission):
 
     def first(self, rows, labels, n_components, summary, rng):
         weights = self._first_weights(n_components)
-        means, covariances = self._check_first(n_components, rows.X.shape[1])
+        means, covariances = self._check_first(n_components, rows.X.shape[1], summary.moments)
         if any(each is None for each in (weights, means, covariances)):
             labels = _divided(rows, labels, self.n_mix, n_components, summary.moments, rng)
             n_normals = n_components * self.n_mix

@@ -12,11 +12,17 @@ from typing import NamedTuple
 import numpy as np
 
 from skvae.ascent import Collapse
-from skvae.base import check_array_parameter, check_choice, check_number
+from skvae.base import LARGEST_FLOOR, check_array_parameter, check_choice, check_number
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.kernel import gaussian_kernel
-from skvae.gaussian.moments import Moments, feature_moments
-from skvae.gaussian.start import FIRST_FLOOR, check_positive_definite, filled, statistics_of
+from skvae.gaussian.moments import LARGEST, Moments, feature_moments
+from skvae.gaussian.start import (
+    FIRST_FLOOR,
+    check_near,
+    check_positive_definite,
+    filled,
+    statistics_of,
+)
 from skvae.gaussian.statistics import GaussianStatistics
 from skvae.hmm.emissions.base import Emission, mean_weight
 
@@ -227,7 +233,7 @@ class NormalEmission(Emission):
 
     def check_parameters(self, n_components):
         check_choice("covariance_type", self.covariance_type, (*STRUCTURES,))
-        check_number("reg_covar", self.reg_covar, Real, 0)
+        check_number("reg_covar", self.reg_covar, Real, 0, LARGEST_FLOOR)
         self._check_first(n_components)
 
     def check_rows(self, X, feature_names=None):
@@ -240,19 +246,23 @@ class NormalEmission(Emission):
         """Return the shape of what has one entry for each component."""
         return (n_components,)
 
-    def _check_first(self, n_components, n_features=None):
+    def _check_first(self, n_components, n_features=None, moments=None):
         """Return the checked (means_init, covariances_init), each an array or None."""
         lead = self._components_shape(n_components)
         means, covariances = self.means_init, self.covariances_init
         if n_features is None:  # then they need only agree with each other
-            given = [np.shape(each) for each in (means, covariances) if each is not None]
+            given = [_shape(each) for each in (means, covariances) if each is not None]
             n_features = given[0][-1] if given and given[0] else 1
-        return check_normals(
+        given = check_normals(
             ("means_init", means),
             ("covariances_init", covariances),
             (*lead, n_features),
             self.covariance_type,
         )
+        if moments is not None:
+            named = zip(("means_init", "covariances_init"), given, strict=True)
+            check_near(*named, self.covariance_type, moments)
+        return given
 
     def _components_of(self, means, covariances, factors):
         """Return fitted arrays with any number of leading axes as NormalComponents."""
@@ -270,6 +280,14 @@ class NormalEmission(Emission):
         self.covariances_ = components.scales.reshape(shape).copy()
         self.precisions_cholesky_ = components.factors.reshape(shape).copy()
         self.n_features_in_ = components.n_features
+
+
+def _shape(given):
+    """Return the shape of a parameter; of what has none, and is named later, ()."""
+    try:
+        return np.shape(given)
+    except (RuntimeError, ValueError):
+        return ()
 
 
 def normals_shape(covariance_type, means_shape):
@@ -295,7 +313,7 @@ def check_normals(named_means, named_covariances, shape, covariance_type):
     if means is not None:
         axes = ("n_components", "n_mix", "n_features") if len(shape) == 3 else ()
         meaning = f"({', '.join(axes or ('n_components', 'n_features'))})"
-        means = check_array_parameter(name, means, shape, meaning)
+        means = check_array_parameter(name, means, shape, meaning, largest=LARGEST)
     if covariances is not None:
         structure = STRUCTURES[covariance_type]
         wanted = normals_shape(covariance_type, shape)
@@ -307,7 +325,7 @@ def check_normals(named_means, named_covariances, shape, covariance_type):
 
 def known_means(means, n_axes):
     """Return given means as an array with ``n_axes`` axes, none of which is empty."""
-    means = check_array_parameter("means", means, None, "")
+    means = check_array_parameter("means", means, None, "", largest=LARGEST)
     if means.ndim != n_axes or 0 in means.shape:
         raise ValueError(f"means has shape {means.shape}: must have {n_axes} axes, none empty")
     return means

@@ -312,7 +312,7 @@ class StudentTEmission(NormalEmission):
 
     def first(self, rows, labels, n_components, summary, rng):
         dofs = self._first_dofs(n_components)
-        means, covariances = self._check_first(n_components, rows.X.shape[1])
+        means, covariances = self._check_first(n_components, rows.X.shape[1], summary.moments)
         if means is None or covariances is None:
             found, _ = first_normals(rows, labels, n_components, self.covariance_type, summary, rng)
             means = found.locations if means is None else means

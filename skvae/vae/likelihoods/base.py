@@ -368,9 +368,6 @@ def moments_of(X, names):
 
     Raises ValueError naming a feature that has no observed value, or one whose square overflows.
     """
-    for j in np.flatnonzero(n_observed(X) == 0):
-        label = column_label(j, names)
-        raise ValueError(f"{label} has no observed value: each feature needs at least one")
     with workers() as pool:
         return feature_moments(Rows(X), pool, names)
 

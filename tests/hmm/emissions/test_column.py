@@ -313,7 +313,8 @@ def test_messages_name_the_part_and_the_column_of_x():
     with pytest.raises(ValueError, match=r"in the part 'rest': X\['code'\] holds 0.5"):
         unfitted().check_rows(X, NAMES)
     X[:, 1] = np.nan
-    with pytest.raises(ValueError, match="in the part 'count': X has no observed value in feature"):
+    text = "in the part 'count': X has no observed value in feature 1: each"
+    with pytest.raises(ValueError, match=text):
         summary_of(unfitted(), X)
 
 

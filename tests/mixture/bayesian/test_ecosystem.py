@@ -126,8 +126,14 @@ def test_a_warm_start_goes_on(method):
     assert model.elbo_ >= halfway
     assert_allclose(model.elbo_, whole.elbo_, rtol=1e-8)
     assert_allclose(model.means_, whole.means_, rtol=1e-5, atol=1e-6)
-    with pytest.raises(ValueError, match=r"warm_start=True: \(n_features, covariance_type\)"):
-        model.set_params(covariance_type="diag").fit(X)
+    for name, value in {
+        "n_components": 5,
+        "covariance_type": "diag",
+        "weight_concentration_prior_type": "dirichlet_distribution",
+    }.items():
+        other = copy.deepcopy(model).set_params(**{name: value})
+        with pytest.raises(ValueError, match=rf"{name}=.*: warm_start=True goes on from a model"):
+            other.fit(X)
 
 
 def test_a_fit_that_was_cut_short_says_so():

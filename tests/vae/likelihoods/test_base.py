@@ -314,7 +314,7 @@ def test_wrong_values_are_named(name):
         make_likelihood(name, wrong.astype(np.float32), names=["a", "b", "c"])
     empty = X.copy()
     empty[:, 2] = np.nan
-    with pytest.raises(ValueError, match=r"^X\['c'\] has no observed value: each feature needs"):
+    with pytest.raises(ValueError, match=r"^X has no observed value in feature 'c': each feature"):
         make_likelihood(name, empty, names=["a", "b", "c"])
 
 

@@ -114,7 +114,7 @@ def test_errors_name_the_column_of_the_table():
     with pytest.raises(ValueError, match=text):
         make_likelihood(MIXED, X, names=NAMES)
     X[:, 2] = np.nan
-    text = r"^in the part \('negative_binomial', 2\): X\[:, 2\] has no observed value"
+    text = r"^in the part \('negative_binomial', 2\): X has no observed value in feature 2: each"
     with pytest.raises(ValueError, match=text):
         make_likelihood(MIXED, X)
     X[3, 4] = 9.0

@@ -1,11 +1,4 @@
-"""Rows as blocks, and sums of statistics over blocks.
-
-Everything a model learns from its data is a sum over rows, so the rows are cut into blocks that fit
-the cache, blocks are strung into chunks, and chunks go to threads. The cuts depend on the number of
-rows alone and the chunks' results are added in order, so the answer does not depend on how many
-threads there are. Inside a chunk the linear algebra is single-threaded: with small matrices one
-thread per chunk beats many threads per product.
-"""
+"""Threads for sums over blocks of rows, with single-threaded linear algebra inside them."""
 
 import os
 import threading
@@ -13,76 +6,13 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from skvae.blocks.rows import ranges
+
 N_CHUNKS = 32
-# Measured: a block should be long enough to hide the cost of some hundred NumPy calls, and its
-# temporaries should stay in the outer caches.
-_BLOCK_BYTES = 1 << 23
-_MIN_BLOCK, _MAX_BLOCK = 2048, 16384
-_EVEN_BLOCKS = 8
-
-
-class Rows(NamedTuple):
-    """Rows of X with their weights, in the order in which they are best read.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        The data; NaN is a missing value.
-    sample_weight : ndarray of shape (n_samples,) or None
-        The weight of each row of X; None is one each.
-    order : ndarray of int or None
-        The rows that count, in reading order; None is all of them as they stand.
-    """
-
-    X: np.ndarray
-    sample_weight: np.ndarray | None = None
-    order: np.ndarray | None = None
-
-    @property
-    def n_rows(self):
-        """Return the number of rows that count."""
-        return len(self.X) if self.order is None else len(self.order)
-
-    def take(self, start, stop):
-        """Return the rows from start to stop in reading order, and their weights or None."""
-        where = slice(start, stop) if self.order is None else self.order[start:stop]
-        return self.X[where], None if self.sample_weight is None else self.sample_weight[where]
-
-    def at(self, index):
-        """Return the rows at some places in reading order."""
-        return self.X[index if self.order is None else self.order[index]]
-
-    def weight(self):
-        """Return the total weight of the rows that count."""
-        if self.sample_weight is None:
-            return float(self.n_rows)
-        return float(self.sample_weight.sum())  # rows that do not count weigh nothing
-
-
-def ranges(start, stop, step):
-    """Yield (start, stop) of consecutive ranges of at most ``step`` rows."""
-    for first in range(start, stop, step):
-        yield first, min(first + step, stop)
-
-
-def block_rows(numbers_per_row):
-    """Return how many rows make a block whose temporaries stay near the caches."""
-    return int(np.clip(_BLOCK_BYTES // (8 * numbers_per_row), _MIN_BLOCK, _MAX_BLOCK))
-
-
-def even_block(n_rows, largest):
-    """Return the size of blocks of at most ``largest`` rows that leave no short one behind.
-
-    Few rows are cut into several blocks too, if these have a thousand rows, so that more than one
-    thread has work.
-    """
-    n_blocks = max(-(-n_rows // largest), min(_EVEN_BLOCKS, n_rows // 1024), 1)
-    return -(-n_rows // n_blocks)
 
 
 @lru_cache(maxsize=1)
@@ -211,6 +141,20 @@ class Workers:
             self._executor = None
 
 
+_here = threading.local()
+
+
+@contextmanager
+def one_thread():
+    """Let :func:`workers` give no threads beside the caller's while it is open: others do."""
+    before = getattr(_here, "alone", False)
+    _here.alone = True
+    try:
+        yield
+    finally:
+        _here.alone = before
+
+
 @contextmanager
 def workers(n_threads=None):
     """Give threads for sums over blocks of rows, with single-threaded BLAS while they are open.
@@ -222,6 +166,8 @@ def workers(n_threads=None):
         ``threadpoolctl`` and joblib's own limits for its workers.
     """
     with _single_threaded_blas() as allowed:
+        if getattr(_here, "alone", False):
+            n_threads = 1
         pool = Workers(allowed if n_threads is None else n_threads)
         try:
             yield pool

@@ -1,0 +1,177 @@
+"""Rows of data with their weights, cut into blocks: in memory, or in a file that is mapped."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Measured: a block should be long enough to hide the cost of some hundred NumPy calls, and its
+# temporaries should stay in the outer caches.
+_BLOCK_BYTES = 1 << 23
+_MIN_BLOCK, _MAX_BLOCK = 2048, 16384
+_EVEN_BLOCKS = 8
+_SURVEY = 65536  # rows whose missing features are looked at together
+
+
+def ranges(start, stop, step):
+    """Yield (start, stop) of consecutive ranges of at most ``step`` rows."""
+    for first in range(start, stop, step):
+        yield first, min(first + step, stop)
+
+
+def block_rows(numbers_per_row):
+    """Return how many rows make a block whose temporaries stay near the caches."""
+    return int(np.clip(_BLOCK_BYTES // (8 * numbers_per_row), _MIN_BLOCK, _MAX_BLOCK))
+
+
+def even_block(n_rows, largest):
+    """Return the size of blocks of at most ``largest`` rows that leave no short one behind.
+
+    Few rows are cut into several blocks too, if these have a thousand rows, so that more than one
+    thread has work.
+    """
+    n_blocks = max(-(-n_rows // largest), min(_EVEN_BLOCKS, n_rows // 1024), 1)
+    return -(-n_rows // n_blocks)
+
+
+def missing_patterns(X):
+    """Return the pattern of NaN of each row, (n,) int, and how many rows have each pattern."""
+    bits = np.concatenate(
+        [np.packbits(np.isnan(X[a:b]), axis=1) for a, b in ranges(0, len(X), _SURVEY)]
+    )
+    _, pattern, counts = np.unique(bits, axis=0, return_inverse=True, return_counts=True)
+    return pattern.ravel(), counts
+
+
+def pattern_order(X):
+    """Return the order of rows in which equal patterns of NaN stand together, commonest first.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Data with NaN.
+
+    Returns
+    -------
+    order : ndarray of int, shape (n_samples,)
+        Rows of one pattern keep their order; patterns of equal frequency are neighbours, so that
+        batches of patterns need little padding.
+    """
+    pattern, counts = missing_patterns(X)
+    rank = np.empty(len(counts), dtype=np.intp)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return np.argsort(rank[pattern], kind="stable")
+
+
+class Rows(NamedTuple):
+    """Rows of X with their weights, in the order in which they are best read.
+
+    What counts are rows whose weight is not zero. They have places: as they stand in X, whatever
+    the order of reading.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        The data; NaN is a missing value.
+    sample_weight : ndarray of shape (n_samples,) or None
+        The weight of each row of X; None is one each.
+    order : ndarray of int or None
+        The rows that count, in reading order; None is all of them as they stand.
+    """
+
+    X: np.ndarray
+    sample_weight: np.ndarray | None = None
+    order: np.ndarray | None = None
+
+    @classmethod
+    def readable(cls, X, sample_weight=None):
+        """Return the rows without those of weight zero, equal patterns of NaN together."""
+        order = None
+        if sample_weight is not None and not sample_weight.all():
+            order = np.flatnonzero(sample_weight)
+        if np.isnan(X.min(initial=0.0)):
+            by_pattern = pattern_order(X if order is None else X[order])
+            order = by_pattern if order is None else order[by_pattern]
+        return cls(X, sample_weight, order)
+
+    @property
+    def n_rows(self):
+        """Return the number of rows that count."""
+        return len(self.X) if self.order is None else len(self.order)
+
+    @property
+    def lengths(self):
+        """Return how many rows each part has that is summed by itself: there is one part."""
+        return (self.n_rows,)
+
+    def weight(self):
+        """Return the total weight of the rows that count."""
+        if self.sample_weight is None:
+            return float(self.n_rows)
+        return float(self.sample_weight.sum())  # rows that do not count weigh nothing
+
+    # Reading ----------------------------------------------------------------------------------
+
+    def take(self, start, stop):
+        """Return the rows from start to stop in reading order, and their weights or None."""
+        where = slice(start, stop) if self.order is None else self.order[start:stop]
+        return self.X[where], None if self.sample_weight is None else self.sample_weight[where]
+
+    def columns(self, index):
+        """Return the same rows of some features, a slice or indices."""
+        return self._replace(X=self.X[:, index])
+
+    def sum(self, function, pool, *shared, each=None):
+        """Return the sum over parts of ``function(rows of a part, pool, *shared)``, a tuple.
+
+        Parameters
+        ----------
+        function : callable
+            Defined in a module. It returns a tuple of what adds, or None in some places.
+        pool : Workers
+            The threads.
+        *shared : object
+            What the function is given besides.
+        each : sequence, optional
+            What it is given last, for each of the parts of ``lengths``.
+        """
+        return function(self, pool, *shared, *(() if each is None else each))
+
+    # By place ---------------------------------------------------------------------------------
+
+    def standing(self):
+        """Return the same rows, to be read as they stand."""
+        return self if self.order is None else self._replace(order=np.sort(self.order))
+
+    def chosen(self, places=None):
+        """Return the rows at some places, to be read in that order; None is all of them."""
+        standing = self.standing()
+        if places is None:
+            return standing
+        order = places if standing.order is None else standing.order[places]
+        return self._replace(order=order)
+
+    def at(self, places):
+        """Return the rows of X at some places."""
+        return self.X[self.chosen(places).order]
+
+    def cut(self, size):
+        """Return the rows as they stand in blocks of at most ``size``, a list of Rows."""
+        standing = self.standing()
+        return [standing._between(a, b) for a, b in ranges(0, self.n_rows, size)]
+
+    def _between(self, start, stop):
+        if self.order is not None:
+            return self._replace(order=self.order[start:stop])
+        weight = self.sample_weight
+        return Rows(self.X[start:stop], None if weight is None else weight[start:stop])
+
+    def loaded(self):
+        """Return the rows with nothing else in memory, in the order in which they are best read."""
+        return self.readable(*self.take(0, self.n_rows))
+
+    def batches(self, places, size):
+        """Yield the rows at ``size`` of the places at a time, as they are best read."""
+        standing = self.standing().order
+        for a, b in ranges(0, len(places), size):
+            order = np.sort(places[a:b])
+            yield self._replace(order=order if standing is None else standing[order]).loaded()

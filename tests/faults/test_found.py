@@ -1,0 +1,179 @@
+"""What the fuzzer found, each as the case that it printed, and as values where there are some."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, VariationalAutoencoder
+from skvae.gaussian.covariance import STRUCTURES
+from tests.faults.cases import BAYES, CHAIN, MIXTURE, NET, Case
+from tests.faults.checks import run
+from tests.faults.rows import Recipe
+from tests.problems import blobs
+
+FOUND = [
+    # Rows: what scikit-learn's checks said by accident, warned of, or let through.
+    ("TypeError", Case(MIXTURE, rows=Recipe(dtype="datetime64[ns]", form="polars with null"))),
+    ("ValueError", Case(MIXTURE, rows=Recipe(n_columns=0, form="pandas nullable"))),
+    ("ValueError", Case(MIXTURE, rows=Recipe(values="wide", dtype="float16"))),
+    ("ValueError", Case(MIXTURE, rows=Recipe(dtype="longdouble beyond float64"))),
+    ("ValueError", Case(MIXTURE, rows=Recipe(dtype="object with huge integers"))),
+    ("TypeError", Case(MIXTURE, rows=Recipe(form="a type"))),
+    ("TypeError", Case(MIXTURE, rows=Recipe(dtype="datetime64[ns]", form="masked"))),
+    ("result", Case(NET, verb="standard_error", rows=Recipe(dtype="uint16", form="masked"))),
+    ("result", Case(NET, verb="impute", rows=Recipe(dtype=">f8", form="pandas with names"))),
+    ("ValueError", Case(NET, verb="decoded", junk=(("argument", "10**400"),))),
+    # Squares that over- or underflow.
+    ("ValueError", Case(MIXTURE, rows=Recipe(values="units", scale=1e-100))),
+    ("ValueError", Case(MIXTURE, rows=Recipe(offset=1e100))),
+    ("result", Case(MIXTURE, verb="partial_fit", rows=Recipe(offset=1e12))),
+    ("ValueError", Case(MIXTURE, verb="partial_fit", rows=Recipe(scale=1e100))),
+    ("ValueError", Case(MIXTURE, verb="partial_fit", rows=Recipe(values="wide"))),
+    ("ValueError", Case(BAYES, verb="partial_fit", family="diag", rows=Recipe(offset=1e100))),
+    ("result", Case(CHAIN, verb="partial_fit", rows=Recipe(offset=1e12))),
+    # Weights.
+    ("result", Case(MIXTURE, rows=Recipe(dtype="float32"), weight="of all sizes")),
+    ("ValueError", Case(BAYES, rows=Recipe(dtype="float32"), weight="large")),
+    ("ValueError", Case(BAYES, weight="of all sizes")),
+    ("ValueError", Case(MIXTURE, weight="a complex number")),
+    ("ValueError", Case(MIXTURE, weight="a huge integer")),
+    ("ValueError", Case(MIXTURE, weight="masked")),
+    # Sequences and groups.
+    ("ValueError", Case(CHAIN, rows=Recipe(n_columns=0, form="sequences of frames"))),
+    ("ValueError", Case(CHAIN, rows=Recipe(n_columns=0, form="three-dimensional"))),
+    ("TypeError", Case(CHAIN, rows=Recipe(form="sequences, one sparse"))),
+    ("ValueError", Case(CHAIN, rows=Recipe(form="sequences, one a number"))),
+    ("ValueError", Case(CHAIN, rows=Recipe(form="sequences, one None"))),
+    ("ValueError", Case(CHAIN, rows=Recipe(form="sequences, one ragged"))),
+    ("TypeError", Case(CHAIN, rows=Recipe(form="sequences, one of dates"))),
+    ("TypeError", Case(CHAIN, rows=Recipe(form="frames of two libraries"))),
+    ("ValueError", Case(CHAIN, rows=Recipe(form="itself"))),
+    ("ValueError", Case(CHAIN, groups="lists")),
+    ("ValueError", Case(CHAIN, groups="arrays")),
+    ("ValueError", Case(CHAIN, groups="series with NA")),
+    ("ValueError", Case(CHAIN, groups="masked")),
+    # Categories that the earlier fit did not have.
+    (
+        "ValueError",
+        Case(CHAIN, verb="partial_fit", family="categorical", rows=Recipe(values="counts")),
+    ),
+    # Parameters.
+    ("ValueError", Case(MIXTURE, junk=(("n_components", "2**70"),))),
+    ("ValueError", Case(MIXTURE, junk=(("tol", "10**400"),))),
+    ("ValueError", Case(MIXTURE, junk=(("tol", "NumPy's longdouble beyond float64"),))),
+    ("ValueError", Case(MIXTURE, junk=(("weights_init", "infinity"),))),
+    ("ValueError", Case(MIXTURE, junk=(("weights_init", "complex array"),))),
+    ("ValueError", Case(MIXTURE, junk=(("weights_init", "list of huge integers"),))),
+    ("ValueError", Case(MIXTURE, junk=(("weights_init", "tensor"),))),
+    ("result", Case(MIXTURE, junk=(("n_components", "NumPy's int8"),))),
+    ("result", Case(MIXTURE, junk=(("reg_covar", "NumPy's float32"),))),
+    ("ValueError", Case(MIXTURE, settings=(("means_init", [[0.0, 0.0], [1e150, 0.0]]),))),
+    ("ValueError", Case(CHAIN, settings=(("means_init", [[1e300, 0.0], [1e300, 0.0]]),))),
+    ("ValueError", Case(CHAIN, junk=(("covariances_init", "ragged list"),))),
+    ("ValueError", Case(CHAIN, junk=(("reg_covar", "1e308"),))),
+    ("ValueError", Case(CHAIN, junk=(("reg_covar", "fraction"),))),
+    ("ValueError", Case(BAYES, settings=(("weight_concentration_prior", 5e-324),))),
+    ("ValueError", Case(BAYES, settings=(("mean_precision_prior", 5e-324),))),
+    ("ValueError", Case(BAYES, settings=(("degrees_of_freedom_prior", 1e300),))),
+    ("ValueError", Case(BAYES, family="spherical", settings=(("covariance_prior", 1e-300),))),
+    ("ValueError", Case(BAYES, verb="partial_fit", settings=(("total_samples", 1e300),))),
+    ("result", Case(NET, junk=(("n_score_samples", "NumPy's int8"),))),
+    # Arguments of questions.
+    ("ValueError", Case(MIXTURE, verb="marginal", junk=(("argument", "ragged list"),))),
+    ("ValueError", Case(MIXTURE, verb="marginal", junk=(("argument", "tensor"),))),
+    (
+        "result",
+        Case(BAYES, verb="credible_interval", junk=(("argument", "NumPy's longdouble"),)),
+    ),
+    # Criteria are floats.
+    ("result", Case(MIXTURE, verb="bic")),
+    ("result", Case(MIXTURE, verb="icl")),
+]
+
+
+@pytest.mark.parametrize(("ending", "case"), FOUND, ids=lambda value: repr(value)[:90])
+def test_what_was_found_is_mended(ending, case):
+    assert run(case) == ending
+
+
+def fitted(estimator, X, **keywords):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return estimator.fit(X, **keywords)
+
+
+def test_weights_beyond_float32_weigh_as_they_do_in_float64():
+    X, weight = blobs(60), 1e200 * np.random.default_rng(0).uniform(0.5, 2.0, size=60)
+    single, double = (
+        EMGaussianMixture(2, random_state=0).fit(X.astype(dtype), sample_weight=weight)
+        for dtype in (np.float32, np.float64)
+    )
+    assert single.lower_bound_ == pytest.approx(double.lower_bound_, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied"])
+def test_draws_of_a_flat_covariance_have_it(kind):
+    """Rounding has made its least eigenvalue negative, and Cholesky has no factor of it."""
+    flat = np.array([[1.0, 1.0], [1.0, 1.0 - 1e-16]]) * 1e23
+    covariances = flat[None] if kind == "full" else flat
+    noise = np.random.default_rng(0).normal(size=(20_000, 2))
+    drawn = STRUCTURES[kind].color(noise, np.zeros(20_000, dtype=int), covariances)
+    np.testing.assert_allclose(np.cov(drawn.T), flat, rtol=0.05)
+
+
+def test_messages_name_the_value_and_the_remedy():
+    X = blobs(30, 2, 2)
+    calls = [
+        (EMGaussianMixture(n_components=2**70), {}, r"n_components=1180\d+: .* and <= 9.22e\+18"),
+        (EMGaussianMixture(reg_covar=1e200), {}, r"reg_covar=1e\+200: .* >= 0 and <= 1e\+100"),
+        (
+            EMGaussianMixture(means_init=[[1e150, 0]]),
+            {},
+            r"means_init has an entry of size 1e\+150",
+        ),
+        (
+            EMGaussianMixture(precisions_init=[[[1e120, 0], [0, 1]]]),
+            {},
+            "1 / precisions_init has a variance .* times that of X",
+        ),
+        (
+            BayesianMixtureSVI(mean_precision_prior=1e-300),
+            {},
+            "mean_precision_prior=1e-300: must be between 1e-30 and",
+        ),
+        (EMHiddenMarkov(), {"groups": [[1]] * 15 + [None] * 15}, "groups"),
+        (EMGaussianMixture(), {"sample_weight": 1j}, "sample_weight must be an array of numbers"),
+    ]
+    for estimator, keywords, message in calls:
+        with pytest.raises(ValueError, match=message):
+            estimator.fit(X, **keywords)
+    with pytest.raises(ValueError, match=r"X has no value above 1e-200 .* rescale the feat"):
+        EMGaussianMixture().fit(X * [1.0, 0.0] + [0.0, 1e-200])
+    model = EMGaussianMixture(random_state=0).fit(X)
+    with pytest.raises(ValueError, match=r"partial_fit: X has a value .* standard deviations away"):
+        model.partial_fit(1e90 * X)
+
+
+def test_groups_of_missing_names_are_an_error():
+    X = blobs(6, 2, 2)
+    for last in (None, np.nan, pd.NA, pd.NaT):
+        groups = np.array([1, 1, 1, 2, 2, last], dtype=object)
+        with pytest.raises(ValueError, match="groups contains"):
+            EMHiddenMarkov().fit(X, groups=groups)
+    groups = np.array([1, 1, 1, 2, 2, None], dtype=object)
+    groups[5] = [2]
+    with pytest.raises(ValueError, match=r"groups contains \[2\]: must name the sequence"):
+        EMHiddenMarkov().fit(X, groups=groups)
+
+
+def test_frames_of_the_other_byte_order_come_back_in_this_one():
+    X = pd.DataFrame(blobs(30).astype(">f4"))
+    for model in (
+        EMGaussianMixture(random_state=0).fit(X),
+        fitted(EMHiddenMarkov(random_state=0), X),
+        VariationalAutoencoder(1, max_epochs=1, random_state=0).fit(X),
+    ):
+        assert model.transform(X).dtype.isnative

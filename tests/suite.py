@@ -1,0 +1,67 @@
+"""The four estimators, fitted once: what the tests of the contract share.
+
+An estimator joins by one line in `ESTIMATORS`. The data are the same for all: rows of floats.
+"""
+
+import copy
+from functools import cache
+
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+
+from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, VariationalAutoencoder
+from tests.problems import blobs
+
+ESTIMATORS = [
+    EMGaussianMixture(3, random_state=0, max_iter=2000),
+    EMHiddenMarkov(3, random_state=0, max_iter=2000),
+    BayesianMixtureSVI(3, random_state=0, max_iter=2000),
+    VariationalAutoencoder(3, random_state=0, max_epochs=5, hidden_layer_sizes=(16,)),
+]
+
+
+def parametrized(estimators):
+    """A decorator that runs a test for each of some estimators."""
+    return pytest.mark.parametrize("estimator", estimators, ids=lambda e: type(e).__name__)
+
+
+every_estimator = parametrized(ESTIMATORS)
+# Those whose fit is an ascent to a maximum; an autoencoder's training ends before.
+every_ascent = parametrized([e for e in ESTIMATORS if not isinstance(e, VariationalAutoencoder)])
+every_em = parametrized(ESTIMATORS[:2])
+# Those whose rows have no order.
+every_set_of_rows = parametrized([e for e in ESTIMATORS if not isinstance(e, EMHiddenMarkov)])
+
+
+@cache
+def rows():
+    """Some rows, (150, 3), that cannot be written to."""
+    X = blobs(150, seed=1)
+    X.flags.writeable = False
+    return X
+
+
+@cache
+def _fitted(name):
+    return next(clone(e) for e in ESTIMATORS if type(e).__name__ == name).fit(rows())
+
+
+def fitted(estimator):
+    """A copy of the estimator, fitted to `rows`."""
+    return copy.deepcopy(_fitted(type(estimator).__name__))
+
+
+def one_torch_thread():
+    """For the autoencoder: two threads on cores that others use too are ten times slower."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def assert_same_answers(one, other, X):
+    """Two models answer alike, to the bit."""
+    assert_array_equal(one.score_samples(X), other.score_samples(X))
+    assert_array_equal(one.transform(X), other.transform(X))
