@@ -31,6 +31,8 @@ class Ascent(NamedTuple):
         Whether a change below ``tol`` ended the ascent.
     n_steps : int
         How many steps were made: more than iterations where some are tried and discarded.
+    before : float
+        The bound one iteration before: what an ascent that goes on compares its first with.
     """
 
     parameters: Any
@@ -38,6 +40,7 @@ class Ascent(NamedTuple):
     bounds: list
     converged: bool
     n_steps: int = 0
+    before: float = -np.inf
 
     @property
     def n_iter(self):
@@ -61,7 +64,7 @@ def ascend(step, evaluate, start, *, max_iter, tol, before=-np.inf, report=None)
     tol : float
         The ascent has converged when a bound is less than this above the one before it.
     before : float
-        A bound to compare the start's with: that of an earlier ascent which is carried on.
+        A bound to compare the start's with: ``before`` of an earlier ascent which is carried on.
     report : callable, optional
         Called as ``report(n_iter, bound, change)`` after each step; may raise to stop.
 
@@ -80,13 +83,13 @@ def ascend(step, evaluate, start, *, max_iter, tol, before=-np.inf, report=None)
         if report is not None:
             report(n_iter, bound, bound - before)
         converged = bool(abs(bound - before) < tol)
+        before = bound
         if converged:
             break
-        before = bound
     bound = evaluate(parameters)
     if max_iter > 0:
         bounds.append(bound)
-    return Ascent(parameters, bound, bounds, converged)
+    return Ascent(parameters, bound, bounds, converged, before=before)
 
 
 class _Attempts:

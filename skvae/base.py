@@ -124,14 +124,14 @@ def check_array_parameter(name, value, shape, meaning, *, largest=1e280):
             array = np.array(_without_mask(value), dtype=np.float64)
     except (OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{name}={value!r}: must be an array of numbers {meaning}") from error
-    said = name if array.ndim else f"{name}={value!r}"
+    said = "" if array.ndim else f" ({value!r})"
     if shape is not None and array.shape != shape:
-        raise ValueError(f"{said} has shape {array.shape}: must have shape {shape} {meaning}")
+        raise ValueError(f"{name} has shape {array.shape}{said}: must have shape {shape} {meaning}")
     if not np.isfinite(array).all():
-        raise ValueError(f"{said} contains NaN or infinity: must be finite")
+        raise ValueError(f"{name} contains NaN or infinity{said}: must be finite")
     if array.size and np.abs(array).max() >= largest:
         raise ValueError(
-            f"{said} has an entry of size {np.abs(array).max():.3g}: must be below {largest:.0e}, "
+            f"{name} has an entry of size {np.abs(array).max():.3g}: must be below {largest:.0e}, "
             "or what is computed of it overflows; rescale X"
         )
     return array
@@ -141,6 +141,8 @@ def _without_mask(X):
     """Return a masked array as one in which NaN is what was masked, and others as they are."""
     if not isinstance(X, np.ma.MaskedArray):
         return X
+    if X.dtype.kind == "V":
+        return np.ma.getdata(X)
     if X.dtype.kind not in "biuf":  # others are not data, or cannot be told from it
         return np.ma.getdata(X) if not np.ma.is_masked(X) else X.astype(object).filled(np.nan)
     return X.astype(np.float32 if X.dtype == np.float32 else np.float64).filled(np.nan)
@@ -202,8 +204,8 @@ class LatentVariableModel(
                     ensure_all_finite="allow-nan",
                     ensure_min_samples=min_rows,
                 )
-        except OverflowError as error:  # a Python integer
-            raise ValueError(f"X has a number that float64 does not hold: {error}") from error
+        except (OverflowError, RuntimeError) as error:  # a Python integer, a tensor with a gradient
+            raise ValueError(f"X cannot be read as numbers of float64: {error}") from error
         except np.exceptions.DTypePromotionError as error:  # dates beside numbers
             raise TypeError(f"X has columns that are not numbers: {error}") from error
         # A data frame may hold the other byte order.
@@ -222,10 +224,11 @@ class LatentVariableModel(
         validate_data(self, X, reset=reset, skip_check_array=True)
         return X
 
-    def _validate_weight(self, sample_weight, X, name="sample_weight"):
+    def _validate_weight(self, sample_weight, X, name="sample_weight", *, relative=False):
         """Return the weights as float64 (n_samples,), or None if all are one.
 
-        Those of a Dask array are DistributedWeights.
+        Those of a Dask array are DistributedWeights. Relative ones are for a mean: products of
+        them do not overflow.
         """
         if sample_weight is None:
             return None
@@ -252,6 +255,8 @@ class LatentVariableModel(
                 f"{name} has the largest entry {weight.max():.3g}: must be between "
                 f"{_SMALLEST_WEIGHT} and {1 / _SMALLEST_WEIGHT}; rescale it"
             )
+        if relative and isinstance(weight, np.ndarray) and weight.max() > 1e15:
+            return weight / weight.max()
         return weight
 
     def _random_state_of(self, random_state):

@@ -68,7 +68,7 @@ class AscentLearner(LatentVariableModel):
         warm = self._goes_on()
         n_init = 1 if warm else self.n_init
         n_jobs = min(effective_n_jobs(self.n_jobs), n_init)
-        before = self.lower_bound_ if warm else -float("inf")
+        before = getattr(self, "_bound_before", -float("inf")) if warm else -float("inf")
         numbers = count(1)
 
         def draw():
@@ -97,6 +97,7 @@ class AscentLearner(LatentVariableModel):
 
     def _record(self, ascent):
         """Set the attributes that tell how the fit went."""
+        self._bound_before = ascent.before
         self.lower_bound_ = ascent.bound
         self.lower_bounds_ = ascent.bounds
         self.n_iter_ = ascent.n_iter
@@ -105,6 +106,7 @@ class AscentLearner(LatentVariableModel):
 
     def _record_batch(self, bound):
         """Set the same attributes after one more batch of ``partial_fit``."""
+        self._bound_before = -float("inf")  # of other rows
         first = not hasattr(self, "n_iter_")
         self.n_iter_ = 1 if first else self.n_iter_ + 1
         self.n_e_steps_ = 1 if first else self.n_e_steps_ + 1

@@ -49,7 +49,7 @@ class Moments(NamedTuple):
         variance where they have small ones: reg_covar · min(1, variance). If it is not zero the
         floor is 1e-14 of the variance at least: what is flatter than that is round-off.
         """
-        variance = self.scale**2
+        variance, reg_covar = self.scale**2, float(reg_covar)
         return np.maximum(reg_covar * np.minimum(1.0, variance), 1e-14 * variance * (reg_covar > 0))
 
 

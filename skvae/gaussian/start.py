@@ -9,7 +9,9 @@ from skvae.gaussian.kernel import gaussian_kernel
 # The floor of first covariances where reg_covar=0: a component that starts from one row has none.
 FIRST_FLOOR = 1e-6
 
-_FAR, _APART = 1e100, 1e60  # what can still be squared and multiplied
+_FAR = 1e50  # what can still be squared and multiplied
+_APART = 1e14  # standard deviations at which two models have no digit of float64 in common
+_NARROW = 1e-7  # of them, which is what differences from the earlier means still resolve
 
 LARGEST_SINGLE = 1e15  # beyond it squared distances overflow in float32
 
@@ -92,6 +94,14 @@ def check_batch(X, mean, scale, why):
         raise ValueError(
             f"{why}: X has a value {away[j]:.3g} standard deviations away from the earlier fit in "
             f"feature {j}: must be within {_APART:.0e}; rescale it as the rows before, or fit anew"
+        )
+    span = (ends[0] - ends[1]) / scale
+    narrow = (span > 0) & (span < _NARROW)
+    if why.startswith("warm_start") and narrow.any():
+        j = int(np.argmax(narrow))
+        raise ValueError(
+            f"{why}: X spans {span[j]:.3g} standard deviations of the earlier fit in feature {j}: "
+            f"must span {_NARROW:.0e} at least; rescale it as the rows before, or fit anew"
         )
 
 

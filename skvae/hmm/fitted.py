@@ -160,10 +160,10 @@ class FittedHiddenMarkov(PathModel):
             return total / n_rows
         if is_distributed(X):
             data, model = self._distributed(X, groups)
-            weight = self._validate_weight(sample_weight, data.X)
+            weight = self._validate_weight(sample_weight, data.X, relative=True)
             return data.score(model, weight) / weight.total
         series = self._series(X, groups)
-        weight = self._validate_weight(sample_weight, series.X)
+        weight = self._validate_weight(sample_weight, series.X, relative=True)
         log_p = np.empty(len(series.X))
         self._ask(series, lambda model: model.filter(log_p))
         used = weight > 0

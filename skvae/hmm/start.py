@@ -180,8 +180,10 @@ def _labels(rows, index, offsets, estimator, emission, summary, prior, rng):
         X = _averages(X, index, offsets)
     labels = first_labels(X, weight, n, method, rng)
     if (labels < 0).any():  # one row for each state was chosen: the others go to the nearest
-        chosen_rows = [np.flatnonzero(labels == k)[0] for k in range(n)]
-        labels = pairwise_distances_argmin(X, X[chosen_rows])
+        # Rows that are alike may have been chosen as one: a state may be without rows.
+        states, chosen_rows = np.unique(labels[labels >= 0], return_index=True)
+        chosen_rows = np.flatnonzero(labels >= 0)[chosen_rows]
+        labels = states[pairwise_distances_argmin(X, X[chosen_rows])]
     return labels
 
 

@@ -188,6 +188,7 @@ covariance_prior_ : float or ndarray
     """
 
     _method = "Variational inference"
+    _relative_weights = False
 
     def __init__(
         self,

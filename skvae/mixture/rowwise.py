@@ -69,6 +69,8 @@ class RowwiseMixture(LatentVariableModel):
 
     _sums_over_chunks = True
 
+    _relative_weights = True  # their sum does not matter
+
     # Rows ---------------------------------------------------------------------------------------
 
     def fit_predict(self, X, y=None, sample_weight=None):
@@ -149,7 +151,7 @@ class RowwiseMixture(LatentVariableModel):
         """
         check_is_fitted(self)
         X = self._validate(X)
-        rows = readable_rows(X, self._validate_weight(sample_weight, X))
+        rows = readable_rows(X, self._validate_weight(sample_weight, X, relative=True))
         with workers() as pool:
             return mean_log_likelihood(rows, self._density_kernel(), pool)
 
@@ -264,7 +266,7 @@ class RowwiseMixture(LatentVariableModel):
         self._check_parameters()
         anew = reset and not self._goes_on()
         X = self._validate(X, reset=anew, min_rows=2 if reset else 1)
-        weight = self._validate_weight(sample_weight, X)
+        weight = self._validate_weight(sample_weight, X, relative=self._relative_weights)
         rows = readable_rows(X, weight)
         if reset and rows.n_rows < self.n_components:
             raise ValueError(

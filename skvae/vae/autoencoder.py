@@ -29,6 +29,7 @@ from skvae.vae.priors import PRIORS
 from skvae.vae.training import train
 from skvae.vae.training_record import Divergence
 
+_LARGEST = 1e30  # that float32 can multiply with
 _BATCH = 16, 128  # rows: few rows need small batches, for the sake of steps
 
 
@@ -425,12 +426,17 @@ class VariationalAutoencoder(FittedAutoencoder):
         self.n_iter_ = record.best_epoch
         trace = self.history_["bound" if x_valid is None else "valid_bound"][: self.n_iter_]
         self.lower_bound_ = self._bound_of(x if x_valid is None else x_valid)
+        if not np.isfinite(self.lower_bound_):
+            raise ValueError(
+                f"the bound of the trained weights is {self.lower_bound_}: training diverged with "
+                f"lr={self.lr!r}; lower lr, or set gradient_clip"
+            )
         self.lower_bounds_ = [*trace[:-1], self.lower_bound_]
         self.converged_ = bool(record.stopped_early)
 
     def _bound_of(self, x):
         """Return the mean bound of prepared rows under the stored weights, in the units of X."""
-        model, n_draws = self._double(), self.n_importance_samples
+        model, n_draws = self._double(), int(self.n_importance_samples)
         if n_draws > 1:
             found = importance.log_likelihood(model, x, n_draws, seed=self._noise_seed)
             return float(found.log_likelihood.mean())
@@ -446,8 +452,9 @@ class VariationalAutoencoder(FittedAutoencoder):
             check_number(name, getattr(self, name), Integral, 1)
         if self.batch_size is not None:
             check_number("batch_size", self.batch_size, Integral, 1)
-        for name in ("beta", "free_bits", "tol"):
-            check_number(name, getattr(self, name), Real, 0)
+        for name in ("beta", "free_bits"):
+            check_number(name, getattr(self, name), Real, 0, _LARGEST)
+        check_number("tol", self.tol, Real, 0)
         check_number("kl_warmup", self.kl_warmup, Integral, 0)
         if self.free_bits and self.n_importance_samples > 1:
             raise ValueError(
@@ -458,7 +465,7 @@ class VariationalAutoencoder(FittedAutoencoder):
             value = getattr(self, name)
             if name == "gradient_clip" and value is None:
                 continue
-            check_number(name, value, Real, 0)
+            check_number(name, value, Real, 0, _LARGEST)
             if value == 0:
                 raise ValueError(f"{name}={value!r}: must be > 0")
         check_number("validation_fraction", self.validation_fraction, Real, 0)

@@ -72,7 +72,8 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         (3,)
         """
         x, dtype = self._prepared(X)
-        return self._evidence(x).log_likelihood.astype(dtype, copy=False)
+        with np.errstate(over="ignore"):  # −inf where float32 holds no more
+            return self._evidence(x).log_likelihood.astype(dtype, copy=False)
 
     def score(self, X, y=None, sample_weight=None):
         """Return the (weighted) mean log-density of the rows, in nats per row: larger is better.
@@ -102,7 +103,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         """
         check_is_fitted(self)
         X = self._validate(X)
-        weight = self._validate_weight(sample_weight, X)
+        weight = self._validate_weight(sample_weight, X, relative=True)
         evidence = self._evidence(self._in_units(X))
         return float(np.average(evidence.log_likelihood, weights=weight))
 
@@ -242,8 +243,10 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # infinite then, and named so
                 Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
-        except OverflowError as error:  # a Python integer
-            raise ValueError(f"Z has a number that float64 does not hold: {error}") from error
+        except (OverflowError, RuntimeError) as error:  # a Python integer, a tensor with a gradient
+            raise ValueError(f"Z cannot be read as numbers of float64: {error}") from error
+        except np.exceptions.DTypePromotionError as error:  # dates beside numbers
+            raise TypeError(f"Z has columns that are not numbers: {error}") from error
         if Z.shape[1] != self._n_features_out:
             raise ValueError(
                 f"Z has {Z.shape[1]} columns: must have n_components={self._n_features_out}"
@@ -484,7 +487,8 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         """Return posterior means of prepared rows, float64 (n, L)."""
         model, Z = self._double(), np.empty((len(x), self._n_features_out))
         for a, b in ranges(0, len(x), _ROWS):
-            rows = torch.as_tensor(x[a:b], device=self._device())
+            # torch warns of arrays that it could not write to, as pandas' are.
+            rows = torch.as_tensor(np.require(x[a:b], requirements="W"), device=self._device())
             Z[a:b] = model.encode(rows).mean.cpu().numpy()
         return Z
 

@@ -81,6 +81,15 @@ FOUND = [
     ("ValueError", Case(BAYES, family="spherical", settings=(("covariance_prior", 1e-300),))),
     ("ValueError", Case(BAYES, verb="partial_fit", settings=(("total_samples", 1e300),))),
     ("result", Case(NET, junk=(("n_score_samples", "NumPy's int8"),))),
+    ("result", Case(NET, junk=(("n_importance_samples", "NumPy's int8"),))),
+    ("result", Case(MIXTURE, junk=(("reg_covar", "NumPy's longdouble"),))),
+    # What was found by the long runs.
+    ("ValueError", Case(MIXTURE, verb="partial_fit", rows=Recipe(offset=1e30))),
+    ("ValueError", Case(MIXTURE, rows=Recipe(scale=1e-30), settings=(("warm_start", True),))),
+    ("result", Case(MIXTURE, verb="score", rows=Recipe(values="wide"), weight="large")),
+    ("result", Case(MIXTURE, rows=Recipe(scale=1e138), weight="of all sizes")),
+    ("ValueError", Case(NET, verb="partial_fit", settings=(("lr", 1e30),))),
+    ("TypeError", Case(NET, verb="inverse_transform", rows=Recipe(form="pandas with dates"))),
     # Arguments of questions.
     ("ValueError", Case(MIXTURE, verb="marginal", junk=(("argument", "ragged list"),))),
     ("ValueError", Case(MIXTURE, verb="marginal", junk=(("argument", "tensor"),))),

@@ -236,6 +236,8 @@ class StudentTEmission(NormalEmission):
     StudentTEmission(dofs_init=1.0, learn_dofs=False)
     """
 
+    _heavy_tails = True
+
     def __init__(
         self,
         covariance_type="full",
