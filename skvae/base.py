@@ -155,6 +155,18 @@ def _as_array_like(X):
     return _without_mask(X)
 
 
+@contextmanager
+def reading(name):
+    """Let what float64 does not hold become infinite, and name what cannot be read as numbers."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield
+    except (OverflowError, RuntimeError) as error:  # a Python integer, a tensor with a gradient
+        raise ValueError(f"{name} cannot be read as numbers of float64: {error}") from error
+    except np.exceptions.DTypePromotionError as error:  # dates beside numbers
+        raise TypeError(f"{name} has columns that are not numbers: {error}") from error
+
+
 class LatentVariableModel(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator
 ):
@@ -193,21 +205,15 @@ class LatentVariableModel(
         """
         if self._sums_over_chunks and is_distributed(X):
             return self._validate_distributed(X, reset, min_rows)
-        try:
-            # What float64 does not hold is infinite, and is named so.
-            with np.errstate(over="ignore", invalid="ignore"):
-                X = validate_data(
-                    self,
-                    _as_array_like(X),
-                    reset=reset,
-                    dtype=[np.float64, np.float32],
-                    ensure_all_finite="allow-nan",
-                    ensure_min_samples=min_rows,
-                )
-        except (OverflowError, RuntimeError) as error:  # a Python integer, a tensor with a gradient
-            raise ValueError(f"X cannot be read as numbers of float64: {error}") from error
-        except np.exceptions.DTypePromotionError as error:  # dates beside numbers
-            raise TypeError(f"X has columns that are not numbers: {error}") from error
+        with reading("X"):
+            X = validate_data(
+                self,
+                _as_array_like(X),
+                reset=reset,
+                dtype=[np.float64, np.float32],
+                ensure_all_finite="allow-nan",
+                ensure_min_samples=min_rows,
+            )
         # A data frame may hold the other byte order.
         return X.astype(X.dtype.newbyteorder("="), copy=False)
 

@@ -28,6 +28,7 @@ class AscentLearner(LatentVariableModel):
     """
 
     _method = "EM"
+    _bound_before = -float("inf")  # the lower bound, one iteration before that of the last fit
 
     def _check_ascent(self):
         """Raise ValueError if a parameter that all such estimators have is not usable."""
@@ -68,7 +69,7 @@ class AscentLearner(LatentVariableModel):
         warm = self._goes_on()
         n_init = 1 if warm else self.n_init
         n_jobs = min(effective_n_jobs(self.n_jobs), n_init)
-        before = getattr(self, "_bound_before", -float("inf")) if warm else -float("inf")
+        before = self._bound_before if warm else -float("inf")
         numbers = count(1)
 
         def draw():

@@ -3,7 +3,7 @@ r"""A model on paper of more workers and rows than there are here, from what was
 With W workers of one core, N rows, chunks of n rows, C = ⌈N / n⌉ of them, r rows per second and
 core, p bytes of parameters, s of statistics, and a network of b bytes per second and worker,
 
-.. math:: T = \frac{N}{\min(W, C)\, r} + a + c\, C + \lceil\log_2 W\rceil \frac{p}{b}
+.. math:: T = \lceil C / W \rceil \frac{N}{C\, r} + a + c\, C + \lceil\log_2 W\rceil \frac{p}{b}
               + \lceil\log_8 C\rceil \frac{8 s}{b} .
 
 The scheduler is one process that hands out every task: c C does not shrink with W.
@@ -20,8 +20,7 @@ from benchmarks.suite import Section
 
 _BANDWIDTH = 1.25e9  # bytes per second: 10 Gbit/s
 _FAN_IN = 8
-_CHUNK = 4_000_000  # rows: 256 MB of eight numbers
-_LEAST_TASKS = 4  # of a worker, so that none waits long for the last
+_CHUNK = 16_000_000  # rows: 1 GB of eight numbers
 _CHECKED = Problem(4_000_000, 8, 32)
 _CHECKED_CHUNKS = 16
 
@@ -43,8 +42,7 @@ def measure(case, settings):
         n_rows, n_chunks = problem.n_samples, _CHECKED_CHUNKS
         found = f"{taken[n_workers - 1]:.2f} s"
     else:
-        chunk = min(_CHUNK, -(-n_rows // (_LEAST_TASKS * n_workers)))
-        n_chunks, found = -(-n_rows // chunk), report.NOT_APPLICABLE
+        n_chunks, found = _chunks(n_workers, n_rows, rate, cost), report.NOT_APPLICABLE
     parts = _parts(n_workers, n_rows, n_chunks, rate, cost)
     total = sum(parts)
     sent = n_workers * cost.sent
@@ -52,6 +50,17 @@ def measure(case, settings):
     row = [str(n_workers), f"{n_rows:.0e}", f"{n_chunks:,}", *map(_duration, parts)]
     row += [f"{sent / 1e6:,.1f} MB", f"{returned / 1e6:,.1f} MB", _duration(total), found]
     return [[*row, f"{parts[0] / total:.0%}"]]
+
+
+def _chunks(n_workers, n_rows, rate, cost):
+    """Return the number of chunks that makes an iteration shortest: some, or one for each worker.
+
+    As many as memory asks for are whole rounds of tasks for the workers.
+    """
+    least = -(-n_rows // _CHUNK)
+    rounds = -(-least // n_workers) * n_workers
+    tried = {max(least, n_workers // parts) for parts in range(1, 33)} | {rounds}
+    return min(sorted(tried), key=lambda n: sum(_parts(n_workers, n_rows, n, rate, cost)))
 
 
 @lru_cache(maxsize=4)
@@ -70,10 +79,9 @@ def _measured(seed, quick):
 
 def _parts(n_workers, n_rows, n_chunks, rate, cost):
     """Return seconds of work, of the scheduler, of sending parameters and of adding statistics."""
-    busy = min(n_workers, n_chunks)
     # What the fixed part and the tasks' part were measured with holds the bytes of two workers.
     return (
-        n_rows / (busy * rate),
+        -(-n_chunks // n_workers) * n_rows / (n_chunks * rate),
         cost.fixed + cost.per_task * n_chunks,
         ceil(log(n_workers, 2)) * cost.sent / _BANDWIDTH if n_workers > 1 else 0.0,
         ceil(log(n_chunks, _FAN_IN)) * _FAN_IN * cost.returned / _BANDWIDTH,
@@ -90,12 +98,13 @@ SECTION = Section(
     name="paper",
     title="More workers and rows, on paper",
     method=(
-        "`full`, D = 8, K = 32. An iteration is N / (W r) of work, plus what the scheduler takes "
-        "for it and for each chunk (measured here, one machine), plus the parameters sent down a "
+        "`full`, D = 8, K = 32. An iteration is ⌈C / W⌉ N / (C r) of work in C chunks, plus what "
+        "the scheduler takes for it and for each chunk (measured here, one machine), plus the "
+        "parameters sent down a "
         "tree of workers and the statistics added up by eights, at 10 Gbit/s. r is the measured "
-        "rate of one worker here; chunks have at most four million rows, and each worker at least "
-        "four. The first two rows set it against what was measured. Work is all that shrinks with "
-        "W: where its share is small, chunks should be larger."
+        "rate of one worker here; there are as many chunks as make the iteration shortest, of at "
+        "most 16 million rows (1 GB). The first two rows set it against what was measured. Work is "
+        "all that shrinks with W: where its share is small, more workers are no use."
     ),
     columns=[
         "workers",

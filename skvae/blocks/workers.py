@@ -26,6 +26,19 @@ def _blas_threads():
     return max((pool["num_threads"] for pool in pools), default=os.cpu_count() or 1)
 
 
+def _in_any_case(action):
+    """Carry out an action that can be repeated, and raise after it what interrupts it."""
+    interruption = None
+    while True:
+        try:
+            action()
+            break
+        except KeyboardInterrupt as error:
+            interruption = error
+    if interruption is not None:
+        raise interruption
+
+
 class _SingleThreadedBlas:
     """Keeps BLAS single-threaded while at least one caller, in whatever thread, wants it so.
 
@@ -35,26 +48,44 @@ class _SingleThreadedBlas:
     """
 
     def __init__(self):
+        self._process = os.getpid()
         self._lock = threading.Lock()
-        self._callers = 0
+        self._callers = set()
         self._holder = self._release = None
         self._n_threads = 1
 
     @contextmanager
     def __call__(self):
-        with self._lock:
-            if self._callers == 0:
-                self._begin()
-            self._callers += 1
-            n_threads = self._n_threads
+        if self._process != os.getpid():
+            self._after_fork()
+        caller = object()
         try:
-            yield n_threads
+            yield self._enter(caller)
         finally:
-            with self._lock:
-                self._callers -= 1
-                if self._callers == 0:
-                    self._release.set()
+            _in_any_case(lambda: self._leave(caller))
+
+    def _after_fork(self):
+        """Begin anew: the thread that held the limit, and its callers, stayed in the parent."""
+        if self._callers:
+            _controller().limit(limits=self._n_threads, user_api="blas")
+        self.__init__()
+
+    def _enter(self, caller):
+        with self._lock:
+            if not self._callers:
+                self._begin()
+            self._callers.add(caller)
+            return self._n_threads
+
+    def _leave(self, caller):
+        """Let a caller go, however far it came: Ctrl-C may have struck anywhere in `_enter`."""
+        with self._lock:
+            self._callers.discard(caller)
+            if not self._callers and self._holder is not None:
+                self._release.set()
+                if self._holder.ident is not None:  # it was started
                     self._holder.join()
+                self._holder = None
 
     def _begin(self):
         """Set the limit; ``_n_threads`` is what BLAS had before: it honours the user's limits."""
@@ -63,6 +94,8 @@ class _SingleThreadedBlas:
 
         def hold(release=self._release):
             try:
+                if release.is_set():  # Ctrl-C struck before this thread began: nobody waits
+                    return
                 with _controller().limit(limits=1, user_api="blas"):
                     ready.set()
                     release.wait()
@@ -88,8 +121,9 @@ _BUFFER = 256
 @contextmanager
 def _short_buffer():
     """Make NumPy's buffer short for this thread alone."""
-    before = np.setbufsize(_BUFFER)
-    try:
+    before = np.getbufsize()
+    try:  # first: Ctrl-C may strike right after
+        np.setbufsize(_BUFFER)
         yield
     finally:
         np.setbufsize(before)

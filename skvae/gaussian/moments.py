@@ -7,6 +7,7 @@ import numpy as np
 from skvae.blocks import block_rows, ranges
 from skvae.gaussian.covariance import EPS
 
+_UNITS = 1e-120  # the least ratio of two features' units
 LARGEST, SMALLEST = 1e140, 1e-140  # sizes whose squares can still be multiplied and divided by
 
 
@@ -80,7 +81,14 @@ def feature_moments(rows, pool, names=None):
         _check(count, largest.values, names)
         mean = mean + first / count
     variance = np.maximum(second / count - (first / count) ** 2, 0.0)
-    return Moments(mean, variance, largest.values)
+    moments = Moments(mean, variance, largest.values)
+    units = moments.scale
+    if units.min() < _UNITS * units.max():
+        raise ValueError(
+            f"X has features with standard deviations from {units.min():.3g} to "
+            f"{units.max():.3g}: must be within a factor {1 / _UNITS:.0e}; rescale them"
+        )
+    return moments
 
 
 class _Largest(NamedTuple):

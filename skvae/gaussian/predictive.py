@@ -248,7 +248,7 @@ def predictive_draws(components, labels, rng):
     noise = rng.standard_normal((len(labels), n_features))
     width = n_features if components.covariance_type == "diag" else 1
     chi2 = rng.chisquare(dofs[labels][:, None], size=(len(labels), width))
-    chi2 = np.maximum(chi2, np.finfo(np.float64).tiny)  # of next to no degrees of freedom
+    chi2 = np.maximum(chi2, 1e-200)  # of next to no degrees of freedom it underflows
     noise *= np.sqrt(reach[labels][:, None] / chi2)  # √(ν'/χ²), scaled by r/ν'
     colored = components.structure.color(noise, labels, components.covariances)
     return components.means[labels] + colored

@@ -457,8 +457,8 @@ default=1.0
         check_as_fitted("emission", emission, self.emission_, why, _same_form)
         if (parameters.transmat[~check_chain(self)[2].allowed] > 0).any():
             raise ValueError(
-                f"transmat_init={self.transmat_init!r}: {why} goes on from a model with transitions "
-                "that it rules out; keep the zeros of the earlier fit, or fit a new estimator"
+                f"transmat_init={self.transmat_init!r}: {why} goes on from a model that has "
+                "transitions which it rules out; keep the earlier zeros, or fit a new estimator"
             )
         # Rows that it cannot have made have no likelihood to go up from.
         data.check(self.emission_, getattr(self, "feature_names_in_", None))

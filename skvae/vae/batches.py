@@ -59,6 +59,8 @@ class Rows(Dataset):
     def __init__(
         self, X, y=None, *, dtype=torch.float32, device=None, held_out=None, seed=0, epoch=1
     ):
+        if isinstance(X, np.ndarray):  # torch warns of one that it could not write to
+            X = np.require(X, requirements="W")
         self.x = torch.as_tensor(X).to(device=device, dtype=dtype)
         # A sum with NaN is NaN: as a rule one pass without memory says that there is none.
         self.missing = bool(torch.isnan(self.x.sum())) and bool(torch.isnan(self.x).any())

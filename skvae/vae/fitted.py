@@ -9,7 +9,7 @@ from sklearn.utils import check_array, metadata_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.base import LatentVariableModel, check_number
+from skvae.base import LatentVariableModel, check_number, reading
 from skvae.blocks import ranges
 from skvae.vae import importance
 from skvae.vae.saved import SavedAutoencoder
@@ -240,13 +240,8 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         (2, 2)
         """
         check_is_fitted(self)
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):  # infinite then, and named so
-                Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
-        except (OverflowError, RuntimeError) as error:  # a Python integer, a tensor with a gradient
-            raise ValueError(f"Z cannot be read as numbers of float64: {error}") from error
-        except np.exceptions.DTypePromotionError as error:  # dates beside numbers
-            raise TypeError(f"Z has columns that are not numbers: {error}") from error
+        with reading("Z"):
+            Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
         if Z.shape[1] != self._n_features_out:
             raise ValueError(
                 f"Z has {Z.shape[1]} columns: must have n_components={self._n_features_out}"

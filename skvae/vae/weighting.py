@@ -157,8 +157,7 @@ def _chunks(noise, place, n_draws, n_at_once):
     """Yield all noise of a group (s, B, L), so many draws at a time."""
     for start in range(0, n_draws, n_at_once):
         chunk = noise.draw(min(n_at_once, n_draws - start))
-        chunk = chunk if chunk.shape[1] == len(place) else chunk[:, place]
-        yield torch.as_tensor(np.require(chunk, requirements="W"))
+        yield torch.as_tensor(chunk if chunk.shape[1] == len(place) else chunk[:, place])
 
 
 def _draws(model, density, x, observed, chunks):

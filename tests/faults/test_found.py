@@ -90,6 +90,38 @@ FOUND = [
     ("result", Case(MIXTURE, rows=Recipe(scale=1e138), weight="of all sizes")),
     ("ValueError", Case(NET, verb="partial_fit", settings=(("lr", 1e30),))),
     ("TypeError", Case(NET, verb="inverse_transform", rows=Recipe(form="pandas with dates"))),
+    ("result", Case(MIXTURE, rows=Recipe(dtype="int8", form="masked"))),
+    ("TypeError", Case(CHAIN, rows=Recipe(dtype="structured", form="sequences, one masked"))),
+    ("ValueError", Case(CHAIN, family="tied", rows=Recipe(scale=1e-100, spike=1e139))),
+    (
+        "result",
+        Case(
+            CHAIN,
+            family="bernoulli",
+            rows=Recipe(n_rows=6, values="binary"),
+            settings=(("init_params", "k-means++"), ("random_state", 4294967295)),
+        ),
+    ),
+    (
+        "ValueError",
+        Case(
+            CHAIN,
+            rows=Recipe(values="shares"),
+            settings=(("transmat_init", [[0.0, 1.0], [1.0, 0.0]]), ("warm_start", True)),
+        ),
+    ),
+    (
+        "result",
+        Case(
+            BAYES,
+            settings=(("weight_concentration_prior", 1e30), ("degrees_of_freedom_prior", 1.0001)),
+        ),
+    ),
+    ("result", Case(NET, verb="score_samples", rows=Recipe(scale=1e30, dtype="float32"))),
+    ("ValueError", Case(NET, verb="decoded", junk=(("argument", "tensor"),))),
+    ("ValueError", Case(NET, junk=(("beta", "1e308"),))),
+    ("ValueError", Case(NET, junk=(("free_bits", "1e308"),))),
+    ("ValueError", Case(NET, junk=(("validation_fraction", "fraction"),))),
     # Arguments of questions.
     ("ValueError", Case(MIXTURE, verb="marginal", junk=(("argument", "ragged list"),))),
     ("ValueError", Case(MIXTURE, verb="marginal", junk=(("argument", "tensor"),))),
