@@ -157,12 +157,12 @@ print("\nThe figure is in compare_models.png")
 # What they show
 # --------------
 # On the eruptions the mixtures, the kernel density and the autoencoder are within a tenth of a nat
-# of each other, and a nat and a half above one Gaussian at most. The hidden Markov model is half a
-# nat per row above all of them, many times the paired standard error: it knows what came before. A
-# long wait follows a short eruption, and the longest run shows how strictly.
+# of each other, and 0.6 nats or more above one Gaussian. The hidden Markov model is half a nat per
+# row above all of them, many times the paired standard error: it knows what came before. A short
+# wait follows a long one, and the longest run shows how strictly.
 #
 # On the digits the Bayesian mixture is the best: it averages over what the data leave open, where
 # the mixture, fitted by EM, has to settle for fewer components or fit the training rows too well.
 # The kernel density is close to it. That the digits come in counting order, three times in ten,
-# gains the chain a tenth of a nat at most: its states are no single digits. The autoencoder has
+# gains the chain a tenth of a nat, if that: its states are no single digits. The autoencoder has
 # few rows to learn from, and no advantage where PCA has already taken what is linear out.

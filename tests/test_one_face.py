@@ -216,7 +216,7 @@ MISTAKES = {
         fit_to(with_value(1e200)),
         r"X has a value of size 1e\+200 in feature 1: must be below 1e\+140",
     ),
-    "beyond float64": (fit_to([[10**400, 1.0]] * 9), "X has a number that float64 does not hold"),
+    "beyond float64": (fit_to([[10**400, 1.0]] * 9), "X cannot be read as numbers of float64"),
     "one row": (fit_to(X[:1]), r"Found array with 1 sample\(s\).* a minimum of 2 is required by"),
     "no row": (
         lambda _, model: model.score(X[:0]),

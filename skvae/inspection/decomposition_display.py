@@ -205,14 +205,18 @@ class ElboDecompositionDisplay(AxesDisplay):
         Examples
         --------
         >>> from copy import deepcopy
+        >>> import warnings
+        >>> from sklearn.exceptions import ConvergenceWarning
         >>> from skvae import EMGaussianMixture
         >>> from skvae.datasets import load_geyser
         >>> from skvae.inspection import ElboDecompositionDisplay
         >>> X = load_geyser().data
-        >>> mixture = EMGaussianMixture(2, warm_start=True, max_iter=0, tol=1e3, random_state=0)
+        >>> mixture = EMGaussianMixture(2, warm_start=True, max_iter=0, random_state=0)
         >>> fits = [deepcopy(mixture.fit(X))]
         >>> mixture = mixture.set_params(max_iter=1)  # each further fit is one iteration
-        >>> fits += [deepcopy(mixture.fit(X)) for _ in range(2)]
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", ConvergenceWarning)
+        ...     fits += [deepcopy(mixture.fit(X)) for _ in range(2)]
         >>> display = ElboDecompositionDisplay.from_iterations(fits, X)
         >>> display.iterations
         array([0. , 0.5, 1. , 1.5, 2. ])

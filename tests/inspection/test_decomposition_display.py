@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov
 from skvae.inspection import ElboDecompositionDisplay, elbo_decomposition
 from tests.hmm.problems import LENGTHS, groups_of, known_model, rows_of
-from tests.problems import blobs
+from tests.problems import blobs, run
 from tests.vae.estimator_problems import autoencoder, rows
 
 
@@ -22,10 +22,9 @@ def edges(bars):
 
 def em_fits(model, X, n_iter, **params):
     """Copies of a model after 0, 1, ... iterations of EM."""
-    model.set_params(max_iter=0, tol=1e6, warm_start=True).fit(X, **params)
+    model.set_params(max_iter=0, warm_start=True).fit(X, **params)
     fits = [copy.deepcopy(model)]
-    model.set_params(max_iter=1)
-    return fits + [copy.deepcopy(model.fit(X, **params)) for _ in range(n_iter)]
+    return fits + [copy.deepcopy(run(model, X, 1, **params)) for _ in range(n_iter)]
 
 
 def test_the_terms_lead_from_the_expected_joint_to_the_evidence():
