@@ -26,17 +26,7 @@ def _blas_threads():
     return max((pool["num_threads"] for pool in pools), default=os.cpu_count() or 1)
 
 
-def _in_any_case(action):
-    """Carry out an action that can be repeated, and raise after it what interrupts it."""
-    interruption = None
-    while True:
-        try:
-            action()
-            break
-        except KeyboardInterrupt as error:
-            interruption = error
-    if interruption is not None:
-        raise interruption
+_ATTEMPTS = 10  # to take a limit back
 
 
 class _SingleThreadedBlas:
@@ -62,7 +52,18 @@ class _SingleThreadedBlas:
         try:
             yield self._enter(caller)
         finally:
-            _in_any_case(lambda: self._leave(caller))
+            # Here, and not in a function: Ctrl-C may strike where a function is entered, and what
+            # strikes must not leave the limit behind. It is raised again once it is taken back.
+            # In the middle of a lock Ctrl-C comes out as a RuntimeError.
+            interruption = None
+            for _ in range(_ATTEMPTS):
+                try:
+                    self._leave(caller)
+                    break
+                except (KeyboardInterrupt, RuntimeError) as error:
+                    interruption = error
+            if interruption is not None:
+                raise interruption
 
     def _after_fork(self):
         """Begin anew: the thread that held the limit, and its callers, stayed in the parent."""

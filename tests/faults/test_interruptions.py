@@ -1,6 +1,5 @@
 """Ctrl-C and a lack of memory, anywhere in a fit: what was fitted before, and all pools, stay."""
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -157,12 +156,15 @@ SIGNALS = """
                 signal.setitimer(signal.ITIMER_REAL, 0)
             except KeyboardInterrupt:
                 n_interrupted += 1
+            except RuntimeError as error:  # as which it comes out of Python's locks
+                assert "lock" in str(error), error
+                n_interrupted += 1
             found = model.score_samples(X)
             assert np.array_equal(found, old) or np.array_equal(found, new), learner
             deadline = time.monotonic() + 5.0  # a thread that was just starting has to end first
             while time.monotonic() < deadline and (info() != before or alive() != n_threads):
                 time.sleep(0.001)
-            assert info() == before, (learner, trial)
+            assert info() == before, (learner, trial, info(), before)
             assert alive() == n_threads, threading.enumerate()
             if not np.array_equal(found, old):
                 model.fit(X)
@@ -170,9 +172,7 @@ SIGNALS = """
 """
 
 
-# Where a signal strikes is a matter of timing, which no seed repeats; one run in twenty has still
-# found something. The tests above interrupt in every kind of line, one after the other.
-@pytest.mark.skipif("SKVAE_SIGNALS" not in os.environ, reason="by hand: SKVAE_SIGNALS=1")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no alarms")
 def test_signals_at_random_times():
     interrupted = [int(line) for line in run_script(SIGNALS, 0, 25).split()]
     assert interrupted[0] > 5
