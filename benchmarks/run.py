@@ -43,7 +43,7 @@ def main(arguments=None):
         return 0
     settings = Settings(
         options.quick,
-        2 if options.quick else options.rounds,
+        1 if options.quick else options.rounds,
         options.seed,
         options.data,
         options.minutes,

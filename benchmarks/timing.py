@@ -8,6 +8,7 @@ next, and a ratio is taken within each round before the median over rounds.
 import gc
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 
@@ -115,14 +116,29 @@ def interleave(measures, rounds, *, may_fail=()):
     {'a': Spread(values=(1.0, 1.0)), 'b': Spread(values=(2.0, 2.0))}
     """
     values = {name: [] for name in measures}
-    for i in range(rounds):
-        for name in list(values)[:: -1 if i % 2 else 1]:
-            time.sleep(rest)
-            try:
-                values[name].append(measures[name]())
-            except Exception as error:
-                if name not in may_fail:
-                    raise
-                print(f"{name} fails: {type(error).__name__}: {error}", file=sys.stderr)
-                del values[name]
+    with _little_garbage():
+        for i in range(rounds):
+            for name in list(values)[:: -1 if i % 2 else 1]:
+                time.sleep(rest)
+                try:
+                    values[name].append(measures[name]())
+                except Exception as error:
+                    if name not in may_fail:
+                        raise
+                    print(f"{name} fails: {type(error).__name__}: {error}", file=sys.stderr)
+                    del values[name]
     return {name: Spread(tuple(v)) for name, v in values.items()}
+
+
+@contextmanager
+def _little_garbage():
+    """Keep what all the imported libraries made out of every collection: a third of a second each.
+
+    `seconds` collects before it measures, which is most of the time of measuring milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
