@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from skvae.hmm.chain import logspace, scaled
+from skvae.hmm.chain import few_states, logspace, scaled
 
 _SAFE = 1e-30  # transitions above it bring back whatever underflows
 DENSE_SHARE = 0.1  # of non-zero transitions, above which products of whole rows are faster
 
 
 def padded_size(n_states):
-    """Return how many states the arrays have: a multiple of four, at least eight (measured)."""
-    return max(8, -(-n_states // 4) * 4)
+    """Return how many states the arrays have: a multiple of four."""
+    return -(-n_states // 4) * 4
 
 
 def pad(array, fill=0.0):
@@ -40,6 +40,9 @@ def _non_zeros(matrix):
     return pointers, columns, matrix[rows, columns]
 
 
+# By the number of states, padded.
+_FORWARD_DENSE = {4: few_states.forward_of_four, 8: few_states.forward_of_eight}
+_BACKWARD_DENSE = {4: few_states.backward_of_four, 8: few_states.backward_of_eight}
 _FORWARD = {
     "dense": scaled.forward_guarded,
     "sparse": scaled.forward_sparse,
@@ -69,20 +72,27 @@ class Recursion:
         with np.errstate(divide="ignore"):
             self.start = pad(np.log(start), -np.inf) if log else pad(start)
         self.guard = not log and transmat.min() < _SAFE
-        n_given, limit = np.count_nonzero(transmat), DENSE_SHARE * transmat.size
+        if not (log or self.guard):  # no transition is raised
+            matrix = pad(transmat)
+            self._form, self._chain = "dense", (matrix, np.ascontiguousarray(matrix.T))
+            return
         raised = np.where(transmat > 0, np.maximum(transmat, scaled.LEAST_TRANSITION), 0.0)
         self._slack = pad((raised - transmat).sum(axis=0))
-        bands = _diagonals(raised) if self.guard else None
+        self._form, self._chain = self._with_zeros(raised, log)
+
+    def _with_zeros(self, raised, log):
+        """Return (form, chain) of transitions of which some are, or all but are, zero."""
         if log:
-            pointers, columns, values = _non_zeros(transmat)
-            self._form, self._chain = "sparse", (pointers, columns, np.log(values))
-        elif self.guard and bands[1].size < 2 * limit:  # whole diagonals are quick
-            self._form, self._chain = "banded", bands
-        elif self.guard and n_given < limit:
-            self._form, self._chain = "sparse", _non_zeros(raised)
-        else:
-            matrix = pad(raised)
-            self._form, self._chain = "dense", (matrix, np.ascontiguousarray(matrix.T))
+            pointers, columns, values = _non_zeros(self.transmat)
+            return "sparse", (pointers, columns, np.log(values))
+        n_given, limit = np.count_nonzero(raised), DENSE_SHARE * raised.size
+        bands = _diagonals(raised)
+        if bands[1].size < 2 * limit:  # whole diagonals are quick
+            return "banded", bands
+        if n_given < limit:
+            return "sparse", _non_zeros(raised)
+        matrix = pad(raised)
+        return "dense", (matrix, np.ascontiguousarray(matrix.T))
 
     def in_log_space(self):
         """Return the same recursion in log space."""
@@ -127,7 +137,7 @@ class Recursion:
             logspace.forward(*given)
             return True
         if not self.guard:
-            return scaled.forward_dense(*given)
+            return _FORWARD_DENSE.get(len(self.start), scaled.forward_dense)(*given)
         return _FORWARD[self._form](*given, self._slack, marks)
 
     def log_scale(self, scale):
@@ -153,7 +163,7 @@ class Recursion:
         if self.log:
             logspace.backward(*given, pairs)
         elif self._form == "dense":
-            scaled.backward_dense(*given)
+            _BACKWARD_DENSE.get(len(self.start), scaled.backward_dense)(*given)
             pairs += alpha[:-1].T @ likelihood
         else:
             _BACKWARD[self._form](*given, pairs)
@@ -194,6 +204,11 @@ class SingleState(Recursion):
     def in_log_space(self):
         """Return the same: nothing underflows."""
         return self
+
+    def load(self, log_likelihood, likelihood, top):
+        """Fill ones, and the log-likelihoods into ``top``: zero where a row is impossible."""
+        top[:] = log_likelihood[0]
+        likelihood[:] = 1.0
 
     def forward(self, first, likelihood, alpha, scale, marks):
         """Fill ones: a row's likelihood is all in what was divided out."""

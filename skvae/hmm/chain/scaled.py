@@ -28,7 +28,7 @@ MARK = 1e-140  # what stands for a reachable state's share that is smaller
 LEAST_TRANSITION = 1e-60  # what stands for a transition that is smaller
 LEAST_LIKELIHOOD = 1e-100  # what stands for a likelihood that is smaller, relative to its row's
 _LEAST_STEM = 1e-190  # of a mark, at most 1e-50 of the share it is a part of
-_LEAST_MESSAGE = 1e-100  # of β and v: the posterior is no larger
+LEAST_MESSAGE = 1e-100  # of β and v: the posterior is no larger
 SMALLEST_SCALE = 1e-100  # a normaliser below it has lost too much
 LARGEST_MARKS = 1e-14  # of all shares, what may stem from marks
 
@@ -93,14 +93,14 @@ def _emit(likelihood, scale, weight, alpha, beta, gamma, t):
     for j in range(len(beta)):
         gamma[t, j] = weight[t] * alpha[t + 1, j] * beta[j]
         v = likelihood[t, j] * share * beta[j]
-        likelihood[t, j] = v if v > _LEAST_MESSAGE else 0.0
+        likelihood[t, j] = v if v > LEAST_MESSAGE else 0.0
 
 
 @inlined
 def _settle(beta):
     """Set to zero what no posterior could feel."""
     for j in range(len(beta)):
-        if beta[j] < _LEAST_MESSAGE:
+        if beta[j] < LEAST_MESSAGE:
             beta[j] = 0.0
 
 

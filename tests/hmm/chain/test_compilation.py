@@ -7,7 +7,7 @@ import numba
 import pytest
 
 import skvae.hmm.chain
-from skvae.hmm.chain import compilation
+from skvae.hmm.chain import compilation, few_states, scaled
 
 FOLDER = Path(skvae.hmm.chain.__file__).parent
 COMPILED = sorted(p for p in FOLDER.glob("*.py") if "@compiled" in p.read_text(encoding="utf-8"))
@@ -26,7 +26,12 @@ def test_what_is_compiled_in_is_in_the_same_file(path):
 
 
 def test_all_kernels_are_looked_at():
-    assert [path.stem for path in COMPILED] == ["logspace", "paths", "scaled"]
+    assert [path.stem for path in COMPILED] == ["few_states", "logspace", "paths", "scaled"]
+
+
+@pytest.mark.parametrize("name", ["LEAST_MESSAGE", "SMALLEST_SCALE"])
+def test_limits_are_the_same_in_both_files(name):
+    assert getattr(few_states, name) == getattr(scaled, name)
 
 
 def test_without_a_place_for_a_cache_it_compiles_all_the_same(monkeypatch):
