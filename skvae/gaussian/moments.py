@@ -8,6 +8,7 @@ from skvae.blocks import block_rows, ranges
 from skvae.gaussian.covariance import EPS
 
 _UNITS = 1e-120  # the least ratio of two features' units
+_BESIDE = 16  # rows that are reduced together
 LARGEST, SMALLEST = 1e140, 1e-140  # sizes whose squares can still be multiplied and divided by
 
 
@@ -127,8 +128,22 @@ def _sums(rows, start, stop, block, center):
             total[0] += count
             total[1] += first
             total[2] += weight @ np.square(deviation, out=deviation)
-        total[3] = np.maximum(total[3], np.maximum(size.max(axis=0), -size.min(axis=0)))
+        total[3] = np.maximum(total[3], _magnitude(size))
     return total
+
+
+def _magnitude(X):
+    """Return the largest absolute value of each column of rows without NaN."""
+    # Down narrow columns NumPy is slow: many rows beside each other are one wide one (measured: a
+    # sixteenth of the time with four columns, a half with 64).
+    n_beside = len(X) // _BESIDE * _BESIDE
+    found = np.zeros(X.shape[1])
+    for rows, n in ((X[:n_beside], _BESIDE), (X[n_beside:], 1)):
+        if len(rows):
+            wide = rows.reshape(len(rows) // n, -1)
+            each = np.maximum(wide.max(axis=0), -wide.min(axis=0)).reshape(n, -1).max(axis=0)
+            found = np.maximum(found, each)
+    return found
 
 
 def _check(count, magnitude, names):
