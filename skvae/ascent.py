@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from skvae.stored_state import rebuilt
+
 
 class Collapse(ArithmeticError):
     """Raised by a step that cannot go on: the bound has no maximum where it leads."""
@@ -48,7 +50,75 @@ class Ascent(NamedTuple):
         return len(self.bounds)
 
 
-def ascend(step, evaluate, start, *, max_iter, tol, before=-np.inf, report=None):
+class Progress(NamedTuple):
+    """How far an ascent has come: what its loop needs to go on.
+
+    Parameters
+    ----------
+    parameters : Any
+        The parameters after the last step.
+    bounds : list of float
+        The bounds after all iterations but the last, whose parameters were not evaluated yet.
+    before : float
+        The bound before the last step.
+    converged : bool
+        Whether it was the last one.
+    """
+
+    parameters: Any
+    bounds: list
+    before: float
+    converged: bool
+
+
+class Step:
+    """Base of the steps: what is called in each iteration, and can be put down and taken up.
+
+    Attributes
+    ----------
+    n_steps : int
+        How many E steps with statistics were made.
+    resizes : bool
+        Whether parameters may get another number of components.
+    """
+
+    n_steps = 0
+    resizes = False
+
+    def state(self):
+        """Return what the step remembers from one iteration to the next, of plain values."""
+        return {"n_steps": self.n_steps}
+
+    def restore(self, state, parameters):
+        """Remember what another step did.
+
+        Parameters
+        ----------
+        state : dict
+            What :meth:`state` returned, as read from a file.
+        parameters : Any
+            The parameters that the next iteration begins with.
+
+        Raises
+        ------
+        ValueError, KeyError
+            It is none of such a step.
+        """
+        self.n_steps = rebuilt(0, state["n_steps"])
+
+
+def ascend(
+    step,
+    evaluate,
+    start,
+    *,
+    max_iter,
+    tol,
+    before=-np.inf,
+    report=None,
+    progress=None,
+    keep=None,
+):
     """Return the Ascent of a bound from a start.
 
     Parameters
@@ -67,14 +137,21 @@ def ascend(step, evaluate, start, *, max_iter, tol, before=-np.inf, report=None)
         A bound to compare the start's with: ``before`` of an earlier ascent which is carried on.
     report : callable, optional
         Called as ``report(n_iter, bound, change)`` after each step; may raise to stop.
+    progress : Progress, optional
+        Of an ascent that was broken off: this one goes on from there.
+    keep : callable, optional
+        Called with the Progress after each step.
 
     Raises
     ------
     Collapse
         The step cannot go on, or its bound is not a number.
     """
-    parameters, bounds, converged = start, [], False
-    for n_iter in range(1, max_iter + 1):
+    parameters, bounds, converged, done = start, [], False, 0
+    if progress is not None:
+        parameters, bounds, before, converged = progress
+        bounds, done = list(bounds), len(bounds) + 1
+    for n_iter in range(done + 1, 1 if converged else max_iter + 1):
         parameters, bound = step(parameters)
         if not np.isfinite(bound):
             raise Collapse(f"the lower bound became {bound} in iteration {n_iter}")
@@ -84,6 +161,8 @@ def ascend(step, evaluate, start, *, max_iter, tol, before=-np.inf, report=None)
             report(n_iter, bound, bound - before)
         converged = bool(abs(bound - before) < tol)
         before = bound
+        if keep is not None:
+            keep(Progress(parameters, list(bounds), before, converged))
         if converged:
             break
     bound = evaluate(parameters)
@@ -110,8 +189,16 @@ class _Attempts:
         self._wait = 0 if success else self._penalty
         self._penalty = 1 if success else min(2 * self._penalty, self._LONGEST)
 
+    def state(self):
+        """Return when the next try is."""
+        return self._wait, self._penalty
 
-class AndersonStep:
+    def restore(self, state):
+        """Make the next try when another would have made it."""
+        self._wait, self._penalty = rebuilt((0, 0), state)
+
+
+class AndersonStep(Step):
     """A step that extrapolates over the last ones and is never worse than the plain step.
 
     Two extrapolations are tried. Anderson's mixing of the fixed-point residuals (Walker & Ni, SIAM
@@ -146,7 +233,7 @@ class AndersonStep:
 
     def __call__(self, parameters):
         """Return the next parameters, and the bound of the ones given."""
-        known, evaluated = self._known
+        (known, evaluated), self._known = self._known, (None, None)
         proposal, bound = evaluated if known is parameters else self._evaluate(parameters)
         kind, candidate = self._extrapolate()
         if candidate is None:
@@ -165,6 +252,29 @@ class AndersonStep:
             self._remember(candidate, ahead[0])
         self._known = (candidate, ahead) if success else (proposal, plain)
         return self._known[0], bound
+
+    def state(self):
+        """Return the history, when the next tries are, and the state of the plain step."""
+        _, evaluated = self._known
+        return {
+            "step": self._step.state(),
+            "history": list(self._history),
+            "ahead": evaluated,
+            "attempts": {kind: tries.state() for kind, tries in self._attempts.items()},
+            "stretch": self._stretch,
+        }
+
+    def restore(self, state, parameters):
+        """Remember what another step did; see :meth:`Step.restore`."""
+        self._step.restore(state["step"], parameters)
+        vector = self._pack(parameters)
+        pairs = [rebuilt((vector, vector), pair) for pair in state["history"]]
+        self._history = deque(pairs, maxlen=self._DEPTH + 1)
+        if state["ahead"] is not None:
+            self._known = parameters, rebuilt((parameters, 0.0), state["ahead"])
+        for kind, tries in self._attempts.items():
+            tries.restore(state["attempts"][kind])
+        self._stretch = rebuilt(0.0, state["stretch"])
 
     def _evaluate(self, parameters):
         proposal, bound = self._step(parameters)

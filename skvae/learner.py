@@ -18,7 +18,20 @@ from skvae.base import (
     check_random,
 )
 from skvae.blocks import workers
+from skvae.checkpoint import check_path, data_of, digest_of_state, settings_of
 from skvae.initialization import INIT_PARAMS
+
+# Parameters that decide nothing of a fit's answer, or stand elsewhere in what a checkpoint is of.
+_NOT_OF_THE_ANSWER = (
+    "checkpoint",
+    "inference",
+    "n_jobs",
+    "random_state",
+    "total_samples",
+    "verbose",
+    "verbose_interval",
+    "warm_start",
+)
 
 
 class AscentLearner(LatentVariableModel):
@@ -44,18 +57,41 @@ class AscentLearner(LatentVariableModel):
         jobs = 1 if self.n_jobs is None else self.n_jobs
         if isinstance(jobs, bool) or not isinstance(jobs, Integral) or jobs == 0:
             raise ValueError(f"n_jobs={self.n_jobs!r}: must be None or an integer other than 0")
+        check_path("checkpoint", self.checkpoint)
 
     def _goes_on(self):
         """Return whether ``fit`` goes on from an earlier one."""
         return self.warm_start and hasattr(self, "converged_")
 
-    def _climb(self, pool, earlier, first, make_step, coordinates=None):
+    def _open(self, record, X, summary, total, **beside):
+        """Return the random state of a fit, whose Checkpoint is opened.
+
+        The arguments after the Checkpoint are those of :func:`skvae.checkpoint.data_of`.
+        """
+
+        def identity():
+            settings = settings_of(self, without=_NOT_OF_THE_ANSWER)
+            earlier = (self._parameters(), self._bound_before) if self._goes_on() else None
+            return {
+                "estimator": type(self).__name__,
+                **settings,
+                "earlier fit": earlier and digest_of_state(earlier),
+                **data_of(X, summary, total, **beside),
+            }
+
+        return record.open(identity, self.random_state)
+
+    def _climb(self, pool, record, random_state, earlier, first, make_step, coordinates=None):
         """Return the best Ascent over the starts, and what collapsed on the way.
 
         Parameters
         ----------
         pool : Workers
             Its number of threads is shared out among the runs.
+        record : Checkpoint
+            Of the fit; open.
+        random_state : int, RandomState or None
+            What :meth:`_open` returned: decides the starts.
         earlier : callable
             ``why → parameters`` of the earlier fit, which ``warm_start`` goes on from.
         first : callable
@@ -65,7 +101,7 @@ class AscentLearner(LatentVariableModel):
         coordinates : callable, optional
             ``parameters → object`` that packs and unpacks them, for ``acceleration``.
         """
-        rng = check_random_state(self.random_state)
+        rng = check_random_state(random_state)
         warm = self._goes_on()
         n_init = 1 if warm else self.n_init
         n_jobs = min(effective_n_jobs(self.n_jobs), n_init)
@@ -82,16 +118,21 @@ class AscentLearner(LatentVariableModel):
                 if coordinates is not None and self.acceleration == "anderson":
                     vectors = coordinates(parameters)
                     step = AndersonStep(plain, vectors.pack, vectors.unpack)
-                ascent = ascend(
-                    step,
-                    plain.evaluate,
-                    parameters,
-                    max_iter=self.max_iter,
-                    tol=self.tol,
-                    before=before,
-                    report=self._reporter(number, stop),
-                )
-            return ascent._replace(n_steps=plain.n_steps)
+
+                def climb(**begun):
+                    ascent = ascend(
+                        step,
+                        plain.evaluate,
+                        parameters,
+                        max_iter=self.max_iter,
+                        tol=self.tol,
+                        before=before,
+                        report=self._reporter(number, stop),
+                        **begun,
+                    )
+                    return ascent._replace(n_steps=plain.n_steps)
+
+                return record.run(number, parameters, step, climb)
 
         with self._advising(" from every start"):
             return best_ascent(draw, run, n_init, n_jobs=n_jobs)

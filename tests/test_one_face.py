@@ -98,7 +98,7 @@ def test_shared_names_come_in_one_order(section):
 def test_last_are_how_the_fit_runs(cls):
     """Model, learning, start, then these; that each is described is in test_docstrings."""
     assert list(described(cls, "Parameters")) == list(parameters_of(cls))
-    last = ["random_state", "warm_start", "verbose", "verbose_interval", "n_jobs"]
+    last = ["random_state", "warm_start", "verbose", "verbose_interval", "n_jobs", "checkpoint"]
     last = [name for name in last if name in parameters_of(cls)]
     assert list(parameters_of(cls))[-len(last) :] == last
 

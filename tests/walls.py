@@ -23,7 +23,10 @@ HOMES = {
 IN_FUNCTIONS = {"dask", "distributed", "matplotlib", "pandas", "polars"}
 # Every import points down, or sideways on the ground and at the top.
 FLOORS = (
-    ("ascent", "base", "blocks", "initialization", "learner", "gaussian"),
+    (
+        *("ascent", "base", "blocks", "checkpoint", "initialization", "learner", "stored_state"),
+        "gaussian",
+    ),
     ("mixture", "hmm", "vae"),
     ("comparison", "compared_models", "held_out", "inspection", "datasets"),
 )

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from skvae.ascent import Collapse
+from skvae.ascent import Collapse, Step
 from skvae.hmm.parameters import ChainParameters
 
 
-class BaumWelchStep:
+class BaumWelchStep(Step):
     """The step of EM: ``parameters → (M step of their E step, their objective per row)``.
 
     The objective is the log-likelihood plus the log prior, in nats.

@@ -15,24 +15,17 @@ from sklearn.utils import check_random_state
 
 from skvae.base import check_as_fitted, check_choice
 from skvae.blocks import is_distributed, workers
-from skvae.gaussian.covariance import STRUCTURES
+from skvae.checkpoint import resumable
 from skvae.gaussian.start import check_batch
 from skvae.hmm.baum_welch import BaumWelchStep
 from skvae.hmm.distributed import DistributedRecordings
-from skvae.hmm.emissions import EMISSIONS, Emission, GaussianEmission
+from skvae.hmm.emissions import Emission, GaussianEmission
+from skvae.hmm.family import emission_of, same_form
 from skvae.hmm.fitted import FittedHiddenMarkov, TransformsLists
 from skvae.hmm.parameters import ChainParameters, ChainStatistics, Coordinates, expected_occupancy
 from skvae.hmm.sequences import as_series
 from skvae.hmm.start import Recordings, check_chain, check_stochastic, first_parameters
 from skvae.learner import EMLearner
-
-# What the estimator's own parameters say when they say nothing.
-_SHORT_WAY = {
-    "covariance_type": "full",
-    "reg_covar": 1e-6,
-    "means_init": None,
-    "covariances_init": None,
-}
 
 
 class EMHiddenMarkov(TransformsLists, EMLearner, FittedHiddenMarkov):
@@ -94,6 +87,10 @@ default=1.0
     n_jobs : int, default=None
         How many starts run at a time, in threads. They share out the threads that the linear
         algebra library would use; a single run has them all.
+    checkpoint : str or os.PathLike, default=None
+        A file in which ``fit`` notes every ten seconds how far it is. If it is interrupted or
+        killed, the next ``fit`` with the same parameters and data goes on from there, to the same
+        answer. The file is removed when the fit ends; fits at one time need a path each.
 
     Attributes
     ----------
@@ -185,6 +182,7 @@ default=1.0
         verbose=0,
         verbose_interval=10,
         n_jobs=None,
+        checkpoint=None,
     ):
         self.n_components = n_components
         self.emission = emission
@@ -207,6 +205,7 @@ default=1.0
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.n_jobs = n_jobs
+        self.checkpoint = checkpoint
 
     # Learning ---------------------------------------------------------------------------------
 
@@ -232,7 +231,8 @@ default=1.0
         Raises
         ------
         ValueError
-            A parameter or X is not usable, or the model collapsed from every start.
+            A parameter or X is not usable, the model collapsed from every start, or
+            ``checkpoint`` is a file of another fit or cannot be written.
 
         Examples
         --------
@@ -242,13 +242,17 @@ default=1.0
         >>> chain.converged_
         True
         """
-        with self._unchanged_on_failure():
+        with self._unchanged_on_failure(), resumable(self.checkpoint) as record:
             data, emission = self._prepare(X, groups, sequence_weight, reset=True)
+            X, offsets, weight, *_ = data
             with workers() as pool:
                 summary = self._summary(data, emission, pool)
                 prior = check_chain(self)[2]
+                beside = {"groups": offsets, "sequence_weight": weight}
                 best, collapses = self._climb(
                     pool,
+                    record,
+                    self._open(record, X, summary, data.total(), **beside),
                     earlier=lambda why: self._same_model(data, emission, why),
                     first=lambda rng: first_parameters(data, self, emission, summary, rng),
                     make_step=lambda own, _: BaumWelchStep(data, emission, summary, prior, own),
@@ -404,7 +408,7 @@ default=1.0
         """Return the checked data and the emission; check the constructor's parameters too."""
         self._check_em()
         check_choice("inference", self.inference, ("smooth", "filter"))
-        emission = self._emission()
+        emission = emission_of(self)
         emission.check_parameters(self.n_components)
         anew = reset and not self._goes_on()
         series = as_series(
@@ -425,36 +429,11 @@ default=1.0
         names = getattr(self, "feature_names_in_", None)
         return emission.summarize(data.rows(), pool, names)
 
-    def _emission(self):
-        """Return a fresh emission of the family that was asked for."""
-        check_choice("covariance_type", self.covariance_type, tuple(STRUCTURES))
-        given = [
-            name for name, value in _SHORT_WAY.items() if not _same(getattr(self, name), value)
-        ]
-        if isinstance(self.emission, str) and self.emission == "gaussian":
-            return GaussianEmission(**{name: getattr(self, name) for name in _SHORT_WAY})
-        if isinstance(self.emission, str) and self.emission in EMISSIONS:
-            emission = EMISSIONS[self.emission]()
-        elif isinstance(self.emission, Emission):
-            emission = clone(self.emission)
-        else:
-            names = ", ".join(map(repr, EMISSIONS))
-            raise ValueError(
-                f"emission={self.emission!r}: must be one of {names} or an emission object of "
-                "skvae.hmm"
-            )
-        if given:
-            raise ValueError(
-                f"{given[0]}={getattr(self, given[0])!r} configures emission='gaussian', but "
-                f"emission={self.emission!r}: give it to the emission object instead"
-            )
-        return emission
-
     def _same_model(self, data, emission, why):
         """Return the fitted parameters, if they are of the model that is asked for now."""
         parameters = self._parameters()
         check_as_fitted("n_components", self.n_components, len(parameters.startprob), why)
-        check_as_fitted("emission", emission, self.emission_, why, _same_form)
+        check_as_fitted("emission", emission, self.emission_, why, same_form)
         if (parameters.transmat[~check_chain(self)[2].allowed] > 0).any():
             raise ValueError(
                 f"transmat_init={self.transmat_init!r}: {why} goes on from a model that has "
@@ -473,22 +452,3 @@ default=1.0
             f"(now {self.n_components!r}), or choose a simpler emission (now {self.emission!r}, "
             f"covariance_type={self.covariance_type!r})"
         )
-
-
-def _same_form(now, before):
-    """Return whether two emissions are of one family, and their parameters of one shape."""
-    return _form(now) == _form(before)
-
-
-def _form(emission):
-    parts = {}
-    for name, value in emission.get_params().items():
-        if isinstance(value, Emission):
-            parts[name] = type(value)
-        elif name.endswith(("covariance_type", "n_mix")):
-            parts[name] = value
-    return type(emission), parts
-
-
-def _same(value, default):
-    return isinstance(value, type(default)) and value == default

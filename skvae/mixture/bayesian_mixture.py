@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from skvae.ascent import ascend
 from skvae.base import check_as_fitted, check_choice, check_number
 from skvae.blocks import workers
+from skvae.checkpoint import resumable
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import feature_moments
 from skvae.gaussian.start import check_batch
@@ -111,6 +112,10 @@ default='dirichlet_process'
     n_jobs : int, default=None
         How many starts run at a time, in threads. They share out the threads that the linear
         algebra library would use; a single run has them all.
+    checkpoint : str or os.PathLike, default=None
+        A file in which ``fit`` notes every ten seconds how far it is. If it is interrupted or
+        killed, the next ``fit`` with the same parameters and data goes on from there, to the same
+        answer. The file is removed when the fit ends; fits at one time need a path each.
 
     Attributes
     ----------
@@ -216,6 +221,7 @@ covariance_prior_ : float or ndarray
         verbose=0,
         verbose_interval=10,
         n_jobs=None,
+        checkpoint=None,
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -240,6 +246,7 @@ covariance_prior_ : float or ndarray
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.n_jobs = n_jobs
+        self.checkpoint = checkpoint
 
     # Learning ---------------------------------------------------------------------------------
 
@@ -263,7 +270,8 @@ covariance_prior_ : float or ndarray
         Raises
         ------
         ValueError
-            A parameter or X is not usable, or components collapsed from every start.
+            A parameter or X is not usable, components collapsed from every start, or
+            ``checkpoint`` is a file of another fit or cannot be written.
 
         Examples
         --------
@@ -273,14 +281,18 @@ covariance_prior_ : float or ndarray
         >>> bool(mixture.elbo_ < 0)
         True
         """
-        with self._unchanged_on_failure():
+        with self._unchanged_on_failure(), resumable(self.checkpoint) as record:
             rows = self._prepare(X, sample_weight, reset=True)
             with workers() as pool:
                 moments = feature_moments(rows, pool, getattr(self, "feature_names_in_", None))
                 prior = prior_of(self, rows, moments)
-                seed = check_random_state(self.random_state).randint(1 << 30)
+                weights = rows.sample_weight
+                random = self._open(record, rows.X, moments, rows.weight(), sample_weight=weights)
+                seed = check_random_state(random).randint(1 << 30)
                 best, collapses = self._climb(
                     pool,
+                    record,
+                    random,
                     earlier=lambda why: self._same_model(rows, why),
                     first=lambda rng: self._first(rows, moments, prior, rng),
                     make_step=lambda own, n: self._step(rows, moments, own, seed + n),

@@ -7,7 +7,7 @@ Laps alone, from where coordinate ascent has come to a stop, would not find thes
 
 import numpy as np
 
-from skvae.ascent import ascend
+from skvae.ascent import Step, ascend
 from skvae.blocks import Rows
 from skvae.gaussian.start import filled, statistics_of
 from skvae.initialization import first_labels
@@ -25,7 +25,7 @@ _SPLITS = 5  # k-means runs, of which the best is taken
 _LEAST = 4  # rows of a component that may be split
 
 
-class MovingStep:
+class MovingStep(Step):
     """Laps of a memoized step, with moves after each.
 
     Parameters
@@ -44,6 +44,8 @@ class MovingStep:
         The threads.
     """
 
+    resizes = True
+
     def __init__(self, step, rows, moves, moments, rng, pool):
         self._step = step
         self._rows = rows
@@ -58,6 +60,21 @@ class MovingStep:
     def n_steps(self):
         """Return how many laps were made."""
         return self._step.n_steps
+
+    def state(self):
+        """Return the state of the laps, which moves failed, and where the random numbers are."""
+        return {
+            "step": self._step.state(),
+            "failed": {move: sorted(names) for move, names in self._failed.items()},
+            "random": self._rng.get_state(legacy=False),
+        }
+
+    def restore(self, state, parameters):
+        """Remember what another step did; see :meth:`skvae.ascent.Step.restore`."""
+        self._step.restore(state["step"], parameters)
+        for move, failed in self._failed.items():
+            failed.update(_hashable(name) for name in state["failed"][move])
+        self._rng.set_state(state["random"])
 
     def __call__(self, posterior):
         posterior, bound = self._step(posterior)
@@ -206,3 +223,8 @@ class MovingStep:
             total.scatter if shared else np.concatenate([others.scatter, two.scatter]),
             np.concatenate([others.centers, two.centers]),
         )
+
+
+def _hashable(name):
+    """Return a name that was read as lists: tuples again."""
+    return tuple(map(_hashable, name)) if isinstance(name, list) else name

@@ -20,8 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skvae.ascent import Step
 from skvae.gaussian.statistics import GaussianStatistics
 from skvae.mixture.expectation import expect
+from skvae.stored_state import rebuilt
 
 
 def elbo_of(posterior, rows, pool):
@@ -30,7 +32,7 @@ def elbo_of(posterior, rows, pool):
     return local - posterior.kl()
 
 
-class BatchStep:
+class BatchStep(Step):
     """Coordinate ascent over all rows.
 
     Parameters
@@ -150,6 +152,22 @@ class OnlineStep(BatchStep):
             posterior = posterior.prior.posterior(self._statistics)
         return posterior.prior.posterior(of_pass), (local - np.mean(kl)) / self._total
 
+    def state(self):
+        """Return the statistics so far, how many they are of, and where the random numbers are."""
+        return {
+            **super().state(),
+            "statistics": self._statistics,
+            "t": self._t,
+            "random": self._rng.get_state(legacy=False),
+        }
+
+    def restore(self, state, parameters):
+        """Remember what another step did; see :meth:`skvae.ascent.Step.restore`."""
+        super().restore(state, parameters)
+        self._statistics = rebuilt(parameters.statistics, state["statistics"])
+        self._t = rebuilt(0, state["t"])
+        self._rng.set_state(state["random"])
+
 
 def mixed(statistics, new, rate):
     """Return ``(1 − rate) statistics + rate new``."""
@@ -231,6 +249,17 @@ class MemoizedStep(BatchStep):
         for memory in self.memory:
             memory.statistics = memory.statistics.take(order)
         return posterior.prior.posterior(self.total())
+
+    def state(self):
+        """Return what is kept of the blocks."""
+        memory = [(memory.statistics, float(memory.entropy)) for memory in self.memory]
+        return {**super().state(), "memory": memory}
+
+    def restore(self, state, parameters):
+        """Remember what another step did; see :meth:`skvae.ascent.Step.restore`."""
+        super().restore(state, parameters)
+        like = ((parameters.statistics, 0.0),) * len(self._blocks)
+        self.memory = [_Memory(*kept) for kept in rebuilt(like, state["memory"])]
 
     def total(self):
         """Return the statistics of all blocks so far."""

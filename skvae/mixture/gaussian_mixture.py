@@ -12,9 +12,10 @@ components ready for use, ``pool`` the threads.
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvae.ascent import Collapse
+from skvae.ascent import Collapse, Step
 from skvae.base import check_as_fitted, check_choice
 from skvae.blocks import workers
+from skvae.checkpoint import resumable
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import Moments, feature_moments
 from skvae.gaussian.start import check_batch
@@ -29,7 +30,7 @@ from skvae.mixture.start import (
 )
 
 
-class EMStep:
+class EMStep(Step):
     """The step of EM: ``parameters → (M step of their E step, log-likelihood per unit weight)``.
 
     Parameters
@@ -116,6 +117,10 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
     n_jobs : int, default=None
         How many starts run at a time, in threads. They share out the threads that the linear
         algebra library would use; a single run has them all.
+    checkpoint : str or os.PathLike, default=None
+        A file in which ``fit`` notes every ten seconds how far it is. If it is interrupted or
+        killed, the next ``fit`` with the same parameters and data goes on from there, to the same
+        answer. The file is removed when the fit ends; fits at one time need a path each.
 
     Attributes
     ----------
@@ -197,6 +202,7 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
         verbose=0,
         verbose_interval=10,
         n_jobs=None,
+        checkpoint=None,
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -214,6 +220,7 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.n_jobs = n_jobs
+        self.checkpoint = checkpoint
 
     # Learning ---------------------------------------------------------------------------------
 
@@ -237,7 +244,8 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
         Raises
         ------
         ValueError
-            A parameter or X is not usable, or components collapsed from every start.
+            A parameter or X is not usable, components collapsed from every start, or
+            ``checkpoint`` is a file of another fit or cannot be written.
 
         Examples
         --------
@@ -247,11 +255,11 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
         >>> mixture.converged_
         True
         """
-        with self._unchanged_on_failure():
+        with self._unchanged_on_failure(), resumable(self.checkpoint) as record:
             rows = self._prepare(X, sample_weight, reset=True)
             with workers() as pool:
                 moments = self._moments(rows, pool)
-                best, collapses = self._best_ascent(rows, moments, pool)
+                best, collapses = self._best_ascent(rows, moments, pool, record)
             self._store(best.parameters)
             self._record(best)
             self._warn(collapses)
@@ -332,12 +340,15 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
         self._check_em()
         check_choice("covariance_type", self.covariance_type, tuple(STRUCTURES))
 
-    def _best_ascent(self, rows, moments, pool):
+    def _best_ascent(self, rows, moments, pool, record):
         """Return the best Ascent over the starts, and what collapsed on the way."""
         initial = check_initial(self, rows.X.shape[1])
         floor = moments.floor(self.reg_covar)
+        weights = rows.sample_weight
         return self._climb(
             pool,
+            record,
+            self._open(record, rows.X, moments, rows.weight(), sample_weight=weights),
             earlier=lambda why: self._same_model(rows, why),
             first=lambda rng: first_parameters(rows, self, initial, moments, rng),
             make_step=lambda own, _: EMStep(rows, floor, moments.resolution, own),
