@@ -378,7 +378,7 @@ default=1.0
         transmat = check_stochastic("transmat", transmat, (n, n), "(n_components, n_components)")
         model = cls(n, emission=clone(emission))
         model._start_allowed, model._allowed = startprob > 0, transmat > 0
-        model._hold(ChainParameters(startprob, transmat, parameters), model.emission)
+        model._hold(ChainParameters(startprob, transmat, parameters), clone(emission))
         model.n_features_in_ = parameters.n_features
         model.lower_bound_ = np.nan
         model.lower_bounds_ = []
@@ -393,7 +393,7 @@ default=1.0
     def _hold(self, parameters, emission):
         self.startprob_ = parameters.startprob
         self.transmat_ = parameters.transmat
-        self.emission_ = clone(emission)
+        self.emission_ = emission  # one that nobody else has
         self.emission_.store(parameters.emission)
         for name in ("means_", "covariances_"):
             if isinstance(emission, GaussianEmission):
