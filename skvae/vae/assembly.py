@@ -13,6 +13,8 @@ import torch
 from skvae.vae.likelihoods import likelihood_from_settings
 from skvae.vae.model import make_model
 from skvae.vae.net_params import device_name
+from skvae.vae.processes import digest
+from skvae.vae.stored_rows import StoredRows, blocks_of
 from skvae.vae.training import make_net
 
 # What decides which weights there are and what they mean: training that goes on must keep it.
@@ -42,12 +44,14 @@ def model_of(settings, likelihood, seed, x=None):
         p(x | z).
     seed : int
         Of the first weights.
-    x : ndarray of shape (n, n_features), default=None
+    x : ndarray or StoredRows of shape (n, n_features), default=None
         Prepared rows, of which VampPrior draws its first pseudo-inputs.
     """
     names = ("n_components", "hidden_layer_sizes", "activation", "encoder", "decoder", "prior")
     rows = None
     if settings["prior"] == "vamp" and x is not None:
+        if isinstance(x, StoredRows):
+            x = x.at(x.drawn(min(settings["n_prior_components"], len(x)), seed))
         rows = likelihood.inputs(torch.as_tensor(x, dtype=torch.float32))
     return make_model(
         likelihood,
@@ -134,6 +138,32 @@ def restored(settings, state):
             group.update(options)
     net.history = type(net.history)(state["history"])
     return net
+
+
+def first_digests(settings, net, rows, n_epochs):
+    """Return digests of what processes that train together must have alike, by what it is.
+
+    Parameters
+    ----------
+    settings : dict
+        The estimator's parameters.
+    net : NeuralNet
+        Before the training.
+    rows : Split
+        The rows. Of those that are read by blocks the first block counts, and what is kept aside.
+    n_epochs : int
+        How many there will be.
+    """
+    own = {name: settings[name] for name in _TRAINING if name not in ("net_params", "verbose")}
+    own |= {"net_params": sorted(settings["net_params"] or ()), "n_epochs": n_epochs}
+    x = next(iter(blocks_of(rows.x)))
+    return {
+        "a parameter": digest(own),
+        "X": digest(rows.x.shape, x, rows.x_valid),
+        "random_state, or what else the first weights come from,": digest(
+            net.module_.seed, len(net.history), *net.module_.model.state_dict().values()
+        ),
+    }
 
 
 def _check_sizes(settings, weights):

@@ -10,26 +10,31 @@ what :mod:`skvae.vae.assembly` puts together, and what it answers is in :mod:`sk
 """
 
 import warnings
-from math import ceil
-from numbers import Integral, Real
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
-from skvae.base import check_as_fitted, check_choice, check_number, check_random
+from skvae.base import check_as_fitted
 from skvae.vae import importance
-from skvae.vae.assembly import ARCHITECTURE, model_of, net_of, net_state, restored, same
+from skvae.vae.assembly import (
+    ARCHITECTURE,
+    first_digests,
+    model_of,
+    net_of,
+    net_state,
+    restored,
+    same,
+)
 from skvae.vae.fitted import FittedAutoencoder
 from skvae.vae.likelihoods import make_likelihood
-from skvae.vae.modules import ACTIVATIONS
+from skvae.vae.likelihoods.base import prepared
 from skvae.vae.net_params import device_name
-from skvae.vae.posteriors import COVARIANCES
-from skvae.vae.priors import PRIORS
+from skvae.vae.parameter_checks import check_parameters
+from skvae.vae.processes import Processes, agreement
+from skvae.vae.streaming import mean_over_blocks, split_rows
 from skvae.vae.training import train
 from skvae.vae.training_record import Divergence
 
-_LARGEST = 1e30  # that float32 can multiply with
 _BATCH = 16, 128  # rows: few rows need small batches, for the sake of steps
 
 
@@ -153,6 +158,16 @@ class VariationalAutoencoder(FittedAutoencoder):
     Ctrl-C ends it with a warning and the best weights so far, a loss that is NaN with a ValueError
     and the weights of the last good epoch. Training takes no weights of rows; ``score`` does.
 
+    A ``dask.array.Array``, or a float32 or float64 memmap, of more than 2²⁵ numbers is not read
+    into memory: batches come from a buffer of some of its blocks, mixed row by row, while the next
+    buffer is read. Each epoch reads every block once, in a new order; a file's blocks have 2²⁰
+    numbers, a Dask array's are its chunks. In memory are two buffers, each at most 128 MB of
+    float32 unless two blocks are more, a block, and the rows kept aside, a sixteenth of a buffer at
+    most. What has a row for each of a Dask array's is a lazy Dask array; ``score`` is a number.
+
+    Where torch.distributed is initialised, all processes of its group train one model: see
+    :meth:`fit`.
+
     References
     ----------
     Kingma & Welling (2014), ICLR. Burda, Grosse & Salakhutdinov (2016), ICLR, for importance
@@ -243,6 +258,11 @@ class VariationalAutoencoder(FittedAutoencoder):
     def fit(self, X, y=None):
         """Return self, trained for up to ``max_epochs`` passes over the rows.
 
+        Called in every process of torch.distributed's default group, with the same X, parameters
+        and ``random_state``, an int: each process computes its share of every batch, and all end
+        with the same model, that of one process but for rounding. Ctrl-C is then a
+        KeyboardInterrupt.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
@@ -258,8 +278,8 @@ class VariationalAutoencoder(FittedAutoencoder):
         Raises
         ------
         ValueError
-            A parameter or X is not usable, or the loss became NaN; then the weights of the last
-            epoch in which it was not are kept.
+            A parameter or X is not usable, or is not the same in all processes; or the loss became
+            NaN, and then the weights of the last epoch in which it was not are kept.
 
         Examples
         --------
@@ -270,18 +290,18 @@ class VariationalAutoencoder(FittedAutoencoder):
         5
         """
         failure = None
-        with self._unchanged_on_failure():
+        with self._unchanged_on_failure(), agreement() as agree:
             self._check_parameters()
             going_on = self.warm_start and hasattr(self, "net_")
             rng = check_random_state(self.random_state)
             if going_on:
-                net, x, log_volume = self._continued(X, "warm_start=True")
+                net, x = self._continued(X, "warm_start=True")
             else:
-                net, x, log_volume = self._begun(X, rng)
+                net, x = self._begun(X, rng)
             # The same seed again keeps the same rows aside: none that was trained on validates.
             seed = self._noise_seed if going_on else int(rng.randint(2**31 - 1))
-            x, x_valid, kept = self._split(x, seed)
-            failure = self._train(net, x, x_valid, log_volume[kept], self.max_epochs, seed)
+            fraction = self.validation_fraction if self.early_stopping else None
+            failure = self._train(net, x, fraction, self.max_epochs, seed, agree)
         if failure is not None:
             raise failure
         return self
@@ -320,14 +340,14 @@ class VariationalAutoencoder(FittedAutoencoder):
         >>> vae.n_iter_
         3
         """
-        with self._unchanged_on_failure():
+        with self._unchanged_on_failure(), agreement() as agree:
             self._check_parameters()
             rng = check_random_state(self.random_state)
             if hasattr(self, "net_"):
-                net, x, log_volume = self._continued(X, "partial_fit")
+                net, x = self._continued(X, "partial_fit")
             else:
-                net, x, log_volume = self._begun(X, rng)
-            failure = self._train(net, x, None, log_volume, 1, int(rng.randint(2**31 - 1)))
+                net, x = self._begun(X, rng)
+            failure = self._train(net, x, None, 1, int(rng.randint(2**31 - 1)), agree)
             if failure is not None:
                 raise failure
         return self
@@ -335,26 +355,27 @@ class VariationalAutoencoder(FittedAutoencoder):
     # Its parts ----------------------------------------------------------------------------------
 
     def _begun(self, X, rng):
-        """Return a new net, the prepared rows, and their log volumes."""
-        X = self._validate(X, reset=True, min_rows=2)
+        """Return a new net, and the prepared rows."""
+        X = self._rows(X, reset=True, min_rows=2)
         names = getattr(self, "feature_names_in_", None)
         likelihood = make_likelihood(self.likelihood, X, self.likelihood_params, names=names)
-        x = likelihood.prepare(X)
+        x = prepared(likelihood, X)
         self._settings = self._current_settings(len(x))
         seed = int(rng.randint(2**31 - 1))
         model = model_of(self._settings, likelihood, seed, x)
         self.history_ = {"bound": [], "reconstruction": [], "kl": []}
-        return net_of(self._settings, model, seed), x, likelihood.log_volume(x)
+        return net_of(self._settings, model, seed), x
 
     def _continued(self, X, why):
-        """Return a net that goes on from the fitted one, the prepared rows, their log volumes."""
-        x, _ = self._prepared(X)
+        """Return a net that goes on from the fitted one, and the prepared rows."""
+        X = self._rows(X)
+        x = self._in_units(X)
         settings = self._current_settings(len(x))
         for name in ARCHITECTURE:
             check_as_fitted(name, settings[name], self._settings[name], why, same)
         self._settings, before = settings, self.net_
         self.history_ = {name: list(values) for name, values in self.history_.items()}
-        return restored(settings, net_state(before)), x, self._model().likelihood.log_volume(x)
+        return restored(settings, net_state(before)), x
 
     def _current_settings(self, n_rows):
         """Return the parameters as they are, with the size of a batch and the warm-up there is."""
@@ -367,35 +388,25 @@ class VariationalAutoencoder(FittedAutoencoder):
             settings["batch_size"] = int(np.clip(n_rows // 10, *_BATCH))
         return settings
 
-    def _split(self, x, seed):
-        """Return rows to train on, rows kept aside or None, and the indices of the judged."""
-        everything = np.arange(len(x))
-        if not self.early_stopping:
-            return x, None, everything
-        if ceil(self.validation_fraction * len(x)) >= len(x):
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction!r} leaves none of {len(x)} rows to "
-                "train on: lower it, pass more rows, or set early_stopping=False"
-            )
-        train_rows, kept = train_test_split(
-            everything, test_size=self.validation_fraction, random_state=seed
-        )
-        return x[train_rows], x[kept], kept
-
-    def _train(self, net, x, x_valid, log_volume, n_epochs, seed):
+    def _train(self, net, x, fraction, n_epochs, seed, agree):
         """Train the net, store what came of it; return the Divergence that ended it, if any.
 
-        ``log_volume`` is of the rows whose bound is kept.
+        So large a fraction of the rows, or None, is kept aside; ``agree`` is told first what all
+        processes must have alike.
         """
-        failure, volume = None, float(log_volume.mean())
+        rows = split_rows(x, net.module_.model.likelihood, fraction, seed)
+        if Processes.here() is not None:
+            agree(first_digests(self._settings, net, rows, n_epochs))
+        failure = None
         try:
-            record = train(net, x, x_valid, n_epochs=n_epochs, volume=volume)
+            record = train(net, rows.x, rows.x_valid, n_epochs=n_epochs, volume=rows.volume)
         except Divergence as divergence:
             if divergence.record.n_epochs == 0:
                 raise
             failure, record = divergence, divergence.record
-        if record.interrupted and record.n_epochs == 0:
-            raise KeyboardInterrupt  # nothing was learned that could be kept
+        # Nothing was learned that could be kept, or other processes have learned something else.
+        if record.interrupted and (record.n_epochs == 0 or Processes.here() is not None):
+            raise KeyboardInterrupt
         if record.interrupted:
             warnings.warn(
                 f"training was interrupted after {record.n_epochs} of {n_epochs} epochs: the "
@@ -406,11 +417,12 @@ class VariationalAutoencoder(FittedAutoencoder):
         self.net_ = net
         self._n_features_out = self.n_components
         self._noise_seed = seed
-        self._record(record, x, x_valid, volume)
+        self._record(record, rows)
         return failure
 
-    def _record(self, record, x, x_valid, volume):
+    def _record(self, record, rows):
         """Set the attributes that tell how the training went, in the units of X."""
+        volume = rows.volume
         before = len(self.history_["bound"])
         found = {
             "bound": record.bounds + volume,
@@ -424,8 +436,8 @@ class VariationalAutoencoder(FittedAutoencoder):
         for name, values in found.items():
             self.history_.setdefault(name, [np.nan] * before).extend(values.tolist())
         self.n_iter_ = record.best_epoch
-        trace = self.history_["bound" if x_valid is None else "valid_bound"][: self.n_iter_]
-        self.lower_bound_ = self._bound_of(x if x_valid is None else x_valid)
+        trace = self.history_["bound" if rows.x_valid is None else "valid_bound"][: self.n_iter_]
+        self.lower_bound_ = mean_over_blocks(self._bounds_of, rows.watched)
         if not np.isfinite(self.lower_bound_):
             raise ValueError(
                 f"the bound of the trained weights is {self.lower_bound_}: training diverged with "
@@ -434,67 +446,18 @@ class VariationalAutoencoder(FittedAutoencoder):
         self.lower_bounds_ = [*trace[:-1], self.lower_bound_]
         self.converged_ = bool(record.stopped_early)
 
-    def _bound_of(self, x):
-        """Return the mean bound of prepared rows under the stored weights, in the units of X."""
+    def _bounds_of(self, x):
+        """Return the bound of each prepared row under the stored weights, in the units of X."""
         model, n_draws = self._double(), int(self.n_importance_samples)
         if n_draws > 1:
-            found = importance.log_likelihood(model, x, n_draws, seed=self._noise_seed)
-            return float(found.log_likelihood.mean())
-        return float(importance.elbo_terms(model, x, 1, seed=self._noise_seed).elbo.mean())
+            return importance.log_likelihood(model, x, n_draws, seed=self._noise_seed)[0]
+        return importance.elbo_terms(model, x, 1, seed=self._noise_seed).elbo
 
     # Before learning ----------------------------------------------------------------------------
 
     def _check_parameters(self):
-        """Raise ValueError if a parameter is not usable; parts of the model check their own."""
-        for name in ("n_components", "n_prior_components", "n_importance_samples"):
-            check_number(name, getattr(self, name), Integral, 1)
-        for name in ("n_score_samples", "max_epochs", "n_iter_no_change"):
-            check_number(name, getattr(self, name), Integral, 1)
-        if self.batch_size is not None:
-            check_number("batch_size", self.batch_size, Integral, 1)
-        for name in ("beta", "free_bits"):
-            check_number(name, getattr(self, name), Real, 0, _LARGEST)
-        check_number("tol", self.tol, Real, 0)
-        check_number("kl_warmup", self.kl_warmup, Integral, 0)
-        if self.free_bits and self.n_importance_samples > 1:
-            raise ValueError(
-                f"free_bits={self.free_bits!r}: must be 0 with n_importance_samples > 1, as that "
-                "bound has no divergence of its own"
-            )
-        for name in ("lr", "gradient_clip"):
-            value = getattr(self, name)
-            if name == "gradient_clip" and value is None:
-                continue
-            check_number(name, value, Real, 0, _LARGEST)
-            if value == 0:
-                raise ValueError(f"{name}={value!r}: must be > 0")
-        check_number("validation_fraction", self.validation_fraction, Real, 0)
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction={self.validation_fraction!r}: must be in (0, 1)")
-        check_choice("activation", self.activation, tuple(ACTIVATIONS))
-        check_choice("encoder_covariance", self.encoder_covariance, COVARIANCES)
-        check_choice("prior", self.prior, PRIORS)
-        for name in ("early_stopping", "mixed_precision", "warm_start"):
-            check_choice(name, getattr(self, name), (True, False))
-        if isinstance(self.net_params, dict) and "train_split" in self.net_params:
-            raise ValueError(
-                "net_params has 'train_split': rows are kept aside by validation_fraction, or not "
-                "at all by early_stopping=False"
-            )
-        check_random("random_state", self.random_state)
-        check_number("verbose", self.verbose, Integral, 0, flags=True)
-        self._check_layers()
+        """Raise ValueError if a parameter is not usable."""
+        check_parameters(self)
         # A model that was fitted elsewhere may go on here, on the CPU.
         if not (hasattr(self, "net_") and same(self._settings["device"], self.device)):
             device_name(self.device)
-
-    def _check_layers(self):
-        sizes = self.hidden_layer_sizes
-        good = isinstance(sizes, tuple | list) and all(
-            isinstance(size, Integral) and not isinstance(size, bool) and size >= 1
-            for size in sizes
-        )
-        if not good:
-            raise ValueError(
-                f"hidden_layer_sizes={sizes!r}: must be a tuple of integers >= 1, or ()"
-            )

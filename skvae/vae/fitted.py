@@ -10,11 +10,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel, check_number, reading
-from skvae.blocks import ranges
-from skvae.vae import importance
+from skvae.blocks import DistributedRows, is_distributed, map_rows, ranges
+from skvae.vae import importance, rowwise
+from skvae.vae.likelihoods.base import prepared
 from skvae.vae.saved import SavedAutoencoder
+from skvae.vae.stored_rows import blocks_of, in_memory_or_stored
 
-_ROWS = 4096  # encoded or decoded together
+_ROWS = 4096  # drawn together
 _ACTIVE = 0.01  # variance of the posterior mean over rows, Burda et al. (2016), section 5.1
 
 
@@ -33,6 +35,8 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
 
     A subclass sets ``net_``, ``_noise_seed`` and ``_settings``, the parameters it was fitted with.
     """
+
+    _sums_over_chunks = True
 
     __metadata_request__fit = {"sample_weight": metadata_routing.UNUSED}
     __metadata_request__partial_fit = {"sample_weight": metadata_routing.UNUSED}
@@ -71,9 +75,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         >>> vae.score_samples(X[:3]).shape
         (3,)
         """
-        x, dtype = self._prepared(X)
-        with np.errstate(over="ignore"):  # −inf where float32 holds no more
-            return self._evidence(x).log_likelihood.astype(dtype, copy=False)
+        return self._by_row(X, rowwise.log_density)
 
     def score(self, X, y=None, sample_weight=None):
         """Return the (weighted) mean log-density of the rows, in nats per row: larger is better.
@@ -104,8 +106,19 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         check_is_fitted(self)
         X = self._validate(X)
         weight = self._validate_weight(sample_weight, X, relative=True)
-        evidence = self._evidence(self._in_units(X))
-        return float(np.average(evidence.log_likelihood, weights=weight))
+        asked = self._asked()
+        if is_distributed(X):
+            rows = DistributedRows.readable(X, weight)
+            total, counts, least = rows.sum(rowwise.summed_density, None, asked)
+            message = importance.message_of_counts(*counts, least.value, asked.n_draws)
+            score = total / rows.weight()
+        else:
+            found = rowwise.evidence(X, asked)
+            message = importance.reliability_message(found.effective_size, asked.n_draws)
+            score = np.average(found.log_likelihood, weights=weight)
+        if message is not None:
+            warnings.warn(message, importance.EffectiveSizeWarning, stacklevel=2)
+        return float(score)
 
     def standard_error(self, X):
         """Return the standard error of each row's log-density, in nats, shape (n_samples,).
@@ -130,10 +143,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         >>> bool((vae.standard_error(X) > 0).all())
         True
         """
-        x, dtype = self._prepared(X)
-        evidence = self._evidence(x, warn=False)
-        error = importance.standard_error(evidence.effective_size, self._n_draws())
-        return error.astype(dtype, copy=False)
+        return self._by_row(X, rowwise.standard_error)
 
     def effective_sample_size(self, X):
         """Return how many draws each row's log-density rests on, in (0, ``n_score_samples``].
@@ -158,8 +168,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         >>> bool((vae.effective_sample_size(X) <= vae.n_score_samples).all())
         True
         """
-        x, dtype = self._prepared(X)
-        return self._evidence(x, warn=False).effective_size.astype(dtype, copy=False)
+        return self._by_row(X, rowwise.effective_size)
 
     def elbo(self, X):
         """Return the evidence lower bound of each row and its two terms, in nats.
@@ -186,10 +195,8 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         >>> vae.elbo(X)._fields
         ('elbo', 'reconstruction', 'kl')
         """
-        x, dtype = self._prepared(X)
-        n_draws = self._n_draws()
-        terms = importance.elbo_terms(self._double(), x, n_draws, seed=self._noise_seed)
-        return terms.astype(dtype)
+        terms = self._by_row(X, rowwise.elbo_terms, width=5).T
+        return importance.ElboTerms(*(terms if is_distributed(X) else np.ascontiguousarray(terms)))
 
     # The latent space ---------------------------------------------------------------------------
 
@@ -214,8 +221,8 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         >>> VariationalAutoencoder(1, max_epochs=5, random_state=0).fit(X).transform(X).shape
         (299, 1)
         """
-        x, dtype = self._prepared(X)
-        return self._encoded(x).astype(dtype, copy=False)
+        check_is_fitted(self)
+        return self._by_row(X, rowwise.latent_mean, width=self._n_features_out)
 
     def inverse_transform(self, Z):
         """Return E[x | z], the expected row of each latent vector, in the units of X.
@@ -246,7 +253,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
             raise ValueError(
                 f"Z has {Z.shape[1]} columns: must have n_components={self._n_features_out}"
             )
-        return self._decoded(Z).astype(Z.dtype, copy=False)
+        return rowwise.decoded(self._double(), Z).astype(Z.dtype, copy=False)
 
     def reconstruct(self, X):
         """Return the expected row at the posterior mean of each row's latent vector.
@@ -270,8 +277,8 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         >>> vae.reconstruct(X).shape
         (299, 2)
         """
-        x, dtype = self._prepared(X)
-        return self._decoded(self._encoded(x)).astype(dtype, copy=False)
+        check_is_fitted(self)
+        return self._by_row(X, rowwise.reconstruction, width=self.n_features_in_)
 
     def active_units(self, X):
         """Return which latent dimensions the rows use, shape (n_components,).
@@ -296,8 +303,14 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         >>> vae.active_units(X)
         array([ True])
         """
-        x, _ = self._prepared(X)
-        return self._encoded(x).var(axis=0) > _ACTIVE
+        check_is_fitted(self)
+        X = self._validate(X)
+        if not is_distributed(X):
+            return rowwise.latent_mean(X, self._asked()).var(axis=0) > _ACTIVE
+        n, total, squares = DistributedRows.readable(X).sum(
+            rowwise.summed_latents, None, self._asked()
+        )
+        return squares / n - (total / n) ** 2 > _ACTIVE
 
     @available_if(_has_mixture_prior)
     def predict_proba(self, X):
@@ -324,13 +337,9 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         >>> vae.fit(X).predict_proba(X).shape
         (299, 2)
         """
-        x, dtype = self._prepared(X)
-        n_draws = self._n_draws()
-        resp = importance.expected_responsibilities(
-            self._double(), x, n_draws, seed=self._noise_seed
-        )
-        self._warn_unreliable(resp.effective_size, n_draws)
-        return resp.mean.astype(dtype, copy=False)
+        check_is_fitted(self)
+        width = self._settings["n_prior_components"]
+        return self._by_row(X, rowwise.responsibilities, width=width)
 
     @available_if(_has_mixture_prior)
     def predict(self, X):
@@ -357,7 +366,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         >>> vae.fit(X).predict(X).shape
         (299,)
         """
-        return self.predict_proba(X).argmax(axis=1)
+        return self._by_row(X, rowwise.label, dtype=np.intp)
 
     # Draws --------------------------------------------------------------------------------------
 
@@ -424,18 +433,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         True
         """
         check_is_fitted(self)
-        X = self._validate(X)
-        x, filled = self._in_units(X), np.array(X, order="C")
-        incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
-        if len(incomplete):
-            n_draws = self._n_draws()
-            expected = importance.expected_features(
-                self._double(), x[incomplete], n_draws, seed=self._noise_seed
-            )
-            self._warn_unreliable(expected.effective_size, n_draws)
-            missing = np.isnan(X[incomplete])
-            filled[incomplete] = np.where(missing, expected.mean, X[incomplete])
-        return filled
+        return self._by_row(X, rowwise.imputed, width=self.n_features_in_)
 
     # Row by row ---------------------------------------------------------------------------------
 
@@ -451,50 +449,32 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         check_number("n_score_samples", self.n_score_samples, Integral, 1)
         return int(self.n_score_samples)
 
-    def _prepared(self, X):
-        """Return the rows in the likelihood's units, and the dtype of results."""
+    def _asked(self, warns=0):
+        """Return the model and how it is asked."""
+        names = getattr(self, "feature_names_in_", None)
+        return rowwise.Asked(self._model(), self._n_draws(), self._noise_seed, names, warns)
+
+    def _by_row(self, X, function, *, width=None, dtype=None):
+        """Return ``function(X, asked)`` of the rows, in the dtype of X or the one given.
+
+        Of a Dask array it is one, computed when it is asked for. Then nobody is there to be warned.
+        """
         check_is_fitted(self)
-        X = self._validate(X)
-        return self._in_units(X), X.dtype
+        lazy = is_distributed(X)
+        X = self._validate(X, min_rows=0 if lazy else 1)
+        dtype = np.dtype(dtype or X.dtype)
+        if not lazy:
+            return rowwise.InDtype(function, self._asked(warns=4), width, dtype)(X)
+        asked = self._asked()._replace(model=self._double())  # as it is now
+        return map_rows(rowwise.InDtype(function, asked, width, dtype), X, width, dtype)
+
+    def _rows(self, X, **checks):
+        """Return the rows to learn from, checked: an array, or StoredRows of what is too large."""
+        return in_memory_or_stored(X, self._validate(X, **checks))
 
     def _in_units(self, X):
-        """Return validated rows in the likelihood's units; ValueError if it cannot be theirs."""
-        likelihood = self._model().likelihood
-        likelihood.check(X, getattr(self, "feature_names_in_", None))
-        return likelihood.prepare(X)
-
-    def _evidence(self, x, *, warn=True):
-        """Return the log-likelihoods of prepared rows and how far to trust them."""
-        n_draws = self._n_draws()
-        evidence = importance.log_likelihood(self._double(), x, n_draws, seed=self._noise_seed)
-        if warn:
-            self._warn_unreliable(evidence.effective_size, n_draws, stacklevel=4)
-        return evidence
-
-    @staticmethod
-    def _warn_unreliable(effective_size, n_draws, stacklevel=3):
-        message = importance.reliability_message(effective_size, n_draws)
-        if message is not None:
-            warnings.warn(message, importance.EffectiveSizeWarning, stacklevel=stacklevel)
-
-    @torch.no_grad()
-    def _encoded(self, x):
-        """Return posterior means of prepared rows, float64 (n, L)."""
-        model, Z = self._double(), np.empty((len(x), self._n_features_out))
-        for a, b in ranges(0, len(x), _ROWS):
-            # torch warns of arrays that it could not write to, as pandas' are.
-            rows = torch.as_tensor(np.require(x[a:b], requirements="W"), device=self._device())
-            Z[a:b] = model.encode(rows).mean.cpu().numpy()
-        return Z
-
-    @torch.no_grad()
-    def _decoded(self, Z):
-        """Return expected rows of latent vectors, float64 (n, D)."""
-        model, X = self._double(), np.empty((len(Z), self.n_features_in_))
-        for a, b in ranges(0, len(Z), _ROWS):
-            z = torch.as_tensor(np.array(Z[a:b], dtype=np.float64), device=self._device())
-            X[a:b] = model.likelihood.mean(model.decode(z)).cpu().numpy()
-        return X
-
-    def _device(self):
-        return torch.device(self.net_.device)
+        """Return checked rows in the likelihood's units; ValueError if they cannot be its own."""
+        likelihood, names = self._model().likelihood, getattr(self, "feature_names_in_", None)
+        for block in blocks_of(X):
+            likelihood.check(block, names)
+        return prepared(likelihood, X)

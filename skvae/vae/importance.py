@@ -437,11 +437,16 @@ def reliability_message(effective_size, n_draws, name="n_score_samples"):
     True
     """
     unreliable = is_unreliable(effective_size, n_draws)
-    if unreliable.sum() <= _TOLERATED * unreliable.size:
+    least = np.min(effective_size, initial=np.inf)
+    return message_of_counts(unreliable.sum(), unreliable.size, least, n_draws, name)
+
+
+def message_of_counts(n_unreliable, n_rows, least, n_draws, name="n_score_samples"):
+    """Return what `reliability_message` does of so many rows, whose least effective size it is."""
+    if n_unreliable <= _TOLERATED * n_rows:
         return None
-    least = np.min(effective_size)
     return (
-        f"{unreliable.sum()} of {unreliable.size} rows have fewer than "
+        f"{n_unreliable} of {n_rows} rows have fewer than "
         f"{min(_ENOUGH, n_draws / 2):g} effective draws, the least {least:.1f} of "
         f"{name}={n_draws}: what is said of them is uncertain, and their log-likelihoods are "
         f"likely too low; raise {name}, or train longer or with a richer encoder"

@@ -26,7 +26,10 @@ TAKEN = (
     *("callbacks", "device", "verbose", "warm_start", "history"),
 )
 # Callbacks without which a training would not be one.
-_NEEDED = ("prior_warmup", "fresh_draws", "kl_warmup", "epoch_terms", "weight_keeper", "stop_early")
+_NEEDED = (
+    *("prior_warmup", "processes_together", "fresh_draws", "kl_warmup", "epoch_terms"),
+    *("weight_keeper", "stop_early"),
+)
 
 
 def checked_net_params(net_params):

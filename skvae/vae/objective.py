@@ -43,7 +43,18 @@ class RowBound(NamedTuple):
     kl: torch.Tensor
 
 
-def row_bound(model, x, observed, noise, *, beta=1.0, free_bits=0.0, importance=False, dreg=True):
+def row_bound(
+    model,
+    x,
+    observed,
+    noise,
+    *,
+    beta=1.0,
+    free_bits=0.0,
+    importance=False,
+    dreg=True,
+    batch_mean=None,
+):
     """Return the training objective of each row, and the bound's two terms.
 
     Parameters
@@ -67,6 +78,9 @@ def row_bound(model, x, observed, noise, *, beta=1.0, free_bits=0.0, importance=
     dreg : bool
         Whether the importance-weighted bound's gradient with respect to the encoder is the doubly
         reparameterised one, which has the same mean and does not drown in noise as S grows.
+    batch_mean : callable, default=None
+        Gives the mean over the rows of the batch of values (B, ...), for free bits, where the rows
+        here are but some of the batch.
 
     Returns
     -------
@@ -97,18 +111,23 @@ def row_bound(model, x, observed, noise, *, beta=1.0, free_bits=0.0, importance=
     kl = density.kl(posterior, z)
     elbo = reconstruction - kl
     if free_bits:
-        charged = _at_least(free_bits, kl, density.kl_by_dimension(posterior), z.shape[-1])
+        by_dimension = density.kl_by_dimension(posterior)
+        charged = _at_least(free_bits, kl, by_dimension, z.shape[-1], batch_mean or _mean)
         return RowBound(reconstruction - beta * charged, elbo, reconstruction, kl)
     objective = elbo if beta == 1.0 else reconstruction - beta * kl
     return RowBound(objective, elbo, reconstruction, kl)
 
 
-def _at_least(free_bits, kl, by_dimension, n_components):
+def _mean(values):
+    return values.mean(0)
+
+
+def _at_least(free_bits, kl, by_dimension, n_components, mean):
     """Return the divergence as free bits count it, (B,): what is free is a constant."""
     if by_dimension is None:
         free = free_bits * n_components
-        return torch.where(kl.mean() > free, kl, free)
-    return torch.where(by_dimension.mean(0) > free_bits, by_dimension, free_bits).sum(-1)
+        return torch.where(mean(kl) > free, kl, free)
+    return torch.where(mean(by_dimension) > free_bits, by_dimension, free_bits).sum(-1)
 
 
 def _importance_bound(model, x, observed, noise, beta, dreg):

@@ -1,5 +1,7 @@
 """The module that is trained: it draws the noise of a batch and says each row's bound."""
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -31,6 +33,11 @@ class SampledBound(nn.Module):
         Whether encoder and decoder compute in bfloat16 where that is safe, in training.
     compiled : bool
         Whether ``torch.compile`` will read the module. It cannot read how noise is drawn.
+
+    Attributes
+    ----------
+    processes : Processes or None
+        Those that train together: each computes its share of a batch's rows, all are told of all.
     """
 
     def __init__(
@@ -52,12 +59,14 @@ class SampledBound(nn.Module):
         # In a tuple: as a submodule it would show every weight a second time.
         self._trained = (in_lower_precision(model) if mixed_precision else model,)
         self.compiled = compiled
+        self.processes = None
         self._prepare()
 
     def _prepare(self):
         """Set what can be neither copied nor pickled everywhere, and needs not be."""
         self._generators = {}
         self._draw = torch.compiler.disable(self._noise) if self.compiled else self._noise
+        self._gather = torch.compiler.disable(_of_all) if self.compiled else _of_all
 
     def forward(self, x, observed=None):
         """Return (objective, bound, reconstruction, kl), each of shape (n,), in nats.
@@ -72,8 +81,12 @@ class SampledBound(nn.Module):
         observed : bool tensor of shape (n, n_features), optional
             Where x is not missing. Without it x has no NaN.
         """
-        noise = self._draw(x)
-        importance = self.n_draws > 1
+        noise, processes, n_rows = self._draw(x), self.processes, len(x)
+        importance, batch_mean = self.n_draws > 1, None
+        if processes is not None:
+            mine, batch_mean = processes.share(n_rows), partial(processes.mean, n_rows=n_rows)
+            x, noise = x[mine], noise[:, mine]
+            observed = None if observed is None else observed[mine]
         if self.training:
             terms = row_bound(
                 self._trained[0],
@@ -83,11 +96,13 @@ class SampledBound(nn.Module):
                 beta=self.beta,
                 free_bits=self.free_bits,
                 importance=importance,
+                batch_mean=batch_mean,
             )
         else:
             terms = row_bound(self.model, x, observed, noise, importance=importance)
         objective, elbo, reconstruction, kl = terms
-        return objective, objective if importance else elbo, reconstruction, kl
+        terms = objective, objective if importance else elbo, reconstruction, kl
+        return terms if processes is None else self._gather(processes, terms, n_rows)
 
     def begin_epoch(self, epoch):
         """Start the noise of an epoch over: that of training is new, that of evaluation is not."""
@@ -120,12 +135,17 @@ class SampledBound(nn.Module):
         return torch.randn(shape, generator=generator, dtype=x.dtype, device=x.device)
 
     def __getstate__(self):
-        own = {"_generators", "_draw"}
-        return {name: value for name, value in self.__dict__.items() if name not in own}
+        own = {"_generators", "_draw", "_gather"}
+        state = {name: value for name, value in self.__dict__.items() if name not in own}
+        return {**state, "processes": None}
 
     def __setstate__(self, state):
         super().__setstate__(state)
         self._prepare()
+
+
+def _of_all(processes, terms, n_rows):
+    return tuple(processes.whole(terms, n_rows))
 
 
 def in_lower_precision(model):

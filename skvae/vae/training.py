@@ -7,8 +7,6 @@ which skorch minimises. Rows are prepared by the likelihood, and so are the unit
 ``net.module_.model``, also when it is compiled or was pickled meanwhile.
 """
 
-import math
-
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping
@@ -17,6 +15,7 @@ from skorch.utils import to_tensor
 from torch import nn
 
 from skvae.vae.batches import CLUSTERS, MODULES, RowBatches, Rows, epoch_seed, held_out_rows
+from skvae.vae.kept_weights import KeptWeights
 from skvae.vae.modules import isolated_random
 from skvae.vae.net_params import (
     checked_callbacks,
@@ -31,14 +30,12 @@ from skvae.vae.net_params import (
 )
 from skvae.vae.placement import latent_moments, place_components
 from skvae.vae.priors import Mixture
+from skvae.vae.processes import Processes, SharedSteps
 from skvae.vae.sampled_bound import SampledBound
-from skvae.vae.training_record import (
-    Divergence,
-    all_finite,
-    divergence_message,
-    record_of,
-    weights_of,
-)
+from skvae.vae.streaming import dataset_of
+from skvae.vae.training_record import record_of
+
+_ADDED_UP = 1 << 20  # rows whose terms are kept until then
 
 
 class NegativeBound(nn.Module):
@@ -146,110 +143,47 @@ class EpochTerms(Callback):
     def on_epoch_begin(self, net, **kwargs):
         """Forget the epoch before."""
         self.parts_ = {True: [], False: []}
+        self.sums_ = {True: [], False: []}
 
     def on_batch_end(self, net, training=None, y_pred=None, **kwargs):
         """Keep what was said of the batch; nothing is computed, and no device waited for."""
-        self.parts_[training].append([term.detach() for term in y_pred[1:]])
+        parts = self.parts_[training]
+        parts.append([term.detach() for term in y_pred[1:]])
+        if len(parts) * len(y_pred[1]) > _ADDED_UP:
+            self._add_up(training)
+
+    def _add_up(self, training):
+        """Put sums over rows, and their number, in the place of what was kept of them."""
+        terms = [
+            torch.cat(part).cpu().double() for part in zip(*self.parts_[training], strict=True)
+        ]
+        self.sums_[training].append([len(terms[0]), *(term.sum().item() for term in terms)])
+        self.parts_[training] = []
 
     def on_epoch_end(self, net, **kwargs):
         """Record the means over the rows."""
-        for training, parts in self.parts_.items():
-            if not parts:
+        for training, sums in self.sums_.items():
+            if self.parts_[training]:
+                self._add_up(training)
+            if not sums:
                 continue
             prefix = "train" if training else "valid"
-            for name, part in zip(self.NAMES, zip(*parts, strict=True), strict=True):
-                net.history.record(f"{prefix}_{name}", torch.cat(part).cpu().double().mean().item())
-        self.parts_ = None
+            n_rows, *totals = map(sum, zip(*sums, strict=True))
+            for name, total in zip(self.NAMES, totals, strict=True):
+                net.history.record(f"{prefix}_{name}", total / n_rows)
+        self.parts_ = self.sums_ = None
 
 
-class WeightKeeper(Callback):
-    """Keeps the weights of the last epoch and of the best, and sees to which of them remain.
+class WeightKeeper(KeptWeights, Callback):
+    """Keeps the weights of the last epoch and of the best; see KeptWeights."""
 
-    Parameters
-    ----------
-    early_stopping : bool
-        Whether training stops, and the best weights remain, when validation no longer improves.
-    patience : int
-        Epochs without improvement after which that is so.
-    tol : float
-        What counts as an improvement, in nats per row, of however many epochs together. The best
-        epoch is the best by any margin.
-    first_epoch : int
-        Epochs up to this one do not count against the patience: the objective still changes.
-    first_steps : int
-        Nor do those before so many steps of the optimiser.
-    """
-
-    def __init__(self, early_stopping, patience, tol, first_epoch, first_steps=0):
-        self.early_stopping, self.patience = early_stopping, patience
-        self.tol, self.first_epoch, self.first_steps = tol, first_epoch, first_steps
-
-    def on_train_begin(self, net, **kwargs):
-        """Begin the record of a training."""
-        self.n_epochs_, self.misses_, self.kept_epoch_ = 0, 0, len(net.history)
-        self.n_steps_ = 0
-        self.last_ = self.best_ = None
-        self.best_bound_ = self.bar_ = -math.inf
-        self.stopped_ = self.interrupted_ = False
-
-    def on_epoch_begin(self, net, **kwargs):
-        """Keep the weights that training begins with."""
-        if self.last_ is None:
-            self.last_, self.kept_epoch_ = weights_of(net.module_), len(net.history) - 1
-
-    def on_batch_end(self, net, training=None, **kwargs):
-        """Stop with an error where the loss is not finite."""
-        batches = net.history[-1]["batches"]
-        if not math.isfinite(batches[-1]["train_loss" if training else "valid_loss"]):
-            self._fail(net, f"batch {len(batches)}" if training else "in validation")
-
-    def on_epoch_end(self, net, **kwargs):
-        """Keep the weights, and see whether they are the best."""
-        if not all_finite(net.module_):  # by the last step, which no loss has seen
-            self._fail(net, "weights after its last batch")
-        self.n_epochs_ += 1
-        self.last_, self.kept_epoch_ = weights_of(net.module_), len(net.history)
-        record = net.history[-1]
-        self.n_steps_ += record["train_batch_count"]
-        if "valid_loss" not in record:
-            return
-        bound = -record["valid_loss"]
-        if bound > self.best_bound_:
-            self.best_, self.best_bound_, self.best_epoch_ = self.last_, bound, self.kept_epoch_
-        if bound > self.bar_:
-            self.misses_, self.bar_ = 0, bound + self.tol
-        elif self.kept_epoch_ > self.first_epoch and self.n_steps_ >= self.first_steps:
-            self.misses_ += 1
-        self.stopped_ = self.early_stopping and self.misses_ >= self.patience
-
-    def on_train_end(self, net, **kwargs):
-        """Put the weights in place that are to remain."""
-        self.stopped_ = self.stopped_ or _stopped_by_user(net)
-        self.interrupted_ = self.n_epochs_ < net.max_epochs and not self.stopped_
-        if len(net.history) > self.kept_epoch_ > 0:  # the last epoch was not completed
-            del net.history[self.kept_epoch_ :]
-        if self.best_ is not None and (self.early_stopping or self.interrupted_):
-            net.module_.load_state_dict(self.best_)
-            self.kept_epoch_ = self.best_epoch_
-        self.last_ = self.best_ = None
-
-    def _fail(self, net, where):
-        """Put the last good weights back and say what happened in the epoch that is dropped."""
-        net.module_.load_state_dict(self.last_)
-        net.optimizer_.state.clear()  # its averages are spoilt too
-        epoch, model = len(net.history), net.module_.model
-        del net.history[-1]
-        message = divergence_message(model, net.lr, epoch, where, self.kept_epoch_)
-        raise Divergence(message, record_of(net.history, self))
-
-    def __getstate__(self):
-        return {**self.__dict__, "last_": None, "best_": None}
+    def _stopped_by_user(self, net):
+        callbacks = (callback for _, callback in net.callbacks_)
+        return any(isinstance(c, EarlyStopping) and c.misses_ >= c.patience for c in callbacks)
 
 
-def _stopped_by_user(net):
-    """Return whether a callback of skorch's that the user passed has stopped the training."""
-    callbacks = (callback for _, callback in net.callbacks_)
-    return any(isinstance(c, EarlyStopping) and c.misses_ >= c.patience for c in callbacks)
+class ProcessesTogether(SharedSteps, Callback):
+    """Makes the steps of several processes one; see SharedSteps."""
 
 
 class StopEarly(Callback):
@@ -396,14 +330,16 @@ def make_net(
         prior_warmup = max_epochs // 4
     first_epoch = max(kl_warmup, prior_warmup if mixture else 0)
     keeper = WeightKeeper(early_stopping, n_iter_no_change, tol, first_epoch, first_steps)
+    processes = Processes.here()
     first = {
         "prior_warmup": PriorWarmup(prior_warmup, seed) if mixture else None,
+        "processes_together": ProcessesTogether() if processes is not None else None,
         "fresh_draws": FreshDraws(),
         "kl_warmup": KLWarmup(beta, kl_warmup),
         "epoch_terms": EpochTerms(),
         "weight_keeper": keeper,
         "gradient_clip": GradientNormClipping(gradient_clip) if gradient_clip else None,
-        "epoch_bar": EpochBar() if verbose else None,
+        "epoch_bar": EpochBar() if verbose and (processes is None or not processes.rank) else None,
     }
     first = [(name, callback) for name, callback in first.items() if callback is not None]
     bound = SampledBound(
@@ -462,7 +398,7 @@ def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
     ----------
     net : NeuralNet
         From `make_net`, or unpickled since.
-    X : ndarray or tensor of shape (n_samples, n_features)
+    X : ndarray, tensor or StoredRows of shape (n_samples, n_features)
         Prepared rows; NaN is missing.
     X_valid : ndarray or tensor of shape (n_valid, n_features), default=None
         Prepared rows to validate with.
@@ -491,13 +427,16 @@ def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
     held_out = None
     if X_valid is not None:
         held_out = Rows(X_valid, **shared, device=home(net.iterator_valid, net.device))
-    rows = Rows(X, **shared, device=home(net.iterator_train, net.device), held_out=held_out)
+    where = home(net.iterator_train, net.device)
+    rows = dataset_of(X, **shared, device=where, held_out=held_out)
     callbacks = dict(net.callbacks_)
     bar = callbacks.get("epoch_bar", EpochBar())
     bar.volume = volume
+    module.processes = Processes.here()
     try:
         with isolated_random(epoch_seed(seed, epoch, MODULES)):
             net.partial_fit(rows)
     finally:
+        module.processes = None
         bar.close()
     return record_of(net.history, callbacks["weight_keeper"])

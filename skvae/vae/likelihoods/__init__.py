@@ -20,7 +20,7 @@ def make_likelihood(spec, X, params=None, *, names=None):
         "categorical", "poisson", "negative_binomial"; or for parts of the columns each their own,
         with parameters of its own. Columns are an index, a slice, a list of indices, a boolean
         mask or, where there are names, names.
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or StoredRows of shape (n_samples, n_features)
         Rows in the user's units; NaN is missing.
     params : dict, default=None
         Parameters of the one family: ``scale``, ``min_scale`` of "gaussian" and "student_t",

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from skvae.blocks import Rows, ranges, workers
 from skvae.gaussian.moments import feature_moments
+from skvae.vae.stored_rows import StoredRows, blocks_of
 
 _STRAIGHT = 36.0  # from here on ln(1 + e^x) is x in float64
 
@@ -339,7 +340,7 @@ def check_values(X, names, allowed, rule, block=1 << 16):
 
     Parameters
     ----------
-    X : ndarray of shape (B, D)
+    X : ndarray or StoredRows of shape (B, D)
         Rows; NaN is missing and allowed.
     names : sequence or None
         What the columns are called, as in :func:`column_label`.
@@ -350,8 +351,8 @@ def check_values(X, names, allowed, rule, block=1 << 16):
     block : int
         How many rows are looked at together.
     """
-    for a, b in ranges(0, len(X), block):
-        values = X[a:b]
+    parts = (rows[a:b] for rows in blocks_of(X) for a, b in ranges(0, len(rows), block))
+    for values in parts:
         good = allowed(values)
         if good.all():
             continue
@@ -369,12 +370,17 @@ def moments_of(X, names):
     Raises ValueError naming a feature that has no observed value, or one whose square overflows.
     """
     with workers() as pool:
-        return feature_moments(Rows(X), pool, names)
+        return feature_moments(X if isinstance(X, StoredRows) else Rows(X), pool, names)
 
 
 def n_observed(X):
     """Return the number of observed values of each feature, shape (D,)."""
-    return len(X) - np.isnan(X).sum(axis=0)
+    return sum(len(rows) - np.isnan(rows).sum(axis=0) for rows in blocks_of(X))
+
+
+def prepared(likelihood, X):
+    """Return rows in a likelihood's units: an array, or StoredRows that are prepared when read."""
+    return X.mapped(likelihood.prepare) if isinstance(X, StoredRows) else likelihood.prepare(X)
 
 
 def softplus(x):

@@ -16,9 +16,9 @@ from skvae.vae.likelihoods.base import (
     Likelihood,
     check_values,
     moments_of,
-    n_observed,
     uniform,
 )
+from skvae.vae.stored_rows import blocks_of
 
 _LARGEST = 2**24 - 1  # the codes that float32 holds exactly
 _RULE = f"a categorical likelihood takes codes, whole numbers from 0 to {_LARGEST}"
@@ -77,7 +77,7 @@ class Categorical(Likelihood):
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, n_features)
+        X : ndarray or StoredRows of shape (n_samples, n_features)
             Rows; NaN is missing.
         names : sequence of str, default=None
             The features' names, for messages.
@@ -101,12 +101,13 @@ class Categorical(Likelihood):
         else:
             sizes = _sizes(n_categories, X.shape[1])
             _check_codes(X, names, sizes, f"as n_categories={n_categories!r}")
-        tables = []
-        for column, size, n in zip(X.T, sizes, n_observed(X), strict=True):
-            codes = column[~np.isnan(column)].astype(np.int64)
-            counts = np.bincount(codes, minlength=size)
-            tables.append(np.log((counts + 0.5) / (n + 0.5 * size)))
-        return cls(tables)
+        counts = [np.zeros(size, dtype=np.int64) for size in sizes]
+        for rows in blocks_of(X):
+            for column, count in zip(rows.T, counts, strict=True):
+                codes = column[~np.isnan(column)].astype(np.int64)
+                count += np.bincount(codes, minlength=len(count))
+        pairs = zip(counts, sizes, strict=True)
+        return cls([np.log((count + 0.5) / (count.sum() + 0.5 * size)) for count, size in pairs])
 
     @staticmethod
     def allowed(values):

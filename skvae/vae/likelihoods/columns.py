@@ -84,7 +84,7 @@ class Columns(Likelihood):
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, n_features)
+        X : ndarray or StoredRows of shape (n_samples, n_features)
             Rows; NaN is missing.
         likelihoods : list of (str, columns) or (str, columns, dict)
             For each part the name of its family, its columns (an index, a slice, a list of indices,
@@ -181,7 +181,7 @@ def likelihood_of(name, X, params=None, *, names=None):
     ----------
     name : str
         A key of ``FAMILIES``.
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or StoredRows of shape (n_samples, n_features)
         Rows; NaN is missing.
     params : dict, default=None
         The family's parameters.

@@ -25,6 +25,7 @@ from skvae.vae.likelihoods.base import (
     n_observed,
     softplus,
 )
+from skvae.vae.stored_rows import StoredRows
 
 _BEND = 10.0
 _MIN_DISPERSION = 1e-6
@@ -33,6 +34,10 @@ _FIRST_DISPERSIONS = (0.01, 100.0)
 _SERIES = 20.0
 # torch and NumPy draw counts as 64-bit integers.
 _LARGEST_RATE = 1e18
+
+
+def _log1p(X):
+    return np.log1p(X, dtype=np.float64)
 
 
 class _Counts(Likelihood):
@@ -57,7 +62,7 @@ class _Counts(Likelihood):
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, n_features)
+        X : ndarray or StoredRows of shape (n_samples, n_features)
             Rows; NaN is missing.
         names : sequence of str, default=None
             The features' names, for messages.
@@ -74,7 +79,8 @@ class _Counts(Likelihood):
         """
         check_values(X, names, cls.allowed, cls.rule)
         moments, n = moments_of(X, names), n_observed(X)
-        logs = moments_of(np.log1p(X, dtype=np.float64), names)
+        log1p = X.mapped(_log1p) if isinstance(X, StoredRows) else _log1p(X)
+        logs = moments_of(log1p, names)
         log1p_std = np.sqrt(np.where(logs.variance <= logs.resolution, 1.0, logs.variance))
         mean = moments.mean + 0.5 / n
         return cls(np.log(mean), logs.mean, log1p_std, **cls._more(mean, moments.variance))

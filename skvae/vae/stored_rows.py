@@ -1,0 +1,262 @@
+"""Rows that are not in memory: read a block at a time, the next one while this one is worked on.
+
+What is larger than a buffer stays where it is: a Dask array, whose blocks are its chunks, or a file
+that is mapped, cut into blocks of rows. Sums over all rows are sums over blocks, in their order.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
+
+import numpy as np
+
+from skvae.blocks import DistributedRows, Rows, is_distributed, ranges
+
+# Numbers in the rows that are in memory at once, and in a block of a mapped file: as float32, in
+# which they are trained on, 128 MB and 4 MB.
+BUFFER = 1 << 25
+_BLOCK = 1 << 20
+_TOGETHER = 1 << 21  # in the blocks that are read at once, which Dask does in parallel
+
+
+def in_memory_or_stored(given, X):
+    """Return checked rows in memory as they are or, of more numbers than a buffer's, as StoredRows.
+
+    Parameters
+    ----------
+    given : object
+        What the user passed.
+    X : ndarray or dask.array.Array of shape (n_samples, n_features)
+        The same, checked; of a Dask array the number of rows is known.
+
+    Returns
+    -------
+    X : ndarray or StoredRows
+        Of what is read into memory the array, whatever its chunks were.
+    """
+    if is_distributed(X):
+        if X.shape[0] * X.shape[1] <= BUFFER:
+            return DistributedRows(X, None, float(len(X))).chosen().X
+        return StoredRows(_OfChunks(X), X.chunks[0], X.shape[1])
+    mapped = isinstance(given, np.memmap) and np.may_share_memory(given, X)
+    if not mapped or X.size <= BUFFER:
+        return X
+    cuts = [*ranges(0, len(X), max(1, _BLOCK // X.shape[1]))]
+    return StoredRows(_OfFile(X, cuts), tuple(b - a for a, b in cuts), X.shape[1])
+
+
+class _OfChunks:
+    """Reads some chunks of a Dask array, all at once."""
+
+    def __init__(self, X):
+        self._X = X
+
+    def __call__(self, blocks):
+        chunks = self._X.blocks[blocks]
+        X = DistributedRows(chunks, None, float(len(chunks))).chosen().X
+        return np.split(X, np.cumsum(chunks.chunks[0])[:-1])
+
+
+class _OfFile:
+    """Reads some blocks of a mapped file."""
+
+    def __init__(self, X, cuts):
+        self._X, self._cuts = X, cuts
+
+    def __call__(self, blocks):
+        return [np.array(self._X[slice(*self._cuts[i])]) for i in blocks]
+
+
+class StoredRows:
+    """Rows that are read a block at a time.
+
+    Parameters
+    ----------
+    read : callable
+        Given the numbers of some blocks, a list, returns their rows, a list of arrays (length,
+        n_features).
+    lengths : tuple of int
+        How many rows the blocks have.
+    n_features : int
+        How many columns.
+    steps : tuple of callable
+        What is done with the rows of each block when they are read, one after the other.
+    left_out : list of ndarray of int, optional
+        Places in each block of rows that are not among these.
+
+    Attributes
+    ----------
+    lengths : tuple of int
+        How many rows the blocks have.
+    shape : tuple of int
+        That of all rows.
+    """
+
+    def __init__(self, read, lengths, n_features, steps=(), left_out=None):
+        self._read, self._whole, self._steps, self._left_out = read, lengths, steps, left_out
+        self.lengths = tuple(lengths)
+        if left_out is not None:
+            pairs = zip(lengths, left_out, strict=True)
+            self.lengths = tuple(length - len(out) for length, out in pairs)
+        self.shape = (sum(self.lengths), n_features)
+
+    def __len__(self):
+        return self.shape[0]
+
+    @property
+    def X(self):
+        """Return itself, which has a shape: the verbs of ``skvae.blocks.Rows`` are ``X, sum``."""
+        return self
+
+    def __getitem__(self, key):
+        """Return the same rows of some columns, ``X[:, columns]``."""
+        everything, columns = key
+        if everything != slice(None):
+            raise IndexError("rows that are stored are read by blocks, not by index")
+        n_columns = np.empty((0, self.shape[1]))[:, columns].shape[1]
+        return self._then(_Columns(columns), n_columns)
+
+    def mapped(self, function):
+        """Return rows that are what a function makes of a block, with as many columns."""
+        return self._then(function, self.shape[1])
+
+    def _then(self, step, n_columns):
+        steps = (*self._steps, step)
+        return StoredRows(self._read, self._whole, n_columns, steps, self._left_out)
+
+    def without(self, places):
+        """Return all rows, of which none was left out yet, but those at some places in blocks."""
+        return StoredRows(self._read, self._whole, self.shape[1], self._steps, places)
+
+    # Reading ----------------------------------------------------------------------------------
+
+    def read(self, blocks):
+        """Return the rows of some blocks, a list; a note on what goes wrong says which they are."""
+        try:
+            parts = self._read(blocks)
+            return [self._as_wanted(i, part) for i, part in zip(blocks, parts, strict=True)]
+        except Exception as error:
+            ends = np.cumsum([0, *self._whole])
+            said = (f"{i} (rows {ends[i]} to {ends[i + 1] - 1})" for i in blocks)
+            error.add_note(f"while these blocks of X were read: {', '.join(said)}")
+            raise
+
+    def _as_wanted(self, i, X):
+        """Return the rows of a block as they were read with all done that is to be done."""
+        if self._left_out is not None:
+            X = np.delete(X, self._left_out[i], axis=0)
+        for step in self._steps:
+            X = step(X)
+        return X
+
+    def together(self, blocks):
+        """Return lists of blocks, of those that have rows, that are read at once."""
+        groups, room, most = [], 0, _TOGETHER // self.shape[1]
+        for i in blocks:
+            n_rows = self.lengths[i]
+            if groups and room >= n_rows > 0:
+                groups[-1].append(i)
+                room -= n_rows
+            elif n_rows:
+                groups.append([i])
+                room = most - n_rows
+        return groups
+
+    def blocks(self):
+        """Yield the rows of each block that has some, in the order in which they stand."""
+        with reading_ahead(self.read, self.together(range(len(self.lengths)))) as found:
+            for parts in found:
+                yield from parts
+
+    def sum(self, function, pool, *shared):
+        """Return the sum over blocks of ``function(Rows, pool, *shared)``, a tuple."""
+        total = None
+        for block in self.blocks():
+            found = function(Rows(block), pool, *shared)
+            total = found if total is None else tuple(map(_added, total, found))
+        return total
+
+    # Some of the rows -------------------------------------------------------------------------
+
+    def drawn(self, n_rows, seed):
+        """Return places in each block, sorted, of rows that are drawn at random without repetition.
+
+        Each block gives its share, rounded up or down at random: all rows are equally likely.
+
+        Parameters
+        ----------
+        n_rows : int
+            How many, at most as many as there are.
+        seed : int
+            Of the draw.
+        """
+        start = np.random.default_rng(seed).random()  # of a walk in steps of n / n_rows rows
+        ends = np.floor(np.cumsum([0, *self.lengths]) * (n_rows / len(self)) + start)
+        ends[-1] = n_rows  # whatever was rounded
+        places = []
+        for i, (length, share) in enumerate(zip(self.lengths, np.diff(ends), strict=True)):
+            rng = np.random.default_rng((seed, i))
+            places.append(np.sort(rng.choice(length, min(int(share), length), replace=False)))
+        return places
+
+    def at(self, places):
+        """Return the rows at some places in each block, in memory; other blocks are not read."""
+
+        def some(blocks):
+            return [X[places[i]] for i, X in zip(blocks, self.read(blocks), strict=True)]
+
+        used = self.together(i for i, there in enumerate(places) if len(there))
+        with reading_ahead(some, used) as found:
+            return np.concatenate([X for parts in found for X in parts])
+
+
+class _Columns:
+    """Takes some columns of rows."""
+
+    def __init__(self, index):
+        self._index = index
+
+    def __call__(self, X):
+        return X[:, self._index]
+
+
+def _added(one, other):
+    return None if one is None else one + other
+
+
+def blocks_of(X):
+    """Return the blocks of stored rows, and of an array itself: something to loop over."""
+    return X.blocks() if isinstance(X, StoredRows) else (X,)
+
+
+@contextmanager
+def reading_ahead(read, items):
+    """Give an iterator over ``read(item)`` that reads the next while the last is worked on.
+
+    At most two results are in memory: the one that was given last, if it is held on to, and the
+    next. A thread of its own reads, in the context of the caller (Dask's client, for one).
+
+    Parameters
+    ----------
+    read : callable
+        Returns what is asked for by an item.
+    items : iterable
+        In the order in which they are read.
+    """
+    context, pool = copy_context(), ThreadPoolExecutor(1, thread_name_prefix="skvae-read")
+
+    def results():
+        ahead = None
+        for item in items:
+            ready = None if ahead is None else ahead.result()
+            first, ahead = ahead is None, pool.submit(context.run, read, item)
+            if not first:
+                yield ready
+            del ready
+        if ahead is not None:
+            yield ahead.result()
+
+    try:
+        yield results()
+    finally:
+        pool.shutdown(cancel_futures=True)
