@@ -22,6 +22,11 @@ _FEW_STATES, _LONGEST_OF_FEW = 8, 16384
 _OTHER_WORK, _WORTH_THREADS = 8, 100_000
 
 
+def is_complete(X):
+    """Return whether no value of X is missing."""
+    return not np.isnan(X.min(initial=0.0))
+
+
 class EmissionSource:
     """Log-likelihoods of rows under an emission, and their statistics, for one thread.
 
@@ -31,11 +36,14 @@ class EmissionSource:
         The emission's kernel.
     X : ndarray of shape (n_samples, n_features)
         The rows in time order.
+    complete : bool
+        Whether none of them has a missing value.
     """
 
-    def __init__(self, kernel, X):
+    def __init__(self, kernel, X, complete):
         self._kernel = kernel
         self._X = X
+        self._complete = complete
         self._workspace = kernel.workspace()
         self._loaded = None, None
         # Some blocks weigh rows by what they found on the way to their densities.
@@ -45,7 +53,7 @@ class EmissionSource:
         """Yield (rows, block) of a block of rows; equal patterns of missing values together."""
         X = self._X[start:stop]
         order = None
-        if np.isnan(X.min(initial=0.0)):
+        if not self._complete and not is_complete(X):
             order = pattern_order(X)
             X = X[order]
         for rows, block in self._kernel.blocks(X, self._workspace):
@@ -91,11 +99,14 @@ class ChainModel:
         The threads.
     weight : ndarray of shape (n_samples,) or None
         What each row counts, constant within a sequence.
+    complete : bool, optional
+        Whether no row has a missing value, if that is known: each block is asked otherwise.
     """
 
-    def __init__(self, parameters, X, sequences, pool, weight=None):
+    def __init__(self, parameters, X, sequences, pool, weight=None, complete=False):
         self._parameters = parameters
         self._X = X
+        self._complete = complete
         n_rows, n_states = len(X), len(parameters.startprob)
         self._few = n_rows * (n_states + _OTHER_WORK) < _WORTH_THREADS
         self._pool = Workers(1) if self._few else pool
@@ -122,7 +133,7 @@ class ChainModel:
         return min(rows, self._kernel.block_rows)
 
     def _source(self):
-        return EmissionSource(self._kernel, self._X)
+        return EmissionSource(self._kernel, self._X, self._complete)
 
     def expect(self):
         """Return the ChainStatistics of the rows and their weighted log-likelihood, in nats."""

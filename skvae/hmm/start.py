@@ -9,7 +9,7 @@ from sklearn.utils.random import sample_without_replacement
 from skvae.base import check_array_parameter
 from skvae.blocks import Rows
 from skvae.hmm.chain.sweep import Sequences
-from skvae.hmm.expectation import ChainModel
+from skvae.hmm.expectation import ChainModel, is_complete
 from skvae.hmm.parameters import ChainParameters, ChainPrior, ChainStatistics
 from skvae.hmm.sequences import check_sequence_weight
 from skvae.initialization import MAX_ROWS, first_labels
@@ -55,8 +55,11 @@ class Recordings(NamedTuple):
 
     def models(self, pool):
         """Return a function from parameters to the model of the sequences under them."""
-        sequences = Sequences(self.offsets)
-        return lambda parameters: ChainModel(parameters, self.X, sequences, pool, self.weight)
+        # What every iteration would find out anew.
+        sequences, complete = Sequences(self.offsets), is_complete(self.X)
+        return lambda parameters: ChainModel(
+            parameters, self.X, sequences, pool, self.weight, complete
+        )
 
     def total(self):
         """Return the total weight of the rows."""
