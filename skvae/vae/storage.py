@@ -21,13 +21,14 @@ import hashlib
 import json
 import math
 import os
-import secrets
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
+
+from skvae.stored_state import write
 
 VERSION = 1  # of the file: raised when an older skvae could not read it
 _KEY = "skvae"  # of the one entry of safetensors' metadata: two would come in any order
@@ -468,12 +469,4 @@ def _write(path, content):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not place.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder to save in", str(place.parent))
-    beside = place.with_name(f".{place.name}.{secrets.token_hex(6)}")
-    try:
-        with open(beside, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, place)
-    finally:
-        beside.unlink(missing_ok=True)
+    write(place, content)
