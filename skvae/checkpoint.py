@@ -60,13 +60,19 @@ def digest_of_state(state):
 
 
 def settings_of(estimator, without=()):
-    """Return the constructor's parameters as plain values that compare, arrays as digests."""
+    """Return the constructor's parameters as plain values that compare, arrays as digests.
+
+    Raises
+    ------
+    TypeError
+        A parameter is none of which two could be compared.
+    """
     settings = estimator.get_params(deep=False)
     return {name: _plain(value) for name, value in settings.items() if name not in without}
 
 
 def _plain(value):
-    """Return a parameter as a plain value: of equal parameters equal ones."""
+    """Return a parameter as a plain value: of equal parameters equal ones, and of no others."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, str | int | float | None):
@@ -75,11 +81,20 @@ def _plain(value):
         return {"type": type(value).__name__, **settings_of(value)}
     try:
         return digest_of(np.asarray(value, dtype=np.float64))
-    except (TypeError, ValueError, OverflowError):
-        pass
+    except (TypeError, ValueError, OverflowError):  # it is no table of numbers
+        return _plain_parts(value)
+
+
+def _plain_parts(value):
+    if isinstance(value, slice):
+        return repr(value)
+    if hasattr(value, "__array__"):
+        value = np.asarray(value, dtype=object).tolist()
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return repr(value) if isinstance(value, slice) else type(value).__name__
+    if isinstance(value, dict):
+        return {repr(key): _plain(item) for key, item in value.items()}
+    raise TypeError(f"{type(value).__name__} is no number, word, array, or collection of such")
 
 
 def data_of(X, summary, total, **beside):

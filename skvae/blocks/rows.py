@@ -33,6 +33,11 @@ def even_block(n_rows, largest):
     return -(-n_rows // n_blocks)
 
 
+def is_complete(X):
+    """Return whether no value of X is missing."""
+    return not np.isnan(X.min(initial=0.0))
+
+
 def missing_patterns(X):
     """Return the pattern of NaN of each row, (n,) int, and how many rows have each pattern."""
     bits = np.concatenate(
@@ -88,7 +93,7 @@ class Rows(NamedTuple):
         order = None
         if sample_weight is not None and not sample_weight.all():
             order = np.flatnonzero(sample_weight)
-        if np.isnan(X.min(initial=0.0)):
+        if not is_complete(X):
             by_pattern = pattern_order(X if order is None else X[order])
             order = by_pattern if order is None else order[by_pattern]
         return cls(X, sample_weight, order)

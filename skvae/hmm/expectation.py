@@ -5,7 +5,7 @@ The chain's recursions know no model, the emission's kernels know no time: here 
 
 import numpy as np
 
-from skvae.blocks import Workers
+from skvae.blocks import Workers, is_complete
 from skvae.gaussian.missing import pattern_order
 from skvae.hmm.chain.best import BestPaths
 from skvae.hmm.chain.recursion import padded_size
@@ -20,11 +20,6 @@ _FEW_STATES, _LONGEST_OF_FEW = 8, 16384
 # Rows times states, and what else a row takes in units of a state, below which handing work to
 # threads takes longer than doing it (measured: about two milliseconds of work).
 _OTHER_WORK, _WORTH_THREADS = 8, 100_000
-
-
-def is_complete(X):
-    """Return whether no value of X is missing."""
-    return not np.isnan(X.min(initial=0.0))
 
 
 class EmissionSource:

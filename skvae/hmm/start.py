@@ -7,9 +7,9 @@ from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils.random import sample_without_replacement
 
 from skvae.base import check_array_parameter
-from skvae.blocks import Rows
+from skvae.blocks import Rows, is_complete
 from skvae.hmm.chain.sweep import Sequences
-from skvae.hmm.expectation import ChainModel, is_complete
+from skvae.hmm.expectation import ChainModel
 from skvae.hmm.parameters import ChainParameters, ChainPrior, ChainStatistics
 from skvae.hmm.sequences import check_sequence_weight
 from skvae.initialization import MAX_ROWS, first_labels

@@ -239,6 +239,23 @@ class EpochBar(Callback):
 # The net ------------------------------------------------------------------------------------------
 
 
+def _own_callbacks(*, prior_warmup, kl_warmup, weight_keeper, gradient_clip, verbose):
+    """Return what sees an epoch before the user's callbacks: pairs of name and callback."""
+    processes = Processes.here()
+    shown = verbose and (processes is None or not processes.rank)
+    callbacks = {
+        "prior_warmup": prior_warmup,
+        "processes_together": None if processes is None else ProcessesTogether(),
+        "fresh_draws": FreshDraws(),
+        "kl_warmup": kl_warmup,
+        "epoch_terms": EpochTerms(),
+        "weight_keeper": weight_keeper,
+        "gradient_clip": gradient_clip,
+        "epoch_bar": EpochBar() if shown else None,
+    }
+    return [(name, callback) for name, callback in callbacks.items() if callback is not None]
+
+
 def make_net(
     model,
     *,
@@ -330,18 +347,13 @@ def make_net(
         prior_warmup = max_epochs // 4
     first_epoch = max(kl_warmup, prior_warmup if mixture else 0)
     keeper = WeightKeeper(early_stopping, n_iter_no_change, tol, first_epoch, first_steps)
-    processes = Processes.here()
-    first = {
-        "prior_warmup": PriorWarmup(prior_warmup, seed) if mixture else None,
-        "processes_together": ProcessesTogether() if processes is not None else None,
-        "fresh_draws": FreshDraws(),
-        "kl_warmup": KLWarmup(beta, kl_warmup),
-        "epoch_terms": EpochTerms(),
-        "weight_keeper": keeper,
-        "gradient_clip": GradientNormClipping(gradient_clip) if gradient_clip else None,
-        "epoch_bar": EpochBar() if verbose and (processes is None or not processes.rank) else None,
-    }
-    first = [(name, callback) for name, callback in first.items() if callback is not None]
+    own = _own_callbacks(
+        prior_warmup=PriorWarmup(prior_warmup, seed) if mixture else None,
+        kl_warmup=KLWarmup(beta, kl_warmup),
+        weight_keeper=keeper,
+        gradient_clip=GradientNormClipping(gradient_clip) if gradient_clip else None,
+        verbose=verbose,
+    )
     bound = SampledBound(
         model,
         seed=seed,
@@ -362,7 +374,7 @@ def make_net(
         max_epochs=max_epochs,
         batch_size=batch_size,
         dataset=Rows,
-        callbacks=[*first, *checked_callbacks(callbacks), ("stop_early", StopEarly(keeper))],
+        callbacks=[*own, *checked_callbacks(callbacks), ("stop_early", StopEarly(keeper))],
         device=device,
         verbose=verbose,
         **{

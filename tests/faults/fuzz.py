@@ -8,10 +8,12 @@ file ``--log`` is the case that killed it.
 
 # ruff: noqa: T201
 import argparse
+import contextlib
 import faulthandler
 import os
 import re
 import sys
+import tempfile
 import time
 from collections import Counter
 
@@ -121,13 +123,17 @@ def main(arguments):
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     faulthandler.enable()
-    if options.case:
-        print(run(eval(options.case, {"Case": Case, "Recipe": Recipe})))
-        return 0
     names = options.only or ESTIMATORS
     shares = {name: _SHARE.get(name, 1.0) for name in names}
-    # One thread then keeps BLAS to one for all cases, and they need none of their own for it.
-    with open(options.log, "w") as log, workers():
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(open(options.log, "w"))
+        # A word as ``checkpoint`` is a file in the folder that is worked in.
+        stack.enter_context(contextlib.chdir(stack.enter_context(tempfile.TemporaryDirectory())))
+        if options.case:
+            print(run(eval(options.case, {"Case": Case, "Recipe": Recipe})))
+            return 0
+        # One thread then keeps BLAS to one for all cases, and they need none of their own for it.
+        stack.enter_context(workers())
         tally, started = Tally(log), time.perf_counter()
         for name in names:
             n_cases = round(options.cases * shares[name] / sum(shares.values()))

@@ -1,5 +1,7 @@
 """A short run of the fuzzer on hostile input; ``python -m tests.faults.fuzz`` is the long one."""
 
+import contextlib
+
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
@@ -16,6 +18,13 @@ def _one_torch_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(n_threads)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _folder(tmp_path_factory):
+    """A word as ``checkpoint`` is a file in the folder that is worked in."""
+    with contextlib.chdir(tmp_path_factory.mktemp("fuzz")):
+        yield
 
 
 def short(n_cases):

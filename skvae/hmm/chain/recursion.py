@@ -206,7 +206,7 @@ class SingleState(Recursion):
         return self
 
     def load(self, log_likelihood, likelihood, top):
-        """Fill ones, and the log-likelihoods into ``top``: zero where a row is impossible."""
+        """Fill ones, and the log-likelihoods into ``top``: all of a row is divided out."""
         top[:] = log_likelihood[0]
         likelihood[:] = 1.0
 

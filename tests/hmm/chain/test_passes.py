@@ -26,10 +26,11 @@ def problem(n_states, seed=0, zeros=0.3):
 @pytest.mark.parametrize("n_states", [1, 2, 3, 7, 8, 13])
 @pytest.mark.parametrize("way", ["dense", "sparse", "log"])
 @pytest.mark.parametrize("block", [1, 4, 11, 100])
-def test_every_kernel_is_the_textbook_recursion(n_states, way, block, monkeypatch):
+@pytest.mark.parametrize("zeros", [0.0, 0.3])  # without them nothing is guarded
+def test_every_kernel_is_the_textbook_recursion(n_states, way, block, zeros, monkeypatch):
     if way != "log":
         monkeypatch.setattr(recursion, "DENSE_SHARE", {"dense": 0.0, "sparse": 2.0}[way])
-    start, transmat, logs = problem(n_states, zeros=0.3 if n_states > 1 else 0.0)
+    start, transmat, logs = problem(n_states, zeros=zeros if n_states > 1 else 0.0)
     first = Sequences(np.concatenate([[0], np.cumsum(LENGTHS)])).first
     unit = Unit(0, N_ROWS)
     log_p, filtered, smoothed, pairs = passed(
