@@ -132,7 +132,7 @@ def interleave(measures, rounds, *, may_fail=()):
 
 @contextmanager
 def _little_garbage():
-    """Keep what all the imported libraries made out of every collection: a tenth of a second and more.
+    """Keep what the imported libraries made out of collections: each takes a tenth of a second.
 
     `seconds` collects before it measures, which is most of the time of measuring milliseconds.
     """
