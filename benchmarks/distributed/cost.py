@@ -11,7 +11,7 @@ from benchmarks.mixture.problem import Problem, start_from
 from benchmarks.suite import Section
 from skvae.blocks import Rows, workers
 from skvae.gaussian.covariance import STRUCTURES
-from skvae.mixture.expectation import expect
+from skvae.mixture.e_step import expect
 from skvae.mixture.parameters import MixtureParameters
 
 _CHUNKS = (2, 32, 128)

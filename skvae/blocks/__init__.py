@@ -10,23 +10,14 @@ Rows of a Dask array go the same way where they are: a task for each of its chun
 more of the data than that, and a tree that adds what the tasks found.
 """
 
-from skvae.blocks.distributed import (
+from skvae.blocks.dask_rows import (
     DistributedRows,
     DistributedWeights,
     checked_rows,
     checked_weights,
     with_known_size,
 )
-from skvae.blocks.rows import (
-    Rows,
-    block_rows,
-    even_block,
-    is_complete,
-    missing_patterns,
-    pattern_order,
-    ranges,
-)
-from skvae.blocks.tasks import (
+from skvae.blocks.dask_tasks import (
     boxed,
     by_chunks,
     collected,
@@ -36,6 +27,15 @@ from skvae.blocks.tasks import (
     sent,
     summed,
     unboxed,
+)
+from skvae.blocks.rows import (
+    Rows,
+    block_rows,
+    even_block,
+    is_complete,
+    missing_patterns,
+    pattern_order,
+    ranges,
 )
 from skvae.blocks.workers import N_CHUNKS, Workers, workers
 

@@ -17,7 +17,7 @@ likelihood. Adding a constant to the diagonal instead, as is often done, does lo
 import numpy as np
 from scipy.linalg import lapack, rq
 
-from skvae.ascent import Collapse
+from skvae.ascent.loop import Collapse
 
 EPS = np.finfo(np.float64).eps
 LOG_2PI = np.log(2 * np.pi)

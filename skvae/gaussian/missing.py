@@ -14,7 +14,7 @@ determinant are those of :math:`\Sigma_{oo}`, and patterns of all kinds are fact
 
 import numpy as np
 
-from skvae.ascent import Collapse
+from skvae.ascent.loop import Collapse
 from skvae.blocks import missing_patterns, pattern_order
 from skvae.gaussian.covariance import LOG_2PI
 

@@ -1,6 +1,6 @@
 """Hidden Markov models and their emission families."""
 
-from skvae.hmm.emissions import (
+from skvae.emissions import (
     BernoulliEmission,
     CategoricalEmission,
     ColumnEmission,

@@ -7,9 +7,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel
 from skvae.blocks import is_distributed, workers
-from skvae.hmm.chain.sweep import Sequences
-from skvae.hmm.distributed import DistributedRecordings
-from skvae.hmm.expectation import ChainModel
+from skvae.chain.sweep import Sequences
+from skvae.hmm.dask_sequences import DistributedRecordings
+from skvae.hmm.e_step import ChainModel
 from skvae.hmm.parameters import ChainParameters
 from skvae.hmm.sequences import as_series
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.base import check_number
 from skvae.blocks import is_distributed
+from skvae.chain import algorithms
 from skvae.hmm.askable import AskableChain
-from skvae.hmm.chain import inference
+from skvae.validation import check_number
 
 
 class Forecast(NamedTuple):
@@ -129,7 +129,7 @@ class PathModel(AskableChain):
         """
         check_number("k", k, Integral, 1)
         series = self._one_sequence(X, "k_best")
-        return inference.k_best(*self._logs(series), int(k))
+        return algorithms.k_best(*self._logs(series), int(k))
 
     def sample_posterior(self, X, n_samples=1, *, groups=None, random_state=None):
         """Return paths of states drawn from their posterior given the rows.
@@ -165,7 +165,7 @@ class PathModel(AskableChain):
         rng = self._random_state_of(random_state)
         start, transmat, log_likelihood = self._logs(series)
         draws = [
-            inference.sample_paths(start, transmat, log_likelihood[a:b], n_samples, rng)
+            algorithms.sample_paths(start, transmat, log_likelihood[a:b], n_samples, rng)
             for a, b in zip(series.offsets[:-1], series.offsets[1:], strict=True)
         ]
         return draws if series.listed else np.concatenate(draws, axis=1)
@@ -212,7 +212,7 @@ class PathModel(AskableChain):
 
     def _forecast(self, proba, n_steps):
         emission = self.emission_.parameters()
-        proba = inference.forecast(proba, self.transmat_, n_steps)
+        proba = algorithms.forecast(proba, self.transmat_, n_steps)
         means = emission.means()
         mean = proba @ means
         spread = means - mean[:, None]
@@ -253,5 +253,5 @@ class PathModel(AskableChain):
         check_is_fitted(self)
         check_number("n_samples", n_samples, Integral, 1)
         rng = self._random_state_of(random_state)
-        states = inference.walk(self.startprob_, self.transmat_, int(n_samples), rng)
+        states = algorithms.walk(self.startprob_, self.transmat_, int(n_samples), rng)
         return self.emission_.parameters().sample(states, rng), states

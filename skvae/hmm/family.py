@@ -2,9 +2,9 @@
 
 from sklearn.base import clone
 
-from skvae.base import check_choice
+from skvae.emissions import EMISSIONS, Emission, GaussianEmission
 from skvae.gaussian.covariance import STRUCTURES
-from skvae.hmm.emissions import EMISSIONS, Emission, GaussianEmission
+from skvae.validation import check_choice
 
 # What the estimator's own parameters say when they say nothing.
 _SHORT_WAY = {

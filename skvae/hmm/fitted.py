@@ -3,10 +3,10 @@
 import numpy as np
 from sklearn.utils.metadata_routing import UNUSED
 
-from skvae.base import check_choice
 from skvae.blocks import is_distributed
 from skvae.hmm.decoding import PathModel
 from skvae.hmm.sequences import is_list_of_sequences
+from skvae.validation import check_choice
 
 _LEARNING = {"groups": True, "sequence_weight": True, "sample_weight": UNUSED}
 

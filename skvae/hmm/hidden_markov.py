@@ -13,19 +13,19 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from skvae.base import check_as_fitted, check_choice
+from skvae.ascent.checkpoint import resumable
+from skvae.ascent.estimator import EMLearner
 from skvae.blocks import is_distributed, workers
-from skvae.checkpoint import resumable
-from skvae.gaussian.start import check_batch
-from skvae.hmm.baum_welch import BaumWelchStep
-from skvae.hmm.distributed import DistributedRecordings
-from skvae.hmm.emissions import Emission, GaussianEmission
+from skvae.emissions import Emission, GaussianEmission
+from skvae.gaussian.checks import check_batch
+from skvae.hmm.dask_sequences import DistributedRecordings
+from skvae.hmm.em import BaumWelchStep
 from skvae.hmm.family import emission_of, same_form
 from skvae.hmm.fitted import FittedHiddenMarkov, TransformsLists
+from skvae.hmm.initialization import Recordings, check_chain, check_stochastic, first_parameters
 from skvae.hmm.parameters import ChainParameters, ChainStatistics, Coordinates, expected_occupancy
 from skvae.hmm.sequences import as_series
-from skvae.hmm.start import Recordings, check_chain, check_stochastic, first_parameters
-from skvae.learner import EMLearner
+from skvae.validation import check_as_fitted, check_choice
 
 
 class EMHiddenMarkov(TransformsLists, EMLearner, FittedHiddenMarkov):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skvae.ascent import Collapse
+from skvae.ascent.loop import Collapse
 
 _SMALLEST = 1e-300  # of a probability as a coordinate
 

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.base import check_number
 from skvae.gaussian.conjugate import NormalWishart
+from skvae.mixture.base import RowwiseMixture
+from skvae.mixture.bayesian.posterior import MixturePosterior, MixturePrior
+from skvae.mixture.bayesian.weights import WEIGHTS
 from skvae.mixture.gaussian_mixture import EMGaussianMixture
-from skvae.mixture.posterior import MixturePosterior, MixturePrior
-from skvae.mixture.rowwise import RowwiseMixture
-from skvae.mixture.weights import WEIGHTS
+from skvae.validation import check_number
 
 
 class CredibleInterval(NamedTuple):

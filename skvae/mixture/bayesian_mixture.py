@@ -6,7 +6,7 @@ r"""Bayesian Gaussian mixtures by variational inference: online, batch and memoi
 
 with :math:`q(\pi) \prod_k q(\mu_k, \Lambda_k) \prod_n q(z_n)` (Attias, NIPS 1999; Blei & Jordan,
 Bayesian Anal. 1, 2006). Here ``posterior`` is q(π, μ, Λ), and the steps of
-:mod:`skvae.mixture.bayesian_steps` climb its bound.
+:mod:`skvae.mixture.bayesian.steps` climb its bound.
 """
 
 from numbers import Integral, Real
@@ -14,27 +14,27 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvae.ascent import ascend
-from skvae.base import check_as_fitted, check_choice, check_number
+from skvae.ascent.checkpoint import resumable
+from skvae.ascent.estimator import AscentLearner
+from skvae.ascent.loop import ascend
 from skvae.blocks import workers
-from skvae.checkpoint import resumable
+from skvae.gaussian.checks import check_batch
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import feature_moments
-from skvae.gaussian.start import check_batch
-from skvae.learner import AscentLearner
-from skvae.mixture.bayesian_fitted import FittedPosterior
-from skvae.mixture.bayesian_moves import MOVES, MovingStep
-from skvae.mixture.bayesian_prior import prior_of
-from skvae.mixture.bayesian_steps import (
+from skvae.mixture.bayesian.moves import MOVES, MovingStep
+from skvae.mixture.bayesian.prior import prior_of
+from skvae.mixture.bayesian.steps import (
     BatchStep,
     MemoizedStep,
     OnlineStep,
     StreamStep,
     mixed,
 )
-from skvae.mixture.expectation import expect
-from skvae.mixture.start import first_statistics
-from skvae.mixture.weights import WEIGHTS
+from skvae.mixture.bayesian.weights import WEIGHTS
+from skvae.mixture.bayesian_fitted import FittedPosterior
+from skvae.mixture.e_step import expect
+from skvae.mixture.initialization import first_statistics
+from skvae.validation import check_as_fitted, check_choice, check_number
 
 LEARNING_METHODS = ("memoized", "batch", "online")
 _MINIBATCH = 1024

@@ -5,11 +5,12 @@ from copy import copy
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.base import LatentVariableModel, check_array_parameter, check_choice
+from skvae.base import LatentVariableModel
+from skvae.gaussian.checks import check_positive_definite, check_weights
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import LARGEST
-from skvae.gaussian.start import check_positive_definite, check_weights
 from skvae.mixture.parameters import MixtureParameters
+from skvae.validation import check_array_parameter, check_choice
 
 
 class DerivableMixture(LatentVariableModel):

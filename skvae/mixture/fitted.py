@@ -5,11 +5,11 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.base import check_number
 from skvae.blocks import workers
+from skvae.mixture.base import RowwiseMixture, mean_log_likelihood, readable_rows
 from skvae.mixture.derived import DerivableMixture
-from skvae.mixture.expectation import fill_rows, normalize
-from skvae.mixture.rowwise import RowwiseMixture, mean_log_likelihood, readable_rows
+from skvae.mixture.e_step import fill_rows, normalize
+from skvae.validation import check_number
 
 
 def _negative_entropy(log_joint, _block):

@@ -12,22 +12,22 @@ components ready for use, ``pool`` the threads.
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvae.ascent import Collapse, Step
-from skvae.base import check_as_fitted, check_choice
+from skvae.ascent.checkpoint import resumable
+from skvae.ascent.estimator import EMLearner
+from skvae.ascent.loop import Collapse, Step
 from skvae.blocks import workers
-from skvae.checkpoint import resumable
+from skvae.gaussian.checks import check_batch
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import Moments, feature_moments
-from skvae.gaussian.start import check_batch
-from skvae.learner import EMLearner
-from skvae.mixture.expectation import expect
+from skvae.mixture.base import mean_log_likelihood
+from skvae.mixture.e_step import expect
 from skvae.mixture.fitted import FittedGaussianMixture
-from skvae.mixture.parameters import Coordinates
-from skvae.mixture.rowwise import mean_log_likelihood
-from skvae.mixture.start import (
+from skvae.mixture.initialization import (
     check_initial,
     first_parameters,
 )
+from skvae.mixture.parameters import Coordinates
+from skvae.validation import check_as_fitted, check_choice
 
 
 class EMStep(Step):

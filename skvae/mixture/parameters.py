@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skvae.ascent import Collapse
+from skvae.ascent.loop import Collapse
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.kernel import gaussian_kernel
 from skvae.gaussian.statistics import GaussianStatistics
-from skvae.mixture.expectation import normalize
+from skvae.mixture.e_step import normalize
 
 
 class MixtureParameters(NamedTuple):

@@ -10,12 +10,12 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from skvae.vae.likelihoods import likelihood_from_settings
+from skvae.neural.likelihoods import likelihood_from_settings
+from skvae.neural.training.net import make_net
+from skvae.neural.training.processes import digest
+from skvae.neural.training.rows_on_disk import StoredRows, blocks_of
+from skvae.neural.training.settings import device_name
 from skvae.vae.model import make_model
-from skvae.vae.net_params import device_name
-from skvae.vae.processes import digest
-from skvae.vae.stored_rows import StoredRows, blocks_of
-from skvae.vae.training import make_net
 
 # What decides which weights there are and what they mean: training that goes on must keep it.
 ARCHITECTURE = (

@@ -14,7 +14,13 @@ import warnings
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvae.base import check_as_fitted
+from skvae.neural.likelihoods import make_likelihood
+from skvae.neural.likelihoods.base import prepared
+from skvae.neural.training.net import train
+from skvae.neural.training.processes import Processes, agreement
+from skvae.neural.training.record import Divergence
+from skvae.neural.training.settings import device_name
+from skvae.neural.training.streaming import mean_over_blocks, split_rows
 from skvae.vae import importance
 from skvae.vae.assembly import (
     ARCHITECTURE,
@@ -26,14 +32,8 @@ from skvae.vae.assembly import (
     same,
 )
 from skvae.vae.fitted import FittedAutoencoder
-from skvae.vae.likelihoods import make_likelihood
-from skvae.vae.likelihoods.base import prepared
-from skvae.vae.net_params import device_name
 from skvae.vae.parameter_checks import check_parameters
-from skvae.vae.processes import Processes, agreement
-from skvae.vae.streaming import mean_over_blocks, split_rows
-from skvae.vae.training import train
-from skvae.vae.training_record import Divergence
+from skvae.validation import check_as_fitted
 
 _BATCH = 16, 128  # rows: few rows need small batches, for the sake of steps
 

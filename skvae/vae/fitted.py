@@ -9,12 +9,13 @@ from sklearn.utils import check_array, metadata_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.base import LatentVariableModel, check_number, reading
+from skvae.base import LatentVariableModel
 from skvae.blocks import DistributedRows, is_distributed, map_rows, ranges
+from skvae.neural.likelihoods.base import prepared
+from skvae.neural.training.rows_on_disk import blocks_of, in_memory_or_stored
 from skvae.vae import importance, rowwise
-from skvae.vae.likelihoods.base import prepared
-from skvae.vae.saved import SavedAutoencoder
-from skvae.vae.stored_rows import blocks_of, in_memory_or_stored
+from skvae.vae.saving import SavedAutoencoder
+from skvae.validation import check_number, reading
 
 _ROWS = 4096  # drawn together
 _ACTIVE = 0.01  # variance of the posterior mean over rows, Burda et al. (2016), section 5.1

@@ -32,8 +32,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from skvae.vae.priors import Normal
-from skvae.vae.weighting import Weights, by_row, weighted_groups
+from skvae.neural.priors import Normal
+from skvae.vae.importance_weights import Weights, by_row, weighted_groups
 
 _ENOUGH = 10.0  # effective draws
 _TOLERATED = 0.1  # share of rows that may have fewer before it is said

@@ -12,17 +12,17 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from skvae.base import check_choice
-from skvae.vae.modules import isolated_random, mlp, resolve_module
-from skvae.vae.objective import row_bound
-from skvae.vae.posteriors import (
+from skvae.neural.networks import isolated_random, mlp, resolve_module
+from skvae.neural.posteriors import (
     COVARIANCES,
     DiagonalPosterior,
     FullPosterior,
     n_encoder_outputs,
     posterior_from,
 )
-from skvae.vae.priors import make_prior
+from skvae.neural.priors import make_prior
+from skvae.vae.objective import row_bound
+from skvae.validation import check_choice
 
 
 class Terms(NamedTuple):
@@ -220,7 +220,7 @@ def make_model(
         The widths of the encoder's hidden layers; the decoder has them in reverse. Without any
         both are linear maps.
     activation : str
-        What follows a hidden layer; see ``skvae.vae.modules.ACTIVATIONS``.
+        What follows a hidden layer; see ``skvae.neural.networks.ACTIVATIONS``.
     encoder, decoder : nn.Module, class or callable, default=None
         A module instead of a multilayer perceptron: copied if it is one, called without arguments
         otherwise.

@@ -2,10 +2,10 @@
 
 from numbers import Integral, Real
 
-from skvae.base import check_choice, check_number, check_random
-from skvae.vae.modules import ACTIVATIONS
-from skvae.vae.posteriors import COVARIANCES
-from skvae.vae.priors import PRIORS
+from skvae.neural.networks import ACTIVATIONS
+from skvae.neural.posteriors import COVARIANCES
+from skvae.neural.priors import PRIORS
+from skvae.validation import check_choice, check_number, check_random
 
 _LARGEST = 1e30  # that float32 can multiply with
 

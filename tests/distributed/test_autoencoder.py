@@ -8,10 +8,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skvae import VariationalAutoencoder
-from skvae.vae import stored_rows
+from skvae.neural.training import rows_on_disk as stored_rows
+from tests.neural.training.training_problems import At, weights
 from tests.problems import assert_same_state, knock_out, state_of
 from tests.vae.estimator_problems import autoencoder, rows
-from tests.vae.training_problems import At, weights
 
 da = pytest.importorskip("dask.array")
 

@@ -82,7 +82,7 @@ def test_batches_and_blocks(cut, weighted):
 def test_batches_are_fetched_many_at_a_time(monkeypatch):
     rows, lazy = both(CUTS[1], True)
     places = np.random.default_rng(1).permutation(rows.n_rows)
-    monkeypatch.setattr("skvae.blocks.distributed._FETCHED", 8 * 3 * 200)
+    monkeypatch.setattr("skvae.blocks.dask_rows._FETCHED", 8 * 3 * 200)
     pairs = zip(lazy.batches(places, 90), rows.batches(places, 90), strict=True)
     for found, expected in pairs:
         assert_array_equal(found.X, expected.X)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from skvae import VariationalAutoencoder
-from skvae.vae import storage
+from skvae.neural import model_file as storage
 
 # What a file can hold in place of what it should.
 LEAVES = (

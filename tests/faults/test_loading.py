@@ -13,7 +13,7 @@ import torch
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, VariationalAutoencoder
-from skvae.vae import storage
+from skvae.neural import model_file as storage
 from tests.faults.files import deeds, load_tampered, tampered
 from tests.problems import blobs
 

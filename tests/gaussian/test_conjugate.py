@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import multigammaln
 from scipy.stats import invgamma, t, wishart
 
-from skvae.ascent import Collapse
+from skvae.ascent.loop import Collapse
 from skvae.gaussian.conjugate import NormalWishart
 from skvae.gaussian.kernel import gaussian_kernel
 from tests.gaussian.conjugate_problems import (

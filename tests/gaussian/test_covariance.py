@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from skvae.ascent import Collapse
+from skvae.ascent.loop import Collapse
 from skvae.gaussian.covariance import STRUCTURES
 from tests.problems import COVARIANCE_TYPES, random_covariance
 

@@ -81,7 +81,7 @@ def test_many_rows_in_blocks_of_the_kernel(family):
 
 def all_densities(parameters, X):
     """ln p(x | state) of all rows (T, K), each row read alone with its like."""
-    from tests.hmm.emissions.tools import log_density
+    from tests.emissions.tools import log_density
 
     pattern = np.isnan(X) @ 2 ** np.arange(X.shape[1])
     out = np.empty((len(X), parameters.n_components))

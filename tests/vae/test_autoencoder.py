@@ -7,10 +7,10 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
-from skvae.vae.likelihoods import LIKELIHOODS
+from skvae.neural.likelihoods import LIKELIHOODS
+from tests.neural.training.training_problems import weights
 from tests.problems import assert_same_state, knock_out, state_of
 from tests.vae.estimator_problems import autoencoder, rows, rows_of
-from tests.vae.training_problems import weights
 
 # Models of a few epochs have encoders that are far from the posterior.
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.importance.EffectiveSizeWarning")

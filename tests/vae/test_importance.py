@@ -6,7 +6,10 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
-from skvae.vae import importance, weighting
+from skvae.neural.likelihoods import make_likelihood
+from skvae.neural.priors import make_prior
+from skvae.vae import importance
+from skvae.vae import importance_weights as weighting
 from skvae.vae.importance import (
     elbo_terms,
     expected_features,
@@ -18,9 +21,7 @@ from skvae.vae.importance import (
     reliability_message,
     standard_error,
 )
-from skvae.vae.likelihoods import make_likelihood
 from skvae.vae.model import make_model
-from skvae.vae.priors import make_prior
 from tests.vae.fakes import FixedGaussian, exact_elbo, linear, linear_model, linear_problem
 from tests.vae.oracles import log_mixture
 

@@ -11,14 +11,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 from torch.utils.data import DataLoader
 
-from tests.problems import assert_same_state, knock_out, state_of
-from tests.vae.estimator_problems import autoencoder, rows, rows_of
-from tests.vae.training_problems import (
+from tests.neural.training.training_problems import (
     At,
     interrupt,
     untouched_random_states,
     weights,
 )
+from tests.problems import assert_same_state, knock_out, state_of
+from tests.vae.estimator_problems import autoencoder, rows, rows_of
 
 # Models of a few epochs have encoders that are far from the posterior.
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.importance.EffectiveSizeWarning")

@@ -10,9 +10,9 @@ from numpy.testing import assert_allclose
 from scipy.special import logsumexp
 from torch.func import functional_call
 
+from skvae.neural.posteriors import COVARIANCES
+from skvae.neural.priors import Mixture, Vamp
 from skvae.vae.objective import RowBound, row_bound
-from skvae.vae.posteriors import COVARIANCES
-from skvae.vae.priors import Mixture, Vamp
 from tests.vae.fakes import exact_elbo, linear_model, linear_problem, noise
 
 D, L = 5, 2

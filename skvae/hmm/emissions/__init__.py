@@ -1,31 +1,16 @@
-"""Emission families: the density of a row given the state, its statistics, M step and draws."""
+"""The former place of :mod:`skvae.emissions`: pickles and skops files written before name it."""
 
-from skvae.hmm.emissions.base import Emission
-from skvae.hmm.emissions.bernoulli import BernoulliEmission
-from skvae.hmm.emissions.categorical import CategoricalEmission
-from skvae.hmm.emissions.column import ColumnEmission
-from skvae.hmm.emissions.gaussian import GaussianEmission
-from skvae.hmm.emissions.gaussian_mixture import GaussianMixtureEmission
-from skvae.hmm.emissions.poisson import PoissonEmission
-from skvae.hmm.emissions.student_t import StudentTEmission
+import sys
 
-EMISSIONS = {
-    "gaussian": GaussianEmission,
-    "gaussian_mixture": GaussianMixtureEmission,
-    "categorical": CategoricalEmission,
-    "poisson": PoissonEmission,
-    "bernoulli": BernoulliEmission,
-    "student_t": StudentTEmission,
-}
+from skvae.emissions import (
+    bernoulli,
+    categorical,
+    column,
+    gaussian,
+    gaussian_mixture,
+    poisson,
+    student_t,
+)
 
-__all__ = [
-    "EMISSIONS",
-    "BernoulliEmission",
-    "CategoricalEmission",
-    "ColumnEmission",
-    "Emission",
-    "GaussianEmission",
-    "GaussianMixtureEmission",
-    "PoissonEmission",
-    "StudentTEmission",
-]
+_MOVED = (bernoulli, categorical, column, gaussian, gaussian_mixture, poisson, student_t)
+sys.modules.update({m.__name__.replace("skvae", "skvae.hmm", 1): m for m in _MOVED})

@@ -9,8 +9,8 @@ from scipy.stats import beta, dirichlet, invgamma, wishart
 
 from skvae import BayesianMixtureSVI
 from skvae.blocks import workers
-from skvae.mixture.bayesian_steps import elbo_of
-from skvae.mixture.rowwise import readable_rows
+from skvae.mixture.base import readable_rows
+from skvae.mixture.bayesian.steps import elbo_of
 from tests.problems import COVARIANCE_TYPES, run
 
 WEIGHT_TYPES = ("dirichlet_process", "dirichlet_distribution")

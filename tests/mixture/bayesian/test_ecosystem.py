@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
 
 from skvae import BayesianMixtureSVI
-from skvae.mixture import bayesian_steps
+from skvae.mixture.bayesian import steps as bayesian_steps
 from tests.mixture.bayesian.problems import (
     after,
     assert_same_posterior,

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from skvae import BayesianMixtureSVI
-from skvae.mixture.bayesian_moves import MovingStep
+from skvae.mixture.bayesian.moves import MovingStep
 from tests.mixture.bayesian.problems import (
     assert_same_posterior,
     bayes,

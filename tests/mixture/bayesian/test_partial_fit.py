@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from skvae.blocks import workers
-from skvae.mixture.expectation import expect
-from skvae.mixture.rowwise import readable_rows
+from skvae.mixture.base import readable_rows
+from skvae.mixture.e_step import expect
 from tests.gaussian.conjugate_problems import natural
 from tests.mixture.bayesian.problems import (
     after,

@@ -5,9 +5,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from skvae.blocks import workers
-from skvae.mixture.bayesian_steps import BatchStep, MemoizedStep, OnlineStep
-from skvae.mixture.expectation import expect
-from skvae.mixture.rowwise import readable_rows
+from skvae.mixture.base import readable_rows
+from skvae.mixture.bayesian.steps import BatchStep, MemoizedStep, OnlineStep
+from skvae.mixture.e_step import expect
 from tests.gaussian.conjugate_problems import natural
 from tests.mixture.bayesian.problems import (
     after,

@@ -1,0 +1,1 @@
+"""The loop of every NumPy model, the search over starts, and checkpoints."""

@@ -1,0 +1,421 @@
+"""Fits that can be broken off: the file from which another call of ``fit`` goes on.
+
+The file holds what the fit was asked for and of which rows, where its random numbers began, and of
+each start how far its ascent has come. A call with the same parameters and rows draws the same
+starts again and takes each ascent up where the file has it: every step from there on is the one
+that would have been made anyway, so the answer is the same.
+"""
+
+import os
+import time
+import warnings
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+
+from skvae.ascent.loop import Ascent, Collapse, Progress
+from skvae.blocks import is_distributed, ranges
+from skvae.storage import encoded, pack, read, rebuilt, remove, write
+
+SECONDS = 10.0  # between two times that a running fit writes its file
+SHARE = 0.05  # of a fit's time that it spends on that at most: large states are written less often
+_FORMAT = 1  # one more whenever a step remembers other things, or makes other steps
+_MOMENTS = "moments of X"  # read by other chunks they differ in rounding
+_HASHED = 1 << 24  # bytes at a time
+
+
+def check_path(name, value):
+    """Raise ValueError unless ``value`` is None or a path."""
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if value is not None and (not isinstance(path, str) or not path):
+        raise ValueError(
+            f"{name}={value!r}: must be None or the path of a file, as str or os.PathLike"
+        )
+
+
+# What a fit is ------------------------------------------------------------------------------------
+
+
+def digest_of(array):
+    """Return a digest of an array's entries, dtype and shape, the same in any layout."""
+    array = np.asarray(array)
+    digest = blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
+    array = np.atleast_1d(array)
+    block = max(1, _HASHED * len(array) // max(array.nbytes, 1))
+    for a, b in ranges(0, len(array), block):
+        digest.update(np.ascontiguousarray(array[a:b]).reshape(-1).view(np.uint8))
+    return {"digest": digest.hexdigest()}
+
+
+def digest_of_state(state):
+    """Return a digest of numbers and arrays in tuples, dataclasses, lists or dicts."""
+    tree, arrays = pack(state)
+    digests = [digest_of(array)["digest"] for array in arrays.values()]
+    return {"digest": blake2b(f"{tree}{digests}".encode(), digest_size=16).hexdigest()}
+
+
+def settings_of(estimator, without=()):
+    """Return the constructor's parameters as plain values that compare, arrays as digests.
+
+    Raises
+    ------
+    TypeError
+        A parameter is none of which two could be compared.
+    """
+    settings = estimator.get_params(deep=False)
+    return {name: _plain(value) for name, value in settings.items() if name not in without}
+
+
+def _plain(value):
+    """Return a parameter as a plain value: of equal parameters equal ones, and of no others."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str | int | float | None):
+        return value
+    if isinstance(value, BaseEstimator):
+        return {"type": type(value).__name__, **settings_of(value)}
+    try:
+        return digest_of(np.asarray(value, dtype=np.float64))
+    except (TypeError, ValueError, OverflowError):  # it is no table of numbers
+        return _plain_parts(value)
+
+
+def _plain_parts(value):
+    if isinstance(value, slice):
+        return repr(value)
+    if hasattr(value, "__array__"):
+        value = np.asarray(value, dtype=object).tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {repr(key): _plain(item) for key, item in value.items()}
+    raise TypeError(f"{type(value).__name__} is no number, word, array, or collection of such")
+
+
+def data_of(X, summary, total, **beside):
+    """Return what a fit knows its data by, as plain values.
+
+    Rows in memory are read once and hashed, which takes less time than an iteration. Those of a
+    Dask array are not read again: what was summed over them anyway has to do.
+
+    Parameters
+    ----------
+    X : ndarray or dask.array.Array
+        The checked rows.
+    summary : object
+        Of numbers and arrays, made of the rows.
+    total : float
+        Their weight.
+    **beside : ndarray, dask.array.Array or None
+        What was given beside them.
+    """
+    found = {"shape of X": list(X.shape), "dtype of X": X.dtype.name}
+    for name, array in beside.items():
+        if not is_distributed(array):
+            found[name] = None if array is None else digest_of(array)
+    if not is_distributed(X):
+        return {**found, "X": digest_of(X)}
+    try:
+        arrays = pack(summary)[1].values()
+    except TypeError:  # of an emission that is not this library's
+        arrays = ()
+    numbers = [[total], *(np.ravel(array).tolist() for array in arrays)]
+    return {**found, _MOMENTS: sum(numbers, [])}  # noqa: RUF017 (few and short)
+
+
+def _same(name, now, before):
+    if name != _MOMENTS:
+        return now == before
+    try:
+        return np.allclose(now, before, rtol=1e-9, atol=0.0, equal_nan=True)
+    except (TypeError, ValueError):
+        return False
+
+
+def _difference(name, now, before):
+    """Return in words how two fits differ."""
+    if name == _MOMENTS or isinstance(now, dict) or isinstance(before, dict):
+        return f"{name} differs"
+    return f"{name} was {before!r} and is {now!r}"
+
+
+# The file -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def resumable(path):
+    """Give the Checkpoint of one fit, and do what is due with its file when the fit ends.
+
+    Parameters
+    ----------
+    path : str, PathLike or None
+        The file; None is no file, and nothing is done.
+    """
+    record = Checkpoint(path)
+    try:
+        yield record
+    except BaseException as error:
+        # A fit that collapsed has come to its end too: there is nothing to go on from.
+        record.leave(ended=isinstance(error.__cause__, Collapse))
+        raise
+    record.leave(ended=True)
+
+
+class Checkpoint:
+    """The record of a fit, of how far each of its runs has come, and the file that holds it.
+
+    Runs may report from several threads at a time.
+
+    Parameters
+    ----------
+    path : str, PathLike or None
+        The file; None is no file, and every method does nothing.
+    """
+
+    def __init__(self, path):
+        self._path = path
+        self._place = None  # until it is open, nothing is written or removed
+        self._earlier = {}  # runs, as the file that was there has them
+        self._runs = {}
+        self._warned = False
+        self._writing = Lock()
+
+    # The whole fit ----------------------------------------------------------------------------
+
+    def open(self, identity, random_state):
+        """Return the random state to start from; write the file, or read the one that is there.
+
+        Parameters
+        ----------
+        identity : callable
+            ``() → dict`` of plain values: what a fit has to have in common with the file's.
+        random_state : int, RandomState or None
+            The estimator's.
+
+        Raises
+        ------
+        ValueError
+            The file cannot be written, is of another fit, or is no whole checkpoint. It is left as
+            it is.
+        """
+        if self._path is None:
+            return random_state
+        rng = check_random_state(random_state)
+        seeded = isinstance(random_state, int | np.integer)
+        seed = int(random_state) if seeded else "from a generator"
+        try:
+            identity = {"format": _FORMAT, **identity(), "random_state": seed}
+        except TypeError as error:
+            raise self._unholdable(error) from error
+        self._fit = {
+            "fit": identity,
+            "random": None if seeded else rng.get_state(legacy=False),
+        }
+        place = self._claimed()
+        if place is None:
+            if rng is check_random_state(None):
+                rng = np.random.RandomState()  # the one that all programs share is left alone
+            place = self._taken_over(None if seeded else rng)
+        self._due = time.monotonic() + SECONDS
+        self._place = place
+        return random_state if seeded else rng
+
+    def _claimed(self):
+        """Return the place of a new file, which says what the fit is; None if there is a file."""
+        place = None
+        try:
+            content = encoded({**self._fit, "runs": {}})
+            wanted = Path(self._path).resolve()
+            with open(wanted, "xb") as file:
+                place = wanted
+                file.write(content)
+        except FileExistsError:
+            if wanted.is_file() and not wanted.stat().st_size:
+                # There is nothing in it to lose. Who is interrupted as he makes one leaves it so.
+                return self._replaced(wanted, content)
+            return None
+        except BaseException as error:
+            if place is not None:
+                place.unlink(missing_ok=True)
+            if isinstance(error, OSError | RuntimeError | ValueError):  # a loop of links, a NUL
+                raise self._unwritable(error) from error
+            raise
+        return place
+
+    def _taken_over(self, rng):
+        """Return the place of the file that is there, if it is of the same fit; set ``rng``."""
+        place = Path(self._path).resolve()
+        try:
+            found = read(place)
+            before, now = dict(found["fit"]), self._fit["fit"]
+            self._check(now, before)
+            if rng is not None:
+                rng.set_state(found["random"])
+            self._earlier = dict(found["runs"])
+        except Exception as error:
+            known = isinstance(error, OSError | ValueError)
+            raise self._refusal(error if known else "it is no checkpoint") from error
+        self._runs = dict(self._earlier)
+        self._fit["random"] = found["random"]
+        return self._replaced(place, encoded({**self._fit, "runs": self._runs}))
+
+    def _replaced(self, place, content):
+        """Return the place of a file that is written anew: so it can be."""
+        try:
+            write(place, content)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return place
+
+    def _check(self, now, before):
+        """Raise ValueError unless two fits are the same."""
+        names = [*now, *(name for name in before if name not in now)]
+        pairs = [(name, now.get(name), before.get(name)) for name in names]
+        differences = [_difference(*pair) for pair in pairs if not _same(*pair)]
+        if differences:
+            raise ValueError(f"it is of another fit ({'; '.join(differences[:5])})")
+
+    def _unholdable(self, error):
+        return ValueError(
+            f"checkpoint={self._path!r}: a file cannot hold the parameters of this model "
+            f"({error}); fit it with checkpoint=None"
+        )
+
+    def _unwritable(self, error):
+        return ValueError(
+            f"checkpoint={self._path!r}: cannot be written ({error}); choose a path in a folder "
+            "that exists, may be written to and has room"
+        )
+
+    def _refusal(self, reason):
+        return ValueError(
+            f"checkpoint={self._path!r}: the fit cannot go on from the file that is there: "
+            f"{reason}; delete it, or choose another path"
+        )
+
+    def leave(self, *, ended):
+        """Remove the file of a fit that has ended; write that of one that was broken off."""
+        place, self._place = self._place, None
+        if place is None:
+            return
+        if not ended and self._runs:
+            self._write(place)
+            return
+        try:
+            remove(place)
+        except OSError as error:
+            self._warn(f"could not be removed ({error}); delete it")
+
+    # One run ----------------------------------------------------------------------------------
+
+    def run(self, number, start, step, climb):
+        """Return the Ascent of one run, from where it was broken off if it was.
+
+        Parameters
+        ----------
+        number : int
+            The run's.
+        start : Any
+            The parameters that it begins with.
+        step : Step
+            Its step.
+        climb : callable
+            ``(progress=, keep=) → Ascent``; what is given goes to :func:`skvae.ascent.loop.ascend`.
+
+        Raises
+        ------
+        Collapse
+            The run ends so.
+        ValueError
+            The file does not hold what such a run leaves, or cannot hold it.
+        """
+        if self._place is None:
+            return climb()
+        outcome = self._taken_up(number, start, step)
+        if isinstance(outcome, Collapse):
+            raise outcome
+        if not isinstance(outcome, Ascent):
+            try:
+                outcome = climb(progress=outcome, keep=self._keeper(number, step))
+            except Collapse as collapse:
+                self._runs[str(number)] = "collapse", str(collapse)
+                raise
+            self._runs[str(number)] = "ascent", outcome
+        return outcome
+
+    def _taken_up(self, number, start, step):
+        """Return what the file has of a run: Ascent, Collapse, Progress, or None."""
+        try:
+            pack(start)
+        except TypeError as error:
+            raise self._unholdable(error) from error
+        try:
+            if str(number) not in self._earlier:
+                return None
+            kind, *found = self._earlier[str(number)]
+            return _READERS[kind](start, step, *found)
+        except Exception as error:
+            self._place = None  # the file stays as it is
+            raise self._refusal(f"it is damaged ({error})") from error
+
+    def _keeper(self, number, step):
+        """Return what takes note of a run's Progress, and writes the file when it is due."""
+
+        def keep(progress):
+            self._runs[str(number)] = "progress", progress, step.state()
+            # Never waited for: who is interrupted as he takes a lock may not have given it back.
+            if time.monotonic() >= self._due and self._writing.acquire(blocking=False):
+                try:
+                    self._write(self._place)
+                finally:
+                    self._writing.release()
+
+        return keep
+
+    def _write(self, place):
+        """Write the file; where that fails the one before stays, and the fit goes on."""
+        began = time.monotonic()
+        try:
+            write(place, encoded({**self._fit, "runs": dict(self._runs)}))
+        except (OSError, MemoryError) as error:
+            self._warn(
+                f"could not be written ({error or 'not enough memory'}); the fit goes on, and the "
+                "file, if there is one, stays as it was before"
+            )
+        now = time.monotonic()
+        self._due = now + max(SECONDS, (now - began) / SHARE)
+
+    def _warn(self, text):
+        if not self._warned:
+            self._warned = True
+            warnings.warn(f"checkpoint={self._path!r}: {text}", UserWarning, stacklevel=2)
+
+
+# Runs as a file has them --------------------------------------------------------------------------
+
+
+def _collapse_of(_start, _step, text):
+    return Collapse(str(text))
+
+
+def _ascent_of(start, step, tree):
+    parameters, bound, bounds, *others = tree
+    parameters = rebuilt(start, parameters, resized=step.resizes)
+    bounds = list(rebuilt((0.0,) * len(bounds), bounds))
+    return Ascent(parameters, rebuilt(0.0, bound), bounds, *rebuilt((False, 0, 0.0), others))
+
+
+def _progress_of(start, step, tree, state):
+    parameters, bounds, *others = tree
+    parameters = rebuilt(start, parameters, resized=step.resizes)
+    step.restore(state, parameters)
+    bounds = list(rebuilt((0.0,) * len(bounds), bounds))
+    return Progress(parameters, bounds, *rebuilt((0.0, False), others))
+
+
+_READERS = {"collapse": _collapse_of, "ascent": _ascent_of, "progress": _progress_of}

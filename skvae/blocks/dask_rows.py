@@ -1,0 +1,300 @@
+"""Rows of a Dask array: the verbs of :class:`skvae.blocks.rows.Rows`, carried out by Dask."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.utils import check_array
+
+from skvae.blocks.dask_tasks import (
+    boxed,
+    by_chunks,
+    clear_when_lost,
+    collected,
+    computed,
+    is_distributed,
+    sent,
+    summed,
+)
+from skvae.blocks.rows import Rows, ranges
+from skvae.blocks.workers import workers
+
+_FETCHED = 1 << 26  # bytes of rows that are brought here at a time
+
+
+# Checks -------------------------------------------------------------------------------------------
+
+
+def checked_rows(X, check):
+    """Return a Dask array of rows as floats, of which each chunk is checked when it is read.
+
+    Parameters
+    ----------
+    X : dask.array.Array of shape (n_samples, n_features)
+        Rows of numbers; NaN is missing. The number of rows may be unknown.
+    check : callable
+        Defined in a module: returns the rows of a chunk as floats, or raises ValueError.
+
+    Returns
+    -------
+    X : dask.array.Array
+        float64, or float32 if X is; chunks hold whole rows and are checked when they are read.
+    """
+    if X.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {X.ndim}D array instead: X must have shape "
+            "(n_samples, n_features)"
+        )
+    if np.isnan(X.shape[1]):
+        X = with_known_size(X)
+    if X.shape[1] == 0:
+        raise ValueError(f"Found array with 0 feature(s) (shape={X.shape}): at least 1 is required")
+    if X.numblocks[1] > 1:
+        X = X.rechunk({1: -1})
+    dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+    return X.map_blocks(check, dtype=dtype, meta=np.empty((0, 0), dtype))
+
+
+def with_known_size(X):
+    """Return a Dask array whose chunks have known sizes: they are computed if they are not."""
+    if not np.isnan(sum(X.shape)):
+        return X
+    X = X.copy()  # what is computed is written to it
+    with clear_when_lost(X):
+        return X.compute_chunk_sizes()
+
+
+class DistributedWeights(NamedTuple):
+    """Weights of rows, and what is known of them.
+
+    Parameters
+    ----------
+    array : dask.array.Array of shape (n_samples,)
+        The weights, in chunks like those of the rows.
+    counts : tuple of int
+        How many of each chunk are not zero.
+    total : float
+        Their sum.
+    low, high : float
+        The smallest and the largest.
+    """
+
+    array: Any
+    counts: tuple
+    total: float
+    low: float
+    high: float
+
+    def any(self):
+        """Return whether some weight is not zero."""
+        return any(self.counts)
+
+    def min(self):
+        """Return the smallest weight."""
+        return self.low
+
+    def max(self):
+        """Return the largest weight."""
+        return self.high
+
+
+def checked_weights(weight, X):
+    """Return the weights of a Dask array's rows as DistributedWeights.
+
+    Parameters
+    ----------
+    weight : array-like of shape (n_samples,), dask.array.Array or float
+        What was given. In memory, it is sent to the workers once.
+    X : dask.array.Array
+        The rows, whose number is known.
+
+    Raises
+    ------
+    ValueError
+        Not one finite number for each row.
+    """
+    if is_distributed(weight):
+        weight = with_known_size(weight)
+    else:
+        weight = np.asarray(weight)
+        weight = np.full(len(X), weight) if weight.ndim == 0 else weight
+    if weight.ndim != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got {weight.ndim}D array. Expected either "
+            f"a scalar value or a 1D array of length {len(X)}."
+        )
+    if weight.shape != X.shape[:1]:
+        raise ValueError(f"sample_weight.shape == {weight.shape}, expected {X.shape[:1]}!")
+    weight = sent(weight, X.chunks[0])
+    weight = weight.map_blocks(_checked_weight, dtype=np.float64, meta=np.empty(0))
+    counts, totals, low, high = np.array(collected(_facts, [(weight, "i")])).T
+    return DistributedWeights(
+        weight, tuple(counts.astype(int).tolist()), float(totals.sum()), low.min(), high.max()
+    )
+
+
+def _checked_weight(weight):
+    return check_array(
+        weight, ensure_2d=False, dtype=np.float64, ensure_min_samples=0, input_name="sample_weight"
+    )
+
+
+def _facts(weight):
+    """Return (how many are not zero, sum, least, largest)."""
+    with np.errstate(over="ignore"):  # the largest tells of it
+        total = weight.sum()
+    ends = weight.min(initial=np.inf), weight.max(initial=-np.inf)
+    return np.count_nonzero(weight), total, *ends
+
+
+# Rows ---------------------------------------------------------------------------------------------
+
+
+class DistributedRows(NamedTuple):
+    """Rows of a Dask array that count, with their weights; see :class:`skvae.blocks.rows.Rows`.
+
+    Parameters
+    ----------
+    X : dask.array.Array of shape (n_rows, n_features)
+        The rows, in chunks of whole rows.
+    sample_weight : dask.array.Array of shape (n_rows,) or None
+        Their weights, in like chunks.
+    total : float
+        Their sum.
+    arranged : bool
+        Whether a task brings equal patterns of NaN together before it reads its rows.
+    """
+
+    X: Any
+    sample_weight: Any
+    total: float
+    arranged: bool = True
+
+    @classmethod
+    def readable(cls, X, weights=None):
+        """Return the rows (n_samples, n_features) without those of weight zero."""
+        if weights is None:
+            return cls(X, None, float(len(X)))
+        weight = weights.array
+        if weights.counts != X.chunks[0]:
+            both, fewer = [(X, "ij"), (weight, "i")], {"i": weights.counts}
+            X = by_chunks(_used_rows, "ij", both, X.dtype, adjust_chunks=fewer)
+            weight = by_chunks(_used, "i", both[1:], weight.dtype, adjust_chunks=fewer)
+        return cls(X, weight, weights.total)
+
+    @property
+    def n_rows(self):
+        """Return the number of rows that count."""
+        return len(self.X)
+
+    @property
+    def lengths(self):
+        """Return how many rows each part has that is summed by itself."""
+        return self.X.chunks[0]
+
+    def weight(self):
+        """Return the total weight of the rows."""
+        return self.total
+
+    def columns(self, index):
+        """Return the same rows of some features, a slice or indices."""
+        return self._replace(X=self.X[:, index])
+
+    def sum(self, function, pool, *shared, each=None):
+        """Return the sum over chunks of ``function(rows of a chunk, pool, *shared)``, a tuple.
+
+        Parameters
+        ----------
+        function : callable
+            Defined in a module. It returns a tuple of what adds, or None in some places.
+        pool : Workers
+            Not used: the threads are Dask's.
+        *shared : object
+            What the function is given besides.
+        each : sequence, optional
+            What it is given last, for each of the chunks of ``lengths``.
+        """
+        arrays = [(self.X, "ij")]
+        if self.sample_weight is not None:
+            arrays.append((self.sample_weight, "i"))
+        if each is not None:
+            arrays.append((boxed(each), "i"))
+        return summed(_OnRows(self, function, shared), arrays)
+
+    # By place ---------------------------------------------------------------------------------
+
+    def standing(self):
+        """Return the same rows, to be read as they stand."""
+        return self._replace(arranged=False)
+
+    def chosen(self, places=None):
+        """Return the rows at some places, in memory, as Rows; None is all of them."""
+        if places is None:
+            return Rows(*self._fetched(slice(None)))
+        places, again = np.unique(places, return_inverse=True)
+        X, weight = self._fetched(places)
+        return Rows(X[again], None if weight is None else weight[again])
+
+    def _fetched(self, where):
+        if self.sample_weight is None:
+            return computed(self.X[where])[0], None
+        return computed(self.X[where], self.sample_weight[where])
+
+    def at(self, places):
+        """Return the rows of X at some places, in memory."""
+        return self.chosen(places).X
+
+    def cut(self, size):
+        """Return the rows as they stand in blocks of at most ``size``, a list."""
+        parts = [slice(a, b) for a, b in ranges(0, self.n_rows, size)]
+        if self.sample_weight is None:
+            return [DistributedRows.readable(self.X[part]) for part in parts]
+        weights = [self.sample_weight[part] for part in parts]
+        totals = computed(*(weight.sum() for weight in weights))
+        return [
+            DistributedRows(self.X[part], weight, float(total))
+            for part, weight, total in zip(parts, weights, totals, strict=True)
+        ]
+
+    def loaded(self):
+        """Return the rows: they stay where they are."""
+        return self
+
+    def batches(self, places, size):
+        """Yield the rows at ``size`` of the places at a time, in memory, as Rows.
+
+        They are fetched many batches at a time.
+        """
+        n_numbers = self.X.shape[1] + 1
+        fetch = size * max(1, _FETCHED // (8 * n_numbers * size))
+        for first, last in ranges(0, len(places), fetch):
+            index = np.sort(places[first:last])
+            X, weight = self._fetched(index)
+            for a, b in ranges(first, last, size):
+                where = np.searchsorted(index, np.sort(places[a:b]))
+                yield Rows.readable(X[where], None if weight is None else weight[where])
+
+
+def _used_rows(X, weight):
+    return X[weight != 0]
+
+
+def _used(weight):
+    return weight[weight != 0]
+
+
+class _OnRows:
+    """Calls a function with the rows of a chunk as Rows, and the thread."""
+
+    def __init__(self, rows, function, shared):
+        self._weighted = rows.sample_weight is not None
+        self._arranged = rows.arranged
+        self._function = function
+        self._shared = shared
+
+    def __call__(self, X, *rest):
+        weight, each = (rest[0], rest[1:]) if self._weighted else (None, rest)
+        if not len(X):
+            return None
+        rows = Rows.readable(X, weight) if self._arranged else Rows(X, weight)
+        with workers() as pool:
+            return self._function(rows, pool, *self._shared, *each)

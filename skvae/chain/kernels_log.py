@@ -1,0 +1,99 @@
+r"""The recursions in log space, for sequences whose scaled shares would underflow.
+
+.. math:: \ln c_t \alpha_t(j) = \ln b_t(j) + \ln \sum_i e^{\ln \alpha_{t-1}(i) + \ln A_{ij}}
+
+Slower by the exponentials, one for each transition and step, but nothing is lost: −inf is what is
+impossible and only that. Where a row is impossible, its normaliser is −inf and it is passed over as
+if nothing had been observed, so that the posteriors of the other rows are finite.
+"""
+
+import numpy as np
+
+from skvae.chain.compilation import compiled
+
+
+@compiled
+def _normalize(logs):
+    """Subtract the log-sum-exp in place; return it, −inf if all are."""
+    top = logs.max()
+    if top == -np.inf:
+        return top
+    total = 0.0
+    for j in range(len(logs)):
+        total += np.exp(logs[j] - top)
+    total = top + np.log(total)
+    for j in range(len(logs)):
+        logs[j] -= total
+    return total
+
+
+@compiled
+def _predict(alpha, chain, top, predicted):
+    """Fill ``predicted`` with ln Σ_i exp(alpha_i + ln A_ij)."""
+    pointers, columns, logs = chain
+    top[:] = -np.inf
+    predicted[:] = 0.0
+    for i in range(len(pointers) - 1):
+        for p in range(pointers[i], pointers[i + 1]):
+            j = columns[p]
+            top[j] = max(top[j], alpha[i] + logs[p])
+    for i in range(len(pointers) - 1):
+        for p in range(pointers[i], pointers[i + 1]):
+            j = columns[p]
+            if top[j] > -np.inf:
+                predicted[j] += np.exp(alpha[i] + logs[p] - top[j])
+    for j in range(len(predicted)):
+        predicted[j] = top[j] + np.log(predicted[j]) if predicted[j] > 0.0 else -np.inf
+
+
+@compiled
+def forward(first, start, chain, likelihood, alpha, scale):
+    """Fill the filtered log-posteriors and log normalisers of a block.
+
+    As :func:`skvae.chain.kernels_scaled.forward_dense` with logs in place of all probabilities;
+    ``chain`` is (row pointers, columns, log values) of the transitions. The log-likelihoods of an
+    impossible row become zeros.
+    """
+    predicted, top = np.empty_like(start), np.empty_like(start)
+    for t in range(len(first)):
+        if first[t]:
+            predicted[:] = start
+        else:
+            _predict(alpha[t], chain, top, predicted)
+        alpha[t + 1] = predicted + likelihood[t]
+        scale[t] = _normalize(alpha[t + 1])
+        if scale[t] == -np.inf:
+            likelihood[t] = 0.0
+            alpha[t + 1] = predicted
+            _normalize(alpha[t + 1])
+
+
+@compiled
+def backward(first, chain, likelihood, alpha, scale, weight, beta, gamma, pairs):
+    """Fill the smoothed posteriors of a block, themselves and not their logs.
+
+    As :func:`skvae.chain.kernels_scaled.backward_dense`, with logs in place of probabilities;
+    ``pairs``, one for each transition, gets the sums of the posteriors of pairs added.
+    """
+    pointers, columns, logs = chain
+    for t in range(len(first) - 1, -1, -1):
+        v = likelihood[t]
+        gamma[t] = weight[t] * np.exp(alpha[t + 1] + beta)
+        v += beta
+        if scale[t] > -np.inf:
+            v -= scale[t]
+        if first[t]:
+            beta[:] = 0.0
+            continue
+        for i in range(len(pointers) - 1):
+            top = -np.inf
+            for p in range(pointers[i], pointers[i + 1]):
+                top = max(top, logs[p] + v[columns[p]])
+            total = 0.0
+            for p in range(pointers[i], pointers[i + 1]):
+                if top > -np.inf:
+                    ahead = np.exp(logs[p] + v[columns[p]] - top)
+                    total += ahead
+            beta[i] = top + np.log(total) if total > 0.0 else -np.inf
+            for p in range(pointers[i], pointers[i + 1]):
+                pairs[p] += weight[t] * np.exp(alpha[t, i] + logs[p] + v[columns[p]])

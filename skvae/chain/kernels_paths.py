@@ -1,0 +1,238 @@
+r"""Single paths through a chain, compiled: the best one, the k best, draws, and their entropy.
+
+The best path is found by the forward recursion with maxima in place of sums (Viterbi, IEEE Trans.
+Inf. Theory 13, 1967),
+
+.. math:: \delta_t(j) = \ln b_t(j) + \max_i\, [\delta_{t-1}(i) + \ln A_{ij}],
+
+and read backwards from :math:`\delta`: no pointers are kept.
+"""
+
+import numpy as np
+
+from skvae.chain.compilation import compiled, inlined
+
+
+@inlined
+def _settle(predicted, likelihood, alpha, scale, t):
+    """Fill row t + 1 of δ, relative to its maximum, which goes to ``scale``."""
+    top = -np.inf
+    for j in range(len(predicted)):
+        alpha[t + 1, j] = predicted[j] + likelihood[t, j]
+        top = max(top, alpha[t + 1, j])
+    scale[t] = top
+    if top == -np.inf:  # impossible: passed over as if nothing had been observed
+        for j in range(len(predicted)):
+            alpha[t + 1, j] = predicted[j]
+            top = max(top, predicted[j])
+    for j in range(len(predicted)):
+        alpha[t + 1, j] -= top
+
+
+@compiled
+def forward_dense(first, start, chain, likelihood, alpha, scale):
+    """Fill δ, each row relative to its maximum, and these maxima.
+
+    ``chain`` is (log transitions (K, K), padded with −inf, their transpose); the rest as for
+    :func:`skvae.chain.kernels_log.forward`.
+    """
+    logs = chain[0]
+    n = len(start)
+    predicted = np.empty_like(start)
+    for t in range(len(first)):
+        if first[t]:
+            for j in range(n):
+                predicted[j] = start[j]
+        else:
+            for j in range(n):
+                predicted[j] = -np.inf
+            for i in range(0, n, 4):
+                a, b, c, d = alpha[t, i], alpha[t, i + 1], alpha[t, i + 2], alpha[t, i + 3]
+                for j in range(n):
+                    x = max(a + logs[i, j], b + logs[i + 1, j])
+                    y = max(c + logs[i + 2, j], d + logs[i + 3, j])
+                    predicted[j] = max(predicted[j], max(x, y))
+        _settle(predicted, likelihood, alpha, scale, t)
+
+
+@compiled
+def forward_sparse(first, start, chain, likelihood, alpha, scale):
+    """Fill δ as :func:`forward_dense`; ``chain`` is (row pointers, columns, log values)."""
+    pointers, columns, logs = chain[:3]
+    predicted = np.empty_like(start)
+    for t in range(len(first)):
+        if first[t]:
+            predicted[:] = start
+        else:
+            predicted[:] = -np.inf
+            for i in range(len(pointers) - 1):
+                for p in range(pointers[i], pointers[i + 1]):
+                    j = columns[p]
+                    predicted[j] = max(predicted[j], alpha[t, i] + logs[p])
+        _settle(predicted, likelihood, alpha, scale, t)
+
+
+@compiled
+def trace(first, transposed, alpha, state, path):
+    """Fill the best path of a block from its last row back; return the state before the block.
+
+    Parameters
+    ----------
+    first : ndarray of bool, shape (n,)
+        Whether a row begins a sequence.
+    transposed : ndarray of shape (K, K)
+        Log transitions into each state.
+    alpha : ndarray of shape (n + 1, K)
+        δ; row 0 is that of the row before the block.
+    state : int
+        The state of the last row, or −1 where that row ends a sequence.
+    path : ndarray of int, shape (n,)
+        Filled.
+    """
+    for t in range(len(first) - 1, -1, -1):
+        if state < 0:
+            best = -np.inf
+            state = 0
+            for j in range(transposed.shape[0]):
+                if alpha[t + 1, j] > best:
+                    best = alpha[t + 1, j]
+                    state = j
+        path[t] = state
+        if first[t]:
+            state = -1
+            continue
+        best = -np.inf
+        previous = 0
+        for i in range(transposed.shape[0]):
+            x = alpha[t, i] + transposed[state, i]
+            if x > best:
+                best = x
+                previous = i
+        state = previous
+    return state
+
+
+@compiled
+def best_paths(log_start, log_transmat, log_likelihood, k):
+    """Return (log_probs, paths) of the k most probable paths of one sequence, best first.
+
+    The k best ways into each state are kept at each step (Seshadri & Sundberg, IEEE Trans. Commun.
+    42, 1994). Where fewer than k paths are possible, the rest have −inf.
+    """
+    n_steps, n_states = log_likelihood.shape
+    score = np.full((n_states, k), -np.inf)
+    before = np.full((n_states, k), -np.inf)
+    # Which state, and which of its ways, each kept way comes from.
+    origin = np.zeros((n_steps, n_states, k), dtype=np.int64)
+    for j in range(n_states):
+        score[j, 0] = log_start[j] + log_likelihood[0, j]
+    for t in range(1, n_steps):
+        before[:] = score
+        score[:] = -np.inf
+        for j in range(n_states):
+            for i in range(n_states):
+                step = log_transmat[i, j] + log_likelihood[t, j]
+                for m in range(k):
+                    x = before[i, m] + step
+                    if not x > score[j, k - 1]:
+                        break  # ways come best first
+                    place = k - 1
+                    while place > 0 and x > score[j, place - 1]:
+                        score[j, place] = score[j, place - 1]
+                        origin[t, j, place] = origin[t, j, place - 1]
+                        place -= 1
+                    score[j, place] = x
+                    origin[t, j, place] = i * k + m
+    order = np.argsort(-score.ravel(), kind="mergesort")[:k]
+    paths = np.zeros((k, n_steps), dtype=np.int64)
+    log_probs = np.empty(k)
+    for r in range(k):
+        way = order[r]
+        log_probs[r] = score.ravel()[way]
+        for t in range(n_steps - 1, -1, -1):
+            paths[r, t] = way // k
+            way = origin[t, way // k, way % k]
+    return log_probs, paths
+
+
+@inlined
+def _origins(alpha, transposed, t, state, share):
+    """Fill ``share`` with p(z_t = i | z_{t+1} = state, x_1..x_t) from log-posteriors ``alpha``."""
+    top = -np.inf
+    for i in range(len(share)):
+        share[i] = alpha[t, i] + transposed[state, i]
+        top = max(top, share[i])
+    total = 0.0
+    for i in range(len(share)):
+        share[i] = np.exp(share[i] - top)
+        total += share[i]
+    for i in range(len(share)):
+        share[i] /= total
+
+
+@compiled
+def draw_paths(alpha, transposed, uniform, paths):
+    """Fill ``paths`` (n_draws, T) with draws from the posterior of one sequence.
+
+    Backwards: the last state from the filtered posterior, each one before in proportion to
+    α_t(i) A_ij (Chib, J. Econometrics 75, 1996). ``alpha`` (T, K) and ``transposed`` (K, K), into
+    each state, are logs; ``uniform`` (n_draws, T) decides.
+    """
+    n_steps, n_states = alpha.shape
+    share = np.empty(n_states)
+    for d in range(len(paths)):
+        for t in range(n_steps - 1, -1, -1):
+            if t == n_steps - 1:
+                share[:] = np.exp(alpha[t])
+            else:
+                _origins(alpha, transposed, t, paths[d, t + 1], share)
+            total, state = 0.0, 0
+            for i in range(n_states):
+                if share[i] > 0.0:
+                    state = i  # the last that is possible, where rounding leaves a rest
+                    total += share[i]
+                    if total > uniform[d, t]:
+                        break
+            paths[d, t] = state
+
+
+@compiled
+def path_entropy(alpha, transposed):
+    """Return the entropy of the posterior over paths of one sequence, in nats.
+
+    By recursion over the filtered posteriors (Hernando, Crespi & Cybenko, IEEE Trans. Inf. Theory
+    51, 2005, eq. 8): with p(i | j) ∝ α_{t−1}(i) A_ij,
+    H_t(j) = Σ_i p(i | j) (H_{t−1}(i) − ln p(i | j)). ``alpha`` (T, K) and ``transposed`` (K, K) are
+    logs.
+    """
+    n_steps, n_states = alpha.shape
+    entropy, before, share = np.zeros(n_states), np.zeros(n_states), np.empty(n_states)
+    for t in range(1, n_steps):
+        before[:] = entropy
+        for j in range(n_states):
+            entropy[j] = 0.0
+            if alpha[t, j] == -np.inf:
+                continue
+            _origins(alpha, transposed, t - 1, j, share)
+            for i in range(n_states):
+                if share[i] > 0.0:
+                    entropy[j] += share[i] * (before[i] - np.log(share[i]))
+    total = 0.0
+    for j in range(n_states):
+        p = np.exp(alpha[n_steps - 1, j])
+        if p > 0.0:
+            total += p * (entropy[j] - alpha[n_steps - 1, j])
+    return total
+
+
+@compiled
+def walk(start, rows, uniform, path):
+    """Fill a path (T,) from cumulative start probabilities (K,) and transitions (K, K)."""
+    for t in range(len(path)):
+        state = 0
+        for j in range(len(start)):
+            share = start[j] if t == 0 else rows[path[t - 1], j]
+            if uniform[t] < share:
+                state = j
+                break
+        path[t] = state

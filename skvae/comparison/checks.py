@@ -1,0 +1,125 @@
+"""What skvae.compare asks of its models before it fits any: that they can be, and share a space."""
+
+import warnings
+from collections.abc import Mapping
+
+from sklearn.pipeline import Pipeline
+
+__all__ = ["check_models", "warn_of_different_spaces"]
+
+
+def check_models(models):
+    """Return nothing if `models` can be compared, or raise what says why not.
+
+    Parameters
+    ----------
+    models : dict of str to estimator
+        As :func:`skvae.compare` takes it.
+
+    Raises
+    ------
+    ValueError
+        If `models` is no dict or is empty, or holds a class where an instance is due.
+    TypeError
+        If a model has no ``fit`` or no ``score_samples``.
+
+    Examples
+    --------
+    >>> from sklearn.neighbors import KernelDensity
+    >>> from skvae.comparison.checks import check_models
+    >>> check_models({"kernel density": KernelDensity})
+    Traceback (most recent call last):
+    ...
+    ValueError: models['kernel density'] is the class KernelDensity: pass an instance of it.
+    """
+    if not isinstance(models, Mapping) or not models:
+        raise ValueError(
+            f"models={models!r} must be a dict from name to estimator, with at least one entry."
+        )
+    for name, model in models.items():
+        if not isinstance(name, str):
+            raise ValueError(f"models has the key {name!r}; a model's name must be a string.")
+        if isinstance(model, type):
+            raise ValueError(
+                f"models[{name!r}] is the class {model.__name__}: pass an instance of it."
+            )
+        for method in ("fit", "score_samples"):
+            if not hasattr(model, method):
+                raise TypeError(
+                    f"models[{name!r}] is {model!r}, which has no {method}: compare takes density "
+                    "estimators, whose score_samples gives the log-density of each row."
+                )
+
+
+def warn_of_different_spaces(models):
+    """Return nothing; warn where log-densities of different spaces would be compared.
+
+    That is between models that are not behind the same transformers, and within one that searches
+    over its own. The warnings point at the caller of the caller.
+
+    Parameters
+    ----------
+    models : dict of str to estimator
+        As :func:`skvae.compare` takes it.
+
+    Examples
+    --------
+    >>> from sklearn.neighbors import KernelDensity
+    >>> from skvae.comparison.checks import warn_of_different_spaces
+    >>> warn_of_different_spaces({"a": KernelDensity(), "b": KernelDensity(bandwidth=2.0)})
+    """
+    spaces = {}
+    for name, model in models.items():
+        spaces[name], searched = _transformers(model)
+        if searched:
+            warnings.warn(
+                f"models[{name!r}] searches over its transformers ({', '.join(searched)}), so its "
+                "candidates score in different spaces, and their nats per row cannot be compared: "
+                "neither with each other, in the search, nor with other models. Search over the "
+                "density alone.",
+                UserWarning,
+                stacklevel=3,
+            )
+    if len(set(spaces.values())) > 1:
+        described = "; ".join(
+            f"{name!r} after {' and '.join(space)}" if space else f"{name!r} on X itself"
+            for name, space in spaces.items()
+        )
+        warnings.warn(
+            "The models score in different spaces, so their nats per row cannot be compared: "
+            f"{described}. Put the same transformers before all of them, or transform X first.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _transformers(model, searched=()):
+    """Return, as text, the transformers before the density, and the searched parameters of them.
+
+    `searched` are the parameters of `model` that a search around it varies.
+    """
+    while not isinstance(model, Pipeline) and hasattr(model, "estimator"):
+        # A search, or another wrapper around one estimator. Its grid is in the names of that one.
+        searched = [*_below("estimator", searched), *_grid_names(model)]
+        model = model.estimator
+    if not isinstance(model, Pipeline):
+        return (), ()
+    *steps, (last_name, last) = model.steps
+    moving = tuple(repr(step) for _, step in steps if step is not None and step != "passthrough")
+    before = {"steps", *(name for name, _ in steps)}
+    moved = tuple(name for name in searched if name.split("__")[0] in before)
+    inner_moving, inner_moved = _transformers(last, _below(last_name, searched))
+    return moving + inner_moving, moved + inner_moved
+
+
+def _below(step, names):
+    """Return the parameter names that belong to one step, as it calls them."""
+    prefix = f"{step}__"
+    return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+
+
+def _grid_names(search):
+    """Return the names of the parameters that a search varies; none if it is no search."""
+    grids = getattr(search, "param_grid", getattr(search, "param_distributions", ()))
+    grids = [grids] if isinstance(grids, Mapping) else grids
+    return list(dict.fromkeys(name for grid in grids for name in grid))

@@ -1,0 +1,181 @@
+"""Held-out log-likelihood of each row under one density estimator, by cross-validation.
+
+scikit-learn's cross-validation keeps one number a fold. Here each fold keeps one number a row, so
+that models can be compared row by row.
+"""
+
+from inspect import signature
+
+import numpy as np
+from sklearn import config_context, get_config
+from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection import cross_validate
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import get_routing_for_object
+
+__all__ = ["held_out_log_likelihood", "n_rows_of"]
+
+
+def held_out_log_likelihood(name, model, X, splits, *, groups=None, n_jobs=None, verbose=0):
+    """Return each row's held-out log-likelihood, and the mean seconds of fitting and scoring.
+
+    Parameters
+    ----------
+    name : str
+        What the errors call the model.
+    model : estimator
+        With ``fit`` and ``score_samples``; it is cloned for each fold.
+    X : {array-like, DataFrame} of shape (n_rows, n_features)
+        The data, as the model takes it.
+    splits : list of (train, test)
+        Row indices of each fold.
+    groups : ndarray of shape (n_rows,), default=None
+        Passed, fold by fold, to a ``fit`` that requests it and a ``score_samples`` that takes it.
+    n_jobs : int, default=None
+        Number of folds that run at a time.
+    verbose : int, default=0
+        Passed to :func:`sklearn.model_selection.cross_validate`.
+
+    Returns
+    -------
+    log_likelihood : ndarray of shape (n_rows,)
+        Nats; the mean over the folds that held the row out, NaN where none did.
+    fit_seconds, score_seconds : float
+        Means over the folds.
+
+    Raises
+    ------
+    ValueError
+        If ``score_samples`` gives anything but one number below +inf for each held-out row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.neighbors import KernelDensity
+    >>> from skvae.comparison.cross_validation import held_out_log_likelihood
+    >>> splits = [([0, 1], [2]), ([0, 2], [1])]
+    >>> X = np.array([[0.0], [1.0], [0.5]])
+    >>> held_out_log_likelihood("kde", KernelDensity(), X, splits)[0].round(3)
+    array([   nan, -1.214, -1.044])
+    """
+    # Requests for metadata are only read when routing is on; None leaves the caller's setting. It
+    # is on for the sake of _Recorder, which gives the model its own setting back.
+    routing = get_config()["enable_metadata_routing"]
+    with config_context(enable_metadata_routing=None if groups is None else True):
+        result = cross_validate(
+            _Recorder(name, model, routing),
+            X,
+            cv=splits,
+            params=None if groups is None else {"groups": groups},
+            n_jobs=n_jobs,
+            verbose=verbose,
+            return_estimator=True,
+            error_score="raise",
+        )
+    n_rows = n_rows_of(X)
+    total, count = np.zeros(n_rows), np.zeros(n_rows)
+    for recorder, (_, test) in zip(result["estimator"], splits, strict=True):
+        np.add.at(total, test, recorder.log_likelihood_)
+        np.add.at(count, test, 1)
+    mean = np.divide(total, count, out=np.full(n_rows, np.nan), where=count > 0)
+    return mean, result["fit_time"].mean(), result["score_time"].mean()
+
+
+def n_rows_of(X):
+    """Return the number of rows of X.
+
+    Parameters
+    ----------
+    X : {array-like, DataFrame, sparse matrix} of shape (n_rows, n_features)
+        Data; it need not have a length.
+
+    Returns
+    -------
+    n_rows : int
+
+    Examples
+    --------
+    >>> from skvae.comparison.cross_validation import n_rows_of
+    >>> n_rows_of([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    3
+    """
+    return X.shape[0] if hasattr(X, "shape") else len(X)
+
+
+class _Recorder(BaseEstimator):
+    """Keeps the held-out log-likelihoods of the rows, of which cross-validation keeps the mean."""
+
+    __metadata_request__fit = {"groups": True}
+    __metadata_request__score = {"groups": True}
+
+    def __init__(self, name, estimator, routing):
+        self.name = name
+        self.estimator = estimator
+        self.routing = routing
+
+    def fit(self, X, y=None, groups=None):
+        wanted = get_routing_for_object(self.estimator).consumes("fit", ["groups"])
+        params = {"groups": groups} if groups is not None and wanted else {}
+        # Routing only where a model needs it: with it on, the score of a Pipeline hands on a
+        # sample_weight that not every density takes, and a search over one finds nan only.
+        with config_context(enable_metadata_routing=self.routing or _needs_routing(self, params)):
+            self.estimator_ = clone(self.estimator).fit(X, y, **params)
+        return self
+
+    def score(self, X, y=None, groups=None):
+        with config_context(enable_metadata_routing=self.routing):
+            scores = np.asarray(_score_samples(self.estimator_, X, groups))
+        _check_log_likelihood(self.name, scores, n_rows_of(X))
+        self.log_likelihood_ = scores.astype(float)
+        del self.estimator_  # a fold sends back its numbers, not its model
+        return float(np.mean(self.log_likelihood_))
+
+
+def _needs_routing(recorder, params):
+    """Return whether `params` only reach the recorder's model by metadata routing.
+
+    Without it, a search hands `groups` to its splitter and to nothing else.
+    """
+    model = recorder.estimator
+    if params and hasattr(model, "cv") and hasattr(model, "estimator"):
+        return bool(get_routing_for_object(model.estimator).consumes("fit", params))
+    return bool(params)
+
+
+def _score_samples(model, X, groups):
+    """Return ``model.score_samples(X)``, with `groups` where the model, or one inside it, takes it.
+
+    scikit-learn has no metadata request for score_samples, and the score_samples of its Pipeline
+    and of its searches pass nothing on. So what they do is done here, with `groups`.
+    """
+    if groups is None:
+        return model.score_samples(X)
+    if "groups" in signature(model.score_samples).parameters:
+        return model.score_samples(X, groups=groups)
+    if isinstance(model, Pipeline):
+        Xt = model[:-1].transform(X) if len(model) > 1 else X
+        return _score_samples(model[-1], Xt, groups)
+    if hasattr(model, "best_estimator_"):
+        return _score_samples(model.best_estimator_, X, groups)
+    return model.score_samples(X)
+
+
+def _check_log_likelihood(name, log_likelihood, n_test):
+    """Raise unless `log_likelihood` is one number below +inf for each of `n_test` rows."""
+    if log_likelihood.shape != (n_test,):
+        raise ValueError(
+            f"score_samples of models[{name!r}] gave an array of shape {log_likelihood.shape} for "
+            f"{n_test} held-out rows; it must give one log-density a row."
+        )
+    if log_likelihood.dtype.kind not in "fiu":
+        raise ValueError(
+            f"score_samples of models[{name!r}] gave an array of dtype {log_likelihood.dtype}; a "
+            "log-density is a real number."
+        )
+    n_nan, n_inf = np.isnan(log_likelihood).sum(), np.isposinf(log_likelihood).sum()
+    if n_nan or n_inf:
+        raise ValueError(
+            f"score_samples of models[{name!r}] gave {n_nan} NaN and {n_inf} +inf for {n_test} "
+            "held-out rows; a log-density is a number below +inf. A component that has collapsed "
+            "onto a point is the usual cause."
+        )

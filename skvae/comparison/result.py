@@ -1,0 +1,462 @@
+"""Paired held-out comparison of density estimators, in nats per row.
+
+Every model scores the same held-out rows, so what separates two of them is the mean of the paired
+differences d_i = ln p_a(x_i) − ln p_b(x_i), whose standard error is usually far below the standard
+errors of the two means: hard rows are hard for both, and the pairing takes that out [1]_.
+
+Symbols: l_im, the held-out log-likelihood of row i under model m; b, the model with the largest
+mean; g, a group of rows that are not independent of each other.
+
+References
+----------
+.. [1] A. Vehtari, A. Gelman and J. Gabry (2017). "Practical Bayesian model evaluation using
+   leave-one-out cross-validation and WAIC". Statistics and Computing 27, 1413-1432, section 5.
+"""
+
+import sys
+import warnings
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+from sklearn.model_selection import GroupKFold, check_cv
+from sklearn.utils import check_consistent_length, column_or_1d
+
+from skvae.comparison.checks import check_models, warn_of_different_spaces
+from skvae.comparison.cross_validation import held_out_log_likelihood, n_rows_of
+
+__all__ = ["Comparison", "compare"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """Result of :func:`skvae.compare`: held-out log-likelihoods and what follows from them.
+
+    Arrays over models are in the order of `names`; the table and the plot put the best first.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The models, in the order they were given.
+    log_likelihoods : ndarray of shape (n_rows, n_models)
+        Held-out log-likelihood of each row under each model, nats; the mean over folds for a row
+        that several folds tested, NaN for a row that none tested. ``-inf`` where a model gives a
+        row density zero.
+    groups : ndarray of shape (n_rows,) or None
+        Rows of one group are not independent of each other; standard errors are clustered by it.
+    fit_seconds, score_seconds : ndarray of shape (n_models,)
+        Mean time over the folds to fit the training rows and to score the held-out ones, seconds.
+    n_splits : int
+        Number of folds.
+
+    Attributes
+    ----------
+    means : ndarray of shape (n_models,)
+        Mean held-out log-likelihood, nats per row.
+    standard_errors : ndarray of shape (n_models,)
+        Standard errors of `means`, nats per row.
+    best : str
+        The model with the largest mean.
+    differences : ndarray of shape (n_models,)
+        Mean minus the mean of the best model, nats per row, at most 0.
+    difference_standard_errors : ndarray of shape (n_models,)
+        Standard errors of `differences`, from the paired differences of rows.
+
+    See Also
+    --------
+    skvae.compare : Makes it.
+    skvae.inspection.ComparisonDisplay : Plots it.
+
+    Notes
+    -----
+    The standard error of a mean of per-row numbers v_i over n rows is
+    sqrt(G / (G − 1) Σ_g (Σ_{i in g} (v_i − v̄))²) / n, with G groups; without groups every row is
+    one, and it is the usual s / sqrt(n). It says how far the mean would move with other held-out
+    rows. It does not know how the fitted models would move with other training rows, and is nan
+    with fewer than two groups, or where a mean is infinite.
+
+    A model that gives a single held-out row density zero has mean −inf: it was certain, and wrong.
+    The table says for how many rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.comparison import Comparison
+    >>> comparison = Comparison(
+    ...     names=("a", "b"),
+    ...     log_likelihoods=np.array([[-1.0, -1.5], [-3.0, -3.5], [-2.0, -2.8]]),
+    ...     groups=None,
+    ...     fit_seconds=np.array([0.2, 0.1]),
+    ...     score_seconds=np.array([0.0, 0.0]),
+    ...     n_splits=3,
+    ... )
+    >>> comparison.differences.round(3)
+    array([ 0. , -0.6])
+    >>> comparison
+    held-out log-likelihood, nats per row, over 3 rows in 3 folds
+    model  nats/row ± s.e.  to best ± s.e.  fit s  score s
+    a       -2.000    0.577     best            0.2        0
+    b       -2.600    0.586   -0.600   0.100    0.1        0
+    """
+
+    names: tuple
+    log_likelihoods: np.ndarray
+    groups: np.ndarray | None
+    fit_seconds: np.ndarray
+    score_seconds: np.ndarray
+    n_splits: int
+
+    @property
+    def means(self):
+        return self._tested()[0].mean(axis=0)
+
+    @property
+    def standard_errors(self):
+        return _standard_error(*self._tested())
+
+    @property
+    def best(self):
+        return self.names[self._ranking()[0]]
+
+    @property
+    def differences(self):
+        return self.difference_to(self.best)[0]
+
+    @property
+    def difference_standard_errors(self):
+        return self.difference_to(self.best)[1]
+
+    def difference_to(self, name):
+        """Return each model's mean minus that of one model, and its paired standard error.
+
+        Parameters
+        ----------
+        name : str
+            One of `names`.
+
+        Returns
+        -------
+        differences : ndarray of shape (n_models,)
+            Nats per row, 0 for `name` itself; nan where both models give the same row density zero.
+        standard_errors : ndarray of shape (n_models,)
+            Standard errors of `differences`, nats per row; 0 for `name` itself.
+
+        Raises
+        ------
+        ValueError
+            If `name` is not one of `names`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.comparison import Comparison
+        >>> seconds = np.zeros(2)
+        >>> rows = np.array([[-1.0, -1.5], [-3.0, -3.5], [-2.0, -2.8]])
+        >>> differences, standard_errors = Comparison(
+        ...     ("a", "b"), rows, None, seconds, seconds, 3
+        ... ).difference_to("b")
+        >>> differences.round(3), standard_errors.round(3)
+        (array([0.6, 0. ]), array([0.1, 0. ]))
+        """
+        if name not in self.names:
+            raise ValueError(f"name={name!r} is none of the compared models: {list(self.names)}.")
+        rows, groups = self._tested()
+        column = self.names.index(name)
+        with np.errstate(invalid="ignore"):  # −inf − −inf is nan, and means it
+            paired = rows - rows[:, [column]]
+        paired[:, column] = 0.0
+        return paired.mean(axis=0), _standard_error(paired, groups)
+
+    def to_frame(self):
+        """Return the table as a pandas DataFrame, best model first.
+
+        Returns
+        -------
+        frame : pandas.DataFrame of shape (n_models, 6)
+            Index ``model``; columns ``mean``, ``standard_error``, ``difference``,
+            ``difference_standard_error`` (nats per row), ``fit_seconds`` and ``score_seconds``
+            (per fold).
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed. Printing the comparison needs no pandas.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.comparison import Comparison
+        >>> rows, seconds = np.array([[-1.5, -1.0], [-3.5, -3.0]]), np.zeros(2)
+        >>> frame = Comparison(("a", "b"), rows, None, seconds, seconds, 2).to_frame()
+        >>> frame["mean"]
+        model
+        b   -2.0
+        a   -2.5
+        Name: mean, dtype: float64
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "Comparison.to_frame() needs pandas, which is not installed: install it, or print "
+                "the comparison and read its arrays."
+            ) from error
+        columns = {
+            "mean": self.means,
+            "standard_error": self.standard_errors,
+            "difference": self.differences,
+            "difference_standard_error": self.difference_standard_errors,
+            "fit_seconds": self.fit_seconds,
+            "score_seconds": self.score_seconds,
+        }
+        frame = pd.DataFrame(columns, index=pd.Index(self.names, name="model"))
+        return frame.iloc[self._ranking()]
+
+    def plot(self, ax=None):
+        """Return the plotted comparison, best model on top.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        display : skvae.inspection.ComparisonDisplay
+            With ``ax_`` and ``figure_``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.comparison import Comparison
+        >>> rows, seconds = np.array([[-1.5, -1.0], [-3.5, -3.0]]), np.zeros(2)
+        >>> display = Comparison(("a", "b"), rows, None, seconds, seconds, 2).plot()
+        >>> display.ax_.get_xlabel()
+        'nats per row, relative to b'
+        """
+        from skvae.inspection import ComparisonDisplay
+
+        return ComparisonDisplay.from_comparison(self, ax=ax)
+
+    def __repr__(self):
+        rows, groups = self._tested()
+        order = self._ranking()
+        header = ("model", "nats/row", "± s.e.", "to best", "± s.e.", "fit s", "score s")
+        table = [header, *self._table_rows(order)]
+        width = max(len(row[0]) for row in table)
+        lines = [
+            f"held-out log-likelihood, nats per row, over {self._counts(len(rows), groups)}",
+            *(
+                f"{name:<{width}}  {mean:>8} {error:>8}  {to_best:>7} {to_best_error:>7}"
+                f"  {fit:>5}  {score:>7}"
+                for name, mean, error, to_best, to_best_error, fit, score in table
+            ),
+        ]
+        zero = np.isneginf(rows).sum(axis=0)
+        lines += [
+            f"{self.names[m]}: density zero at {zero[m]} of {len(rows)} held-out rows"
+            for m in order
+            if zero[m]
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _table_rows(self, order):
+        # Each property goes over all rows of X: read once, and not for each line of the table.
+        means, standard_errors = self.means, self.standard_errors
+        differences, errors = self.difference_to(self.names[order[0]])
+        for m in order:
+            is_best = m == order[0]
+            yield (
+                self.names[m],
+                f"{means[m]:.3f}",
+                f"{standard_errors[m]:.3f}",
+                "best" if is_best else f"{differences[m]:.3f}",
+                "" if is_best else f"{errors[m]:.3f}",
+                f"{self.fit_seconds[m]:.2g}",
+                f"{self.score_seconds[m]:.2g}",
+            )
+
+    def _counts(self, n_tested, groups):
+        n_rows = len(self.log_likelihoods)
+        rows = f"{n_rows}" if n_tested == n_rows else f"the {n_tested} tested of {n_rows}"
+        clusters = "" if groups is None else f" ({len(np.unique(groups))} groups)"
+        return f"{rows} rows{clusters} in {self.n_splits} folds"
+
+    def _tested(self):
+        """Return the rows that were held out at least once, and their groups."""
+        tested = ~np.isnan(self.log_likelihoods[:, 0])
+        if tested.all():  # as good as always, and spares a copy
+            return self.log_likelihoods, self.groups
+        groups = None if self.groups is None else self.groups[tested]
+        return self.log_likelihoods[tested], groups
+
+    def _ranking(self):
+        """Return model indices, best first; among means of −inf, fewest rows of density zero."""
+        rows, _ = self._tested()
+        zero = np.isneginf(rows)
+        finite_mean = np.where(zero, 0.0, rows).sum(axis=0) / np.maximum((~zero).sum(axis=0), 1)
+        return np.lexsort((-finite_mean, zero.sum(axis=0)))
+
+
+def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
+    """Return a paired comparison of density estimators by held-out log-likelihood.
+
+    Each model is fitted to the training rows of each fold and scores the held-out ones, through
+    scikit-learn's cross-validation; all models see the same folds. The table has, for each model,
+    the mean in nats per row, its standard error, the difference to the best model with its paired
+    standard error, and the seconds it took.
+
+    Parameters
+    ----------
+    models : dict of str to estimator
+        Any estimators with ``fit`` and a ``score_samples`` that gives the log-density of each row,
+        in nats: those of skvae, :class:`sklearn.mixture.GaussianMixture`,
+        :class:`sklearn.neighbors.KernelDensity`, a search over their parameters, or a Pipeline that
+        ends in one (see Notes). They are cloned, never changed.
+    X : {array-like, DataFrame} of shape (n_rows, n_features)
+        The data, as the models take it.
+    cv : int, cross-validation generator or iterable, default=5
+        An int, or None for 5, is the number of folds of
+        :class:`~sklearn.model_selection.KFold`, which does not shuffle, or, with `groups`, of
+        :class:`~sklearn.model_selection.GroupKFold`. A splitter or an iterable of
+        ``(train, test)`` is taken as it is, and is asked for its folds once. Rows tested by several
+        folds (repeated cross-validation) count once, with their mean; rows tested by none (the
+        first rows of a :class:`~sklearn.model_selection.TimeSeriesSplit`) count nowhere.
+    groups : array-like of shape (n_rows,), default=None
+        A label a row: which sequence, patient or site it is of. The splitter gets it, standard
+        errors are clustered by it, and the rows' slices of it go to the ``fit`` of each model that
+        requests `groups` (by metadata request, which need not be enabled) and to each
+        ``score_samples`` that has such a parameter.
+    n_jobs : int, default=None
+        Number of folds that run at a time, as in :func:`~sklearn.model_selection.cross_validate`.
+        Times are only comparable when nothing else runs.
+    verbose : int, default=0
+        1 writes a line for each model; more is passed on to the cross-validation.
+
+    Returns
+    -------
+    comparison : skvae.comparison.Comparison
+        With the log-likelihood of each row under each model; it prints as a table.
+
+    Raises
+    ------
+    ValueError
+        If `models` is no dict, is empty or holds a class, if a fold holds no row out, or if a
+        model's ``score_samples`` gives anything but one number below +inf for each held-out row.
+    TypeError
+        If a model has no ``fit`` or no ``score_samples``.
+
+    Warns
+    -----
+    UserWarning
+        If the models do not all have the same transformers in front of the density, or one is a
+        search over its transformers; or if `cv` tests rows of a group that it also trains on.
+
+    See Also
+    --------
+    skvae.inspection.ComparisonDisplay : Plots the result.
+    sklearn.model_selection.cross_validate : One model, means of folds.
+
+    Notes
+    -----
+    A density has the unit of its space: after ``StandardScaler`` or ``PCA`` the same data have
+    other log-densities, shifted by the log-determinant of the map, or incomparable. So a Pipeline
+    with transformers may only be compared with models behind the same transformers, or X be
+    transformed once, before. A difference of transformers is warned about; a transformer that does
+    not move the data can be wrapped up in the estimator, or the warning be filtered.
+
+    The best model is chosen by the rows it is then judged by, so its lead is slightly optimistic,
+    the more so the more models there are and the less they differ. Where the order of the rows
+    means something (sorted by class, by time), pass a splitter that shuffles, or `groups`.
+
+    A model that is already fitted and is to be scored as it is goes in as a
+    :class:`sklearn.frozen.FrozenEstimator`; it should not have seen these rows.
+
+    Examples
+    --------
+    >>> from sklearn.mixture import GaussianMixture
+    >>> from sklearn.neighbors import KernelDensity
+    >>> from skvae import compare
+    >>> from skvae.datasets import load_geyser
+    >>> models = {
+    ...     "two Gaussians": GaussianMixture(2, random_state=0),
+    ...     "kernel density": KernelDensity(bandwidth=0.5),
+    ... }
+    >>> comparison = compare(models, load_geyser().data)
+    >>> comparison.best
+    'two Gaussians'
+    >>> comparison.differences.round(2)
+    array([ 0.  , -0.61])
+    """
+    check_models(models)
+    warn_of_different_spaces(models)
+    if groups is not None:
+        groups = column_or_1d(groups)
+        check_consistent_length(X, groups)
+    # Once for all models: a splitter that shuffles gives other folds when it is asked again.
+    splits = _folds(cv, X, groups)
+
+    columns, fit_seconds, score_seconds = [], [], []
+    options = {"groups": groups, "n_jobs": n_jobs, "verbose": max(verbose - 1, 0)}
+    for name, model in models.items():
+        try:
+            column, fit, score = held_out_log_likelihood(name, model, X, splits, **options)
+        except Exception as error:
+            error.add_note(f"This was raised in skvae.compare by the model {name!r}.")
+            raise
+        columns.append(column)
+        fit_seconds.append(fit)
+        score_seconds.append(score)
+        if verbose:
+            sys.stdout.write(f"{name}: {np.nanmean(column):.3f} nats per row\n")
+    return Comparison(
+        names=tuple(models),
+        log_likelihoods=np.column_stack(columns),
+        groups=groups,
+        fit_seconds=np.array(fit_seconds),
+        score_seconds=np.array(score_seconds),
+        n_splits=len(splits),
+    )
+
+
+def _folds(cv, X, groups):
+    """Return the (train, test) rows of each fold, none of them without test rows."""
+    if groups is not None and (cv is None or isinstance(cv, Integral)):
+        cv = GroupKFold(5 if cv is None else cv)
+    with warnings.catch_warnings():  # that a splitter ignores groups is said below, if it matters
+        warnings.filterwarnings("ignore", message="The groups parameter is ignored")
+        splits = list(check_cv(cv).split(X, groups=groups))
+    rows = np.arange(n_rows_of(X))
+    empty = [fold for fold, (_, test) in enumerate(splits) if not rows[test].size]
+    if empty or not splits:
+        named = f"cv={cv!r}" if isinstance(cv, Integral) or hasattr(cv, "split") else "cv"
+        where = f"fold {empty[0]} of {named}" if splits else named
+        raise ValueError(f"{where} holds no row out: there is nothing to score.")
+    if groups is not None:
+        n_split = sum(bool(np.isin(groups[test], groups[train]).any()) for train, test in splits)
+        if n_split:
+            warnings.warn(
+                f"{n_split} of {len(splits)} folds split groups: they test rows of a group that "
+                "they also train on, which flatters the models that can learn a group. Pass cv as "
+                "an int, or as a splitter that keeps groups together.",
+                UserWarning,
+                stacklevel=3,
+            )
+    return splits
+
+
+def _standard_error(values, groups):
+    """Return the standard error of each column's mean, rows clustered by group."""
+    n_rows = len(values)
+    with np.errstate(invalid="ignore"):  # an infinite mean has no standard error: nan
+        deviations = values - values.mean(axis=0)
+    if groups is not None:
+        # Deviations of one group add up before they are squared: whatever they share counts once.
+        _, codes = np.unique(groups, return_inverse=True)
+        sums = np.zeros((codes.max() + 1, values.shape[1]))
+        np.add.at(sums, codes, deviations)
+        deviations = sums
+    n_groups = len(deviations)
+    if n_groups < 2:
+        return np.full(values.shape[1], np.nan)
+    return np.sqrt(n_groups / (n_groups - 1) * (deviations**2).sum(axis=0)) / n_rows

@@ -1,0 +1,372 @@
+r"""Columns of different kinds: each part of the columns has an emission of its own.
+
+Given the state the parts are independent,
+
+.. math:: \ln p(x \mid k) = \sum_j \ln p_j(x_{C_j} \mid k),
+
+so log-densities add, and statistics and M steps stand side by side.
+"""
+
+from contextlib import contextmanager
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import Bunch
+
+from skvae.emissions.base import Emission
+from skvae.emissions.column_parameters import (
+    ColumnParameters,
+    ColumnSummary,
+    selector,
+    summaries,
+)
+
+_FORM = "a list of (name, emission, columns)"
+
+
+class ColumnEmission(Emission):
+    """Emissions for columns of different kinds, independent given the state.
+
+    What :class:`sklearn.compose.ColumnTransformer` is to transformers: the parameters of a part are
+    reached as ``name__parameter``, and a part is replaced as ``name``.
+
+    Parameters
+    ----------
+    emissions : list of (str, Emission, columns) tuples
+        Parts. Columns are an index, a slice, a list of indices or a boolean mask, or, for data with
+        named columns, a name or a list of names. Each column belongs to exactly one part.
+
+    Attributes
+    ----------
+    emissions_ : list of (str, Emission, ndarray of int) tuples
+        The fitted parts with the indices of their columns.
+    named_emissions_ : sklearn.utils.Bunch
+        The fitted parts by name.
+    n_features_in_ : int
+        The number of features.
+
+    See Also
+    --------
+    sklearn.compose.ColumnTransformer : The same for transformers.
+
+    Examples
+    --------
+    >>> from skvae.hmm import CategoricalEmission, ColumnEmission, PoissonEmission
+    >>> emission = ColumnEmission(
+    ...     [("answer", CategoricalEmission(), 0), ("counts", PoissonEmission(), [1, 2])]
+    ... )
+    >>> emission.set_params(answer__prior=2.0).get_params()["answer__prior"]
+    2.0
+    """
+
+    def __init__(self, emissions):
+        self.emissions = emissions
+
+    @classmethod
+    def from_parameters(cls, emissions):
+        """Return a fitted emission made of fitted parts.
+
+        Parameters
+        ----------
+        emissions : list of (str, Emission, columns) tuples
+            Fitted parts; columns by index.
+
+        Returns
+        -------
+        emission : ColumnEmission
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            The parts are not usable together.
+
+        Examples
+        --------
+        >>> from skvae.hmm import BernoulliEmission, ColumnEmission, PoissonEmission
+        >>> emission = ColumnEmission.from_parameters(
+        ...     [
+        ...         ("counts", PoissonEmission.from_parameters([[1.0], [5.0]]), 1),
+        ...         ("flag", BernoulliEmission.from_parameters([[0.1], [0.9]]), 0),
+        ...     ]
+        ... )
+        >>> emission.parameters().means()
+        array([[0.1, 1. ],
+               [0.9, 5. ]])
+        """
+        emission = cls(emissions)
+        emission._check_form()
+        parts = tuple(part.parameters() for _, part, _ in emissions)
+        sizes = {
+            name: part.n_components for (name, _, _), part in zip(emissions, parts, strict=True)
+        }
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"emissions have n_components {sizes}: must have equally many states")
+        columns = emission._resolve(sum(part.n_features for part in parts), None)
+        for (name, _, given), part, index in zip(emissions, parts, columns, strict=True):
+            if len(index) != part.n_features:
+                raise ValueError(
+                    f"columns={given!r} of the part {name!r}: must be {part.n_features} columns, "
+                    "as many as the emission has features"
+                )
+        emission.store(ColumnParameters(parts, columns))
+        return emission
+
+    # Parameters of parts ----------------------------------------------------------------------
+
+    def get_params(self, deep=True):
+        """Return the constructor parameters, with those of the parts as ``name__parameter``.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether the parts and their parameters are included.
+
+        Returns
+        -------
+        params : dict
+            Values by name.
+
+        Examples
+        --------
+        >>> from skvae.hmm import ColumnEmission, PoissonEmission
+        >>> sorted(ColumnEmission([("counts", PoissonEmission(), [0])]).get_params())
+        ['counts', 'counts__rates_init', 'emissions']
+        """
+        params = super().get_params(deep=False)
+        if deep:
+            for name, part in self._parts_as_given():
+                params[name] = part
+                if hasattr(part, "get_params") and not isinstance(part, type):
+                    inner = part.get_params(deep=True)
+                    params.update({f"{name}__{key}": value for key, value in inner.items()})
+        return params
+
+    def set_params(self, **params):
+        """Set constructor parameters, parts by their ``name``, and theirs as ``name__parameter``.
+
+        Parameters
+        ----------
+        **params : dict
+            Values by name.
+
+        Returns
+        -------
+        self : ColumnEmission
+            The same object.
+
+        Raises
+        ------
+        ValueError
+            There is no such parameter.
+
+        Examples
+        --------
+        >>> from skvae.hmm import BernoulliEmission, ColumnEmission
+        >>> emission = ColumnEmission([("flag", BernoulliEmission(), [0])])
+        >>> emission.set_params(flag__prior=2.0)
+        ColumnEmission(emissions=[('flag', BernoulliEmission(prior=2.0), [0])])
+        """
+        if "emissions" in params:
+            self.emissions = params.pop("emissions")
+        names = {name for name, _ in self._parts_as_given()}
+        replaced = {name: params.pop(name) for name in list(params) if name in names}
+        if replaced:  # in a new list: that of the caller stays as it is
+            self.emissions = [
+                (name, replaced.get(name, part), columns) for name, part, columns in self.emissions
+            ]
+        super().set_params(**params)
+        return self
+
+    def _parts_as_given(self):
+        """Return the (name, emission) of whatever looks like a part, unchecked."""
+        try:
+            return [(name, part) for name, part, _ in self.emissions if isinstance(name, str)]
+        except (TypeError, ValueError):  # reported by check_parameters
+            return []
+
+    # What a model calls -----------------------------------------------------------------------
+
+    def check_parameters(self, n_components):
+        self._check_form()
+        for name, part, _ in self.emissions:
+            with _named(name):
+                part.check_parameters(n_components)
+
+    def _check_form(self):
+        """Raise ValueError unless the parts are well-formed and have names of their own."""
+        parts = self.emissions
+        if not isinstance(parts, list | tuple) or not parts:
+            raise ValueError(f"emissions={parts!r}: must be {_FORM}, not empty")
+        for part in parts:
+            if not isinstance(part, list | tuple) or len(part) != 3:
+                raise ValueError(f"emissions has an entry {part!r}: must be {_FORM}")
+            name, emission, _ = part
+            if not isinstance(name, str) or not name or "__" in name or name == "emissions":
+                raise ValueError(
+                    f"emissions has a name {name!r}: must be a string without '__', and not "
+                    "'emissions'"
+                )
+            if not isinstance(emission, Emission):
+                raise ValueError(
+                    f"emissions has {emission!r} as {name!r}: must be an emission object, such as "
+                    "PoissonEmission()"
+                )
+        names = [name for name, _, _ in parts]
+        if len(set(names)) < len(names):
+            raise ValueError(f"emissions has the names {names}: must be distinct")
+
+    def _resolve(self, n_features, feature_names):
+        """Return the column indices of each part, a tuple of arrays."""
+        columns = tuple(
+            _indices(name, given, n_features, feature_names) for name, _, given in self.emissions
+        )
+        owners = [[] for _ in range(n_features)]
+        for (name, _, _), index in zip(self.emissions, columns, strict=True):
+            for j in index:
+                owners[j].append(name)
+        for j, names in enumerate(owners):
+            if len(names) != 1:
+                column = j if feature_names is None else str(feature_names[j])
+                found = f"{names}" if names else "none"
+                raise ValueError(
+                    f"column {column!r} belongs to the parts {found}: each column of X must belong "
+                    "to exactly one part of emissions"
+                )
+        return columns
+
+    def check_rows(self, X, feature_names=None):
+        if hasattr(self, "emissions_"):
+            parts = self.emissions_
+        else:
+            columns = self._resolve(X.shape[1], feature_names)
+            parts = [
+                (name, part, index)
+                for (name, part, _), index in zip(self.emissions, columns, strict=True)
+            ]
+        for name, part, index in parts:
+            with _named(name):
+                part.check_rows(X[:, selector(index)], _labels(index, feature_names))
+
+    def summarize(self, rows, pool, feature_names=None):
+        columns = self._resolve(rows.X.shape[1], feature_names)
+        summaries = []
+        for (name, part, _), index in zip(self.emissions, columns, strict=True):
+            with _named(name):
+                own = rows.columns(selector(index))
+                summaries.append(part.summarize(own, pool, _labels(index, feature_names)))
+        return ColumnSummary(tuple(summaries), columns)
+
+    @property
+    def smooth_start(self):
+        """Return whether one row tells little of its state: in every part."""
+        return all(part.smooth_start for _, part, _ in self.emissions)
+
+    @property
+    def is_given(self):
+        """Return whether all first values of all parts are given."""
+        return all(part.is_given for _, part, _ in self.emissions)
+
+    def features(self, X, summary):
+        parts = zip(self.emissions, summary.parts, summary.columns, strict=True)
+        points = np.concatenate(
+            [part.features(X[:, selector(index)], own) for (_, part, _), own, index in parts],
+            axis=1,
+            dtype=np.float64,
+        )
+        # Parts have units of their own.
+        for j, column in enumerate(points.T):
+            seen = column[~np.isnan(column)]
+            if len(seen) and np.ptp(seen) > 0:
+                points[:, j] /= seen.std()
+        return points
+
+    def first(self, rows, labels, n_components, summary, rng):
+        parts = []
+        triples = zip(self.emissions, summary.parts, summary.columns, strict=True)
+        for (name, part, _), own, index in triples:
+            with _named(name):
+                X = rows.columns(selector(index))
+                parts.append(part.first(X, labels, n_components, own, rng))
+        return ColumnParameters(tuple(parts), summary.columns)
+
+    def maximize(self, old, statistics, summary):
+        parts = [
+            part.maximize(*values)
+            for (_, part, _), *values in zip(
+                self.emissions, old.parts, statistics.parts, summaries(summary, old), strict=True
+            )
+        ]
+        return old._replace(parts=tuple(parts))
+
+    def log_prior(self, parameters, summary):
+        return sum(
+            part.log_prior(*values)
+            for (_, part, _), *values in zip(
+                self.emissions, parameters.parts, summaries(summary, parameters), strict=True
+            )
+        )
+
+    def store(self, parameters):
+        self.emissions_ = []
+        for (name, part, _), own, index in zip(
+            self.emissions, parameters.parts, parameters.columns, strict=True
+        ):
+            fitted = clone(part)
+            fitted.store(own)
+            self.emissions_.append((name, fitted, index))
+        self.named_emissions_ = Bunch(**{name: part for name, part, _ in self.emissions_})
+        self.n_features_in_ = parameters.n_features
+
+    def _parameters(self):
+        return ColumnParameters(
+            tuple(part.parameters() for _, part, _ in self.emissions_),
+            tuple(index for _, _, index in self.emissions_),
+        )
+
+
+@contextmanager
+def _named(name):
+    """Put the part's name in front of the messages of what is done meanwhile."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"in the part {name!r}: {error}") from error
+
+
+def _labels(index, feature_names):
+    """Return what messages call a part's columns: their names, or their places in X."""
+    return index if feature_names is None else np.asarray(feature_names)[index]
+
+
+def _indices(name, given, n_features, feature_names):
+    """Return the indices of a part's columns, given in one of several ways."""
+    wrong = f"columns={given!r} of the part {name!r}: must be"
+    listed = [given] if isinstance(given, str | int | np.integer) else given
+    if isinstance(given, slice):
+        listed = range(n_features)[given]
+    try:
+        listed = list(listed)
+    except TypeError as error:
+        raise ValueError(f"{wrong} an index, a slice, a name, or a list of these") from error
+    if listed and all(isinstance(column, str) for column in listed):
+        known = [] if feature_names is None else list(feature_names)
+        if not all(column in known for column in listed):
+            raise ValueError(
+                f"{wrong} among {known}"
+                if known and isinstance(known[0], str)
+                else f"{wrong} indices, as X has no column names"
+            )
+        return np.array([known.index(column) for column in listed], dtype=np.intp)
+    if listed and all(isinstance(column, bool | np.bool_) for column in listed):
+        if len(listed) != n_features:
+            raise ValueError(f"{wrong} as long as X has columns, {n_features}, if it is a mask")
+        listed = np.flatnonzero(listed)
+    if not all(isinstance(column, int | np.integer) for column in listed):
+        raise ValueError(f"{wrong} an index, a slice, a name, or a list of these")
+    index = np.array(listed, dtype=np.intp)
+    if not len(index):
+        raise ValueError(f"{wrong} at least one column")
+    if (index < -n_features).any() or (index >= n_features).any():
+        raise ValueError(f"{wrong} between 0 and {n_features - 1}, as X has {n_features} columns")
+    return index % n_features

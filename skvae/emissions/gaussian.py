@@ -1,0 +1,132 @@
+r"""Gaussian emissions.
+
+.. math:: p(x \mid k) = N(x \mid m_k, \Sigma_k)
+
+The densities and the statistics are those of the mixtures, :mod:`skvae.gaussian.kernel`, with
+nothing added to a state's log-density. The M step is
+
+.. math:: m_k = \frac{\sum_t \gamma_t(k)\, x_t}{\sum_t \gamma_t(k)}, \qquad
+          \Sigma_k = \frac{\sum_t \gamma_t(k) (x_t - m_k)(x_t - m_k)^T}{\sum_t \gamma_t(k)},
+
+with missing values by their conditional moments and :math:`\Sigma_k` kept above a floor, which is
+the exact constrained maximum (see :mod:`skvae.gaussian.covariance`).
+
+Bilmes, A gentle tutorial of the EM algorithm, ICSI TR-97-021 (1998).
+"""
+
+from skvae.emissions.normal import (
+    NormalComponents,
+    NormalEmission,
+    first_normals,
+    known_means,
+    known_normals,
+)
+
+
+class GaussianEmission(NormalEmission):
+    """Gaussian emissions: a mean and a covariance for each state.
+
+    Parameters
+    ----------
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+        The form of the covariances: a matrix for each state, one matrix for all, a variance per
+        feature and state, or a variance per state.
+    reg_covar : float, default=1e-6
+        A floor: covariances are kept ⪰ diag(f) with ``f = reg_covar * min(1, variance of the
+        feature)``, and f at least 1e-14 of the variance if ``reg_covar`` is not 0. It is the exact
+        constrained maximum, so the bound still never falls.
+    means_init : array-like of shape (n_components, n_features), default=None
+        First means.
+    covariances_init : array-like, default=None
+        First covariances, in the shape of ``covariances_``.
+
+    Attributes
+    ----------
+    means_ : ndarray of shape (n_components, n_features)
+        The means of the states.
+    covariances_ : ndarray
+        Their covariances: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical.
+    precisions_cholesky_ : ndarray
+        Factors U of their inverses, ``precision = U @ U.T``, in the same shape.
+    n_features_in_ : int
+        The number of features.
+
+    See Also
+    --------
+    GaussianMixtureEmission : Several Gaussians for each state.
+    StudentTEmission : The same with heavy tails.
+
+    Notes
+    -----
+    NaN is a missing value: the density is the marginal one of what was observed, and EM is exact.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.hmm import GaussianEmission
+    >>> emission = GaussianEmission.from_parameters([[0.0], [9.0]], [[1.0], [4.0]], "diag")
+    >>> emission.parameters().sample(np.array([0, 1, 1]), np.random.RandomState(0)).round(1)
+    array([[ 1.8],
+           [ 9.8],
+           [11. ]])
+    """
+
+    def __init__(
+        self, covariance_type="full", *, reg_covar=1e-6, means_init=None, covariances_init=None
+    ):
+        self.covariance_type = covariance_type
+        self.reg_covar = reg_covar
+        self.means_init = means_init
+        self.covariances_init = covariances_init
+
+    @classmethod
+    def from_parameters(cls, means, covariances, covariance_type="full"):
+        """Return a fitted emission with known parameters.
+
+        Parameters
+        ----------
+        means : array-like of shape (n_components, n_features)
+            The means.
+        covariances : array-like
+            The covariances: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical.
+        covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+            The form of the covariances.
+
+        Returns
+        -------
+        emission : GaussianEmission
+            The emission.
+
+        Raises
+        ------
+        ValueError
+            Shapes do not fit, a value is not finite, or a covariance is not positive definite.
+
+        Examples
+        --------
+        >>> from skvae.hmm import GaussianEmission
+        >>> emission = GaussianEmission.from_parameters([[0.0], [5.0]], [[1.0], [2.0]], "diag")
+        >>> emission.covariances_
+        array([[1.],
+               [2.]])
+        """
+        emission = cls(covariance_type)
+        emission.store(known_normals(known_means(means, 2), covariances, covariance_type))
+        return emission
+
+    def first(self, rows, labels, n_components, summary, rng):
+        means, covariances = self._check_first(n_components, rows.X.shape[1], summary.moments)
+        if means is None or covariances is None:
+            found, _ = first_normals(rows, labels, n_components, self.covariance_type, summary, rng)
+            means = found.locations if means is None else means
+            covariances = found.scales if covariances is None else covariances
+        return NormalComponents.of(self.covariance_type, means, covariances)
+
+    def maximize(self, old, statistics, summary):
+        return old.maximize(statistics, summary)
+
+    def store(self, parameters):
+        self._store_normals(parameters, (parameters.n_components,))
+
+    def _parameters(self):
+        return self._components_of(self.means_, self.covariances_, self.precisions_cholesky_)

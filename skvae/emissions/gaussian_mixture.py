@@ -1,0 +1,397 @@
+r"""Gaussian mixture emissions: each state has several Gaussians.
+
+.. math:: p(x \mid k) = \sum_{j=1}^{M} w_{kj}\, N(x \mid m_{kj}, \Sigma_{kj})
+
+The mixture's component is a second latent variable. Given the state, component j has the
+responsibility :math:`\rho_{kj}(x) = w_{kj} N(x \mid m_{kj}, \Sigma_{kj}) / p(x \mid k)`, and the M
+step is that of Gaussians with the responsibilities :math:`\gamma_t(k)\, \rho_{kj}(x_t)`, together
+with :math:`w_{kj} \propto \sum_t \gamma_t(k)\, \rho_{kj}(x_t)`.
+
+Juang, Levinson & Sondhi, IEEE Trans. Inf. Theory 32 (1986). One kernel reads all K·M Gaussians,
+component j of state k as its component k·M + j.
+"""
+
+from numbers import Integral
+from typing import NamedTuple
+
+import numpy as np
+
+from skvae.emissions.base import NO_ROWS, mean_weight
+from skvae.emissions.normal import (
+    NormalComponents,
+    NormalEmission,
+    first_normals,
+    known_means,
+    known_normals,
+)
+from skvae.gaussian.checks import LARGEST_SINGLE, check_weights, filled
+from skvae.initialization import first_labels, rows_to_start_from
+from skvae.validation import check_array_parameter, check_number
+
+
+class GaussianMixtureParameters(NamedTuple):
+    """Parameters of Gaussian mixture emissions.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_components, n_mix)
+        w; each row sums to one.
+    normals : NormalComponents
+        The K·M Gaussians, those of a state together.
+    """
+
+    weights: np.ndarray
+    normals: NormalComponents
+
+    @property
+    def n_components(self):
+        """Return the number of states."""
+        return self.weights.shape[0]
+
+    @property
+    def n_features(self):
+        """Return the number of features."""
+        return self.normals.n_features
+
+    def kernel(self):
+        """Return the kernel of the states."""
+        with np.errstate(divide="ignore"):
+            offsets = np.log(self.weights).ravel()
+        return MixtureKernel(self.normals.kernel(offsets), self.weights.shape)
+
+    def n_parameters(self):
+        """Return the number of free parameters."""
+        n_components, n_mix = self.weights.shape
+        return self.normals.n_parameters() + n_components * (n_mix - 1)
+
+    def sample(self, states, rng):
+        """Return one draw for each entry of states, shape (n, n_features)."""
+        n_mix = self.weights.shape[1]
+        if n_mix == 1:
+            return self.normals.sample(states, rng)
+        below = np.cumsum(self.weights, axis=1)
+        below /= below[:, -1:]  # exactly one at the end: a component of weight zero is not drawn
+        drawn = (rng.uniform(size=len(states))[:, None] >= below[states]).sum(axis=1)
+        return self.normals.sample(np.asarray(states) * n_mix + drawn, rng)
+
+    def means(self):
+        """Return the means of the states, shape (n_components, n_features)."""
+        return np.einsum("km,kmd->kd", self.weights, self._by_state(self.normals.locations))
+
+    def covariances(self):
+        """Return the covariances of the states, (n_components, n_features, n_features)."""
+        deviation = self._by_state(self.normals.locations) - self.means()[:, None]
+        between = np.einsum("km,kmd,kme->kde", self.weights, deviation, deviation)
+        within = self._by_state(self.normals.covariances())
+        return np.einsum("km,kmde->kde", self.weights, within) + between
+
+    def _by_state(self, array):
+        return array.reshape(*self.weights.shape, *array.shape[1:])
+
+    def statistics(self, weights):
+        """Return the statistics, of given weights (K,), that the parameters are the maximum of."""
+        weights = np.asarray(weights, dtype=np.float64)
+        return self.normals.statistics((weights[:, None] * self.weights).ravel())
+
+    def maximize(self, statistics, summary):
+        """Return the M step: the parameters that maximise the expected log-likelihood."""
+        counts = statistics.counts.reshape(self.weights.shape)
+        total = counts.sum(axis=1, keepdims=True)
+        empty = total <= NO_ROWS * total.sum()
+        weights = np.where(empty, self.weights, counts / np.where(empty, 1.0, total))
+        return GaussianMixtureParameters(weights, self.normals.maximize(statistics, summary))
+
+    def pack(self, summary):
+        """Return the parameters as a vector; −inf stands in it where a weight is zero."""
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(self.weights)
+        return np.concatenate([log_weights.ravel(), self.normals.pack(summary)])
+
+    def unpack(self, vector, summary):
+        """Return the parameters of a vector; raise Collapse if they are not usable."""
+        size = self.weights.size
+        log_weights = vector[:size].reshape(self.weights.shape)
+        weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        return GaussianMixtureParameters(weights, self.normals.unpack(vector[size:], summary))
+
+
+class MixtureKernel:
+    """The kernel of K states with M Gaussians each, made of a kernel of K·M Gaussians.
+
+    Parameters
+    ----------
+    normals : GaussianKernel
+        The Gaussians, with log weights as offsets.
+    shape : tuple of int
+        K and M.
+    """
+
+    reuses_density = True  # a block's statistics need its log_density() to have been asked for
+
+    def __init__(self, normals, shape):
+        self._normals = normals
+        self._shape = shape
+        self.block_rows = normals.block_rows
+
+    def workspace(self):
+        """Return memory for one block; a chunk of rows reuses it for all of its blocks."""
+        return self._normals.workspace()
+
+    def blocks(self, X, workspace):
+        """Yield (rows, block) of the rows of X, at most ``block_rows`` of them."""
+        for rows, block in self._normals.blocks(X, workspace):
+            yield rows, MixtureBlock(block, self._shape)
+
+    def sums(self):
+        """Return empty sums."""
+        return self._normals.sums()
+
+    def finish(self, sums):
+        """Return the sums as GaussianStatistics of the K·M Gaussians."""
+        return self._normals.finish(sums)
+
+
+class MixtureBlock:
+    """A block of rows; between its two calls it holds their responsibilities within states.
+
+    Parameters
+    ----------
+    normals : Block
+        The same rows under the Gaussians.
+    shape : tuple of int
+        K and M.
+    """
+
+    __slots__ = ("_normals", "_shape", "_within")
+
+    def __init__(self, normals, shape):
+        self._normals = normals
+        self._shape = shape
+        self._within = None
+
+    def log_density(self):
+        """Return ln p(x|k) of the states, shape (K, n), in nats."""
+        within = self._normals.log_density()
+        self._within = within = within.reshape(*self._shape, within.shape[1])
+        top = within.max(axis=1)
+        possible = top > -np.inf
+        if not possible.all():  # no component is any nearer than another
+            np.copyto(within, 0.0, where=~possible[:, None])
+            top[~possible] = 0.0
+        within -= top[:, None]
+        np.exp(within, out=within)
+        total = within.sum(axis=1)
+        within *= (1.0 / total)[:, None]
+        out = np.log(total, out=total)
+        out += top
+        if not possible.all():
+            out[~possible] = -np.inf
+        return out
+
+    def accumulate(self, sums, resp):
+        """Add the rows, weighted by resp (K, n), to the kernel's sums in place."""
+        shared = self._within
+        shared *= resp[:, None]
+        self._normals.accumulate(sums, shared.reshape(-1, shared.shape[2]))
+
+
+class GaussianMixtureEmission(NormalEmission):
+    """Gaussian mixture emissions: a mixture of ``n_mix`` Gaussians for each state.
+
+    Parameters
+    ----------
+    n_mix : int, default=2
+        The number of Gaussians of each state.
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+        The form of the covariances: a matrix for each Gaussian, one matrix for all of all states,
+        a variance per feature and Gaussian, or a variance per Gaussian.
+    reg_covar : float, default=1e-6
+        A floor: covariances are kept ⪰ diag(f) with ``f = reg_covar * min(1, variance of the
+        feature)``, and f at least 1e-14 of the variance if ``reg_covar`` is not 0. It is the exact
+        constrained maximum, so the bound still never falls.
+    weights_init : array-like of shape (n_components, n_mix), default=None
+        First weights.
+    means_init : array-like of shape (n_components, n_mix, n_features), default=None
+        First means.
+    covariances_init : array-like, default=None
+        First covariances, in the shape of ``covariances_``.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components, n_mix)
+        The weights of each state's Gaussians.
+    means_ : ndarray of shape (n_components, n_mix, n_features)
+        Their means.
+    covariances_ : ndarray
+        Their covariances: (K, M, D, D) full, (D, D) tied, (K, M, D) diag, (K, M) spherical.
+    precisions_cholesky_ : ndarray
+        Factors U of their inverses, ``precision = U @ U.T``, in the same shape.
+    n_features_in_ : int
+        The number of features.
+
+    See Also
+    --------
+    GaussianEmission : One Gaussian for each state.
+
+    Notes
+    -----
+    NaN is a missing value: the density is the marginal one of what was observed, and EM is exact.
+    A start divides the rows of each state among its Gaussians by k-means.
+
+    References
+    ----------
+    Juang, Levinson & Sondhi (1986), Maximum likelihood estimation for multivariate mixture
+    observations of Markov chains, IEEE Transactions on Information Theory 32.
+
+    Examples
+    --------
+    >>> from skvae.hmm import GaussianMixtureEmission
+    >>> emission = GaussianMixtureEmission.from_parameters(
+    ...     weights=[[0.5, 0.5], [1.0, 0.0]],
+    ...     means=[[[0.0], [2.0]], [[9.0], [9.0]]],
+    ...     covariances=[[1.0, 1.0], [1.0, 1.0]],
+    ...     covariance_type="spherical",
+    ... )
+    >>> emission.parameters().covariances().ravel()
+    array([2., 1.])
+    """
+
+    def __init__(
+        self,
+        n_mix=2,
+        *,
+        covariance_type="full",
+        reg_covar=1e-6,
+        weights_init=None,
+        means_init=None,
+        covariances_init=None,
+    ):
+        self.n_mix = n_mix
+        self.covariance_type = covariance_type
+        self.reg_covar = reg_covar
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.covariances_init = covariances_init
+
+    @classmethod
+    def from_parameters(cls, weights, means, covariances, covariance_type="full"):
+        """Return a fitted emission with known parameters.
+
+        Parameters
+        ----------
+        weights : array-like of shape (n_components, n_mix)
+            The weights of each state's Gaussians; each row sums to one.
+        means : array-like of shape (n_components, n_mix, n_features)
+            Their means.
+        covariances : array-like
+            Their covariances: (K, M, D, D) full, (D, D) tied, (K, M, D) diag, (K, M) spherical.
+        covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+            The form of the covariances.
+
+        Returns
+        -------
+        emission : GaussianMixtureEmission
+            The emission.
+
+        Raises
+        ------
+        ValueError
+            Shapes do not fit, a value is not finite, a row of the weights is not a distribution, or
+            a covariance is not positive definite.
+
+        Examples
+        --------
+        >>> from skvae.hmm import GaussianMixtureEmission
+        >>> emission = GaussianMixtureEmission.from_parameters(
+        ...     [[0.5, 0.5], [0.9, 0.1]],
+        ...     [[[0.0], [4.0]], [[9.0], [12.0]]],
+        ...     [[1.0, 1.0], [1.0, 2.0]],
+        ...     "spherical",
+        ... )
+        >>> emission.parameters().means()
+        array([[2. ],
+               [9.3]])
+        """
+        means = known_means(means, 3)
+        normals = known_normals(means, covariances, covariance_type)
+        weights = _checked_weights("weights", weights, means.shape[:2])
+        emission = cls(means.shape[1], covariance_type=covariance_type)
+        emission.store(GaussianMixtureParameters(weights, normals))
+        return emission
+
+    def check_parameters(self, n_components):
+        check_number("n_mix", self.n_mix, Integral, 1)
+        super().check_parameters(n_components)
+        self._first_weights(n_components)
+
+    def _components_shape(self, n_components):
+        return (n_components, self.n_mix)
+
+    def _first_weights(self, n_components):
+        if self.weights_init is None:
+            return None
+        return _checked_weights("weights_init", self.weights_init, (n_components, self.n_mix))
+
+    def first(self, rows, labels, n_components, summary, rng):
+        weights = self._first_weights(n_components)
+        means, covariances = self._check_first(n_components, rows.X.shape[1], summary.moments)
+        if any(each is None for each in (weights, means, covariances)):
+            labels = _divided(rows, labels, self.n_mix, n_components, summary.moments, rng)
+            n_normals = n_components * self.n_mix
+            found, counts = first_normals(
+                rows, labels, n_normals, self.covariance_type, summary, rng
+            )
+            counts = counts.reshape(n_components, self.n_mix) + mean_weight(rows)
+            weights = counts / counts.sum(axis=1, keepdims=True) if weights is None else weights
+            means = found.locations if means is None else means
+            covariances = found.scales if covariances is None else covariances
+        means = means.reshape(-1, means.shape[-1])
+        if self.covariance_type != "tied" and self.covariances_init is not None:
+            covariances = covariances.reshape(-1, *covariances.shape[2:])
+        normals = NormalComponents.of(self.covariance_type, means, covariances)
+        return GaussianMixtureParameters(weights, normals)
+
+    def maximize(self, old, statistics, summary):
+        return old.maximize(statistics, summary)
+
+    def store(self, parameters):
+        self._store_normals(parameters.normals, parameters.weights.shape)
+        self.weights_ = parameters.weights.copy()
+
+    def _parameters(self):
+        normals = self._components_of(self.means_, self.covariances_, self.precisions_cholesky_)
+        return GaussianMixtureParameters(self.weights_, normals)
+
+
+def _checked_weights(name, weights, shape):
+    """Return weights whose rows are distributions; raise ValueError if they are not."""
+    weights = check_array_parameter(name, weights, shape, "(n_components, n_mix)")
+    for k, row in enumerate(weights):
+        check_weights(f"{name}[{k}]", row)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _divided(rows, labels, n_mix, n_components, moments, rng):
+    """Return labels k·M + j of the rows labelled k, of which k-means makes M clusters in each k."""
+    if n_mix == 1:
+        return labels
+    out = np.full(len(labels), -1)
+    for k in range(n_components):
+        mine = np.flatnonzero(labels == k)
+        kept = rows_to_start_from(len(mine), n_mix, rng)
+        mine = mine if kept is None else mine[kept]
+        if rows.sample_weight is not None:
+            where = mine if rows.order is None else rows.order[mine]
+            weight = rows.sample_weight[where]
+            mine, weight = mine[weight > 0], weight[weight > 0]
+        else:
+            weight = None
+        if len(mine) <= n_mix:
+            out[mine] = k * n_mix + np.arange(len(mine))
+            continue
+        X = filled(rows.at(mine), moments)
+        if moments.magnitude.max() > LARGEST_SINGLE:
+            X = X.astype(np.float64, copy=False)
+        out[mine] = k * n_mix + first_labels(X, weight, n_mix, "kmeans", rng)
+    return out

@@ -1,0 +1,131 @@
+r"""The kernel of families of independent columns whose log-density is linear in the row.
+
+.. math:: \ln p(x \mid k) = h(x) + \sum_d (x_d\, a_{kd} + b_{kd}),
+
+so the log-densities of all states are one matrix product, and the statistics, the weight that was
+observed :math:`n_{kd} = \sum r_k [x_d\ \text{observed}]` and the sum
+:math:`s_{kd} = \sum r_k x_d`, are another. A missing value drops out of every sum.
+
+What a state excludes, such as a count above zero under the rate zero, would be 0 · ∞ in a product.
+It is put in afterwards, where a second linear function, that counts what is excluded, is positive.
+"""
+
+import numpy as np
+
+from skvae.blocks import block_rows
+from skvae.emissions.base import NO_ROWS
+from skvae.gaussian.block import Workspace
+
+
+class LinearKernel:
+    """Log-densities and sums of rows under K states; see the module.
+
+    Parameters
+    ----------
+    slopes, constants : ndarray of shape (n_components, n_features)
+        a and b, finite; zero where a value is excluded or certain.
+    excluded : tuple of two ndarrays of shape (n_components, n_features)
+        Slopes and constants of what counts the excluded values: above zero is impossible.
+    base : callable or None
+        ``x (D, n) → h (n,)``, in nats; what is missing is 0 in x. None is h = 0.
+    """
+
+    def __init__(self, slopes, constants, excluded, base=None):
+        self._coefficients = _stack(slopes, constants)
+        self._excluding = np.flatnonzero((excluded[0] != 0).any(axis=1) | excluded[1].any(axis=1))
+        self._excluded = _stack(*(part[self._excluding] for part in excluded))
+        self._base = base
+        self._shape = slopes.shape
+        self.block_rows = block_rows(self._coefficients.shape[1] + 2 * len(slopes))
+
+    def workspace(self):
+        """Return memory for one block: the terms [1, x, observed], and log-densities."""
+        n_components, n_features = self._shape
+        return Workspace(self.block_rows, 1 + 2 * n_features, n_components)
+
+    def blocks(self, X, workspace):
+        """Yield (slice(None), block): whatever is missing, the rows are one block."""
+        n_features = self._shape[1]
+        terms, out = workspace.cut(len(X))
+        terms[0] = 1.0
+        x, observed = terms[1 : 1 + n_features], terms[1 + n_features :]
+        np.copyto(x, X.T)
+        used = slice(0, 1 + n_features)
+        if np.isnan(x.max(initial=0.0)):
+            missing = np.isnan(x)
+            x[missing] = 0.0
+            np.subtract(1.0, missing, out=observed)
+            used = slice(1, None)
+        yield slice(None), _LinearBlock(self, terms, used, out)
+
+    def log_density(self, terms, used, out):
+        """Fill ``out`` with the log-densities of a block."""
+        np.matmul(self._coefficients[:, used], terms[used], out=out)
+        if self._base is not None:
+            out += self._base(terms[1 : 1 + self._shape[1]])
+        if len(self._excluding):
+            excluded = self._excluded[:, used] @ terms[used]
+            out[self._excluding] = np.where(excluded > 0, -np.inf, out[self._excluding])
+
+    def sums(self):
+        """Return empty sums (2, D, K): the weight observed, and the sums of the rows."""
+        return np.zeros((2, *self._shape[::-1]))
+
+    def finish(self, sums):
+        """Return the statistics (2, K, D)."""
+        return sums.swapaxes(1, 2)
+
+
+class _LinearBlock:
+    """A block of rows, as the terms of a LinearKernel."""
+
+    __slots__ = ("_kernel", "_out", "_terms", "_used")
+
+    def __init__(self, kernel, terms, used, out):
+        self._kernel = kernel
+        self._terms = terms
+        self._used = used
+        self._out = out
+
+    def log_density(self):
+        """Return the log-densities (K, n), in nats."""
+        self._kernel.log_density(self._terms, self._used, self._out)
+        return self._out
+
+    def accumulate(self, sums, resp):
+        """Add the rows, weighted by resp (K, n), to the sums in place."""
+        n_features = sums.shape[1]
+        product = self._terms[self._used] @ resp.T
+        if self._used.start:
+            sums[1] += product[:n_features]
+            sums[0] += product[n_features:]
+        else:
+            sums[0] += product[0]
+            sums[1] += product[1:]
+
+
+def _stack(slopes, constants):
+    """Return the coefficients of [1, x, observed], of which the first or the last is left out."""
+    return np.concatenate([constants.sum(axis=1, keepdims=True), slopes, constants], axis=1)
+
+
+def weighted_mean(statistics, old, *, extra=0.0, extra_weight=0.0):
+    """Return (s + extra) / (n + extra_weight), and ``old`` where nothing was observed.
+
+    Parameters
+    ----------
+    statistics : ndarray of shape (2, n_components, n_features)
+        n and s.
+    old : ndarray of shape (n_components, n_features)
+        What stays where there is nothing to divide by.
+    extra, extra_weight : float
+        Pseudo-statistics.
+    """
+    weight = statistics[0] + extra_weight
+    some = weight > NO_ROWS * statistics[0].sum()
+    return np.where(some, (statistics[1] + extra) / np.where(some, weight, 1.0), old)
+
+
+def diagonal(variances):
+    """Return variances (K, D) as covariance matrices (K, D, D)."""
+    return variances[:, :, None] * np.eye(variances.shape[1])

@@ -1,0 +1,355 @@
+r"""Student-t emissions: Gaussians whose precision a latent scale multiplies.
+
+.. math:: p(x \mid k) = St(x \mid m_k, \Sigma_k, \nu_k)
+          = \int N(x \mid m_k, \Sigma_k / \tau)\, Ga(\tau \mid \nu_k/2, \nu_k/2)\, d\tau .
+
+Of a row with d observed features at the squared Mahalanobis distance δ,
+
+.. math:: \ln p = \ln N(m_o \mid m_o, \Sigma_{oo}) + \tfrac d2 \ln 2\pi
+          + \ln \frac{\Gamma((\nu + d)/2)}{\Gamma(\nu/2)\, (\nu\pi)^{d/2}}
+          - \frac{\nu + d}{2} \ln\Big(1 + \frac\delta\nu\Big),
+
+where the first two terms are :math:`-\tfrac12 \ln |\Sigma_{oo}|`. EM (Liu & Rubin, Statistica
+Sinica 5, 1995, section 3) has the expected scale :math:`u = (\nu + d)/(\nu + \delta)`, small for
+outliers, and with :math:`r` the responsibilities
+
+.. math:: m = \frac{\sum r u\, x}{\sum r u}, \qquad
+          \Sigma = \frac{\sum r\, [u\, (\hat x - m)(\hat x - m)^T + C]}{\sum r},
+
+where :math:`\hat x` and C are the conditional mean and covariance given what was observed: C is
+that of a Gaussian, as the scale cancels. With :math:`h(x) = \ln x - \psi(x)`, which falls from ∞ to
+0, the degrees of freedom solve
+
+.. math:: h(\nu / 2) = \frac{\sum r\, v}{\sum r}, \qquad
+          v = E[\tau - 1 - \ln \tau] = h\big(\tfrac{\nu + d}2\big) + (u - 1) - \ln u \ge 0 .
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+
+from skvae.emissions.base import NO_ROWS
+from skvae.emissions.normal import (
+    NormalComponents,
+    NormalEmission,
+    first_normals,
+    known_means,
+    known_normals,
+)
+from skvae.emissions.student_t_kernel import StudentTKernel, StudentTStatistics
+from skvae.gaussian.student import log_minus_digamma
+from skvae.validation import check_array_parameter, check_choice
+
+SMALLEST_DOF, LARGEST_DOF = 0.1, 1e6
+
+
+def solve_dof(shortfall):
+    """Return the ν in [SMALLEST_DOF, LARGEST_DOF] that is nearest to h(ν/2) = shortfall.
+
+    Q(ν) has one maximum, where equality holds, so that the nearest ν is the constrained maximum.
+    """
+    low, high = SMALLEST_DOF / 2, LARGEST_DOF / 2
+    if shortfall >= log_minus_digamma(low):
+        return SMALLEST_DOF
+    if shortfall <= log_minus_digamma(high):
+        return LARGEST_DOF
+    target = np.log(shortfall)  # on log-log axes h is nearly a line
+
+    def above(log_x):
+        return float(np.log(log_minus_digamma(np.exp(log_x))) - target)
+
+    return 2.0 * float(np.exp(brentq(above, np.log(low), np.log(high), xtol=1e-14)))
+
+
+def maximize_normals(statistics, old, empty, summary):
+    """Return the NormalComponents that maximise the expected log-likelihood.
+
+    Those of a Gaussian, but that sums of rows are divided by Σ r u and scatters by Σ r.
+    """
+    scaled, structure = statistics.scaled, statistics.scaled.structure
+    weights = np.where(empty, 1.0, scaled.counts)
+    shift = np.where(empty[:, None], 0.0, scaled.sums / weights[:, None])
+    scatter = structure.recenter(scaled.scatter, scaled.counts, scaled.sums, shift)
+    if empty.any():
+        scatter = structure.keep(scatter, old.scales, empty)
+    counts = np.where(empty, 1.0, statistics.counts)
+    scales, factors = structure.maximize(scatter, counts, statistics.counts.sum(), summary.floor)
+    structure.check(scales, summary.moments.resolution)
+    locations = np.where(empty[:, None], old.locations, scaled.centers + shift)
+    return NormalComponents(scaled.covariance_type, locations, scales, factors)
+
+
+class StudentTParameters(NamedTuple):
+    """Parameters of Student-t emissions.
+
+    Parameters
+    ----------
+    normals : NormalComponents
+        m and Σ.
+    dofs : ndarray of shape (n_components,)
+        ν.
+    learned : bool
+        Whether ν is free.
+    """
+
+    normals: NormalComponents
+    dofs: np.ndarray
+    learned: bool = True
+
+    @property
+    def n_components(self):
+        """Return the number of states."""
+        return self.normals.n_components
+
+    @property
+    def n_features(self):
+        """Return the number of features."""
+        return self.normals.n_features
+
+    def kernel(self):
+        """Return the kernel of the states."""
+        return StudentTKernel(self.normals, self.dofs)
+
+    def n_parameters(self):
+        """Return the number of free parameters."""
+        return self.normals.n_parameters() + (len(self.dofs) if self.learned else 0)
+
+    def sample(self, states, rng):
+        """Return one draw for each entry of states, shape (n, n_features)."""
+        noise = self.normals.noise(states, rng)
+        shape = 0.5 * self.dofs[states]
+        scale = rng.standard_gamma(shape) / shape
+        # A draw of a shape near zero may underflow: the row is as far as a float can say.
+        scale = np.maximum(scale, np.finfo(np.float64).tiny)
+        return self.normals.locations[states] + noise / np.sqrt(scale)[:, None]
+
+    def means(self):
+        """Return the means (n_components, n_features): NaN where ν ≤ 1, as there is none."""
+        return np.where((self.dofs > 1)[:, None], self.normals.locations, np.nan)
+
+    def covariances(self):
+        """Return the covariances Σ ν / (ν − 2), (n_components, n_features, n_features).
+
+        Where ν ≤ 2 there is none: variances are infinite, or NaN where ν ≤ 1, the rest is NaN.
+        """
+        exists = self.dofs > 2
+        factor = np.where(exists, self.dofs, 1.0) / np.where(exists, self.dofs - 2.0, 1.0)
+        out = self.normals.covariances() * factor[:, None, None]
+        out[~exists] = np.nan
+        index = np.arange(self.n_features)
+        heavy = np.flatnonzero(~exists & (self.dofs > 1))
+        out[heavy[:, None], index, index] = np.inf
+        return out
+
+    def statistics(self, weights):
+        """Return the statistics, of given weights (K,), that the parameters are the maximum of."""
+        weights = np.asarray(weights, dtype=np.float64)
+        shortfalls = weights * log_minus_digamma(0.5 * self.dofs)
+        return StudentTStatistics(self.normals.statistics(weights), weights, shortfalls)
+
+    def maximize(self, statistics, summary):
+        """Return the M step: the parameters that maximise the expected log-likelihood."""
+        counts = statistics.counts
+        empty = (counts <= NO_ROWS * counts.sum()) | ~(statistics.scaled.counts > 0)
+        normals = maximize_normals(statistics, self.normals, empty, summary)
+        dofs = self.dofs.copy()
+        if self.learned:
+            for k in np.flatnonzero(~empty):
+                dofs[k] = solve_dof(statistics.shortfalls[k] / counts[k])
+        return StudentTParameters(normals, dofs, self.learned)
+
+    def pack(self, summary):
+        """Return the parameters as a vector without constraints, ln ν in front if it is free."""
+        log_dofs = np.log(self.dofs) if self.learned else []
+        return np.concatenate([log_dofs, self.normals.pack(summary)])
+
+    def unpack(self, vector, summary):
+        """Return the parameters of a vector; raise Collapse if they are not usable."""
+        size = len(self.dofs) if self.learned else 0
+        limits = np.log([SMALLEST_DOF, LARGEST_DOF])
+        dofs = np.exp(np.clip(vector[:size], *limits)) if self.learned else self.dofs
+        return StudentTParameters(self.normals.unpack(vector[size:], summary), dofs, self.learned)
+
+
+# The emission -------------------------------------------------------------------------------------
+
+
+class StudentTEmission(NormalEmission):
+    """Student-t emissions: like Gaussian ones, but outliers count for less.
+
+    Parameters
+    ----------
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+        The form of the scale matrices: a matrix for each state, one matrix for all, a squared scale
+        per feature and state, or a squared scale per state. Whatever the form, the features of a
+        row share one heavy tail.
+    reg_covar : float, default=1e-6
+        A floor: scale matrices are kept ⪰ diag(f) with ``f = reg_covar * min(1, variance of the
+        feature)``, and f at least 1e-14 of the variance if ``reg_covar`` is not 0. It is the exact
+        constrained maximum, so the bound still never falls.
+    means_init : array-like of shape (n_components, n_features), default=None
+        First means.
+    covariances_init : array-like, default=None
+        First scale matrices, in the shape of ``covariances_``.
+    dofs_init : float or array-like of shape (n_components,), default=10.0
+        First degrees of freedom, from 0.1 to 1e6.
+    learn_dofs : bool, default=True
+        Whether the degrees of freedom are learned, within 0.1 and 1e6; if not they stay as they
+        are in ``dofs_init``.
+
+    Attributes
+    ----------
+    means_ : ndarray of shape (n_components, n_features)
+        The locations m of the states.
+    covariances_ : ndarray
+        Their scale matrices Σ: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical. The
+        covariance of a row is Σ · dof / (dof − 2) where dof > 2.
+    precisions_cholesky_ : ndarray
+        Factors U of their inverses, ``inv(Σ) = U @ U.T``, in the same shape.
+    dofs_ : ndarray of shape (n_components,)
+        The degrees of freedom ν of the states.
+    n_features_in_ : int
+        The number of features.
+
+    See Also
+    --------
+    GaussianEmission : The limit of many degrees of freedom.
+
+    Notes
+    -----
+    NaN is a missing value: the density is the marginal one of what was observed, which is a
+    Student-t distribution with the same degrees of freedom, and EM is exact.
+
+    References
+    ----------
+    Liu & Rubin (1995), ML estimation of the t distribution using EM and its extensions, ECM and
+    ECME, Statistica Sinica 5.
+
+    Examples
+    --------
+    >>> from skvae.hmm import StudentTEmission
+    >>> emission = StudentTEmission.from_parameters([[0.0], [9.0]], [1.0, 4.0], 3.0, "spherical")
+    >>> emission.parameters().covariances().ravel()
+    array([ 3., 12.])
+    >>> StudentTEmission(dofs_init=1.0, learn_dofs=False)  # Cauchy
+    StudentTEmission(dofs_init=1.0, learn_dofs=False)
+    """
+
+    _heavy_tails = True
+
+    def __init__(
+        self,
+        covariance_type="full",
+        *,
+        reg_covar=1e-6,
+        means_init=None,
+        covariances_init=None,
+        dofs_init=10.0,
+        learn_dofs=True,
+    ):
+        self.covariance_type = covariance_type
+        self.reg_covar = reg_covar
+        self.means_init = means_init
+        self.covariances_init = covariances_init
+        self.dofs_init = dofs_init
+        self.learn_dofs = learn_dofs
+
+    @classmethod
+    def from_parameters(cls, means, covariances, dofs, covariance_type="full"):
+        """Return a fitted emission with known parameters.
+
+        Parameters
+        ----------
+        means : array-like of shape (n_components, n_features)
+            The locations.
+        covariances : array-like
+            The scale matrices: (K, D, D) full, (D, D) tied, (K, D) diag, (K,) spherical.
+        dofs : float or array-like of shape (n_components,)
+            The degrees of freedom, > 0.
+        covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+            The form of the scale matrices.
+
+        Returns
+        -------
+        emission : StudentTEmission
+            The emission.
+
+        Raises
+        ------
+        ValueError
+            Shapes do not fit, a value is not finite, a scale matrix is not positive definite, or a
+            number of degrees of freedom is not positive.
+
+        Examples
+        --------
+        >>> from skvae.hmm import StudentTEmission
+        >>> emission = StudentTEmission.from_parameters([[0.0], [5.0]], [1.0, 2.0], 4, "spherical")
+        >>> emission.dofs_
+        array([4., 4.])
+        >>> emission.parameters().covariances().ravel()
+        array([2., 4.])
+        """
+        normals = known_normals(known_means(means, 2), covariances, covariance_type)
+        dofs = _checked_dofs("dofs", dofs, normals.n_components)
+        if (dofs <= 0).any():
+            raise ValueError(f"dofs has an entry {dofs.min()}: must be > 0")
+        emission = cls(covariance_type)
+        emission.store(StudentTParameters(normals, dofs))
+        return emission
+
+    def check_parameters(self, n_components):
+        super().check_parameters(n_components)
+        check_choice("learn_dofs", self.learn_dofs, (True, False))
+        self._first_dofs(n_components)
+
+    def _first_dofs(self, n_components):
+        dofs = _checked_dofs("dofs_init", self.dofs_init, n_components)
+        for dof in dofs:
+            if not SMALLEST_DOF <= dof <= LARGEST_DOF:
+                raise ValueError(
+                    f"dofs_init has an entry {dof}: must be from {SMALLEST_DOF} to {LARGEST_DOF:g}"
+                )
+        return dofs
+
+    def first(self, rows, labels, n_components, summary, rng):
+        dofs = self._first_dofs(n_components)
+        means, covariances = self._check_first(n_components, rows.X.shape[1], summary.moments)
+        if means is None or covariances is None:
+            found, _ = first_normals(rows, labels, n_components, self.covariance_type, summary, rng)
+            means = found.locations if means is None else means
+            if covariances is None:
+                # Σ of the rows' covariance Σ ν / (ν − 2); any will do where there is none.
+                heavy = np.where(dofs > 2.5, 1.0 - 2.0 / dofs, 0.2)
+                shrunk = _times(found.scales, heavy, found.structure)
+                covariances = found.structure.raise_to(shrunk, summary.first_floor)[0]
+        normals = NormalComponents.of(self.covariance_type, means, covariances)
+        return StudentTParameters(normals, dofs, bool(self.learn_dofs))
+
+    def maximize(self, old, statistics, summary):
+        return old.maximize(statistics, summary)
+
+    def store(self, parameters):
+        self._store_normals(parameters.normals, (parameters.n_components,))
+        self.dofs_ = parameters.dofs.copy()
+
+    def _parameters(self):
+        normals = self._components_of(self.means_, self.covariances_, self.precisions_cholesky_)
+        return StudentTParameters(normals, self.dofs_, bool(self.learn_dofs))
+
+
+def _times(scales, factors, structure):
+    """Return covariances, each multiplied by the factor (K,) of its component."""
+    if structure.name == "tied":
+        return scales * factors.mean()
+    return scales * factors.reshape((-1,) + (1,) * (scales.ndim - 1))
+
+
+def _checked_dofs(name, dofs, n_components):
+    """Return degrees of freedom as an array (n_components,)."""
+    dofs = check_array_parameter(name, dofs, None, "")
+    if dofs.shape not in ((), (n_components,)):
+        raise ValueError(
+            f"{name} has shape {dofs.shape}: must be a number or have shape ({n_components},)"
+        )
+    return np.full(n_components, dofs)

@@ -1,0 +1,61 @@
+"""The step of Baum-Welch: exact EM for a hidden Markov model."""
+
+import numpy as np
+
+from skvae.ascent.loop import Collapse, Step
+from skvae.hmm.parameters import ChainParameters
+
+
+class BaumWelchStep(Step):
+    """The step of EM: ``parameters → (M step of their E step, their objective per row)``.
+
+    The objective is the log-likelihood plus the log prior, in nats.
+
+    Parameters
+    ----------
+    data : Recordings or DistributedRecordings
+        The sequences.
+    emission : Emission
+        The emission family.
+    summary : object
+        Its summary of the data.
+    prior : ChainPrior
+        The chain's.
+    pool : Workers
+        The threads.
+
+    Attributes
+    ----------
+    n_steps : int
+        How many E steps with statistics were made.
+    """
+
+    def __init__(self, data, emission, summary, prior, pool):
+        self._emission = emission
+        self._summary = summary
+        self._prior = prior
+        self._total = data.total()
+        self._model = data.models(pool)
+        self.n_steps = 0
+
+    def __call__(self, parameters):
+        self.n_steps += 1
+        statistics, log_likelihood = self._model(parameters).expect()
+        if not np.isfinite(log_likelihood):
+            raise Collapse("some sequence is impossible under the parameters it came to")
+        return self.maximize(parameters, statistics), self._objective(parameters, log_likelihood)
+
+    def maximize(self, parameters, statistics):
+        """Return the M step."""
+        chain = self._prior.maximize(parameters, statistics)
+        emission = self._emission.maximize(parameters.emission, statistics.emission, self._summary)
+        return ChainParameters(*chain, emission)
+
+    def evaluate(self, parameters):
+        """Return the objective of the parameters, in nats per row."""
+        return self._objective(parameters, self._model(parameters).log_likelihood())
+
+    def _objective(self, parameters, log_likelihood):
+        prior = self._prior.log_density(parameters.startprob, parameters.transmat)
+        prior += self._emission.log_prior(parameters.emission, self._summary)
+        return (log_likelihood + prior) / self._total

@@ -1,0 +1,226 @@
+"""What Baum-Welch starts from: states by k-means, transitions by counting, and what is given."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.metrics import pairwise_distances_argmin
+from sklearn.utils.random import sample_without_replacement
+
+from skvae.blocks import Rows, is_complete
+from skvae.chain.sweep import Sequences
+from skvae.hmm.e_step import ChainModel
+from skvae.hmm.parameters import ChainParameters, ChainPrior, ChainStatistics
+from skvae.hmm.sequences import check_sequence_weight
+from skvae.initialization import MAX_ROWS, first_labels
+from skvae.validation import check_array_parameter
+
+_WINDOW = 256  # neighbouring rows that are read together, so that transitions can be counted
+_REACH = 5  # rows to either side, where first states are sought in averages
+_SMOOTHING = 1.0  # added to each count: EM never leaves an exact zero
+
+
+class Recordings(NamedTuple):
+    """The data of a fit: sequences of rows with their weights.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        The rows in time order.
+    offsets : ndarray of int, shape (n_sequences + 1,)
+        Where sequences begin and end.
+    weight : ndarray of shape (n_samples,) or None
+        What each row counts, positive and constant within a sequence; None is one.
+    """
+
+    X: np.ndarray
+    offsets: np.ndarray
+    weight: np.ndarray | None = None
+
+    @classmethod
+    def weighted(cls, X, offsets, weight):
+        """Return the sequences with a weight for each row, the same within a sequence, or None."""
+        return cls(X, offsets, check_sequence_weight(weight, offsets))
+
+    def rows(self):
+        """Return the rows as Rows."""
+        return Rows(self.X, self.weight)
+
+    def chosen(self, places=None):
+        """Return some rows, or all, as Rows."""
+        return Rows(self.X, self.weight, places)
+
+    def check(self, emission, feature_names):
+        """Raise ValueError if the emission family cannot have produced some row."""
+        emission.check_rows(self.X, feature_names)
+
+    def models(self, pool):
+        """Return a function from parameters to the model of the sequences under them."""
+        # What every iteration would find out anew.
+        sequences, complete = Sequences(self.offsets), is_complete(self.X)
+        return lambda parameters: ChainModel(
+            parameters, self.X, sequences, pool, self.weight, complete
+        )
+
+    def total(self):
+        """Return the total weight of the rows."""
+        return float(len(self.X)) if self.weight is None else float(self.weight.sum())
+
+    def used(self):
+        """Return the same without sequences of weight zero."""
+        if self.weight is None or self.weight.all():
+            return self
+        keep = self.weight > 0
+        lengths = np.diff(self.offsets)[keep[self.offsets[:-1]]]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return Recordings(self.X[keep], offsets, self.weight[keep])
+
+
+def check_stochastic(name, value, shape, meaning):
+    """Return an array parameter whose rows are distributions; raise ValueError if they are not."""
+    array = check_array_parameter(name, value, shape, meaning)
+    if (array < 0).any():
+        raise ValueError(f"{name} has an entry {array.min()}: must be >= 0")
+    totals = array.sum(axis=-1)
+    if (np.abs(totals - 1) > 1e-6).any():
+        worst = np.ravel(totals)[np.argmax(np.abs(np.ravel(totals) - 1))]
+        raise ValueError(f"{name} has a row that sums to {worst:.9g}: must sum to 1")
+    return array / totals[..., None]
+
+
+def _check_prior(name, value, shapes):
+    array = check_array_parameter(name, value, None, "")
+    if array.shape not in shapes:
+        allowed = ", ".join(map(str, shapes))
+        raise ValueError(f"{name} has shape {array.shape}: must have one of the shapes {allowed}")
+    if (array < 1).any():
+        raise ValueError(
+            f"{name}={value!r}: must be >= 1, as the objective has no maximum below (1 is no prior)"
+        )
+    return np.broadcast_to(array, shapes[-1]).copy()
+
+
+def check_chain(estimator):
+    """Return (startprob_init, transmat_init), each checked or None, and the ChainPrior."""
+    n = estimator.n_components
+    startprob, transmat = estimator.startprob_init, estimator.transmat_init
+    start_allowed, allowed = np.ones(n, dtype=bool), np.ones((n, n), dtype=bool)
+    if startprob is not None:
+        startprob = check_stochastic("startprob_init", startprob, (n,), "(n_components,)")
+        start_allowed = startprob > 0
+    if transmat is not None:
+        meaning = "(n_components, n_components)"
+        transmat = check_stochastic("transmat_init", transmat, (n, n), meaning)
+        allowed = transmat > 0
+    prior = ChainPrior(
+        _check_prior("startprob_prior", estimator.startprob_prior, [(), (n,)]),
+        _check_prior("transmat_prior", estimator.transmat_prior, [(), (n,), (n, n)]),
+        start_allowed,
+        allowed,
+    )
+    return startprob, transmat, prior
+
+
+def first_parameters(data, estimator, emission, summary, rng):
+    """Return the ChainParameters that one run starts from.
+
+    Parameters
+    ----------
+    data : Recordings
+        The sequences.
+    estimator : EMHiddenMarkov
+        Its ``n_components``, ``init_params`` and what it gives of the chain are read.
+    emission : Emission
+        The emission family.
+    summary : object
+        Its summary of the data.
+    rng : RandomState
+        The source of randomness.
+    """
+    n = estimator.n_components
+    startprob, transmat, prior = check_chain(estimator)
+    if emission.is_given and startprob is not None and transmat is not None:
+        unread = data.chosen(np.zeros(1, dtype=np.intp))
+        parameters = emission.first(unread, np.array([-1]), n, summary, rng)
+        return ChainParameters(startprob, transmat, parameters)
+    index = _chosen_rows(len(data.X), n, rng)
+    rows = data.chosen(index)
+    index = np.arange(len(data.X)) if index is None else index
+    labels = _labels(rows, index, data.offsets, estimator, emission, summary, prior, rng)
+    parameters = emission.first(rows, labels, n, summary, rng)
+    counted = _counted(index, data.offsets, labels, n)
+    flat = ChainParameters(np.full(n, 1 / n), np.full((n, n), 1 / n), parameters)
+    by_count = prior.maximize(flat, counted)
+    return ChainParameters(
+        by_count[0] if startprob is None else startprob,
+        by_count[1] if transmat is None else transmat,
+        parameters,
+    )
+
+
+def _chosen_rows(n_rows, n_components, rng):
+    """Return the rows that a start is made from, in time order; None is all of them."""
+    n_kept = max(MAX_ROWS, 128 * int(n_components))
+    if n_rows <= n_kept:
+        return None
+    windows = sample_without_replacement(-(-n_rows // _WINDOW), n_kept // _WINDOW, random_state=rng)
+    rows = (np.sort(windows)[:, None] * _WINDOW + np.arange(_WINDOW)).ravel()
+    return rows[rows < n_rows]
+
+
+def _labels(rows, index, offsets, estimator, emission, summary, prior, rng):
+    """Return the first state of each of the rows, whose places are ``index``."""
+    n, method = estimator.n_components, estimator.init_params
+    if method == "random":
+        return rng.randint(n, size=len(index))
+    if method == "kmeans" and n > 1 and not prior.allowed.all() and _is_left_right(prior.allowed):
+        # Clusters know no order: each sequence is cut into equal parts, one for each state.
+        sequence = np.searchsorted(offsets, index, side="right") - 1
+        lengths = np.diff(offsets)[sequence]
+        return (index - offsets[sequence]) * n // lengths
+    X, weight = rows.take(0, rows.n_rows)
+    X = _complete(emission.features(X, summary))
+    if emission.smooth_start:
+        X = _averages(X, index, offsets)
+    labels = first_labels(X, weight, n, method, rng)
+    if (labels < 0).any():  # one row for each state was chosen: the others go to the nearest
+        # Rows that are alike may have been chosen as one: a state may be without rows.
+        states, chosen_rows = np.unique(labels[labels >= 0], return_index=True)
+        chosen_rows = np.flatnonzero(labels >= 0)[chosen_rows]
+        labels = states[pairwise_distances_argmin(X, X[chosen_rows])]
+    return labels
+
+
+def _averages(X, index, offsets):
+    """Return each row's average over the rows near it in its sequence, of rows that are chosen."""
+    breaks = np.flatnonzero((np.diff(index) > 1) | np.isin(index[1:], offsets)) + 1
+    run = np.searchsorted(breaks, np.arange(len(X)), side="right")
+    edges = np.concatenate([[0], breaks, [len(X)]])
+    place = np.arange(len(X))
+    first = np.maximum(edges[run], place - _REACH)
+    last = np.minimum(edges[run + 1], place + _REACH + 1)
+    sums = np.concatenate([np.zeros((1, X.shape[1])), np.cumsum(X, axis=0)])
+    return (sums[last] - sums[first]) / (last - first)[:, None]
+
+
+def _is_left_right(allowed):
+    return not np.tril(allowed, -1).any()
+
+
+def _complete(X):
+    """Return X, in float64, in which what is missing is the feature's mean."""
+    X = np.asarray(X, dtype=np.float64)
+    missing = np.isnan(X)
+    if not missing.any():
+        return X
+    counts = np.maximum((~missing).sum(axis=0), 1)
+    return np.where(missing, np.where(missing, 0.0, X).sum(axis=0) / counts, X)
+
+
+def _counted(index, offsets, labels, n_components):
+    """Return the ChainStatistics of labelled rows: smoothed counts of starts and transitions."""
+    begins = np.isin(index, offsets[:-1])
+    follows = (np.diff(index) == 1) & ~begins[1:]
+    starts = np.bincount(labels[begins], minlength=n_components).astype(np.float64)
+    pairs = np.zeros((n_components, n_components))
+    np.add.at(pairs, (labels[:-1][follows], labels[1:][follows]), 1.0)
+    return ChainStatistics(starts + _SMOOTHING, pairs + _SMOOTHING, None)

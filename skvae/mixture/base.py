@@ -1,0 +1,296 @@
+"""What every mixture of Gaussians answers row by row: densities, labels, missing values."""
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skvae.base import LatentVariableModel
+from skvae.blocks import DistributedRows, Rows, is_distributed, map_rows, workers
+from skvae.mixture.e_step import expect, fill_rows, normalize
+
+
+def readable_rows(X, sample_weight=None):
+    """Return X as Rows: without rows of weight zero, rows with equal missing features together.
+
+    Those of a Dask array are DistributedRows.
+    """
+    kind = DistributedRows if is_distributed(X) else Rows
+    return kind.readable(X, sample_weight)
+
+
+def mean_log_likelihood(rows, kernel, pool):
+    """Return the weighted mean of ln p(x) over the rows, in nats per row."""
+    _, log_likelihood = expect(rows, kernel, pool, statistics=False)
+    return log_likelihood / rows.weight()
+
+
+def _log_p(log_joint, _block):
+    return normalize(log_joint)
+
+
+def _resp(log_joint, _block):
+    normalize(log_joint)
+    return log_joint.T
+
+
+def _label(log_joint, _block):
+    return log_joint.argmax(axis=0)
+
+
+def _expected(log_joint, block):
+    normalize(log_joint)
+    return block.expectation(log_joint)
+
+
+def _filled(X, kernel, compute, width, dtype):
+    """Return ``compute(log_joint, block)`` of all rows, shape (n,) or (n, width)."""
+    out = np.empty(len(X) if width is None else (len(X), width), dtype=dtype)
+    if len(X):
+        with workers() as pool:
+            fill_rows(readable_rows(X), kernel, pool, out, compute)
+    return out
+
+
+def _imputed(X, kernel):
+    """Return a copy of the rows with conditional expectations where something is missing."""
+    filled = np.array(X, order="C")
+    incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
+    if len(incomplete):
+        some = X[incomplete]
+        expected = _filled(some, kernel, _expected, X.shape[1], np.float64)
+        filled[incomplete] = np.where(np.isnan(some), expected, some)
+    return filled
+
+
+class RowwiseMixture(LatentVariableModel):
+    """A mixture that has its parameters, and what it answers of rows.
+
+    A subclass has ``_parameters()``, with ``kernel()`` for the responsibilities.
+    """
+
+    _sums_over_chunks = True
+
+    _relative_weights = True  # their sum does not matter
+
+    # Rows ---------------------------------------------------------------------------------------
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Return the most probable component of each row, after fitting.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Components, int.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> EMGaussianMixture(2, random_state=0).fit_predict([[0.0], [0.1], [9.0], [9.1]])
+        array([1, 1, 0, 0])
+        """
+        return self.fit(X, sample_weight=sample_weight).predict(X)
+
+    def score_samples(self, X):
+        """Return the log-density of each row, in nats, shape (n_samples,).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing: the density is then that of what was observed, and a row of which
+            nothing was observed has log-density 0.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0, 0], [4, 8]], [[[1, 0.5], [0.5, 1]]] * 2
+        ... )
+        >>> mixture.score_samples([[0.0, 0.0], [0.0, float("nan")]]).round(3)
+        array([-2.387, -1.612])
+        """
+        return self._by_row(X, _log_p, kernel=self._density_kernel)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return the (weighted) mean log-density of the rows, in nats per row: larger is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0.
+
+        Returns
+        -------
+        score : float
+            In nats per row.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0.0], [4.0]], [1, 1], "spherical"
+        ... )
+        >>> round(mixture.score([[0.0], [4.0]]), 3)
+        -1.612
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        rows = readable_rows(X, self._validate_weight(sample_weight, X, relative=True))
+        with workers() as pool:
+            return mean_log_likelihood(rows, self._density_kernel(), pool)
+
+    def predict(self, X):
+        """Return the most probable component of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Components, int.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0.0], [4.0]], [1, 1], "spherical"
+        ... )
+        >>> mixture.predict([[1.0], [3.0]])
+        array([0, 1])
+        """
+        return self._by_row(X, _label, dtype=np.intp)
+
+    def predict_proba(self, X):
+        """Return the responsibilities of the components, shape (n_samples, n_components).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing. A row of which nothing was observed gets the weights, or under a
+            posterior what its expectations make of them.
+
+        Returns
+        -------
+        resp : ndarray of shape (n_samples, n_components)
+            Each row sums to one; float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0.0], [4.0]], [1, 1], "spherical"
+        ... )
+        >>> mixture.predict_proba([[1.0], [2.0]]).round(3)
+        array([[0.982, 0.018],
+               [0.5  , 0.5  ]])
+        """
+        check_is_fitted(self)
+        return self._by_row(X, _resp, width=len(self.weights_))
+
+    def transform(self, X):
+        """Return the responsibilities of the components, shape (n_samples, n_components).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+
+        Returns
+        -------
+        resp : ndarray of shape (n_samples, n_components)
+            Each row sums to one; float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0.0], [4.0]], [1, 1], "spherical"
+        ... )
+        >>> mixture.transform([[2.0]]).round(3)
+        array([[0.5, 0.5]])
+        """
+        return self.predict_proba(X)
+
+    def impute(self, X):
+        """Return X with what is missing replaced by its conditional expectation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+
+        Returns
+        -------
+        X_filled : ndarray of shape (n_samples, n_features)
+            Observed values are left as they are; float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0, 0], [4, 8]], [[[1, 0.5], [0.5, 1]]] * 2
+        ... )
+        >>> mixture.impute([[1.0, float("nan")]]).round(2)
+        array([[1.  , 0.61]])
+        """
+        check_is_fitted(self)
+        X = self._validate_for_rows(X)
+        kernel = self._parameters().kernel()
+        if is_distributed(X):
+            return map_rows(_imputed, X, X.shape[1], X.dtype, kernel)
+        return _imputed(X, kernel)
+
+    # Before learning ----------------------------------------------------------------------------
+
+    def _prepare(self, X, sample_weight, *, reset):
+        """Return the checked data as Rows; check the constructor's parameters too."""
+        self._check_parameters()
+        anew = reset and not self._goes_on()
+        X = self._validate(X, reset=anew, min_rows=2 if reset else 1)
+        weight = self._validate_weight(sample_weight, X, relative=self._relative_weights)
+        rows = readable_rows(X, weight)
+        if reset and rows.n_rows < self.n_components:
+            raise ValueError(
+                f"n_components={self.n_components}: must be <= n_samples, which is {rows.n_rows}"
+                + ("" if weight is None else " without the rows of weight zero")
+            )
+        return rows
+
+    # Row by row -------------------------------------------------------------------------------
+
+    def _density_kernel(self):
+        """Return the kernel whose log-sum-exp is a row's log-density."""
+        return self._parameters().kernel()
+
+    def _by_row(self, X, compute, width=None, dtype=None, kernel=None):
+        """Return ``compute(log_joint, block)`` of all rows, in the dtype of X or the one given."""
+        check_is_fitted(self)
+        X = self._validate_for_rows(X)
+        kernel = self._parameters().kernel() if kernel is None else kernel()
+        dtype = dtype or X.dtype
+        if is_distributed(X):
+            return map_rows(_filled, X, width, dtype, kernel, compute, width, dtype)
+        return _filled(X, kernel, compute, width, dtype)
+
+    def _validate_for_rows(self, X):
+        """Return X checked; of a Dask array the number of rows may stay unknown."""
+        return self._validate(X, min_rows=0 if is_distributed(X) else 1)

@@ -1,0 +1,1 @@
+"""Posterior, prior, steps and moves of the Bayesian mixture."""

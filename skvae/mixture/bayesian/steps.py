@@ -1,0 +1,274 @@
+r"""Three ways up the bound of a Bayesian mixture, each a step ``posterior → (posterior, bound)``.
+
+batch
+    Coordinate ascent: all rows, then the posterior that is best for their responsibilities.
+online
+    Stochastic variational inference (Hoffman, Blei, Wang & Paisley, J. Mach. Learn. Res. 14, 2013):
+    the statistics of a minibatch, scaled to all rows, are mixed into those so far with the rate
+    :math:`\rho_t = (t + \tau)^{-\kappa}`. That is the step along the natural gradient, as natural
+    parameters are the prior's plus the statistics. What a pass comes to is the posterior of the
+    average of its minibatches' statistics (Polyak & Juditsky, SIAM J. Control Optim. 30, 1992):
+    rates that are large enough to get anywhere in a pass or two make the last iterate noisy.
+memoized
+    (Hughes & Sudderth, NIPS 2013) Each block's statistics are kept; new ones replace the old and
+    the posterior follows at once. The bound, energy plus entropy less KL, needs no further pass.
+
+Bounds are in nats per unit weight.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skvae.ascent.loop import Step
+from skvae.gaussian.statistics import GaussianStatistics
+from skvae.mixture.e_step import expect
+from skvae.storage import rebuilt
+
+
+def elbo_of(posterior, rows, pool):
+    """Return the ELBO of a posterior with the best q(z), in nats."""
+    _, local = expect(rows, posterior.kernel(), pool, statistics=False)
+    return local - posterior.kl()
+
+
+class BatchStep(Step):
+    """Coordinate ascent over all rows.
+
+    Parameters
+    ----------
+    rows : Rows
+        The data.
+    pool : Workers
+        The threads.
+
+    Attributes
+    ----------
+    n_steps : int
+        How many passes with statistics were made.
+    """
+
+    def __init__(self, rows, pool):
+        self._rows = rows
+        self._pool = pool
+        self._total = rows.weight()
+        self.n_steps = 0
+
+    def __call__(self, posterior):
+        self.n_steps += 1
+        statistics, local = expect(self._rows, posterior.kernel(), self._pool)
+        statistics = statistics.take(posterior.weights.order(statistics.counts))
+        return posterior.prior.posterior(statistics), (local - posterior.kl()) / self._total
+
+    def evaluate(self, posterior):
+        """Return the bound of a posterior, in nats per unit weight."""
+        return elbo_of(posterior, self._rows, self._pool) / self._total
+
+
+class StreamStep(BatchStep):
+    """Coordinate ascent over new rows, whose prior is the posterior of those before.
+
+    The bound is that of the new rows, given those before. Sticks keep their order meanwhile:
+    another order would be another prior, and the bound could fall.
+
+    Parameters
+    ----------
+    rows : Rows
+        The new data.
+    pool : Workers
+        The threads.
+    before : MixturePosterior or None
+        The posterior so far; None is the prior.
+    """
+
+    def __init__(self, rows, pool, before):
+        super().__init__(rows, pool)
+        self._before = before
+        self._earlier = None if before is None else before.statistics
+
+    def __call__(self, posterior):
+        self.n_steps += 1
+        statistics, local = expect(self._rows, posterior.kernel(), self._pool)
+        bound = (local - posterior.kl(self._before)) / self._total
+        if self._earlier is None:
+            statistics = statistics.take(posterior.weights.order(statistics.counts))
+        else:
+            statistics = self._earlier + statistics
+        return posterior.prior.posterior(statistics), bound
+
+    def evaluate(self, posterior):
+        """Return the bound of a posterior, in nats per unit weight."""
+        _, local = expect(self._rows, posterior.kernel(), self._pool, statistics=False)
+        return (local - posterior.kl(self._before)) / self._total
+
+
+class OnlineStep(BatchStep):
+    """One pass of stochastic variational inference over minibatches in random order.
+
+    The pass ends in the average over it; the next goes on from the last iterate. The bound of a
+    pass is estimated from the minibatches as they come.
+
+    Parameters
+    ----------
+    rows : Rows
+        The data.
+    pool : Workers
+        The threads.
+    batch_size : int
+        Rows of a minibatch.
+    offset, decay : float
+        τ and κ of the rate.
+    rng : RandomState
+        Shuffles the rows.
+    """
+
+    def __init__(self, rows, pool, batch_size, offset, decay, rng):
+        super().__init__(rows, pool)
+        self._batch_size = batch_size
+        self._offset = offset
+        self._decay = decay
+        self._statistics = None  # so far, of total weight that of all rows
+        self._rng = rng
+        self._t = 0
+
+    def __call__(self, posterior):
+        self.n_steps += 1
+        order = self._rng.permutation(self._rows.n_rows)
+        if self._statistics is None:
+            self._statistics = posterior.statistics
+        else:
+            posterior = posterior.prior.posterior(self._statistics)
+        local, kl, of_pass = 0.0, [], None
+        for batch in self._rows.batches(order, self._batch_size):
+            statistics, found = expect(batch, posterior.kernel(), self._pool)
+            local += found
+            kl.append(posterior.kl())
+            of_pass = statistics if of_pass is None else of_pass + statistics
+            rate = (self._t + self._offset) ** -self._decay
+            self._t += 1
+            self._statistics = mixed(
+                self._statistics, statistics * (self._total / batch.weight()), rate
+            )
+            posterior = posterior.prior.posterior(self._statistics)
+        return posterior.prior.posterior(of_pass), (local - np.mean(kl)) / self._total
+
+    def state(self):
+        """Return the statistics so far, how many they are of, and where the random numbers are."""
+        return {
+            **super().state(),
+            "statistics": self._statistics,
+            "t": self._t,
+            "random": self._rng.get_state(legacy=False),
+        }
+
+    def restore(self, state, parameters):
+        """Remember what another step did; see :meth:`skvae.ascent.loop.Step.restore`."""
+        super().restore(state, parameters)
+        self._statistics = rebuilt(parameters.statistics, state["statistics"])
+        self._t = rebuilt(0, state["t"])
+        self._rng.set_state(state["random"])
+
+
+def mixed(statistics, new, rate):
+    """Return ``(1 − rate) statistics + rate new``."""
+    if rate >= 1.0:
+        return new
+    return statistics * (1.0 - rate) + new * rate
+
+
+@dataclass
+class _Memory:
+    """What is kept of a block: its statistics and the entropy of its q(z)."""
+
+    statistics: GaussianStatistics
+    entropy: float
+
+
+class MemoizedStep(BatchStep):
+    """One lap over the blocks, whose statistics are kept.
+
+    Parameters
+    ----------
+    rows : Rows
+        The data.
+    pool : Workers
+        The threads.
+    batch_size : int
+        Rows of a block.
+    """
+
+    def __init__(self, rows, pool, batch_size):
+        super().__init__(rows, pool)
+        self._blocks = rows.cut(batch_size)
+        self.memory = None
+
+    def _visit(self, posterior, block):
+        """Return the Memory of a block under a posterior, the block's weight and its bound."""
+        rows = block.loaded()
+        statistics, local = expect(rows, posterior.kernel(), self._pool)
+        memory = _Memory(statistics, local - posterior.energy(statistics))
+        return memory, rows.weight(), local - posterior.kl() * rows.weight() / self._total
+
+    def begin(self, posterior, before):
+        """Return the posterior after a first lap, and an estimate of the bound on the way.
+
+        ``before``, the statistics that the posterior is made of, of total weight that of all rows,
+        stands for blocks that were not visited yet.
+        """
+        self.n_steps += 1
+        self.memory, left, bound = [], self._total, 0.0
+        for block in self._blocks:
+            memory, weight, share = self._visit(posterior, block)
+            self.memory.append(memory)
+            bound += share
+            left = max(left - weight, 0.0)
+            seen = self.total()
+            if block is not self._blocks[-1]:
+                seen = seen + before * (left / self._total)
+            posterior = posterior.prior.posterior(seen)
+        return self._sorted(posterior), bound / self._total
+
+    def __call__(self, posterior):
+        """Return the posterior after a lap, and the bound before it."""
+        if self.memory is None:
+            return self.begin(posterior, posterior.statistics)
+        bound = self.bound(posterior)
+        self.n_steps += 1
+        for i, block in enumerate(self._blocks):
+            self.memory[i] = self._visit(posterior, block)[0]
+            # Summed anew: what is subtracted from a sum leaves its rounding there.
+            posterior = posterior.prior.posterior(self.total())
+        return self._sorted(posterior), bound
+
+    def _sorted(self, posterior):
+        """Return the posterior with its components in the order that makes the bound largest."""
+        total = self.total()
+        order = posterior.weights.order(total.counts)
+        if (order == np.arange(len(order))).all():
+            return posterior
+        for memory in self.memory:
+            memory.statistics = memory.statistics.take(order)
+        return posterior.prior.posterior(self.total())
+
+    def state(self):
+        """Return what is kept of the blocks."""
+        memory = [(memory.statistics, float(memory.entropy)) for memory in self.memory]
+        return {**super().state(), "memory": memory}
+
+    def restore(self, state, parameters):
+        """Remember what another step did; see :meth:`skvae.ascent.loop.Step.restore`."""
+        super().restore(state, parameters)
+        like = ((parameters.statistics, 0.0),) * len(self._blocks)
+        self.memory = [_Memory(*kept) for kept in rebuilt(like, state["memory"])]
+
+    def total(self):
+        """Return the statistics of all blocks so far."""
+        total = self.memory[0].statistics
+        for memory in self.memory[1:]:
+            total = total + memory.statistics
+        return total
+
+    def bound(self, posterior):
+        """Return the bound of a posterior with the q(z) that is kept, in nats per unit weight."""
+        entropy = sum(memory.entropy for memory in self.memory)
+        return (posterior.energy(self.total()) + entropy - posterior.kl()) / self._total

@@ -1,0 +1,139 @@
+"""The parameters that EM starts from, made as scikit-learn's GaussianMixture makes them."""
+
+import numpy as np
+
+from skvae.gaussian.checks import (
+    FIRST_FLOOR,
+    LARGEST_SINGLE,
+    check_near,
+    check_positive_definite,
+    check_weights,
+    filled,
+    statistics_of,
+)
+from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.moments import LARGEST
+from skvae.initialization import ResponsibilityDraws, first_labels, rows_to_start_from
+from skvae.mixture.parameters import MixtureParameters
+from skvae.validation import check_array_parameter
+
+
+def check_initial(estimator, n_features):
+    """Return the checked (weights_init, means_init, precisions_init), each an array or None."""
+    n_components = estimator.n_components
+    structure = STRUCTURES[estimator.covariance_type]
+    weights, means, precisions = (
+        estimator.weights_init,
+        estimator.means_init,
+        estimator.precisions_init,
+    )
+    if weights is not None:
+        weights = check_array_parameter("weights_init", weights, (n_components,), "(n_components,)")
+        check_weights("weights_init", weights)
+        weights = weights / weights.sum()
+    if means is not None:
+        means = check_array_parameter(
+            "means_init",
+            means,
+            (n_components, n_features),
+            "(n_components, n_features)",
+            largest=LARGEST,
+        )
+    if precisions is not None:
+        precisions = check_array_parameter(
+            "precisions_init",
+            precisions,
+            structure.shape(n_components, n_features),
+            f"for covariance_type={structure.name!r}",
+        )
+        check_positive_definite("precisions_init", precisions, structure)
+    return weights, means, precisions
+
+
+def _label_means(X, labels, weight, n_components, moments):
+    """Return the mean of each label's rows, (K, D); the overall mean where a label has none."""
+    used = labels >= 0
+    labels = labels[used]
+    deviation = X[used] - moments.mean
+    weight = None if weight is None else weight[used]
+    counts = np.bincount(labels, weight, n_components)
+    sums = np.stack(
+        [
+            np.bincount(labels, column if weight is None else column * weight, n_components)
+            for column in deviation.T
+        ],
+        axis=1,
+    )
+    return moments.mean + sums / np.where(counts > 0, counts, 1.0)[:, None]
+
+
+def first_parameters(rows, estimator, initial, moments, rng):
+    """Return the MixtureParameters that one run of EM starts from.
+
+    Parameters
+    ----------
+    rows : Rows
+        The data with their weights.
+    estimator : EMGaussianMixture
+        Its ``n_components``, ``covariance_type``, ``init_params``, ``reg_covar`` are read.
+    initial : tuple
+        What :func:`check_initial` returned; what is given there is not computed.
+    moments : Moments
+        The data's.
+    rng : RandomState
+        The source of randomness.
+    """
+    weights, means, precisions = initial
+    kind = estimator.covariance_type
+    covariances = None if precisions is None else STRUCTURES[kind].inverse(precisions)
+    check_near(("means_init", means), ("1 / precisions_init", covariances), kind, moments)
+    if any(given is None for given in initial):
+        statistics = first_statistics(rows, estimator, moments, rng)
+        floor = moments.floor(estimator.reg_covar or FIRST_FLOOR)
+        computed = _maximize(statistics, floor, moments, rows, rng)
+        weights = computed[0] if weights is None else weights
+        means = computed[1] if means is None else means
+        covariances = computed[2] if covariances is None else covariances
+    return MixtureParameters.of(kind, weights, means, covariances)
+
+
+def first_statistics(rows, estimator, moments, rng):
+    """Return the GaussianStatistics of the first responsibilities, of all rows or of some.
+
+    The parameters are those of :func:`first_parameters`.
+    """
+    n_components, method = estimator.n_components, estimator.init_params
+    centers = np.tile(moments.mean, (n_components, 1))
+    if method == "random":
+        rows = rows.standing()
+        resp_of = ResponsibilityDraws(n_components, rng).parted(rows.lengths)
+    else:
+        rows = rows.chosen(rows_to_start_from(rows.n_rows, n_components, rng))
+        X, weight = rows.take(0, rows.n_rows)
+        X = filled(X, moments)
+        if moments.magnitude.max() > LARGEST_SINGLE:
+            X = X.astype(np.float64, copy=False)
+        labels = first_labels(X, weight, n_components, method, rng)
+        centers = _label_means(X, labels, weight, n_components, moments)
+
+        def resp_of(start, stop):
+            return (labels[start:stop] == np.arange(n_components)[:, None]).astype(np.float64)
+
+    return statistics_of(rows, resp_of, centers, estimator.covariance_type, moments)
+
+
+def _maximize(statistics, floor, moments, rows, rng):
+    """Return the M step's (weights, means, covariances); empty components start at some row."""
+    n_components = len(statistics.counts)
+    spread = statistics.structure.pooled(np.diag(moments.scale**2), n_components)
+    means, covariances, _ = statistics.maximize(
+        floor, np.zeros_like(floor), (statistics.centers, spread)
+    )
+    counts = statistics.counts
+    empty = np.flatnonzero(counts == 0)
+    if len(empty):
+        # Fewer distinct rows than components: EM could not move a component of weight zero.
+        means[empty] = filled(rows.at(rng.choice(rows.n_rows, size=len(empty))), moments)
+        counts = counts.copy()
+        counts[empty] = counts.sum() / rows.n_rows
+    return counts / counts.sum(), means, covariances

@@ -1,0 +1,1 @@
+"""Neural parts of models: networks, likelihoods, priors, posteriors, and training by skorch."""

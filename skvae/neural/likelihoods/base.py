@@ -1,0 +1,401 @@
+r"""What a likelihood p(x | z) is: rows in units of their own, log-densities, means and draws.
+
+Given z the features are independent, so that what is missing drops out of the sum,
+
+.. math:: \ln p(x \mid z) = \sum_{j \text{ observed}} \ln p(x_j \mid o_j(z)),
+
+where the *outputs* :math:`o(z)` are the numbers that a decoder gives. Outputs of zero are the
+independent model of the features, at their first values from the data: a decoder that begins near
+zero begins there, whatever the units of X.
+
+Symbols: B rows, D features. Rows are X, in the user's units, or *prepared*, in the family's own
+units; NaN is missing in both. What the data fix (locations, units, numbers of categories) are
+constants of the constructor and in ``settings``; what is learned is in the ``state_dict``.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from skvae.blocks import Rows, ranges, workers
+from skvae.gaussian.moments import feature_moments
+from skvae.neural.training.rows_on_disk import StoredRows, blocks_of
+
+_STRAIGHT = 36.0  # from here on ln(1 + e^x) is x in float64
+
+
+class Likelihood(nn.Module):
+    """Base of the families: the density of a row given the outputs of a decoder.
+
+    A family has ``name``, ``rule`` (what follows a wrong value in messages), ``takes`` (the names
+    of its likelihood_params), and
+
+    * ``of_data(X, *, names=None, **likelihood_params)``, the likelihood that X begins with,
+    * ``allowed(values)``, which values can be its own,
+    * ``log_terms``, ``mean``, ``sample``, ``inputs``, ``constants``.
+
+    Parameters
+    ----------
+    n_features : int
+        D, the number of features of X.
+    n_inputs : int
+        How many numbers a row gives to an encoder.
+    n_outputs : int
+        How many numbers a decoder gives for a row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.neural.likelihoods import make_likelihood
+    >>> likelihood = make_likelihood("poisson", np.array([[0.0, 9.0], [2.0, 7.0]]))
+    >>> likelihood.n_features, likelihood.n_inputs, likelihood.n_outputs
+    (2, 2, 2)
+    """
+
+    name = rule = None
+    takes = ()
+
+    def __init__(self, n_features, n_inputs, n_outputs):
+        super().__init__()
+        self.n_features = n_features
+        self.n_inputs = n_inputs
+        self.n_outputs = n_outputs
+
+    def _constant(self, name, values):
+        """Keep an array as a float32 buffer that follows the module but is not in its state.
+
+        float32 also where the module is float64, or its densities would change with a conversion.
+        """
+        tensor = torch.as_tensor(np.asarray(values, dtype=np.float64), dtype=torch.float32)
+        self.register_buffer(name, tensor, persistent=False)
+
+    # Rows ---------------------------------------------------------------------------------------
+
+    @staticmethod
+    def allowed(values):
+        """Return which values the family can have produced; of NaN it may say anything.
+
+        Parameters
+        ----------
+        values : ndarray
+            Numbers in the user's units.
+
+        Returns
+        -------
+        allowed : ndarray of bool
+            Of the same shape.
+        """
+        raise NotImplementedError
+
+    def check(self, X, names=None):
+        """Raise ValueError unless the likelihood can have produced the rows.
+
+        Parameters
+        ----------
+        X : ndarray of shape (B, D)
+            Rows in the user's units; NaN is missing.
+        names : sequence of str, default=None
+            The names of the features, for the message.
+
+        Raises
+        ------
+        ValueError
+            With the first wrong value, its column and the rule.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.neural.likelihoods import make_likelihood
+        >>> likelihood = make_likelihood("bernoulli", np.array([[0.0, 1.0], [1.0, 1.0]]))
+        >>> likelihood.check(np.array([[0.0, 0.5]]))
+        Traceback (most recent call last):
+        ValueError: X[:, 1] holds 0.5: a Bernoulli likelihood takes 0 and 1
+        """
+        check_values(X, names, self.allowed, self.rule)
+
+    def prepare(self, X):
+        """Return the rows in units of the family, shape (B, D), float64.
+
+        Parameters
+        ----------
+        X : ndarray of shape (B, D)
+            Rows in the user's units, checked; NaN is missing.
+
+        Returns
+        -------
+        x : ndarray of shape (B, D)
+            float64, and X itself if its units are the family's and it is float64.
+        """
+        return np.asarray(X, dtype=np.float64)
+
+    @property
+    def log_jacobian(self):
+        """Return ln \\|d x / d X\\| of each feature, from X to prepared x; float64, (D,), on CPU.
+
+        What is added to the log-density of a prepared row, over its observed features, to have it
+        in the units of X. It is no buffer, so that no conversion of the module rounds it.
+        """
+        return torch.zeros(self.n_features, dtype=torch.float64)
+
+    def log_volume(self, X):
+        """Return the sum of ``log_jacobian`` over each row's observed features, shape (B,), nats.
+
+        Parameters
+        ----------
+        X : ndarray of shape (B, D)
+            Rows, prepared or not; NaN is missing.
+
+        Returns
+        -------
+        log_volume : ndarray of shape (B,)
+            float64; independent of what other rows there are.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.neural.likelihoods import make_likelihood
+        >>> X = np.array([[0.0, -5.0], [20.0, 5.0]])
+        >>> likelihood = make_likelihood("gaussian", X)  # standard deviations of 10 and 5
+        >>> likelihood.log_volume(np.array([[0.0, 0.0], [np.nan, 1.0]])).round(3)
+        array([-3.912, -1.609])
+        """
+        return np.where(np.isnan(X), 0.0, self.log_jacobian.numpy()).sum(axis=1)
+
+    def inputs(self, x):
+        """Return what an encoder reads of the rows: finite, and zero where a value is missing.
+
+        Numbers are centred, so that zero is their mean; a category is an indicator of its own.
+
+        Parameters
+        ----------
+        x : tensor of shape (B, D)
+            Prepared rows; NaN is missing.
+
+        Returns
+        -------
+        inputs : tensor of shape (B, n_inputs)
+            In the dtype of x.
+        """
+        raise NotImplementedError
+
+    # Densities ----------------------------------------------------------------------------------
+
+    def log_prob(self, x, outputs, observed=None):
+        """Return ln p(x | z) of the observed features, nats, in units of prepared rows.
+
+        Parameters
+        ----------
+        x : tensor of shape (B, D)
+            Prepared rows; NaN only where ``observed`` is False.
+        outputs : tensor of shape (..., B, n_outputs)
+            What the decoder gives.
+        observed : tensor of bool, shape (B, D), default=None
+            Which values are there. None is all of them: it is the fast way.
+
+        Returns
+        -------
+        log_prob : tensor of shape (..., B)
+            Gradients are finite, also where values are missing.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import torch
+        >>> from skvae.neural.likelihoods import make_likelihood
+        >>> likelihood = make_likelihood("gaussian", np.array([[1.0, 2.0], [3.0, 6.0]]))
+        >>> x = torch.tensor([[0.0, float("nan")]])
+        >>> likelihood.log_prob(x, torch.zeros(1, 2), ~x.isnan())  # −½ ln 2π
+        tensor([-0.9189], grad_fn=<SumBackward1>)
+        """
+        outputs = outputs.to(x.dtype)  # half precision is not enough for sums over features
+        if observed is None:
+            return self.log_terms(x, outputs).sum(-1)
+        # Zero, which every family allows, and not NaN: NaN times the gradient zero is NaN.
+        terms = self.log_terms(torch.where(observed, x, 0.0), outputs)
+        return torch.where(observed, terms, 0.0).sum(-1)
+
+    def log_terms(self, x, outputs):
+        """Return ln p(x_j | z) feature by feature, nats, in units of prepared rows.
+
+        Parameters
+        ----------
+        x : tensor of shape (B, D)
+            Prepared rows with nothing missing.
+        outputs : tensor of shape (..., B, n_outputs)
+            What the decoder gives, in the dtype of x.
+
+        Returns
+        -------
+        log_terms : tensor of shape (..., B, D)
+            Their sum over the features is ``log_prob``.
+        """
+        raise NotImplementedError
+
+    def mean(self, outputs):
+        """Return E[x | z] in the user's units, shape (..., D), float64.
+
+        Parameters
+        ----------
+        outputs : tensor of shape (..., n_outputs)
+            What the decoder gives.
+
+        Returns
+        -------
+        mean : tensor of shape (..., D)
+            On the device of the outputs; of a categorical feature the mean of its codes.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import torch
+        >>> from skvae.neural.likelihoods import make_likelihood
+        >>> likelihood = make_likelihood("gaussian", np.array([[1.0, 2.0], [3.0, 6.0]]))
+        >>> likelihood.mean(torch.tensor([[0.0, 1.0]]))
+        tensor([[2., 6.]], dtype=torch.float64)
+        """
+        raise NotImplementedError
+
+    def sample(self, outputs, generator):
+        """Return a draw from p(x | z) in the user's units, shape (..., D), float64.
+
+        Parameters
+        ----------
+        outputs : tensor of shape (..., n_outputs)
+            What the decoder gives, one draw for each.
+        generator : torch.Generator
+            Where all randomness comes from.
+
+        Returns
+        -------
+        sample : tensor of shape (..., D)
+            Without a gradient, on the device of the outputs.
+        """
+        raise NotImplementedError
+
+    # Storage ------------------------------------------------------------------------------------
+
+    def constants(self):
+        """Return the constructor's arguments as numbers, strings and lists, by name."""
+        raise NotImplementedError
+
+    def settings(self):
+        """Return what rebuilds the likelihood, with its ``state_dict``: a dict that JSON can hold.
+
+        Returns
+        -------
+        settings : dict
+            The name of the family as ``"likelihood"``, and its constants.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.neural.likelihoods import make_likelihood
+        >>> make_likelihood("gaussian", np.array([[1.0], [3.0]])).settings()
+        {'likelihood': 'gaussian', 'location': [2.0], 'units': [1.0], 'scale': 'feature',
+         'min_scale': 0.001}
+        """
+        return {"likelihood": self.name, **self.constants()}
+
+    @classmethod
+    def from_settings(cls, settings):
+        """Return the likelihood of some settings; its learned parameters are as at the start.
+
+        Parameters
+        ----------
+        settings : dict
+            What ``settings`` gave.
+
+        Returns
+        -------
+        likelihood : Likelihood
+            Of this family.
+
+        Raises
+        ------
+        ValueError
+            The settings are of another family, or not what ``settings`` gives.
+        """
+        given = dict(settings)
+        name = given.pop("likelihood", None)
+        if name != cls.name:
+            raise ValueError(f"likelihood={name!r} in the settings: must be {cls.name!r}")
+        try:
+            return cls(**given)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"settings of likelihood={name!r} are not usable: {error}") from error
+
+
+def column_label(j, names):
+    """Return how messages call column j: ``X[:, 2]``, or ``X['rate']`` where it has a name.
+
+    A part of the columns has integers for names, the places of its columns in X.
+    """
+    name = j if names is None else names[j]
+    return f"X[{str(name)!r}]" if isinstance(name, str) else f"X[:, {name}]"
+
+
+def check_values(X, names, allowed, rule, block=1 << 16):
+    """Raise ValueError if some value that is not missing is not allowed.
+
+    Parameters
+    ----------
+    X : ndarray or StoredRows of shape (B, D)
+        Rows; NaN is missing and allowed.
+    names : sequence or None
+        What the columns are called, as in :func:`column_label`.
+    allowed : callable
+        ``values (n, D) → bool array``; what it says about NaN does not matter.
+    rule : str or callable
+        What follows the value in the message; or ``(column, value) → str``.
+    block : int
+        How many rows are looked at together.
+    """
+    parts = (rows[a:b] for rows in blocks_of(X) for a, b in ranges(0, len(rows), block))
+    for values in parts:
+        good = allowed(values)
+        if good.all():
+            continue
+        wrong = ~good & ~np.isnan(values)
+        if wrong.any():
+            j = int(np.flatnonzero(wrong.any(axis=0))[0])
+            value = float(values[wrong[:, j], j][0])
+            text = rule(j, value) if callable(rule) else rule
+            raise ValueError(f"{column_label(j, names)} holds {value!r}: {text}")
+
+
+def moments_of(X, names):
+    """Return the Moments of the features, NaN left out.
+
+    Raises ValueError naming a feature that has no observed value, or one whose square overflows.
+    """
+    with workers() as pool:
+        return feature_moments(X if isinstance(X, StoredRows) else Rows(X), pool, names)
+
+
+def n_observed(X):
+    """Return the number of observed values of each feature, shape (D,)."""
+    return sum(len(rows) - np.isnan(rows).sum(axis=0) for rows in blocks_of(X))
+
+
+def prepared(likelihood, X):
+    """Return rows in a likelihood's units: an array, or StoredRows that are prepared when read."""
+    return X.mapped(likelihood.prepare) if isinstance(X, StoredRows) else likelihood.prepare(X)
+
+
+def softplus(x):
+    """Return ln(1 + e^x): in float64 exactly, and the same wherever in a tensor x stands.
+
+    torch's own is a single operation, which training in float32 wants. But it is x from 20 on, and
+    rounds the last numbers of a tensor, which do not fill a vector, otherwise than the others.
+    """
+    if x.dtype != torch.float64:
+        return functional.softplus(x)
+    return x.clamp(max=_STRAIGHT).exp().log1p() + functional.relu(x - _STRAIGHT)
+
+
+def uniform(like, generator):
+    """Return numbers of [0, 1) in the shape of a tensor and on its device, float64."""
+    device = generator.device
+    draw = torch.rand(like.shape, generator=generator, device=device, dtype=torch.float64)
+    return draw.to(like.device)

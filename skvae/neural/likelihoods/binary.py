@@ -1,0 +1,239 @@
+r"""Numbers between zero and one: Bernoulli for 0 and 1, continuous Bernoulli for what lies between.
+
+Both are :math:`p(x) \propto e^{l x}`, on {0, 1} and on [0, 1], with :math:`l_j = a_j + o_j(z)`, a
+of the data's means and o from the decoder:
+
+.. math::
+    \ln p(x \mid l) &= l x - \ln (1 + e^l) && \text{(Bernoulli)}, \\
+    \ln p(x \mid l) &= l x - \ln \frac{e^l - 1}{l}
+        = l (x - \tfrac12) - \ln \frac{\sinh(l/2)}{l/2}
+        && \text{(continuous Bernoulli)}.
+
+The last form holds at l = 0 too and tells what to do near it: its second term is even and has a
+series. The cross-entropy of grey values without that normaliser is no likelihood: it does not
+integrate to one.
+
+References
+----------
+.. [1] Loaiza-Ganem, Cunningham (2019). The continuous Bernoulli: fixing a pervasive error in
+   variational autoencoders. NeurIPS.
+"""
+
+import numpy as np
+import torch
+
+from skvae.neural.likelihoods.base import (
+    Likelihood,
+    check_values,
+    moments_of,
+    n_observed,
+    softplus,
+    uniform,
+)
+from skvae.validation import check_array_parameter
+
+# A continuous Bernoulli has no largest density as its mean goes to 0 or 1: its first mean stays
+# away from them, so that the log-odds are of a size that a decoder can move.
+_NEAREST = 0.01
+# Features in one product, so few that it overflows for rows that do not fit at all only.
+_FACTORS = {torch.float64: 256, torch.float32: 64}
+# ln(sinh(l/2) / (l/2)) = Σ c_k l^2k; below |l| = ½ what is left out is below 1e-15.
+_SMALL = 0.5
+_SERIES = (1 / 24, -1 / 2880, 1 / 181440, -1 / 9676800, 1 / 479001600, -691 / 15692092416000)
+
+
+class _LogOdds(Likelihood):
+    """A density that is the exponential of l x, with l the first log-odds and the output."""
+
+    def __init__(self, log_odds):
+        log_odds = check_array_parameter("log_odds", log_odds, None, "(n_features,)")
+        if log_odds.ndim != 1:
+            raise ValueError(f"log_odds has shape {log_odds.shape}: must have one axis")
+        n = len(log_odds)
+        super().__init__(n, n, n)
+        self._constant("log_odds", log_odds)
+        self._constant("center", self.mean(torch.zeros(n)).numpy())
+
+    @classmethod
+    def of_data(cls, X, *, names=None):
+        """Return the likelihood whose zero outputs have the mean of each feature of X.
+
+        Half a one and half a zero are added to the data, so that no log-odds are infinite.
+
+        Parameters
+        ----------
+        X : ndarray or StoredRows of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        names : sequence of str, default=None
+            The features' names, for messages.
+
+        Returns
+        -------
+        likelihood : Likelihood
+            Of this family.
+
+        Raises
+        ------
+        ValueError
+            A value is not of the family, or a feature has no value.
+        """
+        check_values(X, names, cls.allowed, cls.rule)
+        mean, n = moments_of(X, names).mean, n_observed(X)
+        return cls(cls._log_odds_of((n * mean + 0.5) / (n + 1.0)))
+
+    def inputs(self, x):
+        return torch.nan_to_num(x - self.center, nan=0.0)
+
+    def constants(self):
+        return {"log_odds": self.log_odds.tolist()}
+
+
+class Bernoulli(_LogOdds):
+    """Zeros and ones.
+
+    Parameters
+    ----------
+    log_odds : array-like of shape (n_features,)
+        The log-odds of a one where outputs are zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from skvae.neural.likelihoods.binary import Bernoulli
+    >>> likelihood = Bernoulli.of_data(np.array([[0.0], [1.0], [1.0]]))
+    >>> round(likelihood.mean(torch.zeros(1)).item(), 6)  # (2 + ½) / (3 + 1)
+    0.625
+    """
+
+    name = "bernoulli"
+    rule = "a Bernoulli likelihood takes 0 and 1"
+
+    @staticmethod
+    def allowed(values):
+        return (values == 0) | (values == 1)
+
+    @staticmethod
+    def _log_odds_of(mean):
+        return np.log(mean) - np.log1p(-mean)
+
+    def log_prob(self, x, outputs, observed=None):
+        # Where many draws are scored, this is what the time goes to after the decoder.
+        if observed is None and not torch.is_grad_enabled():
+            log_prob = self._by_products(x, outputs.to(x.dtype))
+            if log_prob.isfinite().all():
+                return log_prob
+        return super().log_prob(x, outputs, observed)
+
+    def _by_products(self, x, outputs):
+        """Return −Σ ln(1 + e^t), t = (1 − 2x) l, as logarithms of products: −inf on overflow.
+
+        A product of some features overflows if they alone have −ln p above 709 nats, or 88 in
+        float32. Its relative rounding is that of the sum, and it needs one transcendental a number.
+        """
+        sign = 1.0 - 2.0 * x
+        factors = torch.addcmul(sign * self.log_odds, sign, outputs).exp_().add_(1.0)
+        parts = factors.split(_FACTORS.get(x.dtype, 1), dim=-1)
+        return -sum(part.prod(-1).log() for part in parts)
+
+    def log_terms(self, x, outputs):
+        log_odds = outputs + self.log_odds
+        return x * log_odds - softplus(log_odds)
+
+    def mean(self, outputs):
+        return torch.exp(-softplus(-(outputs.double() + self.log_odds)))
+
+    @torch.no_grad()
+    def sample(self, outputs, generator):
+        mean = self.mean(outputs)
+        return (uniform(mean, generator) < mean).double()
+
+
+class ContinuousBernoulli(_LogOdds):
+    """Numbers from zero to one, both included, such as grey values.
+
+    Parameters
+    ----------
+    log_odds : array-like of shape (n_features,)
+        The slope l of the log-density where outputs are zero.
+
+    Notes
+    -----
+    First means are between 0.01 and 0.99, whatever the data's are: the density at 0 grows without
+    bound as the mean goes to 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from skvae.neural.likelihoods.binary import ContinuousBernoulli
+    >>> likelihood = ContinuousBernoulli([0.0])  # uniform
+    >>> likelihood.log_prob(torch.tensor([[0.3]]), torch.zeros(1, 1)).item()
+    0.0
+    """
+
+    name = "continuous_bernoulli"
+    rule = "a continuous Bernoulli likelihood takes numbers from 0 to 1; rescale the column"
+
+    @staticmethod
+    def allowed(values):
+        return (values >= 0) & (values <= 1)
+
+    @staticmethod
+    def _log_odds_of(mean):
+        """Return the l of some means, by bisection: the mean rises with l."""
+        mean = torch.from_numpy(np.clip(mean, _NEAREST, 1.0 - _NEAREST))
+        low = torch.full_like(mean, -2.0 / _NEAREST)  # where the mean is about −1/l
+        high = -low
+        for _ in range(64):
+            middle = 0.5 * (low + high)
+            below = _mean(middle) < mean
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return (0.5 * (low + high)).numpy()
+
+    def log_terms(self, x, outputs):
+        log_odds = outputs + self.log_odds
+        return log_odds * (x - 0.5) - _log_sinhc(log_odds)
+
+    def mean(self, outputs):
+        return _mean(outputs.double() + self.log_odds)
+
+    @torch.no_grad()
+    def sample(self, outputs, generator):
+        log_odds = outputs.double() + self.log_odds
+        u, size = uniform(log_odds, generator), log_odds.abs()
+        # The inverse of the distribution function for l > 0, in two forms: the second is the limit
+        # for small l, the first does not overflow.
+        far = 1.0 + torch.log(u + (1.0 - u) * torch.exp(-size)) / size.clamp(min=_SMALL)
+        near_size = size.clamp(1e-8, _SMALL)
+        near = torch.log1p(u * torch.expm1(near_size)) / near_size
+        draw = torch.where(size < _SMALL, near, far).clamp(0.0, 1.0)
+        return torch.where(log_odds < 0, 1.0 - draw, draw)
+
+
+def _log_sinhc(log_odds):
+    """Return ln(sinh(l/2) / (l/2)), with exact gradients at and near l = 0."""
+    size = log_odds.abs()
+    small = size < _SMALL
+    # Each branch sees harmless numbers where the other is taken, or its gradient would be NaN.
+    square = torch.where(small, log_odds, 0.0).square()
+    near = torch.zeros_like(square)
+    for coefficient in reversed(_SERIES):
+        near = square * (near + coefficient)
+    size = torch.where(small, 1.0, size)
+    far = 0.5 * size + torch.log(-torch.expm1(-size)) - size.log()
+    return torch.where(small, near, far)
+
+
+def _mean(log_odds):
+    """Return the mean of a continuous Bernoulli, ½ and the derivative of ``_log_sinhc``."""
+    small = log_odds.abs() < _SMALL
+    near = torch.where(small, log_odds, 0.0)
+    slope = torch.zeros_like(near)
+    for k in range(len(_SERIES), 0, -1):
+        slope = near.square() * slope + 2 * k * _SERIES[k - 1]
+    # The distance of the mean from the nearer end; here nothing overflows, as e^|l| would.
+    size = torch.where(small, 1.0, log_odds.abs())
+    distance = size.reciprocal() + torch.exp(-size) / torch.expm1(-size)
+    far = torch.where(log_odds < 0, distance, 1.0 - distance)
+    return torch.where(small, 0.5 + near * slope, far)

@@ -1,0 +1,183 @@
+r"""Categories: each column a code 0, 1, …, with a probability for each from the decoder.
+
+.. math:: \ln p(x_j = c \mid z) = l_{jc} - \ln \sum_{c'} e^{l_{jc'}}, \qquad
+          l_{jc} = \ln \hat p_{jc} + o_{jc}(z),
+
+where :math:`\hat p` are the data's frequencies. The outputs of the columns stand one after the
+other, a number for each category of each column.
+"""
+
+from numbers import Integral
+
+import numpy as np
+import torch
+
+from skvae.neural.likelihoods.base import (
+    Likelihood,
+    check_values,
+    moments_of,
+    uniform,
+)
+from skvae.neural.training.rows_on_disk import blocks_of
+
+_LARGEST = 2**24 - 1  # the codes that float32 holds exactly
+_RULE = f"a categorical likelihood takes codes, whole numbers from 0 to {_LARGEST}"
+
+
+class Categorical(Likelihood):
+    """Codes of categories, 0, 1, …, as many as each column has.
+
+    Parameters
+    ----------
+    log_probabilities : list of array-like, one for each feature
+        The log-probability of each category of the feature where outputs are zero, up to a
+        constant.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.neural.likelihoods.categorical import Categorical
+    >>> likelihood = Categorical.of_data(np.array([[0.0, 1.0], [2.0, 0.0]]))
+    >>> likelihood.n_categories, likelihood.n_outputs
+    ([3, 2], 5)
+    """
+
+    name = "categorical"
+    rule = _RULE
+    takes = ("n_categories",)
+
+    def __init__(self, log_probabilities):
+        tables = [np.asarray(table, dtype=np.float64) for table in log_probabilities]
+        if not tables or not all(t.ndim == 1 and t.size and np.isfinite(t).all() for t in tables):
+            raise ValueError(
+                f"log_probabilities={log_probabilities!r}: must be finite numbers, at least one "
+                "for each feature"
+            )
+        sizes = np.array([len(table) for table in tables])
+        super().__init__(len(tables), int(sizes.sum()), int(sizes.sum()))
+        self.n_categories = sizes.tolist()
+        inside = np.arange(sizes.max()) < sizes[:, None]
+        padded = np.full(inside.shape, -np.inf)
+        padded[inside] = np.concatenate(tables)
+        self._constant("log_probabilities", padded)
+        # Where in the outputs the categories of a feature are. Room that a feature does not need
+        # has probability zero, so that any place will do for it.
+        first = np.concatenate([[0], sizes.cumsum()[:-1]])
+        places = np.where(inside, first[:, None] + np.arange(sizes.max()), 0)
+        self.register_buffer("places", torch.from_numpy(places), persistent=False)
+        owner, code = np.nonzero(inside)
+        self.register_buffer("owner", torch.from_numpy(owner), persistent=False)
+        self._constant("code", code)
+
+    @classmethod
+    def of_data(cls, X, *, names=None, n_categories=None):
+        """Return the likelihood whose zero outputs have the frequencies of X.
+
+        Half an observation of each category is added, so that none is impossible.
+
+        Parameters
+        ----------
+        X : ndarray or StoredRows of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        names : sequence of str, default=None
+            The features' names, for messages.
+        n_categories : int or sequence of int, default=None
+            How many categories the columns have, or each column has. None is, for each column, the
+            largest code plus one: a larger code is then an error in what is done later.
+
+        Returns
+        -------
+        likelihood : Categorical
+            With ``n_categories``, a list.
+
+        Raises
+        ------
+        ValueError
+            A value is no code or not below ``n_categories``, or a feature has no value.
+        """
+        check_values(X, names, cls.allowed, cls.rule)
+        if n_categories is None:
+            sizes = moments_of(X, names).magnitude.astype(np.int64) + 1
+        else:
+            sizes = _sizes(n_categories, X.shape[1])
+            _check_codes(X, names, sizes, f"as n_categories={n_categories!r}")
+        counts = [np.zeros(size, dtype=np.int64) for size in sizes]
+        for rows in blocks_of(X):
+            for column, count in zip(rows.T, counts, strict=True):
+                codes = column[~np.isnan(column)].astype(np.int64)
+                count += np.bincount(codes, minlength=len(count))
+        pairs = zip(counts, sizes, strict=True)
+        return cls([np.log((count + 0.5) / (count.sum() + 0.5 * size)) for count, size in pairs])
+
+    @staticmethod
+    def allowed(values):
+        return (values >= 0) & (values <= _LARGEST) & (values == np.floor(values))
+
+    def check(self, X, names=None):
+        reason = "the categories of the fit; give n_categories to have room for more"
+        _check_codes(X, names, self.n_categories, reason)
+
+    def inputs(self, x):
+        return (x.index_select(-1, self.owner) == self.code).to(x.dtype)  # NaN is no code
+
+    def _log_weights(self, outputs):
+        """Return l, shape (..., D, max n_categories), −∞ beyond a feature's own categories."""
+        if self.places.numel() > self.n_outputs:
+            outputs = outputs.index_select(-1, self.places.flatten())
+        return outputs.unflatten(-1, self.places.shape) + self.log_probabilities
+
+    def log_terms(self, x, outputs):
+        log_p = torch.log_softmax(self._log_weights(outputs), dim=-1)
+        shape = torch.broadcast_shapes(x.shape, log_p.shape[:-1])
+        codes = x.long().expand(shape)[..., None]
+        return log_p.expand(*shape, -1).gather(-1, codes)[..., 0]
+
+    def mean(self, outputs):
+        p = torch.softmax(self._log_weights(outputs.double()), dim=-1)
+        return (p * torch.arange(p.shape[-1], device=p.device)).sum(-1)
+
+    @torch.no_grad()
+    def sample(self, outputs, generator):
+        # The largest of the weights with Gumbel noise is drawn with the right probabilities, and
+        # what is impossible stays at −∞.
+        weights = self._log_weights(outputs.double())
+        noise = -torch.log(-torch.log(uniform(weights, generator)))
+        return (weights + noise).argmax(dim=-1).double()
+
+    def constants(self):
+        tables = self.log_probabilities.tolist()
+        sizes = self.n_categories
+        return {"log_probabilities": [t[:size] for t, size in zip(tables, sizes, strict=True)]}
+
+
+def _check_codes(X, names, sizes, reason):
+    """Raise ValueError unless the values are codes of the categories there are."""
+    sizes = np.asarray(sizes)
+
+    def rule(j, value):
+        if not Categorical.allowed(np.float64(value)):
+            return _RULE
+        return f"must be a code from 0 to {sizes[j] - 1}, {reason}"
+
+    check_values(X, names, lambda values: Categorical.allowed(values) & (values < sizes), rule)
+
+
+def _sizes(n_categories, n_features):
+    """Return the number of categories of each feature; raise ValueError if they are not usable."""
+    try:
+        entries = list(n_categories)
+    except TypeError:
+        entries = [n_categories] * n_features
+    for entry in entries:
+        whole = isinstance(entry, Integral) and not isinstance(entry, bool)
+        if not whole or not 1 <= entry <= _LARGEST + 1:
+            raise ValueError(
+                f"n_categories={n_categories!r}: must be an integer from 1 to {_LARGEST + 1}, one "
+                "for all features or a sequence with one for each"
+            )
+    if len(entries) != n_features:
+        raise ValueError(
+            f"n_categories={n_categories!r}: must be one integer, or one for each of the "
+            f"{n_features} features"
+        )
+    return np.array([int(entry) for entry in entries])

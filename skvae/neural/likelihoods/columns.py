@@ -1,0 +1,285 @@
+r"""Columns of different kinds, each part with a likelihood of its own.
+
+Given z the parts are independent, so log-densities add; the outputs of a decoder, and the inputs of
+an encoder, are those of the parts, one after the other:
+
+.. math:: \ln p(x \mid z) = \sum_k \ln p_k(x_{C_k} \mid o_k(z)).
+"""
+
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+from skvae.neural.likelihoods.base import Likelihood, column_label
+from skvae.neural.likelihoods.binary import Bernoulli, ContinuousBernoulli
+from skvae.neural.likelihoods.categorical import Categorical
+from skvae.neural.likelihoods.counts import NegativeBinomial, Poisson
+from skvae.neural.likelihoods.gaussian import Gaussian, StudentT
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Gaussian,
+        StudentT,
+        Bernoulli,
+        ContinuousBernoulli,
+        Categorical,
+        Poisson,
+        NegativeBinomial,
+    )
+}
+_FORM = "a list of (name, columns) or (name, columns, params)"
+
+
+class Columns(Likelihood):
+    """Parts of the columns, each with a likelihood of its own.
+
+    Parameters
+    ----------
+    parts : list of Likelihood
+        The parts, or their settings.
+    columns : list of sequences of int
+        The columns of each part; each column of X in exactly one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.neural.likelihoods.columns import Columns
+    >>> X = np.array([[0.3, 2.0, 0.0], [0.7, 5.0, 1.0]])
+    >>> likelihood = Columns.of_data(X, [("gaussian", 0), ("poisson", 1), ("categorical", [2])])
+    >>> likelihood.n_features, likelihood.n_inputs, likelihood.n_outputs
+    (3, 4, 4)
+    """
+
+    name = "columns"
+
+    def __init__(self, parts, columns):
+        parts = [p if isinstance(p, Likelihood) else family_of(p).from_settings(p) for p in parts]
+        columns = [[int(j) for j in index] for index in columns]
+        together = [j for index in columns for j in index]
+        if (
+            not together
+            or sorted(together) != list(range(len(together)))
+            or [len(c) for c in columns] != [part.n_features for part in parts]
+        ):
+            raise ValueError(
+                f"columns={columns!r}: must be as many as the parts' features, each once"
+            )
+        super().__init__(
+            len(together), sum(p.n_inputs for p in parts), sum(p.n_outputs for p in parts)
+        )
+        self.parts = nn.ModuleList(parts)
+        self.columns = columns
+        # Where the features of X are when those of the parts stand one after the other.
+        order = torch.from_numpy(np.argsort(together))
+        self.register_buffer("order", order, persistent=False)
+        for k, index in enumerate(columns):
+            self.register_buffer(f"columns_{k}", torch.tensor(index), persistent=False)
+
+    @classmethod
+    def of_data(cls, X, likelihoods, *, names=None):
+        """Return the likelihood whose parts have zero outputs that fit each feature of X.
+
+        Parameters
+        ----------
+        X : ndarray or StoredRows of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        likelihoods : list of (str, columns) or (str, columns, dict)
+            For each part the name of its family, its columns (an index, a slice, a list of indices,
+            a boolean mask, or names of columns), and the family's parameters.
+        names : sequence of str, default=None
+            The features' names.
+
+        Returns
+        -------
+        likelihood : Columns
+            Each feature belongs to exactly one part.
+
+        Raises
+        ------
+        ValueError
+            The list is malformed, a feature is in no part or in two, or a part cannot have
+            produced its columns.
+        """
+        columns = _resolve(likelihoods, X.shape[1], names)
+        parts = []
+        for (name, given, *params), index in zip(likelihoods, columns, strict=True):
+            with _part(name, given):
+                parts.append(likelihood_of(name, X[:, index], *params, names=_labels(index, names)))
+        return cls(parts, columns)
+
+    def _each(self):
+        return zip(self.parts, self.columns, strict=True)
+
+    def check(self, X, names=None):
+        for part, index in self._each():
+            part.check(X[:, index], _labels(index, names))
+
+    def prepare(self, X):
+        x = np.empty(X.shape)
+        for part, index in self._each():
+            x[:, index] = part.prepare(X[:, index])
+        return x
+
+    @property
+    def log_jacobian(self):
+        values = torch.empty(self.n_features, dtype=torch.float64)
+        for part, index in self._each():
+            values[index] = part.log_jacobian
+        return values
+
+    def _columns_of(self, k, x):
+        return x.index_select(-1, self.get_buffer(f"columns_{k}"))
+
+    def inputs(self, x):
+        return torch.cat(
+            [part.inputs(self._columns_of(k, x)) for k, part in enumerate(self.parts)], dim=-1
+        )
+
+    def _outputs_of_parts(self, outputs):
+        return zip(
+            self.parts, outputs.split([part.n_outputs for part in self.parts], dim=-1), strict=True
+        )
+
+    def log_prob(self, x, outputs, observed=None):
+        total = 0.0
+        for k, (part, own) in enumerate(self._outputs_of_parts(outputs)):
+            seen = None if observed is None else self._columns_of(k, observed)
+            total = total + part.log_prob(self._columns_of(k, x), own, seen)
+        return total
+
+    def log_terms(self, x, outputs):
+        return self._gather(
+            [
+                part.log_terms(self._columns_of(k, x), own)
+                for k, (part, own) in enumerate(self._outputs_of_parts(outputs))
+            ]
+        )
+
+    def mean(self, outputs):
+        return self._gather([part.mean(own) for part, own in self._outputs_of_parts(outputs)])
+
+    def sample(self, outputs, generator):
+        return self._gather(
+            [part.sample(own, generator) for part, own in self._outputs_of_parts(outputs)]
+        )
+
+    def _gather(self, of_parts):
+        """Return what the parts say of their features in the order of X."""
+        return torch.cat(of_parts, dim=-1).index_select(-1, self.order)
+
+    def constants(self):
+        return {"parts": [part.settings() for part in self.parts], "columns": self.columns}
+
+
+def likelihood_of(name, X, params=None, *, names=None):
+    """Return the likelihood of a family that X begins with.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``FAMILIES``.
+    X : ndarray or StoredRows of shape (n_samples, n_features)
+        Rows; NaN is missing.
+    params : dict, default=None
+        The family's parameters.
+    names : sequence of str, default=None
+        The features' names, for messages.
+
+    Returns
+    -------
+    likelihood : Likelihood
+        Of the family.
+
+    Raises
+    ------
+    ValueError
+        There is no such family or parameter, or the family cannot have produced X.
+    """
+    if not isinstance(name, str) or name not in FAMILIES:
+        listed = ", ".join(repr(known) for known in FAMILIES)
+        raise ValueError(f"likelihood={name!r}: must be one of {listed}, or {_FORM}")
+    params = {} if params is None else params
+    family = FAMILIES[name]
+    if not isinstance(params, dict):
+        raise ValueError(f"likelihood_params={params!r}: must be a dict, or None")
+    for key in params:
+        if key not in family.takes:
+            takes = ", ".join(repr(known) for known in family.takes) or "none"
+            raise ValueError(f"likelihood_params has {key!r}: likelihood={name!r} takes {takes}")
+    return family.of_data(X, names=names, **params)
+
+
+def family_of(settings):
+    """Return the class of a part's settings; raise ValueError if there is none."""
+    name = settings.get("likelihood") if isinstance(settings, dict) else None
+    if not isinstance(name, str) or name not in FAMILIES:
+        raise ValueError(f"likelihood={name!r} in the settings: must be one of {[*FAMILIES]}")
+    return FAMILIES[name]
+
+
+@contextmanager
+def _part(name, columns):
+    """Put the part in front of the messages of what is done meanwhile."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"in the part ({name!r}, {columns!r}): {error}") from error
+
+
+def _labels(index, names):
+    """Return what messages call a part's columns: their names, or their places in X."""
+    return index if names is None else [names[j] for j in index]
+
+
+def _resolve(likelihoods, n_features, names):
+    """Return the column indices of each part, lists; raise ValueError unless each is in one."""
+    if not isinstance(likelihoods, list | tuple) or not likelihoods:
+        raise ValueError(f"likelihood={likelihoods!r}: must be a name or {_FORM}, not empty")
+    owners = [[] for _ in range(n_features)]
+    columns = []
+    for part in likelihoods:
+        if not isinstance(part, list | tuple) or len(part) not in (2, 3):
+            raise ValueError(f"likelihood has an entry {part!r}: must be {_FORM}")
+        columns.append(_indices(part[1], n_features, names))
+        for j in columns[-1]:
+            owners[j].append(part[0])
+    for j, found in enumerate(owners):
+        if len(found) != 1:
+            raise ValueError(
+                f"{column_label(j, names)} belongs to the parts {found if found else 'none'}: each "
+                "column of X must belong to exactly one part of likelihood"
+            )
+    return columns
+
+
+def _indices(given, n_features, names):
+    """Return the indices of a part's columns, given in one of several ways."""
+    wrong = f"columns={given!r} in likelihood: must be"
+    listed = [given] if isinstance(given, str | int | np.integer) else given
+    if isinstance(given, slice):
+        listed = range(n_features)[given]
+    try:
+        listed = list(listed)
+    except TypeError as error:
+        raise ValueError(f"{wrong} an index, a slice, a name, or a list of these") from error
+    if listed and all(isinstance(column, str) for column in listed):
+        known = [] if names is None else [str(name) for name in names]
+        if not all(column in known for column in listed):
+            raise ValueError(
+                f"{wrong} among {known}" if known else f"{wrong} indices, as X has no column names"
+            )
+        return [known.index(column) for column in listed]
+    if listed and all(isinstance(column, bool | np.bool_) for column in listed):
+        if len(listed) != n_features:
+            raise ValueError(f"{wrong} as long as X has columns, {n_features}, if it is a mask")
+        listed = np.flatnonzero(listed)
+    if not all(isinstance(column, int | np.integer) for column in listed):
+        raise ValueError(f"{wrong} an index, a slice, a name, or a list of these")
+    if not len(listed) or not all(-n_features <= j < n_features for j in listed):
+        raise ValueError(
+            f"{wrong} at least one, between 0 and {n_features - 1}, as X has {n_features} columns"
+        )
+    return [int(j) % n_features for j in listed]

@@ -1,0 +1,139 @@
+"""Encoders and decoders: multilayer perceptrons, and modules that a user brings.
+
+First weights are drawn from a generator that is passed in. What a user's module draws when it is
+made comes from torch's global state, which is seeded for that and put back afterwards.
+"""
+
+import copy
+import math
+import threading
+from contextlib import contextmanager
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn.utils import skip_init
+
+from skvae.validation import check_choice
+
+ACTIVATIONS = {
+    "identity": nn.Identity,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "logistic": nn.Sigmoid,
+    "softplus": nn.Softplus,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "leaky_relu": nn.LeakyReLU,
+}
+# Those that let about half of the variance through: He's first weights instead of Glorot's.
+RECTIFIERS = {"relu", "softplus", "elu", "gelu", "silu", "leaky_relu"}
+
+_GLOBAL_STATE = threading.RLock()  # torch's is one for all threads
+
+
+def mlp(sizes, activation, generator, *, last_gain=0.1):
+    """Return a multilayer perceptron.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        The widths of its input, of the hidden layers if any, and of its output.
+    activation : str
+        What follows a hidden layer, a name in ``ACTIVATIONS``.
+    generator : torch.Generator
+        Draws the first weights: uniform, with the variance of He et al. (2015) behind a rectifier
+        and of Glorot and Bengio (2010) otherwise. First biases are zero.
+    last_gain : float
+        Multiplies the first weights of the last layer. Small for a decoder, so that training
+        starts near what its outputs mean at zero, independent features.
+
+    Returns
+    -------
+    module : nn.Sequential
+        On the CPU, float32.
+
+    Raises
+    ------
+    ValueError
+        There is no such activation.
+    """
+    check_choice("activation", activation, ACTIVATIONS)
+    layers = []
+    for n_in, n_out in pairwise(sizes):
+        # torch's own first weights would be drawn from its global state.
+        layer = skip_init(nn.Linear, n_in, n_out)
+        fan = n_in / 2 if layers and activation in RECTIFIERS else (n_in + n_out) / 2
+        bound = math.sqrt(3.0 / fan)
+        nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+        nn.init.zeros_(layer.bias)
+        layers += [layer, ACTIVATIONS[activation]()]
+    last = layers[-2]
+    with torch.no_grad():
+        last.weight *= last_gain
+    return nn.Sequential(*layers[:-1])
+
+
+def resolve_module(spec, name, seed):
+    """Return a module of the estimator's own from what a user passed.
+
+    Parameters
+    ----------
+    spec : nn.Module, class or callable
+        A module, of which a copy is returned, weights included; or what makes one when it is called
+        without arguments.
+    name : str
+        The parameter's name, for messages.
+    seed : int
+        Seeds torch's global state while the module is made; the state is put back.
+
+    Raises
+    ------
+    ValueError
+        There is no module in it.
+    """
+    if isinstance(spec, nn.Module):
+        return copy.deepcopy(spec)
+    if not callable(spec):
+        raise ValueError(
+            f"{name}={spec!r}: must be None, a torch.nn.Module, or a class or function that gives "
+            "one when it is called without arguments"
+        )
+    with isolated_random(seed):
+        try:
+            module = spec()
+        except TypeError as error:
+            raise ValueError(
+                f"{name}={spec!r} cannot be called without arguments ({error}): pass a module, or "
+                "fix the arguments with functools.partial"
+            ) from error
+    if not isinstance(module, nn.Module):
+        raise ValueError(
+            f"{name}={spec!r} gave {type(module).__name__} when it was called: must give a "
+            "torch.nn.Module"
+        )
+    # A function may give the same module every time, and that one is the user's.
+    return copy.deepcopy(module)
+
+
+@contextmanager
+def isolated_random(seed):
+    """Seed torch's global random state inside, and put it back afterwards.
+
+    For code that draws from it and cannot be given a generator, such as dropout and constructors
+    of modules. One thread at a time is inside: the state is one for all of them.
+
+    Parameters
+    ----------
+    seed : int
+        The seed of the CPU's state, and of those of CUDA devices if CUDA is in use.
+    """
+    cuda = torch.cuda.is_initialized()
+    devices = list(range(torch.cuda.device_count())) if cuda else []
+    with _GLOBAL_STATE, torch.random.fork_rng(devices):
+        # torch.manual_seed would also seed, for good, a CUDA that is started later.
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            torch.cuda.manual_seed_all(seed)
+        yield

@@ -1,0 +1,286 @@
+r"""Where latent vectors come from: a standard normal, a mixture of Gaussians, or VampPrior.
+
+.. math:: p(z) = N(z; 0, I), \qquad p(z) = \sum_c \pi_c N(z; \mu_c, \Sigma_c), \qquad
+    p(z) = \frac{1}{K} \sum_c q(z \mid u_c)
+
+The discrete latent c is summed out, so the bound is never worse than one with a factor q(c). A
+prior is a module, which has the parameters; ``density(encode)`` is what it says with them as they
+are, computed once for all that is asked of it: ``encode`` maps inputs of the encoder, (K,
+n_inputs), to their posterior, which only VampPrior needs. Nothing is kept on the module, so it can
+be copied at any time.
+
+References
+----------
+Tomczak and Welling (2018), VAE with a VampPrior, equation 9. Jiang et al. (2017), Variational deep
+embedding (there with a factor q(c)).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from torch import nn
+
+from skvae.initialization import first_labels, rows_to_start_from
+from skvae.neural.posteriors import LOG_2PI, DiagonalPosterior, FullPosterior
+from skvae.validation import check_choice
+
+PRIORS = ("normal", "mixture", "vamp")
+# The smallest variance of a mixture's component: densities are unbounded without one.
+MIN_VARIANCE = 1e-3
+
+
+class Normal(nn.Module):
+    """The standard normal prior, which is its own density.
+
+    Parameters
+    ----------
+    n_components : int
+        The number of latent dimensions L.
+    """
+
+    numbers_per_draw = 0
+
+    def __init__(self, n_components):
+        super().__init__()
+        # What draws take their dtype and device from.
+        self.register_buffer("origin", torch.zeros(n_components), persistent=False)
+
+    def density(self, encode=None):
+        """Return the density, this prior itself."""
+        return self
+
+    def log_prob(self, z):
+        """Return ln p(z), (...), of z (..., L)."""
+        return -0.5 * (z.square().sum(-1) + z.shape[-1] * LOG_2PI)
+
+    def kl(self, posterior, z):
+        """Return KL(q ‖ p) of each row, exactly, (B,); the draws z are not needed."""
+        return posterior.kl_normal()
+
+    def kl_by_dimension(self, posterior):
+        """Return the divergence by latent dimension, (B, L), or None if it is no sum of such."""
+        return posterior.kl_normal_by_dimension()
+
+    def sample(self, n_samples, generator):
+        """Return draws z, (n_samples, L), and None for labels, which there are none of."""
+        return _noise(n_samples, self.origin, generator), None
+
+
+class MixtureDensity(NamedTuple):
+    """A mixture of Gaussians over latent vectors, with its discrete latent summed out.
+
+    Parameters
+    ----------
+    log_weights : Tensor of shape (K,)
+        The logarithms of the weights.
+    components : DiagonalPosterior or FullPosterior
+        K Gaussians.
+    """
+
+    log_weights: torch.Tensor
+    components: DiagonalPosterior | FullPosterior
+
+    def log_joint(self, z):
+        """Return ln π_c + ln N(z; μ_c, Σ_c), (..., K), of z (..., L)."""
+        return self.log_weights + self.components.log_prob(z.unsqueeze(-2))
+
+    def log_prob(self, z):
+        """Return ln p(z), (...), of z (..., L)."""
+        return torch.logsumexp(self.log_joint(z), dim=-1)
+
+    def responsibilities(self, z):
+        """Return p(c | z), (..., K), of z (..., L)."""
+        return torch.softmax(self.log_joint(z), dim=-1)
+
+    def kl(self, posterior, z):
+        """Return an unbiased estimate of KL(q ‖ p) of each row, (B,), from draws z (..., B, L).
+
+        The entropy of q is exact; ln p is the mean over the draws of a row.
+        """
+        log_prior = self.log_prob(z)
+        if log_prior.ndim > 1:
+            log_prior = log_prior.mean(0)
+        return -posterior.entropy() - log_prior
+
+    def kl_by_dimension(self, posterior):
+        """Return None: the divergence is no sum over latent dimensions."""
+        return
+
+    def sample(self, n_samples, generator):
+        """Return draws z, (n_samples, L), and the component of each, (n_samples,) int64."""
+        weights = self.log_weights.exp().to(generator.device)
+        labels = torch.multinomial(weights, n_samples, replacement=True, generator=generator)
+        labels = labels.to(self.log_weights.device)
+        noise = _noise(n_samples, self.components.mean[0], generator)
+        return self.components.take(labels).draw(noise), labels
+
+
+class Mixture(nn.Module):
+    """A learned mixture of Gaussians with diagonal covariances.
+
+    Parameters
+    ----------
+    n_components : int
+        The number of latent dimensions L.
+    n_prior_components : int
+        The number of components K.
+    generator : torch.Generator
+        Draws the first means; the first variances are one, the first weights equal.
+    """
+
+    def __init__(self, n_components, n_prior_components, generator):
+        super().__init__()
+        shape = (n_prior_components, n_components)
+        self.logits = nn.Parameter(torch.zeros(n_prior_components))
+        self.means = nn.Parameter(torch.randn(shape, generator=generator))
+        self.log_excess = nn.Parameter(torch.full(shape, math.log(1.0 - MIN_VARIANCE)))
+
+    @property
+    def numbers_per_draw(self):
+        """How many numbers ``log_prob`` needs at once for each z."""
+        return self.means.numel()
+
+    def density(self, encode=None):
+        """Return the mixture with the parameters as they are."""
+        log_var = torch.log(MIN_VARIANCE + self.log_excess.exp())
+        components = DiagonalPosterior(self.means, log_var)
+        return MixtureDensity(torch.log_softmax(self.logits, dim=0), components)
+
+    @torch.no_grad()
+    def initialise(self, means, variances=None, *, seed):
+        """Set the parameters to those of clusters of latent vectors, found by k-means.
+
+        Parameters
+        ----------
+        means : ndarray of shape (n, L)
+            The posterior means of n rows.
+        variances : ndarray of shape (n, L), default=None
+            The posterior variances, which count as spread within the clusters: the mixture is then
+            near the rows' average posterior, which is the best prior.
+        seed : int or RandomState
+            The source of randomness.
+
+        Raises
+        ------
+        ValueError
+            There are fewer rows than components.
+        """
+        n_rows, n_prior_components = len(means), len(self.logits)
+        if n_rows < n_prior_components:
+            raise ValueError(
+                f"n_prior_components={n_prior_components}: must be <= n_samples, which is {n_rows}"
+            )
+        rng = check_random_state(seed)
+        some = rows_to_start_from(n_rows, n_prior_components, rng)
+        chosen = slice(None) if some is None else some
+        spread = 0.0 if variances is None else np.asarray(variances, np.float64)[chosen].mean(0)
+        moments = _cluster_moments(np.asarray(means, np.float64)[chosen], len(self.logits), rng)
+        weights, centres, within = moments
+        excess = np.maximum(within + spread - MIN_VARIANCE, MIN_VARIANCE)
+        for parameter, value in (
+            (self.logits, np.log(weights)),
+            (self.means, centres),
+            (self.log_excess, np.log(excess)),
+        ):
+            parameter.copy_(torch.from_numpy(value))
+
+
+class Vamp(nn.Module):
+    """VampPrior: the average posterior of learned pseudo-inputs, in the encoder's input space.
+
+    Parameters
+    ----------
+    pseudo_inputs : Tensor of shape (K, n_inputs)
+        The first of them, as a rule those of data rows.
+    n_components : int
+        The number of latent dimensions L.
+    """
+
+    def __init__(self, pseudo_inputs, n_components):
+        super().__init__()
+        self.pseudo_inputs = nn.Parameter(pseudo_inputs.detach().clone())
+        self.n_components = n_components
+
+    @property
+    def numbers_per_draw(self):
+        """How many numbers ``log_prob`` needs at once for each z."""
+        return len(self.pseudo_inputs) * self.n_components
+
+    def density(self, encode):
+        """Return the mixture of the posteriors that the encoder gives the pseudo-inputs now."""
+        n = len(self.pseudo_inputs)
+        log_weights = self.pseudo_inputs.new_full((n,), -math.log(n))
+        return MixtureDensity(log_weights, encode(self.pseudo_inputs))
+
+
+def make_prior(
+    name,
+    n_components,
+    *,
+    n_prior_components=10,
+    n_inputs=None,
+    pseudo_inputs=None,
+    generator,
+):
+    """Return a prior with its first parameters.
+
+    Parameters
+    ----------
+    name : {'normal', 'mixture', 'vamp'}
+        Its kind.
+    n_components : int
+        The number of latent dimensions L.
+    n_prior_components : int
+        The number of components K of a mixture, or of pseudo-inputs.
+    n_inputs : int, default=None
+        How many numbers the encoder reads of a row; for VampPrior.
+    pseudo_inputs : Tensor of shape (n, n_inputs), default=None
+        Rows as the encoder reads them, from which VampPrior draws its first pseudo-inputs, without
+        replacement as far as they go; None draws standard normal ones.
+    generator : torch.Generator
+        The source of randomness.
+
+    Raises
+    ------
+    ValueError
+        There is no such prior.
+    """
+    check_choice("prior", name, PRIORS)
+    if name == "normal":
+        return Normal(n_components)
+    if name == "mixture":
+        return Mixture(n_components, n_prior_components, generator)
+    if pseudo_inputs is None:
+        first = torch.randn((n_prior_components, n_inputs), generator=generator)
+    else:
+        order = torch.randperm(len(pseudo_inputs), generator=generator)
+        first = pseudo_inputs[order[torch.arange(n_prior_components) % len(order)]]
+    return Vamp(first, n_components)
+
+
+def _noise(n_samples, like, generator):
+    """Return standard normal noise, (n_samples, L), of the dtype and device of a vector (L,)."""
+    shape = (n_samples, len(like))
+    noise = torch.randn(shape, generator=generator, dtype=like.dtype, device=generator.device)
+    return noise.to(like.device)
+
+
+def _cluster_moments(points, n_clusters, rng):
+    """Return weights (K,), means (K, L) and variances (K, L) of k-means clusters of points.
+
+    Weights and variances are those of the cluster and of one row more, which all rows share: no
+    weight is zero, and a cluster of one row has the variance that is usual within clusters.
+    """
+    labels = first_labels(points, None, n_clusters, "kmeans", rng, n_init=10)
+    member = np.eye(n_clusters)[labels]
+    counts = member.sum(axis=0)[:, None]
+    # A cluster is empty where rows coincide; its component starts at the mean of all.
+    share = np.where(counts > 0, member.T / np.maximum(counts, 1), 1 / len(points))
+    centres = share @ points
+    squares = (points - centres[labels]) ** 2
+    variances = (member.T @ squares + squares.mean(axis=0)) / (counts + 1)
+    weights = (counts[:, 0] + 1) / (len(points) + n_clusters)
+    return weights, centres, variances

@@ -1,0 +1,1 @@
+"""Training of a module that computes a bound, by skorch."""

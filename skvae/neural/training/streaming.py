@@ -1,0 +1,219 @@
+"""Training on rows that are not in memory: shuffled batches of a buffer of some blocks at a time.
+
+Each epoch visits the blocks in an order of its own. As many as a buffer holds, two at least, are
+mixed row by row and cut into batches; what is left over goes into the next batch with the rows of
+the next buffer, which was read meanwhile. So every row comes once an epoch, in batches of the sizes
+that batches of rows in memory have, and two buffers are in memory at most.
+"""
+
+from math import ceil
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+
+from skvae.neural.likelihoods.base import n_observed
+from skvae.neural.training import rows_on_disk as stored_rows
+from skvae.neural.training.batches import ORDER, Rows, epoch_seed
+from skvae.neural.training.rows_on_disk import StoredRows, reading_ahead
+
+# Rows that are kept for validation stay in memory and are looked at in every epoch: this share of
+# a buffer's numbers is enough for any bound.
+_HELD_OUT = 1 / 16
+
+
+# Rows to train on, and rows kept aside ------------------------------------------------------------
+
+
+class Split(NamedTuple):
+    """Prepared rows to train on, and those whose bound is watched.
+
+    Parameters
+    ----------
+    x : ndarray or StoredRows of shape (n_train, n_features)
+        To train on.
+    x_valid : ndarray of shape (n_valid, n_features) or None
+        Kept aside.
+    volume : float
+        What the mean bound of the rows watched is more in the units of X, in nats.
+    """
+
+    x: Any
+    x_valid: np.ndarray | None
+    volume: float
+
+    @property
+    def watched(self):
+        """Return the rows whose bound is kept: those kept aside, or all if none are."""
+        return self.x if self.x_valid is None else self.x_valid
+
+
+def split_rows(x, likelihood, fraction, seed):
+    """Return the Split of prepared rows.
+
+    Parameters
+    ----------
+    x : ndarray or StoredRows of shape (n_samples, n_features)
+        Prepared rows.
+    likelihood : Likelihood
+        Whose units they have.
+    fraction : float or None
+        The share of rows to keep aside; None is none. Of stored rows they are no more than a
+        sixteenth of a buffer.
+    seed : int
+        Of the draw.
+
+    Raises
+    ------
+    ValueError
+        No row is left to train on.
+    """
+    if fraction is None:
+        return Split(x, None, _mean_volume(x, likelihood))
+    n_valid = ceil(fraction * len(x))
+    if n_valid >= len(x):
+        raise ValueError(
+            f"validation_fraction={fraction!r} leaves none of {len(x)} rows to "
+            "train on: lower it, pass more rows, or set early_stopping=False"
+        )
+    if isinstance(x, StoredRows):
+        most = max(1, int(_HELD_OUT * stored_rows.BUFFER / x.shape[1]))
+        places = x.drawn(min(n_valid, most), seed)
+        x_valid = x.at(places)
+        return Split(x.without(places), x_valid, float(likelihood.log_volume(x_valid).mean()))
+    train_rows, kept = train_test_split(np.arange(len(x)), test_size=fraction, random_state=seed)
+    volume = float(likelihood.log_volume(x)[kept].mean())
+    return Split(x[train_rows], x[kept], volume)
+
+
+def _mean_volume(x, likelihood):
+    """Return the mean over the rows of the logarithm of their volume in the units of X."""
+    if not isinstance(x, StoredRows):
+        return float(likelihood.log_volume(x).mean())
+    return float(sum(likelihood.log_volume(block).sum() for block in x.blocks()) / len(x))
+
+
+def mean_over_blocks(function, x):
+    """Return the mean over the rows of what ``function(rows)`` gives for each, (n,)."""
+    if not isinstance(x, StoredRows):
+        return float(function(x).mean())
+    return float(sum(function(block).sum() for block in x.blocks()) / len(x))
+
+
+# Batches ------------------------------------------------------------------------------------------
+
+
+def dataset_of(x, *, device, **options):
+    """Return prepared rows as a dataset: Rows on the device, or StreamedRows that come to it."""
+    kind = StreamedRows if isinstance(x, StoredRows) else Rows
+    return kind(x, device=device, **options)
+
+
+class StreamedRows(Rows):
+    """Rows of which a buffer is on the device at a time; see :class:`Rows`.
+
+    Parameters
+    ----------
+    X : StoredRows of shape (n_samples, n_features)
+        Prepared rows; NaN is missing.
+    dtype : torch.dtype
+        Of the batches.
+    device : str or torch.device, optional
+        Where the batches lie.
+    held_out : Rows, optional
+        The rows that are kept for validation.
+    seed : int
+        Of the order in which the rows are visited.
+    epoch : int
+        The number of the next epoch: each has its own order.
+    """
+
+    def __init__(self, X, *, dtype=torch.float32, device=None, held_out=None, seed=0, epoch=1):
+        self._stored, self._dtype, self._device = X, dtype, device
+        self.held_out, self.seed, self.epoch = held_out, seed, epoch
+        self.missing = bool((n_observed(X) < len(X)).any())
+
+    def __len__(self):
+        return len(self._stored)
+
+    def __getitem__(self, index):
+        """Raise ValueError: rows are not fetched by themselves."""
+        raise ValueError(
+            "rows that are read by blocks come in batches of the estimator's own: leave "
+            "iterator_train out of net_params, or pass X as an array in memory"
+        )
+
+    subset = __getitem__
+
+    def batches(self, n_batches, *, shuffle):
+        """Yield all rows once in batches whose sizes differ by one at most, and their targets."""
+        n_rows, n_longer = divmod(len(self), n_batches)
+        sizes = (n_rows + (i < n_longer) for i in range(n_batches))
+        target = torch.zeros(1, dtype=self._dtype, device=self._device)
+        generator = None
+        if shuffle:
+            generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch, ORDER))
+            self.epoch += 1
+        with reading_ahead(self._buffer, self._groups(generator)) as buffers:
+            taken = _Taken(buffers, generator, self._device)
+            for size in sizes:
+                yield self.given(taken.next(size)), target.expand(size)
+
+    def _groups(self, generator):
+        """Return lists of blocks that are in a buffer together, in the order of the epoch."""
+        lengths = self._stored.lengths
+        order = range(len(lengths))
+        if generator is not None:
+            order = torch.randperm(len(lengths), generator=generator).tolist()
+        most = stored_rows.BUFFER // self._stored.shape[1]
+        groups, n_rows = [[]], 0
+        for i in order:
+            if not lengths[i]:
+                continue
+            if len(groups[-1]) > 1 and n_rows + lengths[i] > most:
+                groups.append([])
+                n_rows = 0
+            groups[-1].append(i)
+            n_rows += lengths[i]
+        return groups
+
+    def _buffer(self, blocks):
+        """Return the rows of some blocks in one tensor, on the CPU."""
+        lengths = self._stored.lengths
+        shape = sum(lengths[i] for i in blocks), self._stored.shape[1]
+        x, first = torch.empty(shape, dtype=self._dtype), 0
+        for group in self._stored.together(blocks):
+            for rows in self._stored.read(group):
+                x[first : first + len(rows)] = torch.from_numpy(np.ascontiguousarray(rows))
+                first += len(rows)
+        return x
+
+
+class _Taken:
+    """Takes rows from one buffer after the other, mixed by a generator if there is one."""
+
+    def __init__(self, buffers, generator, device):
+        self._buffers, self._generator, self._device = buffers, generator, device
+        self._x, self._order, self._at = None, (), 0
+
+    def next(self, size):
+        """Return the next so many rows, a tensor on the device."""
+        parts = []
+        while size:
+            if self._at == len(self._order):
+                self._refill()
+            index = self._order[self._at : self._at + size]
+            parts.append(self._x.index_select(0, index))
+            self._at += len(index)
+            size -= len(index)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _refill(self):
+        self._x = None  # before the next is waited for: its memory is that of one more to read
+        self._x = next(self._buffers).to(self._device)
+        n_rows, self._at = len(self._x), 0
+        if self._generator is None:
+            self._order = torch.arange(n_rows, device=self._device)
+        else:
+            self._order = torch.randperm(n_rows, generator=self._generator).to(self._device)

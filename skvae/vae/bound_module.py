@@ -1,0 +1,182 @@
+"""The module that is trained: it draws the noise of a batch and says each row's bound."""
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from skvae.neural.training.batches import HELD_OUT_NOISE, NOISE, epoch_seed
+from skvae.vae.model import LatentModel
+from skvae.vae.objective import row_bound
+
+
+class SampledBound(nn.Module):
+    """Each row's objective and its parts, of a latent-variable model and noise of its own.
+
+    In training mode the objective is the one that is to be ascended, with `beta` and free bits; in
+    evaluation mode it is the bound itself, importance-weighted if there are several draws. The
+    noise of evaluation is the same in every epoch: epochs differ by their weights alone.
+
+    Parameters
+    ----------
+    model : LatentModel
+        What is trained. Not copied.
+    seed : int
+        ≥ 0, of the noise.
+    beta : float
+        Weight of the KL divergence.
+    free_bits : float
+        What each latent dimension's KL counts as at least, in nats.
+    n_importance_samples : int
+        Draws of the latent per row; more than one are weighted by importance.
+    mixed_precision : bool
+        Whether encoder and decoder compute in bfloat16 where that is safe, in training.
+    compiled : bool
+        Whether ``torch.compile`` will read the module. It cannot read how noise is drawn.
+
+    Attributes
+    ----------
+    processes : Processes or None
+        Those that train together: each computes its share of a batch's rows, all are told of all.
+    """
+
+    def __init__(
+        self,
+        model,
+        *,
+        seed,
+        beta=1.0,
+        free_bits=0.0,
+        n_importance_samples=1,
+        mixed_precision=False,
+        compiled=False,
+    ):
+        super().__init__()
+        self.model = model
+        self.seed, self.epoch = seed, 1
+        self.beta, self.free_bits = beta, free_bits
+        self.n_draws = n_importance_samples
+        # In a tuple: as a submodule it would show every weight a second time.
+        self._trained = (in_lower_precision(model) if mixed_precision else model,)
+        self.compiled = compiled
+        self.processes = None
+        self._prepare()
+
+    def _prepare(self):
+        """Set what can be neither copied nor pickled everywhere, and needs not be."""
+        self._generators = {}
+        self._draw = torch.compiler.disable(self._noise) if self.compiled else self._noise
+        self._gather = torch.compiler.disable(_of_all) if self.compiled else _of_all
+
+    def forward(self, x, observed=None):
+        """Return (objective, bound, reconstruction, kl), each of shape (n,), in nats.
+
+        The bound has no free bits, and no `beta` unless it is importance-weighted: then it is the
+        objective. ``reconstruction - kl`` is the evidence lower bound.
+
+        Parameters
+        ----------
+        x : tensor of shape (n, n_features)
+            Prepared rows.
+        observed : bool tensor of shape (n, n_features), optional
+            Where x is not missing. Without it x has no NaN.
+        """
+        noise, processes, n_rows = self._draw(x), self.processes, len(x)
+        importance, batch_mean = self.n_draws > 1, None
+        if processes is not None:
+            mine, batch_mean = processes.share(n_rows), partial(processes.mean, n_rows=n_rows)
+            x, noise = x[mine], noise[:, mine]
+            observed = None if observed is None else observed[mine]
+        if self.training:
+            terms = row_bound(
+                self._trained[0],
+                x,
+                observed,
+                noise,
+                beta=self.beta,
+                free_bits=self.free_bits,
+                importance=importance,
+                batch_mean=batch_mean,
+            )
+        else:
+            terms = row_bound(self.model, x, observed, noise, importance=importance)
+        objective, elbo, reconstruction, kl = terms
+        terms = objective, objective if importance else elbo, reconstruction, kl
+        return terms if processes is None else self._gather(processes, terms, n_rows)
+
+    def begin_epoch(self, epoch):
+        """Start the noise of an epoch over: that of training is new, that of evaluation is not."""
+        self.epoch = epoch
+        self._generators = {}
+
+    def weight_kl(self, beta):
+        """Set the weight of the KL divergence, from now on."""
+        self.beta = beta
+
+    def train(self, mode=True):
+        """Set the mode, and return self. What is in the mode already is not walked through.
+
+        skorch sets it before each batch, and a walk costs as much as several operations.
+        """
+        if self.training is mode and self.model.training is mode:
+            return self
+        return super().train(mode)
+
+    def _noise(self, x):
+        """Return standard normal noise (n_draws, n, n_components) like x."""
+        key = (self.training, x.device)
+        generator = self._generators.get(key)
+        if generator is None:
+            epoch, purpose = (self.epoch, NOISE) if self.training else (0, HELD_OUT_NOISE)
+            generator = torch.Generator(x.device)
+            generator.manual_seed(epoch_seed(self.seed, epoch, purpose))
+            self._generators[key] = generator
+        shape = (self.n_draws, len(x), self.model.n_components)
+        return torch.randn(shape, generator=generator, dtype=x.dtype, device=x.device)
+
+    def __getstate__(self):
+        own = {"_generators", "_draw", "_gather"}
+        state = {name: value for name, value in self.__dict__.items() if name not in own}
+        return {**state, "processes": None}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._prepare()
+
+
+def _of_all(processes, terms, n_rows):
+    return tuple(processes.whole(terms, n_rows))
+
+
+def in_lower_precision(model):
+    """Return the same model, weights shared, whose encoder and decoder use bfloat16."""
+    return LatentModel(
+        LowerPrecision(model.encoder),
+        LowerPrecision(model.decoder),
+        model.likelihood,
+        model.prior,
+        model.n_components,
+        model.covariance,
+    )
+
+
+class LowerPrecision(nn.Module):
+    """A module that computes in bfloat16 what torch holds to be safe, and gives back float32.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Not copied.
+    """
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, inputs):
+        """Return what the module gives, one tensor or several, in the precision of its inputs."""
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16):
+            outputs = self.module(inputs)
+        if isinstance(outputs, torch.Tensor):
+            return outputs.to(inputs.dtype)
+        return type(outputs)(part.to(inputs.dtype) for part in outputs)

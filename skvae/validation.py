@@ -1,0 +1,157 @@
+"""Checks of parameters and of rows, each with the text of its error."""
+
+import math
+from contextlib import contextmanager
+from numbers import Integral
+from operator import eq
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+LARGEST_FLOOR = 1e100  # of covariances: their determinants and products must not overflow
+_NUMBERS = int, float, np.integer, np.floating  # a Fraction would make arrays of objects
+
+
+def check_number(name, value, kind, low, high=None, *, flags=False):
+    """Raise ValueError unless ``value`` is a finite number of the kind, from ``low`` to ``high``.
+
+    Parameters
+    ----------
+    name : str
+        The parameter's name, for the message.
+    value : Any
+        What was passed.
+    kind : {Integral, Real}
+        The abstract type.
+    low : float
+        The smallest value allowed.
+    high : float, optional
+        The largest; None is 2**63 − 1 of integers.
+    flags : bool
+        Whether True and False count as numbers.
+    """
+    flag = isinstance(value, bool | np.bool_)
+    of_kind = flags if flag else isinstance(value, kind) and isinstance(value, _NUMBERS)
+    if high is None:
+        high = 2**63 - 1 if kind is Integral else math.inf
+    if not of_kind or not _is_held(value) or not low <= _plain(value) <= high:
+        noun = "an integer" if kind is Integral else "a finite number"
+        beyond = f" and <= {high:.3g}" if of_kind and low <= _plain(value) > high else ""
+        raise ValueError(f"{name}={value!r}: must be {noun} >= {low}{beyond}")
+
+
+def _plain(value):
+    """Return a number as an int or float: a float32 cannot be compared with 1e100."""
+    with np.errstate(over="ignore"):
+        return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _is_held(value):
+    """Return whether an int64 holds an integer, or a float64 another number."""
+    value = _plain(value)
+    return -(2**63) <= value < 2**63 if isinstance(value, int) else math.isfinite(value)
+
+
+def check_choice(name, value, choices):
+    """Raise ValueError unless ``value`` is one of the choices."""
+    same = (isinstance(value, str | bool | np.bool_) and value == choice for choice in choices)
+    if not any(same) and not (value is None and None in choices):
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name}={value!r}: must be one of {listed}")
+
+
+def check_random(name, value):
+    """Raise ValueError unless ``value`` seeds or is a generator, or is None."""
+    try:
+        check_random_state(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}={value!r}: must be None, an integer in [0, 2**32) or a RandomState"
+        ) from error
+
+
+def check_as_fitted(name, now, before, why, same=eq):
+    """Raise ValueError unless a parameter is as in the fit that a further one goes on from.
+
+    Parameters
+    ----------
+    name : str
+        The parameter's name, for the message.
+    now, before : Any
+        What it is, and what it was.
+    why : str
+        What goes on, for the message: ``"partial_fit"`` or ``"warm_start=True"``.
+    same : callable
+        ``(now, before) → bool``, whether they mean the same.
+    """
+    if not same(now, before):
+        raise ValueError(
+            f"{name}={now!r}: {why} goes on from a model that was fitted with {name}={before!r}; "
+            "keep it, or fit a new estimator"
+        )
+
+
+def check_array_parameter(name, value, shape, meaning, *, largest=1e280):
+    """Return a parameter as a new float array; raise ValueError unless finite and of the shape.
+
+    Parameters
+    ----------
+    name : str
+        The parameter's name, for the message.
+    value : Any
+        What was passed.
+    shape : tuple of int or None
+        The shape wanted; None is any.
+    meaning : str
+        That shape in words.
+    largest : float
+        What sizes must be below, so that products and, of locations, squares do not overflow.
+    """
+    try:
+        if np.iscomplexobj(value):
+            raise TypeError("complex numbers")
+        with np.errstate(over="ignore"):  # infinite then
+            array = np.array(_without_mask(value), dtype=np.float64)
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{name}={value!r}: must be an array of numbers {meaning}") from error
+    said = "" if array.ndim else f" ({value!r})"
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}{said}: must have shape {shape} {meaning}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} contains NaN or infinity{said}: must be finite")
+    if array.size and np.abs(array).max() >= largest:
+        raise ValueError(
+            f"{name} has an entry of size {np.abs(array).max():.3g}: must be below {largest:.0e}, "
+            "or what is computed of it overflows; rescale X"
+        )
+    return array
+
+
+def _without_mask(X):
+    """Return a masked array as one in which NaN is what was masked, and others as they are."""
+    if not isinstance(X, np.ma.MaskedArray):
+        return X
+    if X.dtype.kind == "V":
+        return np.ma.getdata(X)
+    if X.dtype.kind not in "biuf":  # others are not data, or cannot be told from it
+        return np.ma.getdata(X) if not np.ma.is_masked(X) else X.astype(object).filled(np.nan)
+    return X.astype(np.float32 if X.dtype == np.float32 else np.float64).filled(np.nan)
+
+
+def plain_array_like(X):
+    """Return what scikit-learn's validation says the right thing about."""
+    if hasattr(X, "columns") and tuple(getattr(X, "shape", ()))[1:] == (0,):
+        return np.empty(X.shape)  # of a data frame without columns
+    return _without_mask(X)
+
+
+@contextmanager
+def reading(name):
+    """Let what float64 does not hold become infinite, and name what cannot be read as numbers."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield
+    except (OverflowError, RuntimeError) as error:  # a Python integer, a tensor with a gradient
+        raise ValueError(f"{name} cannot be read as numbers of float64: {error}") from error
+    except np.exceptions.DTypePromotionError as error:  # dates beside numbers
+        raise TypeError(f"{name} has columns that are not numbers: {error}") from error

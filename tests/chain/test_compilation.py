@@ -1,0 +1,58 @@
+"""A cache of compiled functions is safe only if it sees every change of what was compiled in."""
+
+import ast
+from pathlib import Path
+
+import numba
+import pytest
+
+import skvae.chain
+from skvae.chain import compilation
+from skvae.chain import kernels_few_states as few_states
+from skvae.chain import kernels_scaled as scaled
+
+FOLDER = Path(skvae.chain.__file__).parent
+COMPILED = sorted(p for p in FOLDER.glob("*.py") if "@compiled" in p.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.stem)
+def test_what_is_compiled_in_is_in_the_same_file(path):
+    """The cache of a function is kept until its own file changes."""
+    imports = [
+        node.module
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+    ]
+    own = {module for module in imports if module.startswith("skvae")}
+    assert own == {"skvae.chain.compilation"}
+
+
+def test_all_kernels_are_looked_at():
+    assert [path.stem for path in COMPILED] == [
+        "kernels_few_states",
+        "kernels_log",
+        "kernels_paths",
+        "kernels_scaled",
+    ]
+
+
+@pytest.mark.parametrize("name", ["LEAST_MESSAGE", "SMALLEST_SCALE"])
+def test_limits_are_the_same_in_both_files(name):
+    assert getattr(few_states, name) == getattr(scaled, name)
+
+
+def test_without_a_place_for_a_cache_it_compiles_all_the_same(monkeypatch):
+    """As in a container whose folders cannot be written to, where numba raises RuntimeError."""
+    njit, asked = numba.njit, []
+
+    def homeless(*functions, cache=False, **options):
+        asked.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function 'double': no locator available for file")
+        return njit(*functions, **options)
+
+    monkeypatch.setattr(numba, "njit", homeless)
+    double = compilation.compiled(lambda x: 2 * x)
+    assert asked == [True, False]
+    monkeypatch.undo()  # what numba asks of itself while it compiles is its own affair
+    assert double(21) == 42

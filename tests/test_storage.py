@@ -1,0 +1,167 @@
+"""States as files: objects come back as they were, and what is no state is told."""
+
+import pickle
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from skvae.storage import encoded, pack, read, rebuilt, remove, unpack, write
+
+
+class Pair(NamedTuple):
+    name: str
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Box:
+    content: Pair
+    size: float
+
+
+def through_a_file(state, folder):
+    write(folder / "state", encoded(state))
+    return read(folder / "state")
+
+
+LAYOUTS = {
+    "C": np.arange(6.0).reshape(2, 3),
+    "Fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "swapped": np.swapaxes(np.arange(24.0).reshape(2, 3, 4), 1, 2),
+    "rolled": np.moveaxis(np.arange(24.0).reshape(2, 3, 4), 0, 2),
+    "a number": np.array(2.5),
+    "one": np.ones((1, 1, 1)),
+    "none": np.ones((0, 3)),
+    "float32": np.arange(3, dtype=np.float32),
+    "int": np.arange(3),
+    "bool": np.array([True, False]),
+    "infinite": np.array([np.inf, np.nan, -0.0]),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_arrays_come_back_with_their_layout(layout, tmp_path):
+    array = LAYOUTS[layout]
+    found = through_a_file({"array": array}, tmp_path)["array"]
+    assert_array_equal(found, array)
+    assert found.dtype == array.dtype
+    assert found.tobytes() == array.tobytes()  # the sign of zero too
+    if array.size:
+        assert found.strides == array.strides
+
+
+def test_what_is_repeated_is_written_once_and_stays_repeated(tmp_path):
+    array = np.broadcast_to(np.arange(3.0), (1000, 3))
+    found = through_a_file([array], tmp_path)[0]
+    assert_array_equal(found, array)
+    assert found.strides == (0, 8)
+    assert (tmp_path / "state").stat().st_size < 2000
+
+
+def test_slices_and_turned_arrays_keep_their_values(tmp_path):
+    array = np.arange(20.0).reshape(4, 5)[::-1, 1::2]
+    assert_array_equal(through_a_file([array], tmp_path)[0], array)
+
+
+def test_what_is_shared_stays_shared(tmp_path):
+    array = np.ones(3)
+    one, two, other = through_a_file([array, (array,), array + 1], tmp_path)
+    assert two[0] is one
+    assert_array_equal(other, 2.0)
+
+
+def test_objects_are_rebuilt_like_others(tmp_path):
+    state = Box(Pair("a", np.ones((2, 3))), np.float64(0.1 + 0.2))
+    like = Box(Pair("a", np.zeros((2, 3))), np.float64(0.0))
+    found = rebuilt(like, through_a_file(state, tmp_path))
+    assert isinstance(found, Box)
+    assert isinstance(found.content, Pair)
+    assert isinstance(found.size, np.float64)
+    assert found.size == state.size
+    assert_array_equal(found.content.values, 1.0)
+    longer = unpack(*pack(Box(Pair("a", np.ones((5, 3))), 1.0)))
+    assert len(rebuilt(like, longer, resized=True).content.values) == 5
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        None,
+        [],
+        [["a", np.zeros((2, 3))]],
+        [["b", np.zeros((2, 3))], 0.0],
+        [["a", np.zeros((2, 4))], 0.0],
+        [["a", np.zeros((3, 3))], 0.0],
+        [["a", np.zeros(2)], 0.0],
+        [["a", np.zeros((2, 3), dtype=int)], 0.0],
+        [["a", [0.0]], 0.0],
+        [["a", np.zeros((2, 3))], "0"],
+        [["a", np.zeros((2, 3))], True],
+        {"content": 1},
+    ],
+)
+def test_what_is_not_alike_is_refused(other):
+    with pytest.raises(ValueError, match=r"is not there|stands where"):
+        rebuilt(Box(Pair("a", np.zeros((2, 3))), 0.0), other)
+
+
+@pytest.mark.parametrize("value", [object(), {1}, 1j, b"a", np.array([None]), np.array(["a"]), Box])
+def test_what_is_no_plain_value_is_refused(value):
+    with pytest.raises(TypeError, match=r"is no number|none of numbers"):
+        pack({"value": [value]})
+
+
+def test_numpy_opens_a_file(tmp_path):
+    write(tmp_path / "state", encoded({"mean": np.arange(3.0)}))
+    with np.load(tmp_path / "state", allow_pickle=False) as archive:
+        assert_array_equal(archive["0"], np.arange(3.0))
+        assert bytes(archive["header"]) == b'{"mean": {"$array": ["0", [3], [0]]}}'
+
+
+class Bomb:
+    def __reduce__(self):
+        return (open, ("exploded", "x"))
+
+
+def test_a_pickle_in_a_file_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "state.npz", header=np.array([Bomb()]))
+    (tmp_path / "pickle").write_bytes(pickle.dumps(Bomb()))
+    for name in ("state.npz", "pickle"):
+        with pytest.raises(ValueError, match=r"no checkpoint"):
+            read(tmp_path / name)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_any_byte_that_is_changed_or_missing_is_noticed(tmp_path):
+    content = encoded({"mean": np.arange(3.0)})
+    path = tmp_path / "state"
+    for i in range(0, len(content), 7):
+        path.write_bytes(content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :])
+        with pytest.raises(ValueError, match=r"no checkpoint"):
+            read(path)
+        path.write_bytes(content[:i])
+        with pytest.raises(ValueError, match=r"no checkpoint"):
+            read(path)
+
+
+def test_a_file_is_replaced_or_stays_and_nothing_is_left_beside_it(tmp_path, monkeypatch):
+    path = tmp_path / "state"
+    write(path, encoded(1))
+
+    def failing(source, target):
+        raise OSError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", failing)
+        with pytest.raises(OSError, match="no"):
+            write(path, encoded(2))
+    assert read(path) == 1
+    assert list(tmp_path.iterdir()) == [path]
+    (tmp_path / ".state.part-0123456789ab").touch()  # as a process leaves it that is killed
+    (tmp_path / "other").touch()
+    remove(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["other"]

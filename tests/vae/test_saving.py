@@ -1,0 +1,330 @@
+"""Copies of an autoencoder, files of it, and its place among scikit-learn's tools."""
+
+import copy
+import json
+import os
+import pickle
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import skops.io
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import LRScheduler
+from torch import nn
+
+from skvae import VariationalAutoencoder
+from skvae.neural import model_file as storage
+from tests.neural.training.training_problems import weights
+from tests.problems import assert_same_state, knock_out, state_of
+from tests.vae.estimator_problems import autoencoder, rows, rows_of
+
+# Models of a few epochs have encoders that are far from the posterior.
+pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.importance.EffectiveSizeWarning")
+
+
+def through_joblib(model, tmp_path):
+    joblib.dump(model, tmp_path / "model.joblib")
+    return joblib.load(tmp_path / "model.joblib")
+
+
+def through_skops(model, tmp_path):
+    skops.io.dump(model, tmp_path / "model.skops")
+    unknown = skops.io.get_untrusted_types(file=tmp_path / "model.skops")
+    assert set(unknown) <= {"skvae.vae.autoencoder.VariationalAutoencoder"}
+    return skops.io.load(tmp_path / "model.skops", trusted=unknown)
+
+
+def through_file(model, tmp_path):
+    model.save(tmp_path / "model.safetensors")
+    return VariationalAutoencoder.load(tmp_path / "model.safetensors")
+
+
+COPIES = {
+    "pickle": lambda model, _: pickle.loads(pickle.dumps(model)),
+    "deepcopy": lambda model, _: copy.deepcopy(model),
+    "joblib": through_joblib,
+    "skops": through_skops,
+    "save and load": through_file,
+}
+
+# Every kind of state there is.
+FORMS = {
+    "plain": ("gaussian", {}),
+    "mixture": ("student_t", {"prior": "mixture", "likelihood_params": {"dof": "feature"}}),
+    "vamp": ("categorical", {"prior": "vamp", "encoder_covariance": "full"}),
+    "counts": ("negative_binomial", {"hidden_layer_sizes": (), "net_params": {"compile": False}}),
+}
+
+
+@pytest.fixture(scope="module")
+def X():
+    return rows()
+
+
+@pytest.fixture(scope="module")
+def fitted(X):
+    return autoencoder().fit(X)
+
+
+def assert_same_answers(other, model, X):
+    for method in ("score_samples", "transform", "impute", "effective_sample_size"):
+        assert_array_equal(getattr(other, method)(X), getattr(model, method)(X))
+    assert_array_equal(other.sample(5)[0], model.sample(5)[0])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("how", COPIES)
+def test_copies_answer_and_go_on_identically(how, form, tmp_path):
+    likelihood, parameters = FORMS[form]
+    X = knock_out(rows_of(likelihood), 0.1)
+    model = autoencoder(likelihood=likelihood, n_prior_components=3, **parameters).fit(X)
+    other = COPIES[how](model, tmp_path)
+    assert_same_answers(other, model, X)
+    assert repr(other.get_params()) == repr(model.get_params())
+    for name in ("history_", "lower_bounds_", "n_iter_", "converged_", "n_features_in_"):
+        np.testing.assert_equal(getattr(other, name), getattr(model, name))
+    other.partial_fit(X)
+    assert_array_equal(weights(other.net_), weights(model.partial_fit(X).net_))
+
+
+def test_file_holds_arrays_and_text_only(fitted, tmp_path):
+    fitted.save(tmp_path / "model.safetensors")
+    content = (tmp_path / "model.safetensors").read_bytes()
+    assert b"pickle" not in content
+    assert b"builtins" not in content
+    tree, arrays = storage.load(tmp_path / "model.safetensors")
+    json.dumps(tree)
+    assert all(array.dtype.kind in "bfiu" for array in arrays.values())
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+
+
+def test_names_and_columns_are_saved(tmp_path):
+    X = np.column_stack([rows()[:, 0], rows_of("bernoulli")[:, 0], rows_of("poisson")[:, 0]])
+    frame = pd.DataFrame(X, columns=["size", "on", "number"])
+    likelihood = [("gaussian", "size"), ("bernoulli", slice(1, 2)), ("poisson", ["number"], {})]
+    model = autoencoder(likelihood=likelihood).fit(frame)
+    other = through_file(model, tmp_path)
+    assert_array_equal(other.feature_names_in_, frame.columns)
+    assert other.score(frame) == model.score(frame)
+    assert other.likelihood == likelihood
+    assert_array_equal(
+        weights(other.partial_fit(frame).net_), weights(model.partial_fit(frame).net_)
+    )
+
+
+def test_modules_are_passed_again(X, tmp_path):
+    path = tmp_path / "model.safetensors"
+    encoder, decoder = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), nn.Linear(2, 3)
+    model = autoencoder(encoder=encoder, decoder=decoder).fit(X)
+    model.save(path)
+    load = VariationalAutoencoder.load
+    other = load(path, encoder=encoder, decoder=decoder)
+    assert other.encoder is encoder
+    assert_array_equal(other.score_samples(X), model.score_samples(X))
+    assert_array_equal(weights(other.partial_fit(X).net_), weights(model.partial_fit(X).net_))
+    for given, message in [
+        ({}, "encoder: must be passed again"),
+        ({"encoder": encoder}, "decoder: must be passed again"),
+        ({"encoder": nn.Linear(3, 4), "decoder": decoder}, "(?s)stored weights are not those"),
+        ({"encoder": nn.Linear(3, 5), "decoder": decoder}, "encoder"),
+        ({"encoder": 3, "decoder": decoder}, "encoder=3"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            load(path, **given)
+    autoencoder().fit(X).save(path)
+    with pytest.raises(ValueError, match="decoder: must be None"):
+        load(path, decoder=decoder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "plain"),
+    [
+        ("callbacks", [LRScheduler("StepLR", step_size=1)], None),
+        ("optimizer", torch.optim.SGD, "sgd"),
+        ("random_state", np.random.RandomState(0), 0),
+        ("net_params", {"iterator_train": torch.utils.data.DataLoader}, None),
+    ],
+)
+def test_code_is_not_saved(name, value, plain, X, tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = autoencoder(**{name: value}).fit(X)
+    with pytest.raises(ValueError, match=rf"(?s){name}=.*set_params\({name}=...\)"):
+        model.save(path)
+    assert not path.exists()
+    model.set_params(**{name: plain}).save(path)  # what the message says works
+    other = VariationalAutoencoder.load(path)
+    assert_array_equal(other.score_samples(X), model.score_samples(X))
+    other.partial_fit(X)
+
+
+def altered(model, path, change):
+    """Save a model, change what is in the file, and write it with a digest that agrees."""
+    model.save(path)
+    tree, arrays = storage.load(path)
+    change(tree, arrays)
+    storage.save(path, tree, arrays)
+
+
+ALTERATIONS = {
+    "another estimator": lambda tree, arrays: tree.update(estimator="EMGaussianMixture"),
+    "no estimator": lambda tree, arrays: tree.pop("estimator"),
+    "no net": lambda tree, arrays: tree.pop("net"),
+    "no parts": lambda tree, arrays: tree.pop("parts"),
+    "parts that are a list": lambda tree, arrays: tree.update(parts=[]),
+    "no modules": lambda tree, arrays: tree.pop("modules"),
+    "modules that are a number": lambda tree, arrays: tree.update(modules=3),
+    "a method as an attribute": lambda tree, arrays: tree["parts"]["attributes"].update(score=3),
+    "an attribute of no use": lambda tree, arrays: tree["parts"]["attributes"].update(__class__=3),
+    "an unknown parameter": lambda tree, arrays: tree["parts"]["parameters"].update(depth=3),
+    "an unknown setting": lambda tree, arrays: tree["parts"]["settings"].update(depth=3),
+    "another size": lambda tree, arrays: tree["parts"]["settings"].update(n_components=5),
+    "another prior": lambda tree, arrays: tree["parts"]["settings"].update(prior="mixture"),
+    "layers of a word": lambda tree, arrays: tree["parts"]["settings"].update(
+        hidden_layer_sizes="wide"
+    ),
+    "an unknown activation": lambda tree, arrays: tree["parts"]["settings"].update(activation="os"),
+    "an optimiser of one's own": lambda tree, arrays: tree["parts"]["settings"].update(
+        optimizer="os.system"
+    ),
+    "callbacks": lambda tree, arrays: tree["parts"]["settings"].update(callbacks=["os.system"]),
+    "an unknown likelihood": lambda tree, arrays: tree["net"]["likelihood"].update(likelihood="os"),
+    "a unit of zero": lambda tree, arrays: tree["net"]["likelihood"].update(units=[0, 0, 0]),
+    "weights of another shape": lambda tree, arrays: arrays.update(
+        {name: array[:1] for name, array in arrays.items() if array.ndim == 2}
+    ),
+    "no weights": lambda tree, arrays: tree["net"].update(weights={}),
+    "weights that are words": lambda tree, arrays: tree["net"].update(weights=["a"]),
+    "an optimiser without a state": lambda tree, arrays: tree["net"].update(optimizer_state={}),
+    "a history that is a number": lambda tree, arrays: tree["net"].update(history=3),
+    "a seed that is a word": lambda tree, arrays: tree["net"].update(seed="x"),
+    "a state that is empty": lambda tree, arrays: tree.clear(),
+    "an array more": lambda tree, arrays: arrays.update(more=np.zeros(3)),
+    "an array elsewhere": lambda tree, arrays: arrays.update({"os/system": np.zeros(3)}),
+}
+
+
+@pytest.mark.parametrize("alteration", ALTERATIONS)
+def test_altered_files_are_an_error(alteration, fitted, tmp_path):
+    path = tmp_path / "model.safetensors"
+    altered(fitted, path, ALTERATIONS[alteration])
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        VariationalAutoencoder.load(path)
+
+
+def test_damaged_files_are_an_error(fitted, tmp_path):
+    path = tmp_path / "model.safetensors"
+    fitted.save(path)
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(len(content), size=40):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x21
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"model\.safetensors"):
+            VariationalAutoencoder.load(path)
+    for length in (0, 1, 8, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"model\.safetensors"):
+            VariationalAutoencoder.load(path)
+    for foreign in (pickle.dumps(fitted), b"PK\x03\x04", b"no model"):
+        path.write_bytes(foreign)
+        with pytest.raises(ValueError, match=r"model\.safetensors"):
+            VariationalAutoencoder.load(path)
+    with pytest.raises(FileNotFoundError):
+        VariationalAutoencoder.load(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError):
+        fitted.save(tmp_path / "nowhere" / "model.safetensors")
+
+
+def test_saving_changes_nothing(fitted, X, tmp_path):
+    state = state_of(fitted)
+    fitted.save(tmp_path / "model.safetensors")
+    fitted.save(str(tmp_path / "again.safetensors"))
+    pickle.dumps(fitted)
+    assert_same_state(fitted, state)
+    first, second = (tmp_path / f"{name}.safetensors" for name in ("model", "again"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_parameters_set_since_are_those_that_are_saved(fitted, tmp_path):
+    model = copy.deepcopy(fitted).set_params(n_score_samples=7, n_components=9, lr=0.5)
+    other = through_file(model, tmp_path)
+    assert (other.n_score_samples, other.n_components, other.lr) == (7, 9, 0.5)
+    assert other.sample(3)[1].shape == (3, 2)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
+@pytest.mark.parametrize("how", COPIES)
+def test_model_of_another_device_is_restored_on_the_cpu(how, X, fitted, tmp_path):
+    """As if it had been fitted where there is CUDA."""
+    model = copy.deepcopy(fitted).set_params(device="cuda")
+    model._settings = {**model._settings, "device": "cuda"}
+    other = COPIES[how](model, tmp_path)
+    assert other.device == "cuda"
+    assert other.net_.device == "cpu"
+    assert_array_equal(other.score_samples(X), fitted.score_samples(X))
+    assert np.isfinite(other.partial_fit(X).score(X))
+
+
+# Among scikit-learn's tools -----------------------------------------------------------------------
+
+
+def test_clone_is_unfitted_and_fits_the_same(fitted, X):
+    other = clone(fitted)
+    assert not hasattr(other, "net_")
+    assert_array_equal(other.fit(X).score_samples(X), fitted.score_samples(X))
+
+
+def answers_of_files(folder, X):
+    """What another process says of rows by the files in a folder."""
+    pickled = joblib.load(folder / "model.joblib")
+    read = VariationalAutoencoder.load(folder / "model.safetensors")
+    return os.getpid(), pickled.score(X), read.score(X)
+
+
+def test_other_processes(fitted, X, tmp_path):
+    """A search in parallel is that in one process, and files are read elsewhere."""
+    search = GridSearchCV(autoencoder(), {"n_components": [1, 2]}, cv=2, error_score="raise")
+    serial = clone(search).fit(X).cv_results_["mean_test_score"]
+    parallel = clone(search).set_params(n_jobs=2).fit(X).cv_results_["mean_test_score"]
+    assert_allclose(parallel, serial, rtol=1e-5)
+    fitted.save(tmp_path / "model.safetensors")
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    (answers,) = joblib.Parallel(n_jobs=2)([joblib.delayed(answers_of_files)(tmp_path, X)])
+    assert answers[0] != os.getpid()
+    assert_allclose(answers[1:], fitted.score(X), rtol=1e-6)
+
+
+def test_pipeline_and_cross_validation(X):
+    pipeline = make_pipeline(StandardScaler(), autoencoder(likelihood="student_t"))
+    assert np.isfinite(cross_val_score(pipeline, X, cv=2)).all()
+    weight = np.ones(len(X))
+    with config_context(enable_metadata_routing=True):
+        pipeline.fit(X)
+        assert pipeline.score(X, sample_weight=weight) == pytest.approx(pipeline.score(X))
+
+
+@pytest.mark.parametrize(("library", "frame"), [("pandas", pd.DataFrame), ("polars", pl.DataFrame)])
+def test_output_containers(library, frame, fitted, X):
+    model = copy.deepcopy(fitted).set_output(transform=library)
+    out = model.transform(X)
+    assert isinstance(out, frame)
+    assert list(out.columns) == list(model.get_feature_names_out())
+    assert_array_equal(out.to_numpy(), fitted.transform(X))
+    assert isinstance(model.inverse_transform(out.to_numpy()), np.ndarray)
+    assert isinstance(model.impute(X), np.ndarray)
+
+
+def test_settings_are_shown(fitted):
+    assert repr(fitted).startswith("VariationalAutoencoder(")
+    assert "max_epochs=3" in repr(fitted)
+    assert "VariationalAutoencoder" in fitted._repr_html_()
