@@ -314,42 +314,6 @@ class Emission(BaseEstimator):
 # Helpers ------------------------------------------------------------------------------------------
 
 
-def column_label(j, feature_names):
-    """Return how messages call column j: ``X[:, 2]``, or ``X['rate']`` where it has a name.
-
-    A part of the columns has integers for names, the places of its columns in X.
-    """
-    name = j if feature_names is None else feature_names[j]
-    return f"X[{str(name)!r}]" if isinstance(name, str) else f"X[:, {name}]"
-
-
-def check_values(X, feature_names, allowed, rule, block=1 << 16):
-    """Raise ValueError if some value that is not missing is not allowed.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Rows; NaN is missing and allowed.
-    feature_names : ndarray of str or None
-        The names of the features.
-    allowed : callable
-        ``values (n, n_features) → bool array``; what it says about NaN does not matter.
-    rule : str or callable
-        What follows the value in the message; or ``(column, value) → str``.
-    """
-    for a, b in ranges(0, len(X), block):
-        values = X[a:b]
-        good = allowed(values)
-        if good.all():
-            continue
-        wrong = ~good & ~np.isnan(values)
-        if wrong.any():
-            j = int(np.flatnonzero(wrong.any(axis=0))[0])
-            value = float(values[wrong[:, j], j][0])
-            text = rule(j, value) if callable(rule) else rule
-            raise ValueError(f"{column_label(j, feature_names)} holds {value!r}: {text}")
-
-
 def check_first_values(name, value, n_components, form):
     """Return given first values as an array with ``n_components`` rows, or None if there are none.
 

@@ -14,10 +14,10 @@ import numpy as np
 from scipy.special import expit
 
 from skvae.ascent.loop import Collapse
+from skvae.columns import check_values
 from skvae.emissions.base import (
     Emission,
     check_first_values,
-    check_values,
     check_width,
     label_statistics,
     mean_weight,

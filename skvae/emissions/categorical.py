@@ -11,7 +11,7 @@ log-densities are S times a table of ln p, the statistics are Sᵀ times the res
 these, two threads at a time).
 """
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -19,11 +19,18 @@ from scipy.sparse import csr_array
 
 from skvae.ascent.loop import Collapse
 from skvae.blocks import block_rows
+from skvae.columns import (
+    CODE_RULE,
+    categories_of_columns,
+    check_codes,
+    check_n_categories,
+    check_values,
+    is_code,
+)
 from skvae.emissions.base import (
     NO_ROWS,
     Emission,
     check_first_values,
-    check_values,
     check_width,
     label_statistics,
     mean_weight,
@@ -33,8 +40,6 @@ from skvae.gaussian.moments import feature_moments
 from skvae.validation import check_array_parameter, check_number
 
 _MOST_INDICATORS = 256  # columns that first states are sought in
-_LARGEST = 2**24 - 1  # the largest code: above it not every whole number is a float32
-_RULE = f"a categorical emission takes codes, whole numbers from 0 to {_LARGEST}"
 _FORM = "(n_components, n_features, n_categories)"
 
 
@@ -284,7 +289,7 @@ class CategoricalEmission(Emission):
         (2, 1, 2)
         """
         array = check_array_parameter("probabilities", probabilities, None, _FORM)
-        _check_categories(n_categories)
+        check_n_categories(n_categories)
         if array.ndim != 3 or not array.size:
             raise ValueError(
                 f"probabilities has shape {array.shape}: must have shape {_FORM}; a single "
@@ -296,7 +301,7 @@ class CategoricalEmission(Emission):
         return emission
 
     def check_parameters(self, n_components):
-        _check_categories(self.n_categories)
+        check_n_categories(self.n_categories)
         check_number("prior", self.prior, Real, 1)
         self._first_probabilities(n_components)
 
@@ -318,15 +323,9 @@ class CategoricalEmission(Emission):
         n_features = X.shape[1]
         sizes, reason = self._known_sizes(n_features)
         if sizes is None:
-            check_values(X, feature_names, _is_code, _RULE)
-            return
-
-        def rule(j, value):
-            if not _is_code(value):
-                return _RULE
-            return f"must be a code from 0 to {sizes[j] - 1}, {reason}"
-
-        check_values(X, feature_names, lambda values: _is_code(values) & (sizes > values), rule)
+            check_values(X, feature_names, is_code, CODE_RULE)
+        else:
+            check_codes(X, feature_names, sizes, reason)
 
     def _known_sizes(self, n_features):
         """Return (numbers of categories, reason), or (None, None) before they are known."""
@@ -404,41 +403,15 @@ class CategoricalEmission(Emission):
         return CategoricalParameters(self.probabilities_, self.n_categories_)
 
 
-def _is_code(values):
-    return (values >= 0) & (values <= _LARGEST) & (values == np.floor(values))
-
-
-def _check_categories(n_categories):
-    """Raise ValueError unless ``n_categories`` is None, a number or a sequence of numbers."""
-    if n_categories is None:
-        return
-    try:
-        entries = list(n_categories)
-    except TypeError:
-        entries = [n_categories]
-    for entry in entries:
-        flag = isinstance(entry, bool | np.bool_)
-        if flag or not isinstance(entry, Integral) or not 1 <= entry <= _LARGEST + 1:
-            raise ValueError(
-                f"n_categories={n_categories!r}: must be an integer from 1 to {_LARGEST + 1}, one "
-                "for each feature, or None"
-            )
-
-
 def _sizes(n_categories, n_features, most=None):
     """Return the number of categories of each column, of which ``most`` have room."""
-    sizes = np.asarray(most if n_categories is None else n_categories, dtype=np.intp)
-    if sizes.ndim and sizes.shape != (n_features,):
-        raise ValueError(
-            f"n_categories={n_categories!r}: must be one integer, or one for each of the "
-            f"{n_features} features"
-        )
+    sizes = categories_of_columns(most if n_categories is None else n_categories, n_features)
     if most is not None and sizes.max() != most:
         raise ValueError(
             f"n_categories={n_categories!r}: the largest must be {most}, the length of the last "
             "axis of the probabilities"
         )
-    return np.broadcast_to(sizes, (n_features,)).copy()
+    return sizes
 
 
 def _parameters_of(name, array, sizes):

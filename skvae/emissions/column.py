@@ -7,12 +7,11 @@ Given the state the parts are independent,
 so log-densities add, and statistics and M steps stand side by side.
 """
 
-from contextlib import contextmanager
-
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import Bunch
 
+from skvae.columns import columns_of_parts, in_part, part_names
 from skvae.emissions.base import Emission
 from skvae.emissions.column_parameters import (
     ColumnParameters,
@@ -102,11 +101,11 @@ class ColumnEmission(Emission):
         }
         if len(set(sizes.values())) > 1:
             raise ValueError(f"emissions have n_components {sizes}: must have equally many states")
-        columns = emission._resolve(sum(part.n_features for part in parts), None)
+        columns = emission._columns_of_parts(sum(part.n_features for part in parts), None)
         for (name, _, given), part, index in zip(emissions, parts, columns, strict=True):
             if len(index) != part.n_features:
                 raise ValueError(
-                    f"columns={given!r} of the part {name!r}: must be {part.n_features} columns, "
+                    f"in the part {name!r}: columns={given!r}: must be {part.n_features} columns, "
                     "as many as the emission has features"
                 )
         emission.store(ColumnParameters(parts, columns))
@@ -190,7 +189,7 @@ class ColumnEmission(Emission):
     def check_parameters(self, n_components):
         self._check_form()
         for name, part, _ in self.emissions:
-            with _named(name):
+            with in_part(repr(name)):
                 part.check_parameters(n_components)
 
     def _check_form(self):
@@ -216,45 +215,31 @@ class ColumnEmission(Emission):
         if len(set(names)) < len(names):
             raise ValueError(f"emissions has the names {names}: must be distinct")
 
-    def _resolve(self, n_features, feature_names):
+    def _columns_of_parts(self, n_features, feature_names):
         """Return the column indices of each part, a tuple of arrays."""
-        columns = tuple(
-            _indices(name, given, n_features, feature_names) for name, _, given in self.emissions
-        )
-        owners = [[] for _ in range(n_features)]
-        for (name, _, _), index in zip(self.emissions, columns, strict=True):
-            for j in index:
-                owners[j].append(name)
-        for j, names in enumerate(owners):
-            if len(names) != 1:
-                column = j if feature_names is None else str(feature_names[j])
-                found = f"{names}" if names else "none"
-                raise ValueError(
-                    f"column {column!r} belongs to the parts {found}: each column of X must belong "
-                    "to exactly one part of emissions"
-                )
-        return columns
+        parts = [(name, given) for name, _, given in self.emissions]
+        return columns_of_parts(parts, n_features, feature_names, "emissions")
 
     def check_rows(self, X, feature_names=None):
         if hasattr(self, "emissions_"):
             parts = self.emissions_
         else:
-            columns = self._resolve(X.shape[1], feature_names)
+            columns = self._columns_of_parts(X.shape[1], feature_names)
             parts = [
                 (name, part, index)
                 for (name, part, _), index in zip(self.emissions, columns, strict=True)
             ]
         for name, part, index in parts:
-            with _named(name):
-                part.check_rows(X[:, selector(index)], _labels(index, feature_names))
+            with in_part(repr(name)):
+                part.check_rows(X[:, selector(index)], part_names(index, feature_names))
 
     def summarize(self, rows, pool, feature_names=None):
-        columns = self._resolve(rows.X.shape[1], feature_names)
+        columns = self._columns_of_parts(rows.X.shape[1], feature_names)
         summaries = []
         for (name, part, _), index in zip(self.emissions, columns, strict=True):
-            with _named(name):
+            with in_part(repr(name)):
                 own = rows.columns(selector(index))
-                summaries.append(part.summarize(own, pool, _labels(index, feature_names)))
+                summaries.append(part.summarize(own, pool, part_names(index, feature_names)))
         return ColumnSummary(tuple(summaries), columns)
 
     @property
@@ -285,7 +270,7 @@ class ColumnEmission(Emission):
         parts = []
         triples = zip(self.emissions, summary.parts, summary.columns, strict=True)
         for (name, part, _), own, index in triples:
-            with _named(name):
+            with in_part(repr(name)):
                 X = rows.columns(selector(index))
                 parts.append(part.first(X, labels, n_components, own, rng))
         return ColumnParameters(tuple(parts), summary.columns)
@@ -323,50 +308,3 @@ class ColumnEmission(Emission):
             tuple(part.parameters() for _, part, _ in self.emissions_),
             tuple(index for _, _, index in self.emissions_),
         )
-
-
-@contextmanager
-def _named(name):
-    """Put the part's name in front of the messages of what is done meanwhile."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"in the part {name!r}: {error}") from error
-
-
-def _labels(index, feature_names):
-    """Return what messages call a part's columns: their names, or their places in X."""
-    return index if feature_names is None else np.asarray(feature_names)[index]
-
-
-def _indices(name, given, n_features, feature_names):
-    """Return the indices of a part's columns, given in one of several ways."""
-    wrong = f"columns={given!r} of the part {name!r}: must be"
-    listed = [given] if isinstance(given, str | int | np.integer) else given
-    if isinstance(given, slice):
-        listed = range(n_features)[given]
-    try:
-        listed = list(listed)
-    except TypeError as error:
-        raise ValueError(f"{wrong} an index, a slice, a name, or a list of these") from error
-    if listed and all(isinstance(column, str) for column in listed):
-        known = [] if feature_names is None else list(feature_names)
-        if not all(column in known for column in listed):
-            raise ValueError(
-                f"{wrong} among {known}"
-                if known and isinstance(known[0], str)
-                else f"{wrong} indices, as X has no column names"
-            )
-        return np.array([known.index(column) for column in listed], dtype=np.intp)
-    if listed and all(isinstance(column, bool | np.bool_) for column in listed):
-        if len(listed) != n_features:
-            raise ValueError(f"{wrong} as long as X has columns, {n_features}, if it is a mask")
-        listed = np.flatnonzero(listed)
-    if not all(isinstance(column, int | np.integer) for column in listed):
-        raise ValueError(f"{wrong} an index, a slice, a name, or a list of these")
-    index = np.array(listed, dtype=np.intp)
-    if not len(index):
-        raise ValueError(f"{wrong} at least one column")
-    if (index < -n_features).any() or (index >= n_features).any():
-        raise ValueError(f"{wrong} between 0 and {n_features - 1}, as X has {n_features} columns")
-    return index % n_features

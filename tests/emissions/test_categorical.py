@@ -300,7 +300,7 @@ def test_means_and_covariances_are_those_of_the_codes():
 @pytest.mark.parametrize("value", [-1.0, 0.5, 2.0**24])
 def test_rows_must_be_codes(value):
     X = np.array([[0.0, np.nan], [1.0, value]])
-    rule = "a categorical emission takes codes, whole numbers from 0 to 16777215"
+    rule = "a categorical column takes codes, whole numbers from 0 to 16777215"
     for n_categories in (None, 5):
         emission = CategoricalEmission(n_categories)
         with pytest.raises(ValueError, match=rf"X\[:, 1\] holds {value!r}: {rule}"):

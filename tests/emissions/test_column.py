@@ -249,7 +249,9 @@ def test_order_of_columns_is_that_of_the_part():
 
 def test_columns_without_names():
     emission = ColumnEmission([("x", PoissonEmission(), ["a"])])
-    with pytest.raises(ValueError, match=r"columns=\['a'\] of the part 'x': must be indices, as X"):
+    with pytest.raises(
+        ValueError, match=r"in the part 'x': columns=\['a'\]: must be indices, as X"
+    ):
         emission.check_rows(np.zeros((2, 1)))
 
 
@@ -259,15 +261,15 @@ X5 = np.zeros((2, 5))
 @pytest.mark.parametrize(
     ("columns", "text"),
     [
-        (["z"], r"columns=\['z'\] of the part 'x': must be among \['a', 'n', 'b', 'flag', 'code'"),
-        ([0, 5], r"columns=\[0, 5\] of the part 'x': must be between 0 and 4, as X has 5 columns"),
-        ([], r"columns=\[\] of the part 'x': must be at least one column"),
-        (slice(5, 9), "of the part 'x': must be at least one column"),
+        (["z"], r"in the part 'x': columns=\['z'\]: must be among \['a', 'n', 'b', 'flag', 'code'"),
+        ([0, 5], r"columns=\[0, 5\]: must be between 0 and 4, as X has 5 columns"),
+        ([], r"columns=\[\]: must be at least one column"),
+        (slice(5, 9), "in the part 'x': columns=slice.*: must be at least one column"),
         ([True, False], r"must be as long as X has columns, 5, if it is a mask"),
-        (0.5, "columns=0.5 of the part 'x': must be an index, a slice, a name, or a list"),
-        ([0, "n"], r"columns=\[0, 'n'\] of the part 'x': must be an index, a slice, a name, or a"),
-        ([0, 1, 2], r"column 'flag' belongs to the parts none: each column of X must belong to"),
-        ([0, 0, 1, 2, 3, 4], r"column 'a' belongs to the parts \['x', 'x'\]: each column"),
+        (0.5, "columns=0.5: must be an index, a slice, a name, or a list"),
+        ([0, "n"], r"columns=\[0, 'n'\]: must be an index, a slice, a name, or a"),
+        ([0, 1, 2], r"X\['flag'\] belongs to no part: each column of X must belong to"),
+        ([0, 0, 1, 2, 3, 4], r"X\['a'\] belongs to the parts \['x', 'x'\]: each column"),
     ],
 )
 def test_unusable_columns(columns, text):
@@ -277,7 +279,7 @@ def test_unusable_columns(columns, text):
 
 def test_column_of_two_parts():
     emission = ColumnEmission([("x", PoissonEmission(), [0]), ("y", PoissonEmission(), [0, 1])])
-    with pytest.raises(ValueError, match=r"column 0 belongs to the parts \['x', 'y'\]: each"):
+    with pytest.raises(ValueError, match=r"X\[:, 0\] belongs to the parts \['x', 'y'\]: each"):
         emission.check_rows(np.zeros((2, 2)))
 
 
@@ -337,7 +339,7 @@ def test_known_parts_that_do_not_fit_together():
         ("x", PoissonEmission.from_parameters([[1.0, 2.0]]), [0]),
         ("y", PoissonEmission.from_parameters([[1.0, 2.0]]), [1, 2, 3]),
     ]
-    text = r"columns=\[0\] of the part 'x': must be 2 columns, as many as the emission"
+    text = r"in the part 'x': columns=\[0\]: must be 2 columns, as many as the emission"
     with pytest.raises(ValueError, match=text):
         ColumnEmission.from_parameters(triples)
     with pytest.raises(NotFittedError, match="this PoissonEmission is not fitted"):

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from skvae.blocks import Rows, ranges, workers
+from skvae.blocks import Rows, workers
+from skvae.columns import check_values
 from skvae.gaussian.moments import feature_moments
 from skvae.neural.training.rows_on_disk import StoredRows, blocks_of
 
@@ -112,7 +113,7 @@ class Likelihood(nn.Module):
         Traceback (most recent call last):
         ValueError: X[:, 1] holds 0.5: a Bernoulli likelihood takes 0 and 1
         """
-        check_values(X, names, self.allowed, self.rule)
+        check_values(blocks_of(X), names, self.allowed, self.rule)
 
     def prepare(self, X):
         """Return the rows in units of the family, shape (B, D), float64.
@@ -324,44 +325,6 @@ class Likelihood(nn.Module):
             return cls(**given)
         except (TypeError, OverflowError) as error:
             raise ValueError(f"settings of likelihood={name!r} are not usable: {error}") from error
-
-
-def column_label(j, names):
-    """Return how messages call column j: ``X[:, 2]``, or ``X['rate']`` where it has a name.
-
-    A part of the columns has integers for names, the places of its columns in X.
-    """
-    name = j if names is None else names[j]
-    return f"X[{str(name)!r}]" if isinstance(name, str) else f"X[:, {name}]"
-
-
-def check_values(X, names, allowed, rule, block=1 << 16):
-    """Raise ValueError if some value that is not missing is not allowed.
-
-    Parameters
-    ----------
-    X : ndarray or StoredRows of shape (B, D)
-        Rows; NaN is missing and allowed.
-    names : sequence or None
-        What the columns are called, as in :func:`column_label`.
-    allowed : callable
-        ``values (n, D) → bool array``; what it says about NaN does not matter.
-    rule : str or callable
-        What follows the value in the message; or ``(column, value) → str``.
-    block : int
-        How many rows are looked at together.
-    """
-    parts = (rows[a:b] for rows in blocks_of(X) for a, b in ranges(0, len(rows), block))
-    for values in parts:
-        good = allowed(values)
-        if good.all():
-            continue
-        wrong = ~good & ~np.isnan(values)
-        if wrong.any():
-            j = int(np.flatnonzero(wrong.any(axis=0))[0])
-            value = float(values[wrong[:, j], j][0])
-            text = rule(j, value) if callable(rule) else rule
-            raise ValueError(f"{column_label(j, names)} holds {value!r}: {text}")
 
 
 def moments_of(X, names):

@@ -22,14 +22,15 @@ References
 import numpy as np
 import torch
 
+from skvae.columns import check_values
 from skvae.neural.likelihoods.base import (
     Likelihood,
-    check_values,
     moments_of,
     n_observed,
     softplus,
     uniform,
 )
+from skvae.neural.training.rows_on_disk import blocks_of
 from skvae.validation import check_array_parameter
 
 # A continuous Bernoulli has no largest density as its mean goes to 0 or 1: its first mean stays
@@ -77,7 +78,7 @@ class _LogOdds(Likelihood):
         ValueError
             A value is not of the family, or a feature has no value.
         """
-        check_values(X, names, cls.allowed, cls.rule)
+        check_values(blocks_of(X), names, cls.allowed, cls.rule)
         mean, n = moments_of(X, names).mean, n_observed(X)
         return cls(cls._log_odds_of((n * mean + 0.5) / (n + 1.0)))
 

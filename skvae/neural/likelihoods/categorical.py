@@ -7,21 +7,23 @@ where :math:`\hat p` are the data's frequencies. The outputs of the columns stan
 other, a number for each category of each column.
 """
 
-from numbers import Integral
-
 import numpy as np
 import torch
 
+from skvae.columns import (
+    CODE_RULE,
+    categories_of_columns,
+    check_codes,
+    check_n_categories,
+    check_values,
+    is_code,
+)
 from skvae.neural.likelihoods.base import (
     Likelihood,
-    check_values,
     moments_of,
     uniform,
 )
 from skvae.neural.training.rows_on_disk import blocks_of
-
-_LARGEST = 2**24 - 1  # the codes that float32 holds exactly
-_RULE = f"a categorical likelihood takes codes, whole numbers from 0 to {_LARGEST}"
 
 
 class Categorical(Likelihood):
@@ -43,7 +45,7 @@ class Categorical(Likelihood):
     """
 
     name = "categorical"
-    rule = _RULE
+    rule = CODE_RULE
     takes = ("n_categories",)
 
     def __init__(self, log_probabilities):
@@ -95,12 +97,13 @@ class Categorical(Likelihood):
         ValueError
             A value is no code or not below ``n_categories``, or a feature has no value.
         """
-        check_values(X, names, cls.allowed, cls.rule)
+        check_values(blocks_of(X), names, cls.allowed, cls.rule)
+        check_n_categories(n_categories)
         if n_categories is None:
             sizes = moments_of(X, names).magnitude.astype(np.int64) + 1
         else:
-            sizes = _sizes(n_categories, X.shape[1])
-            _check_codes(X, names, sizes, f"as n_categories={n_categories!r}")
+            sizes = categories_of_columns(n_categories, X.shape[1])
+            check_codes(blocks_of(X), names, sizes, f"as n_categories={n_categories!r}")
         counts = [np.zeros(size, dtype=np.int64) for size in sizes]
         for rows in blocks_of(X):
             for column, count in zip(rows.T, counts, strict=True):
@@ -109,13 +112,11 @@ class Categorical(Likelihood):
         pairs = zip(counts, sizes, strict=True)
         return cls([np.log((count + 0.5) / (count.sum() + 0.5 * size)) for count, size in pairs])
 
-    @staticmethod
-    def allowed(values):
-        return (values >= 0) & (values <= _LARGEST) & (values == np.floor(values))
+    allowed = staticmethod(is_code)
 
     def check(self, X, names=None):
         reason = "the categories of the fit; give n_categories to have room for more"
-        _check_codes(X, names, self.n_categories, reason)
+        check_codes(blocks_of(X), names, self.n_categories, reason)
 
     def inputs(self, x):
         return (x.index_select(-1, self.owner) == self.code).to(x.dtype)  # NaN is no code
@@ -148,36 +149,3 @@ class Categorical(Likelihood):
         tables = self.log_probabilities.tolist()
         sizes = self.n_categories
         return {"log_probabilities": [t[:size] for t, size in zip(tables, sizes, strict=True)]}
-
-
-def _check_codes(X, names, sizes, reason):
-    """Raise ValueError unless the values are codes of the categories there are."""
-    sizes = np.asarray(sizes)
-
-    def rule(j, value):
-        if not Categorical.allowed(np.float64(value)):
-            return _RULE
-        return f"must be a code from 0 to {sizes[j] - 1}, {reason}"
-
-    check_values(X, names, lambda values: Categorical.allowed(values) & (values < sizes), rule)
-
-
-def _sizes(n_categories, n_features):
-    """Return the number of categories of each feature; raise ValueError if they are not usable."""
-    try:
-        entries = list(n_categories)
-    except TypeError:
-        entries = [n_categories] * n_features
-    for entry in entries:
-        whole = isinstance(entry, Integral) and not isinstance(entry, bool)
-        if not whole or not 1 <= entry <= _LARGEST + 1:
-            raise ValueError(
-                f"n_categories={n_categories!r}: must be an integer from 1 to {_LARGEST + 1}, one "
-                "for all features or a sequence with one for each"
-            )
-    if len(entries) != n_features:
-        raise ValueError(
-            f"n_categories={n_categories!r}: must be one integer, or one for each of the "
-            f"{n_features} features"
-        )
-    return np.array([int(entry) for entry in entries])

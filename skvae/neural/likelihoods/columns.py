@@ -6,13 +6,12 @@ an encoder, are those of the parts, one after the other:
 .. math:: \ln p(x \mid z) = \sum_k \ln p_k(x_{C_k} \mid o_k(z)).
 """
 
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from torch import nn
 
-from skvae.neural.likelihoods.base import Likelihood, column_label
+from skvae.columns import columns_of_parts, in_part, part_names
+from skvae.neural.likelihoods.base import Likelihood
 from skvae.neural.likelihoods.binary import Bernoulli, ContinuousBernoulli
 from skvae.neural.likelihoods.categorical import Categorical
 from skvae.neural.likelihoods.counts import NegativeBinomial, Poisson
@@ -103,11 +102,13 @@ class Columns(Likelihood):
             The list is malformed, a feature is in no part or in two, or a part cannot have
             produced its columns.
         """
-        columns = _resolve(likelihoods, X.shape[1], names)
+        columns = _columns_of_parts(likelihoods, X.shape[1], names)
         parts = []
         for (name, given, *params), index in zip(likelihoods, columns, strict=True):
-            with _part(name, given):
-                parts.append(likelihood_of(name, X[:, index], *params, names=_labels(index, names)))
+            with in_part(f"({name!r}, {given!r})"):
+                parts.append(
+                    likelihood_of(name, X[:, index], *params, names=part_names(index, names))
+                )
         return cls(parts, columns)
 
     def _each(self):
@@ -115,7 +116,7 @@ class Columns(Likelihood):
 
     def check(self, X, names=None):
         for part, index in self._each():
-            part.check(X[:, index], _labels(index, names))
+            part.check(X[:, index], part_names(index, names))
 
     def prepare(self, X):
         x = np.empty(X.shape)
@@ -220,66 +221,11 @@ def family_of(settings):
     return FAMILIES[name]
 
 
-@contextmanager
-def _part(name, columns):
-    """Put the part in front of the messages of what is done meanwhile."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"in the part ({name!r}, {columns!r}): {error}") from error
-
-
-def _labels(index, names):
-    """Return what messages call a part's columns: their names, or their places in X."""
-    return index if names is None else [names[j] for j in index]
-
-
-def _resolve(likelihoods, n_features, names):
-    """Return the column indices of each part, lists; raise ValueError unless each is in one."""
+def _columns_of_parts(likelihoods, n_features, names):
+    """Return the column indices of each part; raise ValueError unless each is in one."""
     if not isinstance(likelihoods, list | tuple) or not likelihoods:
         raise ValueError(f"likelihood={likelihoods!r}: must be a name or {_FORM}, not empty")
-    owners = [[] for _ in range(n_features)]
-    columns = []
     for part in likelihoods:
         if not isinstance(part, list | tuple) or len(part) not in (2, 3):
             raise ValueError(f"likelihood has an entry {part!r}: must be {_FORM}")
-        columns.append(_indices(part[1], n_features, names))
-        for j in columns[-1]:
-            owners[j].append(part[0])
-    for j, found in enumerate(owners):
-        if len(found) != 1:
-            raise ValueError(
-                f"{column_label(j, names)} belongs to the parts {found if found else 'none'}: each "
-                "column of X must belong to exactly one part of likelihood"
-            )
-    return columns
-
-
-def _indices(given, n_features, names):
-    """Return the indices of a part's columns, given in one of several ways."""
-    wrong = f"columns={given!r} in likelihood: must be"
-    listed = [given] if isinstance(given, str | int | np.integer) else given
-    if isinstance(given, slice):
-        listed = range(n_features)[given]
-    try:
-        listed = list(listed)
-    except TypeError as error:
-        raise ValueError(f"{wrong} an index, a slice, a name, or a list of these") from error
-    if listed and all(isinstance(column, str) for column in listed):
-        known = [] if names is None else [str(name) for name in names]
-        if not all(column in known for column in listed):
-            raise ValueError(
-                f"{wrong} among {known}" if known else f"{wrong} indices, as X has no column names"
-            )
-        return [known.index(column) for column in listed]
-    if listed and all(isinstance(column, bool | np.bool_) for column in listed):
-        if len(listed) != n_features:
-            raise ValueError(f"{wrong} as long as X has columns, {n_features}, if it is a mask")
-        listed = np.flatnonzero(listed)
-    if not all(isinstance(column, int | np.integer) for column in listed):
-        raise ValueError(f"{wrong} an index, a slice, a name, or a list of these")
-    if not len(listed) or not all(-n_features <= j < n_features for j in listed):
-        raise ValueError(
-            f"{wrong} at least one, between 0 and {n_features - 1}, as X has {n_features} columns"
-        )
-    return [int(j) % n_features for j in listed]
+    return columns_of_parts([part[:2] for part in likelihoods], n_features, names, "likelihood")

@@ -17,14 +17,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from skvae.columns import check_values
 from skvae.neural.likelihoods.base import (
     Likelihood,
-    check_values,
     moments_of,
     n_observed,
     softplus,
 )
-from skvae.neural.training.rows_on_disk import StoredRows
+from skvae.neural.training.rows_on_disk import StoredRows, blocks_of
 from skvae.validation import check_array_parameter
 
 _BEND = 10.0
@@ -77,7 +77,7 @@ class _Counts(Likelihood):
         ValueError
             A value is no count, or a feature has no value.
         """
-        check_values(X, names, cls.allowed, cls.rule)
+        check_values(blocks_of(X), names, cls.allowed, cls.rule)
         moments, n = moments_of(X, names), n_observed(X)
         log1p = X.mapped(_log1p) if isinstance(X, StoredRows) else _log1p(X)
         logs = moments_of(log1p, names)

@@ -33,7 +33,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from skvae.neural.likelihoods.base import Likelihood, check_values, moments_of, softplus, uniform
+from skvae.columns import check_values
+from skvae.neural.likelihoods.base import Likelihood, moments_of, softplus, uniform
+from skvae.neural.training.rows_on_disk import blocks_of
 from skvae.validation import check_array_parameter, check_choice
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -92,7 +94,7 @@ class _LocationScale(Likelihood):
         ValueError
             A value is infinite, a feature has no value, or a parameter is wrong.
         """
-        check_values(X, names, cls.allowed, cls.rule)
+        check_values(blocks_of(X), names, cls.allowed, cls.rule)
         moments = moments_of(X, names)
         constant = moments.variance <= moments.resolution
         units = np.sqrt(np.where(constant, 1.0, moments.variance))

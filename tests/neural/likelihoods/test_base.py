@@ -289,7 +289,7 @@ WRONG = {
     ),
     "categorical": (
         0.5,
-        "0.5: a categorical likelihood takes codes, whole numbers from 0 to 16777",
+        "0.5: a categorical column takes codes, whole numbers from 0 to 16777",
     ),
     "poisson": (-1.0, "-1.0: a Poisson likelihood takes counts, whole numbers from 0"),
     "negative_binomial": (0.5, "0.5: a negative binomial likelihood takes counts, whole numbers"),

@@ -112,7 +112,7 @@ def test_codes_must_be_known():
 
 @pytest.mark.parametrize("value", [-1.0, 2.0**24, np.inf])
 def test_rows_must_be_codes(value):
-    text = rf"X\[:, 0\] holds {value!r}: a categorical likelihood takes codes, whole numbers from"
+    text = rf"X\[:, 0\] holds {value!r}: a categorical column takes codes, whole numbers from"
     with pytest.raises(ValueError, match=text):
         make_likelihood("categorical", np.array([[0.0], [value]]))
     with pytest.raises(ValueError, match=text):
@@ -122,7 +122,7 @@ def test_rows_must_be_codes(value):
 @pytest.mark.parametrize(
     ("n_categories", "text"),
     [
-        (0, "n_categories=0: must be an integer from 1 to 16777216, one for all features or a"),
+        (0, "n_categories=0: must be an integer from 1 to 16777216, one for all features or"),
         (True, "n_categories=True: must be an integer"),
         (2.0, "n_categories=2.0: must be an integer"),
         ([3, 2, "a"], r"n_categories=\[3, 2, 'a'\]: must be an integer"),

@@ -131,7 +131,7 @@ def test_errors_name_the_column_of_the_table():
         (["gaussian"], "likelihood has an entry 'gaussian': must be a list of"),
         (
             [("gaussian", 0)],
-            r"X\[:, 1\] belongs to the parts none: each column of X must belong to",
+            r"X\[:, 1\] belongs to no part: each column of X must belong to",
         ),
         (
             [("gaussian", [0, 1]), ("poisson", [1, 2])],
@@ -143,13 +143,13 @@ def test_errors_name_the_column_of_the_table():
         ),
         (
             [("gaussian", [0, 3])],
-            r"columns=\[0, 3\] in likelihood: must be at least one, between 0",
+            r"in the part 'gaussian': columns=\[0, 3\]: must be between 0 and 2, as X",
         ),
-        ([("gaussian", [])], r"columns=\[\] in likelihood: must be at least one"),
+        ([("gaussian", [])], r"in the part 'gaussian': columns=\[\]: must be at least one column"),
         ([("gaussian", [True])], "must be as long as X has columns, 3, if it is a mask"),
-        ([("gaussian", 1.5)], "columns=1.5 in likelihood: must be an index, a slice, a name"),
+        ([("gaussian", 1.5)], "columns=1.5: must be an index, a slice, a name"),
         ([("gaussian", [0, 1.5])], "must be an index, a slice, a name, or a list of these"),
-        ([("gaussian", ["a"])], r"columns=\['a'\] in likelihood: must be indices, as X has no"),
+        ([("gaussian", ["a"])], r"columns=\['a'\]: must be indices, as X has no"),
         (
             [("normal", [0, 1, 2])],
             r"in the part \('normal', .*\): likelihood='normal': must be one",
@@ -171,6 +171,6 @@ def test_unusable_lists(spec, text):
 
 
 def test_unknown_names():
-    text = r"columns=\['b'\] in likelihood: must be among \['height', 'colour'\]"
+    text = r"in the part 'gaussian': columns=\['b'\]: must be among \['height', 'colour'\]"
     with pytest.raises(ValueError, match=text):
         make_likelihood([("gaussian", ["b"])], np.ones((2, 2)), names=NAMES[:2])
