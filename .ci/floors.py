@@ -1,14 +1,14 @@
 """Print the lowest versions that pyproject.toml declares, one requirement a line.
 
-Of all dependencies but torch, and of what the tests need to run on them.
+For all dependencies but torch, and for the packages that the tests need.
 """
 
 import tomllib
 from pathlib import Path
 
-IN_ONE_VERSION = {"torch"}  # that of constraints.txt, which is all that installs everywhere
+IN_ONE_VERSION = {"torch"}  # the version of constraints.txt, the only one that installs everywhere
 FOR_TESTS = {"dask[array]", "distributed", "hypothesis", "mpmath", "pandas", "polars", "pytest"}
-# Newer than the floors, and warned about: matplotlib 3.8 calls what pyparsing 3.3 deprecates.
+# matplotlib 3.8 calls functions that pyparsing 3.3 deprecates, and warnings are errors.
 OF_THEIR_TIME = ["pyparsing<3.3"]
 
 with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:

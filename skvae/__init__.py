@@ -1,7 +1,7 @@
 """Latent-variable models for scikit-learn, fitted by ascending one objective.
 
-Every model reports one number, the held-out log-likelihood in nats per row of X, so that any of
-them can be swapped for another and the results compared directly with :func:`skvae.compare`.
+The score of every model is the log-likelihood in nats per row of X. So one model can replace
+another, and :func:`skvae.compare` compares them on held-out rows.
 
 Public names are loaded on first use: ``import skvae`` itself imports nothing but this file.
 """
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 
-# Where each public name lives. Importing a submodule binds its name on the package, so no module
-# may be called what a function here is called: `compare` lives in `skvae.comparison`, because a
-# module `skvae.compare` would replace the function `skvae.compare` the moment it was imported.
+# The module of each public name. Importing a submodule binds its name in the package, so no module
+# may have the name of a function here: `compare` is in `skvae.comparison`, because a module
+# `skvae.compare` would replace the function `skvae.compare` when it is imported.
 _OBJECTS = {
     "BayesianMixtureSVI": "skvae.mixture",
     "EMGaussianMixture": "skvae.mixture",
@@ -50,7 +50,7 @@ def __getattr__(name):
         value = import_module(f"skvae.{name}")
     else:
         raise AttributeError(f"module 'skvae' has no attribute {name!r}")
-    globals()[name] = value  # the next look-up does not come through here
+    globals()[name] = value  # the next look-up does not call this function
     return value
 
 

@@ -1,9 +1,8 @@
-"""First responsibilities: which rows start in which component.
+"""First responsibilities: the assignment of rows to components before the first iteration.
 
-The methods and their random streams are those of :class:`sklearn.mixture.GaussianMixture`. Where
-it would hold an array of n_samples × n_components, labels or blocks are used here, and k-means
-reads at most ``MAX_ROWS`` rows, drawn at random, so that its time and memory do not grow with the
-data.
+The methods and their random streams are those of :class:`sklearn.mixture.GaussianMixture`. Instead
+of its array of n_samples × n_components, labels or blocks are used here, and k-means reads at most
+``MAX_ROWS`` rows, drawn at random, so that its time and memory do not grow with the data.
 """
 
 import warnings
@@ -19,16 +18,16 @@ INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
 
 
 def rows_to_start_from(n_rows, n_components, random_state):
-    """Return the indices of the rows that a start is made from, or None for all of them.
+    """Return the indices of the rows to make a start from, or None for all rows.
 
     Parameters
     ----------
     n_rows : int
-        How many rows there are.
+        The number of rows.
     n_components : int
-        How many components are to start: at least 128 rows are kept for each.
+        The number of components: at least 128 rows are kept for each.
     random_state : RandomState
-        Draws the rows.
+        The source of randomness for the drawn rows.
     """
     n_kept = max(MAX_ROWS, 128 * int(n_components))
     if n_rows <= n_kept:
@@ -37,7 +36,7 @@ def rows_to_start_from(n_rows, n_components, random_state):
 
 
 def first_labels(X, sample_weight, n_components, method, random_state, *, n_init=1):
-    """Return the component in which each row starts, or −1 for none, shape (n_samples,).
+    """Return the first component of each row, or −1 for none, shape (n_samples,).
 
     Parameters
     ----------
@@ -48,18 +47,18 @@ def first_labels(X, sample_weight, n_components, method, random_state, *, n_init
     n_components : int
         The number of components, at most n_samples.
     method : {'kmeans', 'k-means++', 'random_from_data'}
-        ``kmeans`` labels all rows by their cluster; the others choose one row per component.
+        ``kmeans`` labels all rows by their cluster; the others choose one row for each component.
     random_state : RandomState
         The source of randomness.
     n_init : int
-        How many runs of k-means, of which the best is taken.
+        The number of runs of k-means; the best run is used.
     """
     if sample_weight is not None and not 1e-30 < sample_weight.max() < 1e30:
-        sample_weight = sample_weight / sample_weight.max()  # scikit-learn's may be float32
+        sample_weight = sample_weight / sample_weight.max()  # scikit-learn may convert to float32
     if method == "kmeans":
         kmeans = KMeans(n_components, n_init=n_init, random_state=random_state)
         with warnings.catch_warnings():
-            # Fewer distinct rows than clusters: the caller sees to the components left empty.
+            # Fewer distinct rows than clusters: the caller treats the empty components.
             warnings.simplefilter("ignore", ConvergenceWarning)
             return kmeans.fit(X, sample_weight=sample_weight).labels_
     if method == "k-means++":
@@ -76,7 +75,7 @@ def first_labels(X, sample_weight, n_components, method, random_state, *, n_init
 
 
 class ResponsibilityDraws:
-    """Responsibilities drawn at random, in the order of the rows, as a function of their range.
+    """Responsibilities drawn at random for consecutive ranges of rows.
 
     Parameters
     ----------
@@ -95,7 +94,7 @@ class ResponsibilityDraws:
         return random_responsibilities(stop - start, self._n_components, self._random_state)
 
     def parted(self, lengths):
-        """Return the draws of consecutive parts of the rows, which can be made in any order."""
+        """Return one such object for each consecutive part of the rows, for any order of calls."""
         if len(lengths) == 1:
             return [self]
         parts = []

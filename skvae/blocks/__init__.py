@@ -1,13 +1,14 @@
 """Rows as blocks, and sums of statistics over blocks.
 
-Everything a model learns from its data is a sum over rows. In memory the rows are cut into blocks
-that fit the cache, blocks are strung into chunks, and chunks go to threads. The cuts depend on the
-number of rows alone and the chunks' results are added in order, so the answer does not depend on
-how many threads there are. Inside a chunk the linear algebra is single-threaded: with small
-matrices one thread per chunk beats many threads per product.
+All statistics that a model learns from are sums over rows. In memory the rows are cut into blocks
+that fit the cache, consecutive blocks make a chunk, and each chunk is computed by one thread. The
+cuts depend on the number of rows alone and the results of the chunks are added in order, so the
+result does not depend on the number of threads. Inside a chunk the linear algebra is
+single-threaded: for small matrices one thread for each chunk is faster than many threads for each
+product.
 
-Rows of a Dask array go the same way where they are: a task for each of its chunks, which sees no
-more of the data than that, and a tree that adds what the tasks found.
+The rows of a Dask array are processed in the same way by its workers: one task for each of the
+array's chunks, which reads no other data, and a tree of tasks that adds the results.
 """
 
 from skvae.blocks.dask_rows import (

@@ -1,4 +1,4 @@
-"""Rows of a Dask array: the verbs of :class:`skvae.blocks.rows.Rows`, carried out by Dask."""
+"""Rows of a Dask array: the methods of :class:`skvae.blocks.rows.Rows`, computed by Dask."""
 
 from typing import Any, NamedTuple
 
@@ -18,14 +18,14 @@ from skvae.blocks.dask_tasks import (
 from skvae.blocks.rows import Rows, ranges
 from skvae.blocks.workers import workers
 
-_FETCHED = 1 << 26  # bytes of rows that are brought here at a time
+_FETCHED = 1 << 26  # bytes of rows that are fetched into this process at a time
 
 
 # Checks -------------------------------------------------------------------------------------------
 
 
 def checked_rows(X, check):
-    """Return a Dask array of rows as floats, of which each chunk is checked when it is read.
+    """Return a Dask array of rows as floats; each chunk is checked when it is read.
 
     Parameters
     ----------
@@ -55,23 +55,23 @@ def checked_rows(X, check):
 
 
 def with_known_size(X):
-    """Return a Dask array whose chunks have known sizes: they are computed if they are not."""
+    """Return the Dask array with known chunk sizes, computed if necessary."""
     if not np.isnan(sum(X.shape)):
         return X
-    X = X.copy()  # what is computed is written to it
+    X = X.copy()  # compute_chunk_sizes writes to its array
     with clear_when_lost(X):
         return X.compute_chunk_sizes()
 
 
 class DistributedWeights(NamedTuple):
-    """Weights of rows, and what is known of them.
+    """Weights of rows, and a summary of them.
 
     Parameters
     ----------
     array : dask.array.Array of shape (n_samples,)
         The weights, in chunks like those of the rows.
     counts : tuple of int
-        How many of each chunk are not zero.
+        The number of nonzero weights in each chunk.
     total : float
         Their sum.
     low, high : float
@@ -103,14 +103,14 @@ def checked_weights(weight, X):
     Parameters
     ----------
     weight : array-like of shape (n_samples,), dask.array.Array or float
-        What was given. In memory, it is sent to the workers once.
+        The ``sample_weight`` argument. If it is in memory, it is sent to the workers once.
     X : dask.array.Array
-        The rows, whose number is known.
+        The rows, with known chunk sizes.
 
     Raises
     ------
     ValueError
-        Not one finite number for each row.
+        The weights are not one finite number for each row.
     """
     if is_distributed(weight):
         weight = with_known_size(weight)
@@ -139,8 +139,8 @@ def _checked_weight(weight):
 
 
 def _facts(weight):
-    """Return (how many are not zero, sum, least, largest)."""
-    with np.errstate(over="ignore"):  # the largest tells of it
+    """Return (number of nonzero weights, sum, smallest, largest)."""
+    with np.errstate(over="ignore"):  # then the caller raises an error
         total = weight.sum()
     ends = weight.min(initial=np.inf), weight.max(initial=-np.inf)
     return np.count_nonzero(weight), total, *ends
@@ -150,18 +150,18 @@ def _facts(weight):
 
 
 class DistributedRows(NamedTuple):
-    """Rows of a Dask array that count, with their weights; see :class:`skvae.blocks.rows.Rows`.
+    """Rows of a Dask array with nonzero weight; see :class:`skvae.blocks.rows.Rows`.
 
     Parameters
     ----------
     X : dask.array.Array of shape (n_rows, n_features)
         The rows, in chunks of whole rows.
     sample_weight : dask.array.Array of shape (n_rows,) or None
-        Their weights, in like chunks.
+        Their weights, in the same chunks.
     total : float
         Their sum.
     arranged : bool
-        Whether a task brings equal patterns of NaN together before it reads its rows.
+        Whether a task sorts its rows by their pattern of NaN before it reads them.
     """
 
     X: Any
@@ -183,12 +183,12 @@ class DistributedRows(NamedTuple):
 
     @property
     def n_rows(self):
-        """Return the number of rows that count."""
+        """Return the number of rows with nonzero weight."""
         return len(self.X)
 
     @property
     def lengths(self):
-        """Return how many rows each part has that is summed by itself."""
+        """Return the number of rows of each chunk."""
         return self.X.chunks[0]
 
     def weight(self):
@@ -196,7 +196,7 @@ class DistributedRows(NamedTuple):
         return self.total
 
     def columns(self, index):
-        """Return the same rows of some features, a slice or indices."""
+        """Return the same rows with some of the features, given by a slice or indices."""
         return self._replace(X=self.X[:, index])
 
     def sum(self, function, pool, *shared, each=None):
@@ -205,13 +205,14 @@ class DistributedRows(NamedTuple):
         Parameters
         ----------
         function : callable
-            Defined in a module. It returns a tuple of what adds, or None in some places.
+            A function defined at module level. It returns a tuple of values with ``+``, or None in
+            places.
         pool : Workers
-            Not used: the threads are Dask's.
+            Not used: the threads belong to Dask.
         *shared : object
-            What the function is given besides.
+            Further arguments of the function.
         each : sequence, optional
-            What it is given last, for each of the chunks of ``lengths``.
+            The function's last argument, one value for each of the chunks of ``lengths``.
         """
         arrays = [(self.X, "ij")]
         if self.sample_weight is not None:
@@ -223,11 +224,11 @@ class DistributedRows(NamedTuple):
     # By place ---------------------------------------------------------------------------------
 
     def standing(self):
-        """Return the same rows, to be read as they stand."""
+        """Return the same rows, to be read in their own order."""
         return self._replace(arranged=False)
 
     def chosen(self, places=None):
-        """Return the rows at some places, in memory, as Rows; None is all of them."""
+        """Return the rows at some places, in memory, as Rows; None means all rows."""
         if places is None:
             return Rows(*self._fetched(slice(None)))
         places, again = np.unique(places, return_inverse=True)
@@ -244,7 +245,7 @@ class DistributedRows(NamedTuple):
         return self.chosen(places).X
 
     def cut(self, size):
-        """Return the rows as they stand in blocks of at most ``size``, a list."""
+        """Return the rows, in their own order, as a list of blocks of at most ``size`` rows."""
         parts = [slice(a, b) for a, b in ranges(0, self.n_rows, size)]
         if self.sample_weight is None:
             return [DistributedRows.readable(self.X[part]) for part in parts]
@@ -256,13 +257,13 @@ class DistributedRows(NamedTuple):
         ]
 
     def loaded(self):
-        """Return the rows: they stay where they are."""
+        """Return the rows themselves: they are not loaded into this process."""
         return self
 
     def batches(self, places, size):
-        """Yield the rows at ``size`` of the places at a time, in memory, as Rows.
+        """Yield the rows at the places in batches of ``size``, in memory, as Rows.
 
-        They are fetched many batches at a time.
+        Many batches are fetched at a time.
         """
         n_numbers = self.X.shape[1] + 1
         fetch = size * max(1, _FETCHED // (8 * n_numbers * size))
@@ -283,7 +284,7 @@ def _used(weight):
 
 
 class _OnRows:
-    """Calls a function with the rows of a chunk as Rows, and the thread."""
+    """Calls a function with the rows of a chunk as Rows, and the workers."""
 
     def __init__(self, rows, function, shared):
         self._weighted = rows.sample_weight is not None

@@ -1,12 +1,12 @@
-"""Work on the chunks of Dask arrays: sums, lists and arrays of what a task makes of each.
+"""Tasks on the chunks of Dask arrays, and sums, lists or arrays of their results.
 
-A sum over rows is a task for each chunk and a tree that adds their results, ``_FAN_IN`` at a time.
-What all tasks need, the parameters, is one more task, so that each worker is sent it once, and a
-worker that dies takes nothing with it that could not be made again. Chunks are read as they come:
-those of an array that was persisted are where they are, others are read anew for each sum.
+A sum over rows is one task for each chunk and a tree that adds their results, ``_FAN_IN`` at a
+time. The parameters, which all tasks need, are one more task: each worker receives them once, and
+if a worker dies, all that it held can be computed again. The chunks of a persisted array are read
+where they are stored; other chunks are computed again for each sum.
 
-Whose threads or processes do the work is Dask's to say: the client that is active, or else its
-scheduler in threads. Every task runs on one thread.
+The threads or processes are chosen by Dask: those of the active client, or else of its threaded
+scheduler. Every task runs on one thread.
 
 Dask is imported in this module alone, by the functions that need it.
 """
@@ -24,42 +24,42 @@ _FAN_IN = 8
 
 
 def is_distributed(X):
-    """Return whether X is a Dask array; Dask is not imported to know."""
+    """Return whether X is a Dask array, without importing Dask."""
     array = getattr(sys.modules.get("dask.array"), "Array", None)
     return array is not None and isinstance(X, array)
 
 
 @contextmanager
 def clear_when_lost(*arrays):
-    """Raise a ConnectionError that says what to do if Dask lost what some arrays are made of."""
+    """Raise a ConnectionError with a remedy if Dask lost data or tasks of some arrays."""
     try:
         yield
     except Exception as error:
-        # CommClosedError is of distributed, which may not be there.
+        # CommClosedError belongs to distributed, which may not be installed.
         gone = isinstance(error, CancelledError) or type(error).__name__ == "CommClosedError"
         if not gone and not _is_cancelled(arrays):
             raise
         raise ConnectionError(
             "Dask gave a computation up: its scheduler is gone, or data that was persisted with "
-            "it. Connect a new Client, persist X again, and call the method again; what had been "
-            "fitted before is unchanged"
+            "it. Connect a new Client, persist X again, and call the method again; an earlier fit "
+            "of the estimator is unchanged"
         ) from error
 
 
 def _is_cancelled(arrays):
-    """Return whether something that the arrays are made of was on a cluster that is gone."""
+    """Return whether data of the arrays was on a cluster that is gone."""
     distributed = sys.modules.get("distributed")
     futures = () if distributed is None else distributed.futures_of(list(arrays))
     return any(future.cancelled() for future in futures)
 
 
 def computed(*collections):
-    """Return what Dask collections come to, as a tuple.
+    """Return the computed values of Dask collections, as a tuple.
 
     Raises
     ------
     ConnectionError
-        The scheduler was lost, or what had been persisted with it.
+        The scheduler was lost, or data that had been persisted with it.
     """
     import dask
 
@@ -68,9 +68,9 @@ def computed(*collections):
 
 
 def sent(array, lengths):
-    """Return an array of one number a row as a Dask array with chunks of some lengths.
+    """Return an array of one number for each row as a Dask array with given chunks.
 
-    What is in memory is sent to where the work is done once, not for every sum.
+    An array in memory is sent to the workers once, not for every sum.
     """
     import dask.array as da
 
@@ -85,15 +85,15 @@ def summed(task, arrays):
     Parameters
     ----------
     task : object
-        It is called with a chunk of each array, on a worker, and returns a tuple of what adds, or
-        None in some places; or None for nothing at all.
+        A callable of one chunk of each array, called on a worker. It returns a tuple of values with
+        ``+``, with None in places, or None for an empty sum.
     arrays : list of (dask.array.Array, str)
-        With the names of their axes; i is that of the rows.
+        Arrays with the names of their axes; i is the axis of the rows.
 
     Returns
     -------
     total : tuple
-        Added in the same order each time, whatever worker did what.
+        The sum, always added in the same order, independent of the workers.
     """
     import dask.array as da
 
@@ -117,8 +117,8 @@ def collected(task, arrays):
 
 
 def _results(task, arrays):
-    """Return the Dask array of boxes with what a task makes of each chunk of the rows."""
-    # With the axes of the first array, so that Dask makes one task of reading, checking and this.
+    """Return the Dask array of boxes with the result of a task for each chunk of the rows."""
+    # With the axes of the first array Dask fuses reading, checking and this call into one task.
     form = arrays[0][1]
     ones = dict.fromkeys(form, 1)
     shape = (1,) * len(form)
@@ -127,18 +127,18 @@ def _results(task, arrays):
 
 
 def by_chunks(function, form, arrays, dtype, **options):
-    """Return the Dask array of ``function(*chunks)``, with a chunk of each array for each of rows.
+    """Return the Dask array of ``function(*chunks)`` for each chunk of rows.
 
     Parameters
     ----------
     function : callable
-        Of a chunk of each array; those of ``boxed`` are for it to open.
+        A callable of one chunk of each array; it opens chunks made by ``boxed`` with ``unboxed``.
     form : str
-        The axes of the result; i is that of the rows.
+        The axes of the result; i is the axis of the rows.
     arrays : list of (dask.array.Array, str)
         With the names of their axes.
     dtype : dtype
-        The result's.
+        The dtype of the result.
     **options
         For ``dask.array.blockwise``.
     """
@@ -159,21 +159,21 @@ def by_chunks(function, form, arrays, dtype, **options):
 
 
 def _held(value):
-    """Return a value as a task of its own: it is sent once, and other tasks depend on it."""
+    """Return a value as a separate task: it is sent once, and other tasks depend on it."""
     import dask
 
     return dask.delayed(value, name=f"skvae-{uuid4().hex}", traverse=False)
 
 
 class _Boxed:
-    """An object that goes along with a chunk of rows."""
+    """An object that belongs to a chunk of rows."""
 
     def __init__(self, value):
         self.value = value
 
 
 def boxed(values):
-    """Return objects as a Dask array with one in each chunk, which other arrays go along with."""
+    """Return objects as a Dask array with one object in each chunk."""
     import dask.array as da
 
     array = np.empty(len(values), dtype=object)
@@ -182,14 +182,14 @@ def boxed(values):
 
 
 def unboxed(chunk):
-    """Return the object that a chunk of such an array holds, and other chunks as they are."""
-    # There are others with objects: names of groups.
+    """Return the object in a chunk made by ``boxed``; return other chunks unchanged."""
+    # Other chunks may have objects too: names of groups.
     holds = chunk.dtype == object and chunk.shape == (1,) and isinstance(chunk[0], _Boxed)
     return chunk[0].value if holds else chunk
 
 
 def _call(*chunks, task):
-    """Return what a task makes of a chunk of each array, on one thread."""
+    """Return the result of a task for a chunk of each array, computed on one thread."""
     with one_thread():
         return task(*map(unboxed, chunks))
 
@@ -210,7 +210,7 @@ def _unchanged(box, axis, keepdims):  # noqa: ARG001 (Dask passes them)
 
 
 def _added(boxes, axis, keepdims):
-    """Return the sum of what some boxes hold, in a box."""
+    """Return the sum of the contents of some boxes, in a box."""
     total = None
     for box in _flat(boxes):
         found = box.ravel()[0]
@@ -229,45 +229,45 @@ def _sum(one, other):
 
 
 def mapped(task, arrays, width, dtype):
-    """Return ``task(*chunks)`` of the chunks of the rows, a Dask array.
+    """Return ``task(*chunks)`` for each chunk of the rows, a Dask array.
 
     Parameters
     ----------
     task : object
-        It is called with a chunk of each array, on a worker, and returns an array (n,), or
-        (n, width).
+        A callable of one chunk of each array, called on a worker. It returns an array of shape (n,)
+        or (n, width).
     arrays : list of (dask.array.Array, str)
-        With the names of their axes; i is that of the rows, and the first array has them.
+        Arrays with the names of their axes; i is the axis of the rows, and the first array has it.
     width : int or None
         How many numbers the result has for a row; None is one, without an axis for it.
     dtype : dtype
-        The result's.
+        The dtype of the result.
     """
     form, axes = ("i", {}) if width is None else ("ij", {"adjust_chunks": {"j": width}})
     return by_chunks(_call, form, arrays, np.dtype(dtype), task=_held(task), **axes)
 
 
 def map_rows(function, X, width, dtype, *shared):
-    """Return ``function(chunk, *shared)`` of each chunk of rows, a Dask array.
+    """Return ``function(chunk, *shared)`` for each chunk of rows, a Dask array.
 
     Parameters
     ----------
     function : callable
-        Defined in a module; returns an array (n,), or (n, width).
+        A function defined at module level; it returns an array of shape (n,) or (n, width).
     X : dask.array.Array of shape (n_samples, n_features)
         The rows; their number may be unknown.
     width : int or None
         How many numbers the result has for a row; None is one, without an axis for it.
     dtype : dtype
-        The result's.
+        The dtype of the result.
     *shared : object
-        What the function is given besides.
+        Further arguments of the function.
     """
     return mapped(_OnChunk(function, shared), [(X, "ij")], width, dtype)
 
 
 class _OnChunk:
-    """Calls a function with a chunk and what it shares with the others."""
+    """Calls a function with a chunk and the arguments shared by all chunks."""
 
     def __init__(self, function, shared):
         self._function = function

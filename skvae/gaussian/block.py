@@ -1,4 +1,4 @@
-"""A block of complete rows: densities and statistics, the fast way or the direct."""
+"""A block of complete rows: its densities and statistics, by the expanded or the direct way."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ _FEW_TERMS = 256  # below it the product Φ Rᵀ is faster than its transpose
 
 
 def _aligned(size):
-    """Return memory for numbers that begins with a cache line, as vector instructions like it."""
+    """Return memory for float64 numbers that begins at a cache line: vector loads are fastest."""
     memory = np.empty(size + 8)
     first = -(memory.ctypes.data // 8) % 8
     return memory[first : first + size]
@@ -46,13 +46,13 @@ class Block:
     kernel : GaussianKernel
         The components.
     X : ndarray of shape (n, n_features)
-        The rows as they are.
+        The rows, not centred.
     y : ndarray of shape (n_features, n)
         The rows, centred.
     terms : ndarray of shape (n_terms, n)
         Their features, of which ``y`` is a part.
     direct : ndarray of int
-        The components that take the direct way.
+        The components that use the direct way.
     out : ndarray of shape (n_components, n)
         Memory for the log-densities.
     scratch : ndarray of shape (any, n)
@@ -77,7 +77,7 @@ class Block:
             np.matmul(kernel.coefficients, self.terms, out=out)
             kernel.add_rest(out, self.terms, self.scratch)
         for k in self.direct:
-            with np.errstate(over="ignore"):  # a row beyond 1e154 is infinitely far
+            with np.errstate(over="ignore"):  # a row beyond 1e154 is at infinite distance
                 np.multiply(kernel.distance(self._deviation(k), k), -0.5, out=out[k])
             out[k] += kernel.constants[k]
         if len(kernel.absent):

@@ -1,4 +1,4 @@
-"""What every Gaussian model checks before it starts, and the statistics of given assignments."""
+"""Checks made before a Gaussian model is fitted, and the statistics of given assignments."""
 
 import numpy as np
 
@@ -9,9 +9,9 @@ from skvae.gaussian.kernel import gaussian_kernel
 # The floor of first covariances where reg_covar=0: a component that starts from one row has none.
 FIRST_FLOOR = 1e-6
 
-_FAR = 1e50  # what can still be squared and multiplied
+_FAR = 1e50  # beyond it the product of two squares overflows
 _APART = 1e14  # standard deviations at which two models have no digit of float64 in common
-_NARROW = 1e-7  # of them, which is what differences from the earlier means still resolve
+_NARROW = 1e-7  # standard deviations: the least span that differences from earlier means resolve
 
 LARGEST_SINGLE = 1e15  # beyond it squared distances overflow in float32
 
@@ -37,7 +37,7 @@ def check_positive_definite(name, matrices, structure):
 
 
 def check_near(named_means, named_covariances, covariance_type, moments):
-    """Raise ValueError where given means or covariances are beyond all comparison with the data.
+    """Raise ValueError where given means or covariances are too far from the data.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def check_near(named_means, named_covariances, covariance_type, moments):
     covariance_type : {'full', 'tied', 'diag', 'spherical'}
         The covariances' form.
     moments : Moments
-        The data's.
+        The moments of the data.
     """
     (name, means), (name_2, covariances) = named_means, named_covariances
     if means is not None:
@@ -72,18 +72,18 @@ def check_near(named_means, named_covariances, covariance_type, moments):
 
 
 def check_batch(X, mean, scale, why):
-    """Raise ValueError where rows are beyond all comparison with the model that is to go on.
+    """Raise ValueError where rows are too far from the earlier fit to continue it.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
         The rows; NaN is missing.
     mean, scale : ndarray of shape (n_features,)
-        Where the model expects rows to be, and their standard deviation.
+        The mean and the standard deviation of rows under the earlier fit.
     why : str
-        What goes on with the model, for the message.
+        The method or parameter that continues the earlier fit, for the message.
     """
-    if not isinstance(X, np.ndarray):  # blocks that are read elsewhere
+    if not isinstance(X, np.ndarray):  # a Dask array: its chunks are read by its workers
         return
     scale = np.where(scale > 0, scale, np.inf)
     with np.errstate(over="ignore"):
@@ -106,7 +106,7 @@ def check_batch(X, mean, scale, why):
 
 
 def filled(X, moments):
-    """Return X in which what is missing is the feature's mean."""
+    """Return X with each missing value replaced by the feature's mean."""
     missing = np.isnan(X)
     return np.where(missing, moments.mean, X).astype(X.dtype, copy=False) if missing.any() else X
 
@@ -114,8 +114,8 @@ def filled(X, moments):
 def statistics_of(rows, resp_of, centers, covariance_type, moments):
     """Return the statistics of given responsibilities about given centres.
 
-    ``resp_of(start, stop)`` gives (K, n) and is called once for each range of rows, in order; or it
-    is a list of such functions, one for each part of the rows.
+    ``resp_of(start, stop)`` returns an array (K, n) and is called once for each range of rows, in
+    order. A list of such functions has one for each part of the rows.
     """
     structure = STRUCTURES[covariance_type]
     pooled = structure.pooled(np.diag(moments.scale**2), len(centers))

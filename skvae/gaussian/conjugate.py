@@ -3,10 +3,10 @@ r"""Conjugate priors and posteriors of Gaussian components in the four covarianc
 .. math:: \mu_k \mid \Lambda_k \sim N(m_k, (\beta_k \Lambda_k)^{-1}), \qquad
           \Lambda_k \sim \mathrm{Wishart}(\nu_k, S_k^{-1}), \qquad E[\Lambda_k] = \nu_k S_k^{-1} .
 
-The scale :math:`S` is an inverse one, it adds up like a scatter. ``full`` has a Wishart of size D
-for each component and ``tied`` one for all. A Wishart of size one is a Gamma,
-:math:`\lambda \sim \mathrm{Gamma}(\nu / 2, S / 2)`: ``diag`` has D of them for each component,
-which share their :math:`\nu_k`, and ``spherical`` one.
+The scale :math:`S` is an inverse scale: it adds up like a scatter. ``full`` has a Wishart of size D
+for each component and ``tied`` one for all. A Wishart of size one is a Gamma, :math:`\lambda \sim
+\mathrm{Gamma}(\nu / 2, S / 2)`: ``diag`` has D of them for each component, which share their
+:math:`\nu_k`, and ``spherical`` one.
 
 A prior is :math:`\beta_0` rows at :math:`m_0` with scatter :math:`S_0`, so that a posterior is
 a sum of statistics: with the statistics' counts :math:`n`,
@@ -15,7 +15,7 @@ a sum of statistics: with the statistics' counts :math:`n`,
           S = S_0 + \mathrm{scatter}(m) + \beta_0 (m - m_0)(m - m_0)^T,
 
 and :math:`\nu = \nu_0 + n` (full, diag), :math:`\nu_0 + \sum_k n_k` (tied), :math:`\nu_0 + D n`
-(spherical, whose one variance sees D numbers a row).
+(spherical: each row has D numbers for the one variance).
 
 Symbols: ``K`` components, ``D`` features; ``U`` is upper triangular with
 :math:`E[\Lambda] = U U^T`. Everything is in nats.
@@ -36,10 +36,10 @@ from skvae.gaussian.student import gamma_excess, log_minus_digamma
 
 
 def _gamma_divergence(dofs, others, i):
-    """Return what the degrees of freedom, and not the expectations, add to KL(q ‖ p).
+    """Return the part of KL(q ‖ p) that comes from the degrees of freedom, not the expectations.
 
-    With x = (ν − i)/2 and y = (ν₀ − i)/2 it is ln Γ(y) − ln Γ(x) + (x − y) ψ(x) + y − x
-    + ν₀/2 ln(ν/ν₀), rearranged so that terms of the size of ν are not there to cancel.
+    With x = (ν − i)/2 and y = (ν₀ − i)/2 it is ln Γ(y) − ln Γ(x) + (x − y) ψ(x) + y − x + ν₀/2
+    ln(ν/ν₀), rearranged so that no terms of the size of ν cancel.
     """
     x, y = 0.5 * (dofs - i), 0.5 * (others - i)
     change = gamma_excess(x) - gamma_excess(y) + 0.5 * i * np.log(x / y)
@@ -55,9 +55,9 @@ class NormalWishart(NamedTuple):
     covariance_type : {'full', 'tied', 'diag', 'spherical'}
         The structure.
     mean_precisions : ndarray of shape (n_components,)
-        The β, how many rows the means are worth.
+        β, the number of rows that the knowledge of each mean is worth.
     means : ndarray of shape (n_components, n_features)
-        The m.
+        m, the expected means.
     dofs : ndarray of shape (n_components,), or () where tied
         The degrees of freedom ν.
     scales : ndarray
@@ -146,7 +146,7 @@ class NormalWishart(NamedTuple):
 
     @property
     def marginal_dofs(self):
-        """Return ν + 1 − (size of the Wisharts): of the predictive and of every marginal."""
+        """Return the degrees of freedom of marginals and predictive: ν + 1 − size of the Wisharts."""
         return self.dofs + 1.0 - self._precisions.size(self.means.shape[1])
 
     def take(self, components):
@@ -165,7 +165,7 @@ class NormalWishart(NamedTuple):
     # Updates and expectations ---------------------------------------------------------------------
 
     def posterior(self, statistics):
-        """Return the posterior that this prior and expected statistics give.
+        """Return the posterior given expected statistics, with this distribution as the prior.
 
         Parameters
         ----------
@@ -175,7 +175,7 @@ class NormalWishart(NamedTuple):
         Returns
         -------
         posterior : NormalWishart
-            Exact for these responsibilities.
+            The exact conjugate posterior for these responsibilities.
 
         Raises
         ------
@@ -208,14 +208,14 @@ class NormalWishart(NamedTuple):
         return self.of(self.covariance_type, beta, means, dofs, scales)
 
     def statistics(self, prior, counts):
-        """Return the GaussianStatistics, about the means, that made this of a prior.
+        """Return the GaussianStatistics, about the means, that turn a prior into this posterior.
 
         Parameters
         ----------
         prior : NormalWishart
             The prior.
         counts : ndarray of shape (n_components,)
-            The statistics' counts.
+            The counts of the statistics.
         """
         n_features = self.means.shape[1]
         pseudo = prior._pseudo_statistics().recenter(self.means)
@@ -223,7 +223,7 @@ class NormalWishart(NamedTuple):
         return GaussianStatistics(self.covariance_type, counts, -pseudo.sums, scatter, self.means)
 
     def _pseudo_statistics(self):
-        """Return the statistics, about the means, that this is worth as a prior."""
+        """Return the statistics, about the means, that this prior is worth."""
         scatter = self._precisions.scatter(self.scales, self.means.shape[1])
         return GaussianStatistics(
             self.covariance_type,
@@ -239,7 +239,7 @@ class NormalWishart(NamedTuple):
         size = self._precisions.size(n_features)
         below = np.arange(size)
         half = 0.5 * (self.dofs[..., None] - below)
-        # ψ((ν − i)/2) − ln(ν/2), of which neither part cancels for large ν.
+        # ψ((ν − i)/2) − ln(ν/2) in two parts, neither of which cancels for large ν.
         terms = log_minus_digamma(half) - np.log1p(-below / self.dofs[..., None])
         return n_features // size * terms.sum(axis=-1)
 
@@ -251,8 +251,8 @@ class NormalWishart(NamedTuple):
     def offsets(self):
         """Return E ln N(x | μ, Λ⁻¹) − ln N(x | m, E[Λ]⁻¹), the same for all x, shape (K,).
 
-        With it, and E ln π, as offsets, a Gaussian kernel with means m and factors U gives the
-        expected log-densities.
+        A Gaussian kernel with means m, factors U and the sum of this and E ln π as offsets returns
+        the expected log-densities.
         """
         n_features = self.means.shape[1]
         return -0.5 * (self._log_det_shortfall() + n_features / self.mean_precisions)
@@ -263,12 +263,12 @@ class NormalWishart(NamedTuple):
         Parameters
         ----------
         statistics : GaussianStatistics
-            Of any rows; the energy is linear in them.
+            Statistics of any rows; the energy is linear in them.
 
         Returns
         -------
         energy : float
-            In nats, all components.
+            The sum over all components, in nats.
         """
         n_features = self.means.shape[1]
         half = self.structure.half_log_det(self.precisions_cholesky, n_features)
@@ -382,5 +382,5 @@ class NormalWishart(NamedTuple):
         scale = 0.5 * self._precisions.marginal_scale(self.scales, self.means.shape[1])
         tail = 0.5 - 0.5 * level
         low, high = gammaincinv(half, tail), gammainccinv(half, tail)
-        with np.errstate(divide="ignore"):  # with almost no degrees of freedom there is no end
+        with np.errstate(divide="ignore"):  # almost no degrees of freedom: unbounded
             return scale / along(high, scale), scale / along(low, scale)

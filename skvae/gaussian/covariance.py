@@ -1,17 +1,17 @@
 r"""Covariance structures: one class for each of ``full``, ``tied``, ``diag``, ``spherical``.
 
-A structure says what a set of K covariance matrices looks like as an array, which covariances
-maximise the likelihood of given statistics, and how those covariances factor, expand, restrict and
-draw. Everything that depends on the kind of covariance is here or in
-:mod:`skvae.gaussian.kernel`, so that the models never ask which kind they hold.
+A structure defines the shape of the array that holds K covariance matrices, the covariances that
+maximise the likelihood of given statistics, and how covariances are factored, restricted to
+features, conditioned and drawn from. All code that depends on the kind of covariance is here or in
+:mod:`skvae.gaussian.kernel`, so that the models contain no case distinction.
 
 Symbols: ``K`` components, ``D`` features; ``U`` is the Cholesky factor of a precision as
 scikit-learn stores it, :math:`\Sigma^{-1} = U U^T` with ``U`` upper triangular.
 
-The floor: covariances are kept :math:`\Sigma \succeq F = \mathrm{diag}(f)`. The maximiser of the
-likelihood under that constraint has the eigenvalues of :math:`F^{-1/2} S F^{-1/2}` that are below
-one raised to one (von Neumann's trace inequality), so that with it EM still never lowers the
-likelihood. Adding a constant to the diagonal instead, as is often done, does lower it.
+The floor: covariances satisfy :math:`\Sigma \succeq F = \mathrm{diag}(f)`. To maximise the
+likelihood under this constraint, raise the eigenvalues of :math:`F^{-1/2} S F^{-1/2}` that are
+below one to one (von Neumann's trace inequality). EM with this M step never lowers the likelihood.
+To add a constant to the diagonal, as is often done, can lower it.
 """
 
 import numpy as np
@@ -24,9 +24,9 @@ LOG_2PI = np.log(2 * np.pi)
 
 
 def _collapse(component):
-    """Return the exception that says that a covariance is singular (−1: the shared one)."""
-    who = "the shared covariance" if component < 0 else f"component {component}"
-    return Collapse(f"{who} is singular (it holds too few distinct rows)")
+    """Return the exception for a singular covariance (component −1: the shared one)."""
+    name = "the shared covariance" if component < 0 else f"component {component}"
+    return Collapse(f"{name} is singular (it holds too few distinct rows)")
 
 
 def _factor(covariance, component=-1):
@@ -45,19 +45,19 @@ def _factor(covariance, component=-1):
 def _raise_eigenvalues(covariances, floor):
     """Return the (K, D, D) covariances with Σ ⪰ diag(floor), and their factors U.
 
-    See the module's docstring. Where eigenvalues are raised, U comes from the eigenvectors: those
-    of a component that is flat to within 1e-12 are still exact, its Cholesky factor is not, and
-    the bound would tremble.
+    See the module's docstring. Where eigenvalues are raised, U is computed from the eigenvectors:
+    for a component that is flat to within 1e-12 they are still exact, but its Cholesky factor is
+    not, and the bound would not be monotone.
     """
     if not floor.any():
         return covariances, _factors(covariances)
     try:
         factors = _factors(covariances)
-        # tr(F Σ⁻¹) ≤ 1 is enough for Σ ⪰ F, and as a rule far from its limit.
+        # tr(F Σ⁻¹) ≤ 1 is sufficient for Σ ⪰ F, and usually far from its limit.
         if (np.einsum("kij,kij->ki", factors, factors) @ floor <= 1.0).all():
             return covariances, factors
     except Collapse:
-        pass  # singular: the floor is what makes it usable
+        pass  # singular: it becomes usable once the floor has raised it
     scale = np.sqrt(floor)
     outer = scale[:, None] * scale
     raised, factors = covariances.copy(), np.empty_like(covariances)
@@ -96,10 +96,10 @@ def _root(covariance):
 
 
 def _unresolved(component):
-    """Return the exception that says that a variance is round-off (−1: the shared one)."""
-    who = "the shared covariance" if component < 0 else f"component {component}"
+    """Return the exception for a variance that is round-off (component −1: the shared one)."""
+    name = "the shared covariance" if component < 0 else f"component {component}"
     return Collapse(
-        f"{who} varies by no more than float64 resolves at the size of the values (its rows are "
+        f"{name} varies by no more than float64 resolves at the size of the values (its rows are "
         "alike, or X needs an offset subtracted)"
     )
 
@@ -153,7 +153,7 @@ class FullCovariance:
         return np.where(empty[:, None, None], previous, scatter)
 
     def check(self, covariances, resolution):
-        """Raise Collapse where a variance is below what the data can resolve."""
+        """Raise Collapse where a variance is not above ``resolution``, the data's round-off."""
         variances = np.diagonal(covariances, axis1=-2, axis2=-1)
         for k in np.flatnonzero(~np.all(variances > resolution, axis=-1)):
             raise _unresolved(int(k))
@@ -215,7 +215,7 @@ class FullCovariance:
         return np.concatenate([np.log(diagonal).ravel(), (upper / diagonal[..., columns]).ravel()])
 
     def unpack(self, vector, n_components, n_features):
-        """Return the covariances that ``pack`` made a vector of."""
+        """Return the covariances for a vector made by ``pack``."""
         lead = self.shape(n_components, n_features)[:-2]
         n_diagonal = int(np.prod(lead, dtype=int)) * n_features
         diagonal = np.exp(vector[:n_diagonal].reshape((*lead, n_features)))
@@ -379,7 +379,7 @@ class SphericalCovariance(DiagonalCovariance):
         return self.raise_to(scatter / counts, floor)
 
     def raise_to(self, covariances, floor):
-        # σ² I ⪰ diag(f) asks for the largest entry of f.
+        # σ² I ⪰ diag(f) means that σ² is at least the largest entry of f.
         raised = np.maximum(covariances, floor.max())
         return raised, self.precisions_cholesky(raised)
 

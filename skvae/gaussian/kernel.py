@@ -1,4 +1,4 @@
-r"""The fast kernel: log-densities of a block of rows, expected statistics of responsibilities.
+r"""The kernel: log-densities of a block of rows, and expected statistics given responsibilities.
 
 With :math:`P = \Sigma^{-1} = U U^T`, the log-density of a component is linear in features of the
 row,
@@ -7,11 +7,12 @@ row,
           \varphi(x) = [1,\; x,\; x_i x_j\,(i \le j)],
 
 so the log-densities of all components are one matrix product :math:`\Theta \Phi` and their
-statistics another, :math:`R \Phi^T` ("expanded"). Both cancel: their absolute error is about
-:math:`\varepsilon \lVert P \rVert \lVert x \rVert^2` after centring, with features in units of
-their spread. That bound is computed for each component and block, and where it exceeds
-``TOLERANCE`` the component takes the direct way, :math:`\lVert U^T (x - m) \rVert^2` and
-:math:`\sum r (x-m)(x-m)^T`, whose error does not grow with the distance between components.
+statistics another, :math:`R \Phi^T` (the expanded way). Both suffer from cancellation: their
+absolute error is about :math:`\varepsilon \lVert P \rVert \lVert x \rVert^2` after centring, with
+features in units of their spread. This bound is computed for each component and block. Where it
+exceeds ``TOLERANCE`` the component uses the direct way, :math:`\lVert U^T (x - m) \rVert^2` and
+:math:`\sum r (x-m)(x-m)^T`. The error of the direct way does not grow with the distance between
+components.
 
 Blocks are features-major: (D, n) arrays, so that products and sums over components are contiguous.
 """
@@ -24,9 +25,9 @@ from skvae.gaussian.covariance import EPS, LOG_2PI, STRUCTURES
 from skvae.gaussian.missing import missing_blocks
 from skvae.gaussian.statistics import GaussianStatistics
 
-TOLERANCE = 1e-9  # nats: what rounding may change in a row's log-density
+TOLERANCE = 1e-9  # nats: the largest rounding error of a row's log-density
 _MAX_EXPANDED = 52  # features; measured: above it triangular products are faster
-_NEGLIGIBLE = 1e-30  # a share of a component's largest responsibility that no sum can feel
+_NEGLIGIBLE = 1e-30  # a share of a component's largest responsibility that changes no sum
 # Rows of a block: its temporaries should stay in the second-level cache (measured: tied takes twice
 # as long with 16384 rows of many numbers, chains of few states half as long with rows of few).
 _LONGEST, _SECOND_LEVEL = 4096, 1 << 20
@@ -37,7 +38,7 @@ _PANEL_ROWS = 128
 
 
 class KernelSums:
-    """Sums over rows in the kernel's own terms; they add in place while a chunk is worked through.
+    """Sums over rows, in the kernel's own terms; the blocks of a chunk are added in place.
 
     Parameters
     ----------
@@ -61,14 +62,14 @@ class KernelSums:
     def __iadd__(self, other):
         self.expanded += other.expanded
         self.rest += other.rest
-        if other.counts.any():  # as a rule no component is direct, and its memory is untouched
+        if other.counts.any():  # usually no component is direct, and this memory is never written
             self.counts += other.counts
             self.sums += other.sums
             self.scatter += other.scatter
         return self
 
     def clear(self):
-        """Return self as it was before anything was added."""
+        """Return self with all sums set to zero."""
         self.expanded[:] = 0.0
         self.rest[:] = 0.0
         if self.counts.any():
@@ -89,10 +90,10 @@ class GaussianKernel:
     offsets : ndarray of shape (n_components,)
         Added to each component's log-density; log weights for a mixture. −inf is allowed.
     spread : tuple of two ndarrays of shape (n_features,)
-        Where the rows are expected to lie: a centre and a standard deviation per feature. They
-        decide the accuracy of the fast way, never the answer.
+        The expected location of the rows: a centre and a standard deviation for each feature. They
+        decide which way is used, never the result.
     expand : bool
-        Whether the expanded way may be taken.
+        Whether the expanded way may be used.
     """
 
     covariance_type = None
@@ -106,7 +107,7 @@ class GaussianKernel:
         n_features = means.shape[1]
         half_log_det = self.structure.half_log_det(precisions_cholesky, n_features)
         self.offsets = offsets
-        # −inf would make a product of matrices raise the floating-point flags: it is put in after.
+        # −inf in a matrix product would set the floating-point flags: it is written afterwards.
         self.absent = np.flatnonzero(np.isneginf(offsets))
         self.constants = (
             np.where(np.isneginf(offsets), 0.0, offsets) + half_log_det - 0.5 * n_features * LOG_2PI
@@ -131,8 +132,9 @@ class GaussianKernel:
     def blocks(self, X, workspace):
         """Yield (rows, block) of the rows of X, at most ``block_rows`` of them.
 
-        ``rows`` indexes X; a block gives ``log_density()`` and ``accumulate(sums, resp)``. Complete
-        rows are one block, rows with NaN come in blocks of similar patterns.
+        ``rows`` indexes X; a block has the methods ``log_density()`` and ``accumulate(sums,
+        resp)``. The complete rows are one block; rows with NaN are divided into blocks of similar
+        patterns.
         """
         block = self._load(X, workspace)
         if block is not None:
@@ -154,15 +156,15 @@ class GaussianKernel:
         y = terms[1 : 1 + n_features]
         if X.dtype == y.dtype:
             np.subtract(X.T, self.center[:, None], out=y)
-        else:  # a subtraction that converts on the way is slower
+        else:  # a subtraction that also converts is slower
             np.copyto(y, X.T)
             y -= self.center[:, None]
-        # Not the farthest row but the farthest value of each feature: cheaper, and no smaller.
+        # The farthest value of each feature, not the farthest row: cheaper, and never smaller.
         farthest = np.maximum(y.max(axis=1), -y.min(axis=1))
         if np.isnan(farthest).any():
             return None
         quadratic, linear, constant = self._norms
-        # A bound that is infinite, or 0 · ∞, is one that is too large.
+        # An infinite bound, or 0 · ∞, counts as too large.
         with np.errstate(over="ignore", invalid="ignore"):
             reach = np.sqrt(((farthest / self.scale) ** 2).sum())
             bound = EPS * (quadratic * reach**2 + 2 * linear * reach + constant)
@@ -198,20 +200,20 @@ class GaussianKernel:
             self.means,
         )
 
-    # What a structure decides -----------------------------------------------------------------
+    # Overridden by the structures -------------------------------------------------------------
 
     def _n_scratch(self):
-        """Return how many numbers per row of a block the kernel needs to work with."""
+        """Return how many numbers of scratch memory the kernel needs for each row of a block."""
         return 0
 
     def _rest_shape(self):
         return (0,)
 
     def add_rest(self, out, terms, scratch):
-        """Add to the log-densities, in place, what is not linear in the features."""
+        """Add, in place, the part of the log-densities that is not linear in the features."""
 
     def accumulate_rest(self, sums, y, resp, scratch):
-        """Add to ``sums.rest``, in place, what the features do not hold."""
+        """Add to ``sums.rest``, in place, the second moments that are not among the features."""
 
 
 def _squares(rows):
@@ -220,7 +222,7 @@ def _squares(rows):
 
 
 def _triangular_distance(factor, deviation):
-    """Return ‖Uᵀ d‖² of each column d, by panels of U that leave out its zeros."""
+    """Return ‖Uᵀ d‖² for each column d, by panels of U without its zeros."""
     total = np.zeros(deviation.shape[1])
     for first in range(0, len(factor), _PANEL):
         last = first + _PANEL
@@ -237,7 +239,7 @@ class FullKernel(GaussianKernel):
         return n_features * (n_features + 1) // 2
 
     def _expand(self, coefficients):
-        """Fill the coefficients but for constants; return the norms that bound their error."""
+        """Fill all coefficients but the constants; return the norms that bound their error."""
         n_features = self.y_means.shape[1]
         precisions = self.structure.precisions(self.factors)
         linear = np.einsum("kij,kj->ki", precisions, self.y_means)
@@ -288,9 +290,9 @@ class FullKernel(GaussianKernel):
 class WideFullKernel(FullKernel):
     """The kernel of full covariances of many features, made of triangular products.
 
-    There are D²/2 features of second order: from some D on it is faster not to write them, but
-    to multiply the rows by each ``U`` and to take each component's symmetric product. The
-    features that remain are [1, x], of which a panel of U and the mean make the deviation.
+    There are D²/2 features of second order. For large D it is faster not to write them, but to
+    multiply the rows by each ``U`` and to compute each component's symmetric product. The remaining
+    features are [1, x]; a panel of U and the mean maps them to the deviation.
     """
 
     def __init__(self, *args, **kwargs):
@@ -326,7 +328,7 @@ class WideFullKernel(FullKernel):
         precisions = self.structure.precisions(self.factors)
         linear = np.einsum("kij,kj->ki", precisions, self.y_means)
         norms = self._expand_linear(coefficients, precisions, linear)
-        coefficients[:] = 0.0  # all but the constants is in the rest
+        coefficients[:] = 0.0  # add_rest computes all but the constants
         return norms
 
     def fill(self, quadratic, y):
@@ -343,10 +345,10 @@ class WideFullKernel(FullKernel):
         return self.factors.shape
 
     def accumulate_rest(self, sums, y, resp, scratch):
-        # Few calls of NumPy: each lets other threads have the interpreter, and waits for it after.
+        # Few calls of NumPy: each releases the interpreter lock, and waits for it afterwards.
         weighted, products = scratch[: len(y)], np.empty(sums.rest.shape)
         roots = np.sqrt(resp)
-        # With many features most rows belong to one component: what adds nothing is left out.
+        # With many features most rows belong to one component: negligible rows are skipped.
         felt = resp > _NEGLIGIBLE * resp.max(axis=1, keepdims=True)
         sparse = 4 * felt.sum(axis=1) < 3 * resp.shape[1]
         for k, root in enumerate(roots):

@@ -1,15 +1,16 @@
 r"""Gaussian log-densities and expected statistics of rows with missing values.
 
-Of a row only the observed features ``o`` count, :math:`\ln N(x_o \mid m_o, \Sigma_{oo})`, and its
-missing ones ``m`` come into the statistics by their conditional moments given component k
-(Little & Rubin, Statistical Analysis with Missing Data, section 11.2):
+The log-density of a row is that of its observed features ``o``, :math:`\ln N(x_o \mid m_o,
+\Sigma_{oo})`. Its missing features ``m`` enter the statistics by their conditional moments given
+component k (Little & Rubin, Statistical Analysis with Missing Data, section 11.2):
 
 .. math:: E[x_m \mid x_o] = m_m + \Sigma_{mo} \Sigma_{oo}^{-1} (x_o - m_o), \qquad
           C = \Sigma_{mm} - \Sigma_{mo} \Sigma_{oo}^{-1} \Sigma_{om} .
 
-Rows are taken by pattern of what is missing. A pattern's :math:`\Sigma_{oo}` is embedded in a
-D × D matrix whose missing rows and columns are those of the identity: its Cholesky factor and
-determinant are those of :math:`\Sigma_{oo}`, and patterns of all kinds are factored in one call.
+Rows with the same missing features (a pattern) are computed together. A pattern's
+:math:`\Sigma_{oo}` is embedded in a D × D matrix with the rows and columns of the identity for
+missing features: its Cholesky factor and determinant are those of :math:`\Sigma_{oo}`, and one call
+factors all patterns.
 """
 
 import numpy as np
@@ -29,14 +30,14 @@ def missing_blocks(kernel, X):
     kernel : GaussianKernel
         The components.
     X : ndarray of shape (n, n_features)
-        Rows with NaN, best with equal patterns together: they are brought together if not.
+        Rows with NaN. If rows with equal patterns are not adjacent, they are reordered.
 
     Yields
     ------
     rows : slice or ndarray of int
         The rows of X in the block.
     block : FeaturewiseBlock or PatternBlock
-        What gives their ``log_density()`` and takes ``accumulate(sums, resp)``.
+        The rows, with the methods ``log_density()`` and ``accumulate(sums, resp)``.
     """
     if kernel.structure.name in ("diag", "spherical"):
         yield slice(None), FeaturewiseBlock(kernel, X)
@@ -45,7 +46,7 @@ def missing_blocks(kernel, X):
     covariances = covariances.reshape(-1, *covariances.shape[-2:])
     n_components, n_features = kernel.means.shape
     order, changes = None, _changes(X)
-    # Rows in time order change pattern often: a factor for each run would be one for each row.
+    # In time order the pattern changes often: a factor for each run would be almost one a row.
     if 8 * len(changes) > len(X) and len(changes) >= len(missing_patterns(X)[1]):
         order = pattern_order(X)
         X = X[order]
@@ -63,13 +64,13 @@ def missing_blocks(kernel, X):
 
 
 def _changes(X):
-    """Return the rows whose pattern of NaN is not that of the row before."""
+    """Return the indices of rows with another pattern of NaN than the row before."""
     missing = np.isnan(X)
     return np.flatnonzero((missing[1:] != missing[:-1]).any(axis=1)) + 1
 
 
 def _batches(bounds, numbers, n_features):
-    """Yield slices of the bounds of runs, such that runs of a slice are of similar length."""
+    """Yield slices of the bounds of runs such that the runs of a slice have similar lengths."""
     first, longest = 0, 0
     for i in range(len(bounds) - 1):
         length = bounds[i + 1] - bounds[i]
@@ -97,12 +98,12 @@ class _IncompleteBlock:
         return self.peak() - 0.5 * self.distance()
 
     def _fill(self, expected):
-        """Return the rows (n, D) with expected values (D, n) where missing."""
+        """Return the rows (n, D) with the expected values (D, n) in the missing places."""
         return np.where(self.observed, self.x, expected).T
 
 
 class FeaturewiseBlock(_IncompleteBlock):
-    """Incomplete rows under diagonal or spherical covariances, where features are independent."""
+    """Incomplete rows under diagonal or spherical covariances: features are independent."""
 
     def _factors(self):
         factors = self.kernel.factors
@@ -113,14 +114,14 @@ class FeaturewiseBlock(_IncompleteBlock):
         return np.where(self.observed, self.x - self.kernel.means[k][:, None], 0.0)
 
     def peak(self):
-        """Return the log-density plus offsets where what is observed is at the mean, (K, n)."""
+        """Return the log-densities at the means of the observed values, plus offsets, (K, n)."""
         out = np.log(self._factors()) @ self.observed + self.constant
         return out + self.kernel.offsets[:, None]
 
     def distance(self):
         """Return the observed values' squared Mahalanobis distances from the means, (K, n)."""
         out = np.empty((len(self.kernel.means), self.x.shape[1]))
-        with np.errstate(over="ignore"):  # a row beyond 1e154 is infinitely far
+        with np.errstate(over="ignore"):  # a row beyond 1e154 is at infinite distance
             for k, factor in enumerate(self._factors()):
                 np.matmul(factor**2, self._deviation(k) ** 2, out=out[k])
         return out
@@ -140,7 +141,7 @@ class FeaturewiseBlock(_IncompleteBlock):
             sums.scatter[k] += second if sums.scatter.ndim == 2 else second.mean()
 
     def expectation(self, resp):
-        """Return the expected rows given what was observed, shape (n, D)."""
+        """Return the expected rows given their observed values, shape (n, D)."""
         return self._fill(self.kernel.means.T @ resp)
 
 
@@ -152,11 +153,11 @@ class PatternBlock(_IncompleteBlock):
     kernel : GaussianKernel
         The components.
     covariances : ndarray of shape (K or 1, D, D)
-        The covariances; one serves all components where they share it.
+        The covariances; one if all components share it.
     X : ndarray of shape (n, n_features)
-        Rows of which those from ``runs[0]`` to ``runs[-1]`` are the block's.
+        Rows; the block consists of those from ``runs[0]`` to ``runs[-1]``.
     runs : ndarray of int
-        Where rows of one pattern begin, and where the last ones end.
+        The index of the first row of each run of one pattern, and the end of the last run.
     """
 
     def __init__(self, kernel, covariances, X, runs):
@@ -167,7 +168,7 @@ class PatternBlock(_IncompleteBlock):
         self.index = np.where(self.valid, (runs[:-1] - runs[0])[:, None] + column, 0)
         seen = self.observed[:, runs[:-1] - runs[0]].T
         both = (seen[:, :, None] & seen[:, None, :])[:, None]
-        # In units of the features' spread, so that no unit spoils the inverse of the factor.
+        # In units of the features' spread, so that large and small units do not make it singular.
         scale = kernel.scale
         embedded = np.where(both, covariances / (scale[:, None] * scale), np.eye(len(scale)))
         try:
@@ -190,19 +191,19 @@ class PatternBlock(_IncompleteBlock):
         )
 
     def peak(self):
-        """Return the log-density plus offsets where what is observed is at the mean, (K, n)."""
+        """Return the log-densities at the means of the observed values, plus offsets, (K, n)."""
         return (
             self._rows(self.half_log_det[..., None]) + self.constant + self.kernel.offsets[:, None]
         )
 
     def distance(self):
         """Return the observed values' squared Mahalanobis distances from the means, (K, n)."""
-        with np.errstate(over="ignore"):  # a row beyond 1e154 is infinitely far
+        with np.errstate(over="ignore"):  # a row beyond 1e154 is at infinite distance
             white = self.whiten @ self.deviation
             return self._rows(np.einsum("pkdn,pkdn->pkn", white, white))
 
     def _rows(self, padded):
-        """Return what is padded, (patterns, K or 1, rows), row by row: (K, n)."""
+        """Return values padded to (patterns, K or 1, rows) without the padding, shape (K, n)."""
         shape = (len(padded), len(self.kernel.means), self.valid.shape[1])
         return np.broadcast_to(padded, shape).swapaxes(0, 1)[:, self.valid]
 
@@ -227,7 +228,7 @@ class PatternBlock(_IncompleteBlock):
         sums.scatter += second if sums.scatter.ndim == 3 else second.sum(axis=0)
 
     def expectation(self, resp):
-        """Return the expected rows given what was observed, shape (n, D)."""
+        """Return the expected rows given their observed values, shape (n, D)."""
         expected = self.regression @ self.deviation + self.kernel.means[None, :, :, None]
         filled = np.einsum("pkdn,pkn->dpn", expected, self._padded(resp))[:, self.valid]
         return self._fill(filled)

@@ -1,4 +1,4 @@
-"""First looks at the data: mean, variance and size of each feature, in blocks, NaN left out."""
+"""Mean, variance and largest size of each feature, computed in blocks of rows without NaN."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from skvae.gaussian.covariance import EPS
 
 _UNITS = 1e-120  # the least ratio of two features' units
 _BESIDE = 16  # rows that are reduced together
-LARGEST, SMALLEST = 1e140, 1e-140  # sizes whose squares can still be multiplied and divided by
+LARGEST, SMALLEST = 1e140, 1e-140  # their squares can still be multiplied and divided by
 
 
 class Moments(NamedTuple):
@@ -29,15 +29,14 @@ class Moments(NamedTuple):
 
     @property
     def resolution(self):
-        """Return the variance below which a feature's values differ by round-off alone."""
+        """Return the variance of round-off: a feature at or below it counts as constant."""
         return (4 * EPS * self.magnitude) ** 2
 
     @property
     def scale(self):
-        """Return a standard deviation per feature; constant ones borrow from the others.
+        """Return a standard deviation for each feature; for constant features that of the others.
 
-        What is borrowed is no less than round-off, in which the values of a feature with a large
-        offset still differ.
+        It is never below round-off, by which the values of a feature with a large offset differ.
         """
         constant = self.variance <= self.resolution
         others = self.variance[~constant]
@@ -47,9 +46,9 @@ class Moments(NamedTuple):
     def floor(self, reg_covar):
         """Return the floor of the covariances' diagonal form, in the features' squared units.
 
-        ``reg_covar`` is absolute where features have large units and relative to the feature's
-        variance where they have small ones: reg_covar · min(1, variance). If it is not zero the
-        floor is 1e-14 of the variance at least: what is flatter than that is round-off.
+        The floor is reg_covar · min(1, variance): absolute for features with large variances,
+        relative for features with small ones. If ``reg_covar`` is not zero, the floor is at least
+        1e-14 of the variance, since a flatter component is round-off.
         """
         variance, reg_covar = self.scale**2, float(reg_covar)
         return np.maximum(reg_covar * np.minimum(1.0, variance), 1e-14 * variance * (reg_covar > 0))
@@ -70,12 +69,12 @@ def feature_moments(rows, pool, names=None):
     Raises
     ------
     ValueError
-        A feature has no observed value, one whose square overflows, or only such whose squares
-        underflow.
+        A feature has no observed value, a value with an overflowing square, or only values with
+        underflowing squares.
     """
 
     mean = np.zeros(rows.X.shape[1])
-    # The second pass measures from the first one's mean, so that a large offset cancels nothing.
+    # The second pass subtracts the mean of the first, so that a large offset cancels no digits.
     for _ in range(2):
         sums, largest = rows.sum(_totals, pool, mean)
         count, first, second = sums
@@ -93,7 +92,7 @@ def feature_moments(rows, pool, names=None):
 
 
 class _Largest(NamedTuple):
-    """Values that add by taking the larger."""
+    """Arrays with the elementwise maximum as their sum."""
 
     values: np.ndarray
 
@@ -116,7 +115,7 @@ def _sums(rows, start, stop, block, center):
         X, weight = rows.take(a, b)
         weight = np.ones(len(X)) if weight is None else weight
         deviation = X - center
-        with np.errstate(over="ignore", invalid="ignore"):  # the largest value tells of it
+        with np.errstate(over="ignore", invalid="ignore"):  # _check raises an error for it
             # Products with the weights are far faster than sums down columns.
             first = weight @ deviation
             if np.isnan(first).any():
@@ -134,8 +133,8 @@ def _sums(rows, start, stop, block, center):
 
 def _magnitude(X):
     """Return the largest absolute value of each column of rows without NaN."""
-    # Down narrow columns NumPy is slow: many rows beside each other are one wide one (measured: a
-    # sixteenth of the time with four columns, a half with 64).
+    # NumPy is slow down narrow columns: reshape many rows into one wide row (measured: a sixteenth
+    # of the time with four columns, a half with 64).
     n_beside = len(X) // _BESIDE * _BESIDE
     found = np.zeros(X.shape[1])
     for rows, n in ((X[:n_beside], _BESIDE), (X[n_beside:], 1)):
@@ -147,10 +146,10 @@ def _magnitude(X):
 
 
 def _check(count, magnitude, names):
-    """Raise ValueError where a feature has no value, or such whose squares over- or underflow."""
+    """Raise ValueError where a feature has no value, or squares overflow or underflow."""
 
     def name_of(j):
-        name = j if names is None else names[j]  # a part of the columns is named by their places
+        name = j if names is None else names[j]  # some of the columns: named by their indices
         return repr(str(name)) if isinstance(name, str) else name
 
     if not count.all():

@@ -1,9 +1,9 @@
-r"""Wishart and Gamma precisions of Gaussian components: what a covariance structure decides.
+r"""Wishart and Gamma precisions of Gaussian components, one class for each structure.
 
 The distributions are those of :mod:`skvae.gaussian.conjugate`: ``full`` has a Wishart for each of
 the K components, ``tied`` one for all, ``diag`` D Gammas for each, ``spherical`` one Gamma.
 Precisions are :math:`\Lambda = U U^T` with the factor ``U`` upper triangular, in the structure's
-shape; a scale is an inverse one, which adds up like a scatter.
+shape; a scale is an inverse scale, which adds up like a scatter.
 """
 
 import numpy as np
@@ -27,15 +27,15 @@ class FullPrecisions:
         return 1
 
     def numbers(self, counts, n_features):
-        """Return what rows add to the degrees of freedom."""
+        """Return the increase of the degrees of freedom by the rows of each component."""
         return counts
 
     def scale(self, scatter, n_features):
-        """Return the scale that a scatter in the statistics' shape is."""
+        """Return the scale for a scatter in the statistics' shape."""
         return 0.5 * (scatter + np.swapaxes(scatter, -1, -2))
 
     def scatter(self, scale, n_features):
-        """Return the scatter in the statistics' shape that a scale is."""
+        """Return the scatter, in the statistics' shape, for a scale."""
         return scale
 
     def marginal_scale(self, scale, n_features):
@@ -49,11 +49,11 @@ class FullPrecisions:
 
     def trace(self, factors, scatter):
         """Return tr(U Uᵀ S) of a scatter in the statistics' shape, summed over components."""
-        return (factors * (scatter @ factors)).sum()  # not vdot, whose threads cost more
+        return (factors * (scatter @ factors)).sum()  # not vdot: starting its threads costs more
 
     def ratio(self, factors, others):
         """Return tr(U Uᵀ V⁻ᵀ V⁻¹) of two factors, in the shape of the degrees of freedom."""
-        # Of triangular matrices, so that solving is substitution; of squares, so that none cancel.
+        # Triangular matrices are solved by substitution, and squares do not cancel.
         return (np.linalg.solve(others, factors) ** 2).sum(axis=(-2, -1))
 
     def draw(self, factors, dofs, n_draws, rng):
@@ -67,7 +67,7 @@ class FullPrecisions:
         return factors @ root
 
     def color(self, factors, noise):
-        """Return U⁻ᵀ z of noise (n_draws, K, D) and its factors."""
+        """Return U⁻ᵀ z for noise z of shape (n_draws, K, D)."""
         return np.linalg.solve(np.swapaxes(factors, -1, -2), noise[..., None])[..., 0]
 
 

@@ -5,13 +5,13 @@ With :math:`q(\mu, \Lambda)` of :mod:`skvae.gaussian.conjugate`, a new row of a 
 .. math:: x \sim \mathrm{St}_D\bigl(m,\; \tfrac{1 + \beta}{\beta\,\nu'} S,\; \nu'\bigr),
           \qquad \nu' = \nu + 1 - D
 
-for full and tied; :math:`\nu' = \nu` and :math:`S I` for spherical; and for diag a product over
-features of such one-dimensional ones. Of a row with missing values only the observed features
-count: a marginal of a Student-t is one with the same degrees of freedom.
+for full and tied; :math:`\nu' = \nu` and :math:`S I` for spherical; and for diag a product of
+one-dimensional Student-t's over features. For a row with missing values the density is that of its
+observed features: a marginal of a Student-t is a Student-t with the same degrees of freedom.
 
-In terms of the distance under :math:`E[\Lambda] = \nu S^{-1}`, which a Gaussian kernel gives, the
-scale is a number per component: :math:`\delta / \nu' = d / r` with the reach
-:math:`r = \nu (1 + \beta) / \beta`.
+A Gaussian kernel computes the squared distance *d* under :math:`E[\Lambda] = \nu S^{-1}`. Then
+:math:`\delta / \nu' = d / r` with one number for each component, the reach :math:`r = \nu (1 +
+\beta) / \beta`.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ class _MultivariatePart:
     Parameters
     ----------
     components : NormalWishart
-        Their posterior, or prior.
+        Their posterior or prior.
     offsets : ndarray of shape (n_components,)
         Added to each component's log-density.
     spread : tuple of two ndarrays of shape (n_features,)
@@ -86,7 +86,7 @@ class _FeaturewisePart:
         self._peaks = log_gamma_ratio(half, 0.5) - 0.5 * LOG_2PI
         self._peaks = self._peaks + np.log(self._roots) + 0.5 * np.log(self._dofs)[:, None]
         self._offsets = offsets
-        # Three arrays (K, n) are gone over for every feature: they should stay in the inner caches.
+        # Three arrays (K, n) are read for every feature: they should stay in the inner caches.
         self.block_rows = int(np.clip(_BLOCK // len(offsets), 256, 4096)) // 8 * 8
 
     def workspace(self, n_rows):
@@ -98,7 +98,7 @@ class _FeaturewisePart:
         missing = np.isnan(x)
         missing = missing if missing.any() else None
         scratch = [part[: out.size].reshape(out.shape) for part in workspace]
-        with np.errstate(over="ignore", invalid="ignore"):  # then it is done again by logarithms
+        with np.errstate(over="ignore", invalid="ignore"):  # then _logarithms computes it again
             self._products(x, missing, out, *scratch)
             far = np.flatnonzero(~np.isfinite(out.sum(axis=0)))
         np.log1p(out, out=out)
@@ -111,7 +111,7 @@ class _FeaturewisePart:
             out += self._offsets[:, None] + self._peaks @ ~missing
 
     def _products(self, x, missing, out, square, grown):
-        """Write Π_d (1 + δ_d / ν) − 1, of which one logarithm is taken, not D."""
+        """Write Π_d (1 + δ_d / ν) − 1: one logarithm for each row instead of D."""
         out[:] = 0.0
         for d, column in enumerate(x):
             np.subtract(column, self._means[:, d, None], out=square)
@@ -124,7 +124,7 @@ class _FeaturewisePart:
             out += grown
 
     def _logarithms(self, x, missing):
-        """Return Σ_d ln(1 + δ_d / ν), whatever overflows, shape (K, n)."""
+        """Return Σ_d ln(1 + δ_d / ν), shape (K, n), also where δ overflows."""
         out = np.zeros((len(self._dofs), x.shape[1]))
         for d, column in enumerate(x):
             deviation = np.abs(column - self._means[:, d, None])
@@ -168,15 +168,15 @@ class PredictiveBlock:
 
 
 class PredictiveKernel:
-    """Predictive log-densities of components, read block by block like those of a GaussianKernel.
+    """Predictive log-densities of components, with the methods of a GaussianKernel.
 
     Parameters
     ----------
     *parts : tuple of (NormalWishart, ndarray of shape (n_components,))
-        Components with their offsets, as a rule log weights; −inf is allowed. Several parts, a
-        posterior and its prior, say, follow each other in the answer.
+        Components with their offsets, usually log weights; −inf is allowed. The results of several
+        parts, for example a posterior and its prior, are concatenated.
     spread : tuple of two ndarrays of shape (n_features,)
-        Where the rows are expected to lie: a centre and a standard deviation per feature.
+        The expected location of the rows: a centre and a standard deviation for each feature.
 
     Examples
     --------
@@ -225,7 +225,7 @@ def predictive_draws(components, labels, rng):
     components : NormalWishart
         Their posterior, or prior.
     labels : ndarray of int, shape (n,)
-        Which component each row comes from.
+        The component of each row.
     rng : numpy.random.Generator
         The source of randomness.
 
@@ -248,7 +248,7 @@ def predictive_draws(components, labels, rng):
     noise = rng.standard_normal((len(labels), n_features))
     width = n_features if components.covariance_type == "diag" else 1
     chi2 = rng.chisquare(dofs[labels][:, None], size=(len(labels), width))
-    chi2 = np.maximum(chi2, 1e-200)  # of next to no degrees of freedom it underflows
+    chi2 = np.maximum(chi2, 1e-200)  # it underflows for tiny degrees of freedom
     noise *= np.sqrt(reach[labels][:, None] / chi2)  # √(ν'/χ²), scaled by r/ν'
     colored = components.structure.color(noise, labels, components.covariances)
     return components.means[labels] + colored

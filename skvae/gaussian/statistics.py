@@ -1,12 +1,12 @@
-r"""Expected sufficient statistics of Gaussian components: what EM, VB and streams add up.
+r"""Expected sufficient statistics of Gaussian components, added up by EM, VB and streams.
 
 With responsibilities :math:`r_{nk}` times weights :math:`w_n`, about centres :math:`c_k`,
 
 .. math:: n_k = \sum_n r_{nk},\quad s_k = \sum_n r_{nk} (x_n - c_k),\quad
           S_k = \sum_n r_{nk} (x_n - c_k)(x_n - c_k)^T .
 
-The centres stand near the means, so that nothing cancels when the covariance
-:math:`S_k / n_k - s_k s_k^T / n_k^2` is taken. Missing cells come in by their conditional moments.
+The centres are near the means, so that nothing cancels in the covariance :math:`S_k / n_k - s_k
+s_k^T / n_k^2`. Missing values enter by their conditional moments.
 """
 
 from dataclasses import dataclass, replace
@@ -114,14 +114,14 @@ class GaussianStatistics:
         resolution : ndarray of shape (n_features,)
             A variance at or below this is round-off: the component has collapsed.
         previous : tuple of (means, covariances)
-            What a component without rows keeps: every value is a maximiser there.
+            The values for a component without rows, for which every value is a maximiser.
 
         Raises
         ------
         Collapse
             A covariance is singular and the floor is zero.
         """
-        # However few rows a component has, EM moves it; only what underflows has no direction.
+        # EM updates a component with any positive count; below _NO_ROWS the division underflows.
         empty = self.counts <= _NO_ROWS * self.counts.sum()
         counts = np.where(empty, 1.0, self.counts)
         shift = np.where(empty[:, None], 0.0, self.sums / counts[:, None])

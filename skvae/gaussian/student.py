@@ -1,7 +1,8 @@
-r"""Student-t log-densities from the distances of a Gaussian kernel, and the functions of ν in them.
+r"""Student-t log-densities from the distances of a Gaussian kernel, and functions of ν.
 
-A Student-t has the constants of the Gaussian of its scale but for a ratio of Gamma functions, and
-:math:`-\frac{\nu + d}{2} \ln(1 + \delta / \nu)` where the Gaussian has :math:`-\delta / 2`.
+A Student-t has the constants of the Gaussian with the same scale times a ratio of Gamma functions,
+and :math:`-\frac{\nu + d}{2} \ln(1 + \delta / \nu)` in the place of the Gaussian's :math:`-\delta /
+2`.
 """
 
 import numpy as np
@@ -11,11 +12,11 @@ from skvae.gaussian.block import Block
 from skvae.gaussian.covariance import LOG_2PI
 from skvae.gaussian.kernel import gaussian_kernel
 
-FAR = 1e-160  # X times this: squares of what does not overflow in X do not overflow
+FAR = 1e-160  # times any finite value of X, squares do not overflow
 
 
 def log_minus_digamma(x):
-    """Return ln x − ψ(x), to full relative precision: for large x the terms are alike."""
+    """Return ln x − ψ(x) to full relative precision, also for large x, where the terms cancel."""
     x = np.asarray(x, dtype=np.float64)
     near = np.minimum(x, 100.0)
     far = 1.0 / np.maximum(x, 100.0)
@@ -24,7 +25,7 @@ def log_minus_digamma(x):
 
 
 def _stirling(x):
-    """Return what Stirling's formula leaves of ln Γ(x), for x ≥ 50."""
+    """Return the remainder of Stirling's formula for ln Γ(x), for x ≥ 50."""
     y = 1.0 / x
     return y * (1 / 12 - y**2 * (1 / 360 - y**2 * (1 / 1260 - y**2 / 1680)))
 
@@ -48,14 +49,14 @@ def gamma_excess(x):
 
 
 def n_observed(block):
-    """Return how many features are observed in each row of a kernel's block; [D] if all are."""
+    """Return the number of observed features of each row of a block; [D] if it is complete."""
     if isinstance(block, Block):
         return np.array([block.kernel.means.shape[1]])
     return block.observed.sum(axis=0)
 
 
 def peak_and_distance(kernel, block):
-    """Return a Gaussian block's log-densities at the means and squared distances from them."""
+    """Return a block's Gaussian log-densities at the means, and the squared distances."""
     if not isinstance(block, Block):
         return block.peak(), block.distance()
     peak, distance = kernel.constants[:, None], block.log_density()
@@ -65,7 +66,7 @@ def peak_and_distance(kernel, block):
 
 
 def log_distances(kernel, X, block, reach, out):
-    """Return what Student-t log-densities of a block of rows are made of.
+    """Return the terms of the Student-t log-densities of a block of rows.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def log_distances(kernel, X, block, reach, out):
     block : Block or one with missing values
         The same rows under the kernel.
     reach : ndarray of shape (n_components,)
-        ν, or what δ is to be divided by.
+        ν, or another divisor of δ.
     out : ndarray of shape (n_components, n)
         Memory for the third result.
 
@@ -102,7 +103,7 @@ def log_distances(kernel, X, block, reach, out):
 
 
 def _far_log_distance(kernel, X):
-    """Return ln δ where δ overflows, of rows where it does for some component, (K, n)."""
+    """Return ln δ for rows with an overflowing δ for some component, shape (K, n)."""
     n_components, n_features = kernel.means.shape
     near = gaussian_kernel(
         kernel.covariance_type,
@@ -112,9 +113,9 @@ def _far_log_distance(kernel, X):
         (np.zeros(n_features), np.ones(n_features)),
         expand=False,
     )
-    near.constants = np.zeros(n_components)  # or they would swallow a small distance
+    near.constants = np.zeros(n_components)  # a large constant would absorb a small distance
     out = np.empty((n_components, len(X)))
-    # Of the components that are near some value may be zero: what is said of them is not read.
+    # For components that are near, δ may be zero here: the caller does not read their values.
     with np.errstate(all="ignore"):
         for rows, block in near.blocks(X.astype(np.float64) * FAR, near.workspace()):
             out[:, rows] = np.log(peak_and_distance(near, block)[1])
