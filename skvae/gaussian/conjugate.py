@@ -146,7 +146,7 @@ class NormalWishart(NamedTuple):
 
     @property
     def marginal_dofs(self):
-        """Return the degrees of freedom of marginals and predictive: ν + 1 − size of the Wisharts."""
+        """Return the degrees of freedom of marginals and predictive: ν + 1 − Wishart size."""
         return self.dofs + 1.0 - self._precisions.size(self.means.shape[1])
 
     def take(self, components):
