@@ -1,13 +1,25 @@
 """Settings that every test shares."""
 
+import os
+
+import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.combinations import mark_other_combinations_slow
+
 # The same examples in every run: a failure is a fact about the code, not about the day.
-settings.register_profile(
-    "skvae",
-    deadline=None,
-    derandomize=True,
-    max_examples=25,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("skvae")
+for name, max_examples in (("default", 8), ("ci", 25)):
+    settings.register_profile(
+        f"skvae-{name}",
+        deadline=None,
+        derandomize=True,
+        max_examples=max_examples,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+settings.load_profile("skvae-ci" if os.environ.get("CI") else "skvae-default")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out the slow ones
+def pytest_collection_modifyitems(items):
+    """Leave combinations of parameters to CI, as `tests.combinations` describes."""
+    mark_other_combinations_slow(items)
