@@ -15,6 +15,7 @@ from skvae.neural.training.net import make_net
 from skvae.neural.training.processes import digest
 from skvae.neural.training.rows_on_disk import StoredRows, blocks_of
 from skvae.neural.training.settings import device_name
+from skvae.vae.bound_module import SampledBound
 from skvae.vae.model import make_model
 
 # What decides which weights there are and what they mean: training that goes on must keep it.
@@ -22,10 +23,10 @@ ARCHITECTURE = (
     *("n_components", "hidden_layer_sizes", "activation", "encoder", "decoder"),
     *("encoder_covariance", "likelihood", "likelihood_params", "prior", "n_prior_components"),
 )
+_OBJECTIVE = ("beta", "free_bits", "n_importance_samples", "mixed_precision")
 _TRAINING = (
-    *("optimizer", "lr", "batch_size", "max_epochs", "beta", "kl_warmup", "free_bits"),
-    *("n_importance_samples", "early_stopping", "n_iter_no_change", "tol", "gradient_clip"),
-    *("mixed_precision", "verbose", "net_params"),
+    *("optimizer", "lr", "batch_size", "max_epochs", "kl_warmup", "early_stopping"),
+    *("n_iter_no_change", "tol", "gradient_clip", "verbose", "net_params"),
 )
 
 # At the start the bound hardly rises, until decoder and encoder have found each other. Of few rows
@@ -75,10 +76,17 @@ def net_of(settings, model, seed):
     seed : int
         Of the order of rows and of noise.
     """
-    return make_net(
+    compiled = isinstance(settings["net_params"], dict) and settings["net_params"].get("compile")
+    bound = SampledBound(
         model,
         seed=seed,
+        compiled=bool(compiled),
+        **{name: settings[name] for name in _OBJECTIVE},
+    )
+    return make_net(
+        bound,
         **{name: settings[name] for name in _TRAINING},
+        prior_warmup=settings["max_epochs"] // 4 if settings["prior"] == "mixture" else None,
         callbacks=copy.deepcopy(settings["callbacks"]),
         device=settings["device"],
         first_steps=_FIRST_STEPS,
@@ -154,7 +162,8 @@ def first_digests(settings, net, rows, n_epochs):
     n_epochs : int
         How many there will be.
     """
-    own = {name: settings[name] for name in _TRAINING if name not in ("net_params", "verbose")}
+    names = {*_OBJECTIVE, *_TRAINING} - {"net_params", "verbose"}
+    own = {name: settings[name] for name in sorted(names)}
     own |= {"net_params": sorted(settings["net_params"] or ()), "n_epochs": n_epochs}
     x = next(iter(blocks_of(rows.x)))
     return {

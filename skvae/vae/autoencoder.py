@@ -425,9 +425,8 @@ class VariationalAutoencoder(FittedAutoencoder):
         volume = rows.volume
         before = len(self.history_["bound"])
         found = {
-            "bound": record.bounds + volume,
-            "reconstruction": record.reconstructions + volume,
-            "kl": record.kls,
+            name: values + (0.0 if name == "kl" else volume)
+            for name, values in record.terms.items()
         }
         if record.valid_bounds is not None:
             found["valid_bound"] = record.valid_bounds + volume

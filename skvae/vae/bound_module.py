@@ -1,32 +1,36 @@
-"""The module that is trained: it draws the noise of a batch and says each row's bound."""
+"""The bound module of an autoencoder: draws the noise of a batch and computes each row's bound.
+
+Its interface is that of every bound module, described in :mod:`skvae.neural.training.net`.
+"""
 
 from functools import partial
 
 import torch
 from torch import nn
 
+from skvae.neural.priors import Mixture
 from skvae.neural.training.batches import HELD_OUT_NOISE, NOISE, epoch_seed
 from skvae.vae.model import LatentModel
 from skvae.vae.objective import row_bound
 
 
 class SampledBound(nn.Module):
-    """Each row's objective and its parts, of a latent-variable model and noise of its own.
+    """Each row's objective and its terms, of a latent-variable model and noise drawn here.
 
-    In training mode the objective is the one that is to be ascended, with `beta` and free bits; in
+    In training mode the objective is the one to be maximised, with `beta` and free bits; in
     evaluation mode it is the bound itself, importance-weighted if there are several draws. The
     noise of evaluation is the same in every epoch: epochs differ by their weights alone.
 
     Parameters
     ----------
     model : LatentModel
-        What is trained. Not copied.
+        The model to train. Not copied.
     seed : int
         ≥ 0, of the noise.
     beta : float
         Weight of the KL divergence.
     free_bits : float
-        What each latent dimension's KL counts as at least, in nats.
+        The least nats that each latent dimension's KL counts as.
     n_importance_samples : int
         Draws of the latent per row; more than one are weighted by importance.
     mixed_precision : bool
@@ -37,8 +41,13 @@ class SampledBound(nn.Module):
     Attributes
     ----------
     processes : Processes or None
-        Those that train together: each computes its share of a batch's rows, all are told of all.
+        The processes that train together: each computes its share of a batch's rows and receives
+        the terms of all rows.
+    kl_weight : float
+        The current weight of the KL divergence.
     """
+
+    term_names = ("bound", "reconstruction", "kl")
 
     def __init__(
         self,
@@ -54,7 +63,8 @@ class SampledBound(nn.Module):
         super().__init__()
         self.model = model
         self.seed, self.epoch = seed, 1
-        self.beta, self.free_bits = beta, free_bits
+        self.beta = self.kl_weight = beta
+        self.free_bits = free_bits
         self.n_draws = n_importance_samples
         # In a tuple: as a submodule it would show every weight a second time.
         self._trained = (in_lower_precision(model) if mixed_precision else model,)
@@ -63,7 +73,7 @@ class SampledBound(nn.Module):
         self._prepare()
 
     def _prepare(self):
-        """Set what can be neither copied nor pickled everywhere, and needs not be."""
+        """Set the attributes that can be neither copied nor pickled everywhere."""
         self._generators = {}
         self._draw = torch.compiler.disable(self._noise) if self.compiled else self._noise
         self._gather = torch.compiler.disable(_of_all) if self.compiled else _of_all
@@ -93,7 +103,7 @@ class SampledBound(nn.Module):
                 x,
                 observed,
                 noise,
-                beta=self.beta,
+                beta=self.kl_weight,
                 free_bits=self.free_bits,
                 importance=importance,
                 batch_mean=batch_mean,
@@ -105,18 +115,40 @@ class SampledBound(nn.Module):
         return terms if processes is None else self._gather(processes, terms, n_rows)
 
     def begin_epoch(self, epoch):
-        """Start the noise of an epoch over: that of training is new, that of evaluation is not."""
+        """Reset the noise: that of training is new in each epoch, that of evaluation is not."""
         self.epoch = epoch
         self._generators = {}
 
-    def weight_kl(self, beta):
-        """Set the weight of the KL divergence, from now on."""
-        self.beta = beta
+    def weight_kl(self, share):
+        """Set the weight of the KL divergence to a share of `beta`."""
+        self.kl_weight = self.beta * share
+
+    @property
+    def fast_parts(self):
+        """The parts of few parameters that have far to go: see ``settings.FASTER``."""
+        mixture = isinstance(self.prior, Mixture)
+        return ("model.likelihood", "model.prior") if mixture else ("model.likelihood",)
+
+    @property
+    def numbers_per_row(self):
+        """How many numbers all draws of a row have in the data space."""
+        likelihood = self.model.likelihood
+        return self.n_draws * max(likelihood.n_inputs, likelihood.n_outputs)
+
+    @property
+    def prior(self):
+        """The prior p(z) of the model."""
+        return self.model.prior
+
+    def encode(self, x, observed=None):
+        """Return the posteriors q(z | x) of prepared rows."""
+        return self.model.encode(x, observed)
 
     def train(self, mode=True):
-        """Set the mode, and return self. What is in the mode already is not walked through.
+        """Set the mode, and return self.
 
-        skorch sets it before each batch, and a walk costs as much as several operations.
+        skorch does so before each batch, and a visit of all parts costs as much as several
+        operations: nothing is done if the mode is already set.
         """
         if self.training is mode and self.model.training is mode:
             return self
@@ -149,7 +181,7 @@ def _of_all(processes, terms, n_rows):
 
 
 def in_lower_precision(model):
-    """Return the same model, weights shared, whose encoder and decoder use bfloat16."""
+    """Return the same model, weights shared, with encoder and decoder in bfloat16."""
     return LatentModel(
         LowerPrecision(model.encoder),
         LowerPrecision(model.decoder),
@@ -161,7 +193,7 @@ def in_lower_precision(model):
 
 
 class LowerPrecision(nn.Module):
-    """A module that computes in bfloat16 what torch holds to be safe, and gives back float32.
+    """A module that computes in bfloat16 where torch considers that safe, with float32 outputs.
 
     Parameters
     ----------
@@ -174,7 +206,7 @@ class LowerPrecision(nn.Module):
         self.module = module
 
     def forward(self, inputs):
-        """Return what the module gives, one tensor or several, in the precision of its inputs."""
+        """Return the module's outputs, one tensor or several, in the precision of its inputs."""
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16):
             outputs = self.module(inputs)
         if isinstance(outputs, torch.Tensor):

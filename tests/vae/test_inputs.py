@@ -335,7 +335,7 @@ BAD_PARAMETERS = [
     ("net_params", {"nonsense": 3}),
     ("net_params", {"optimizer__nonsense": 3}),
     ("net_params", {"train_split": None}),
-    ("net_params", {"callbacks__weight_keeper": None}),
+    ("net_params", {"callbacks__best_weights": None}),
     ("net_params", {"iterator_train__num_workers": 2}),
     ("device", "nonsense"),
     ("device", None),

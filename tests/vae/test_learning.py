@@ -43,6 +43,12 @@ def poison(net):
 # What is kept -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("max_epochs", "expected"), [(1, 0), (4, 1), (39, 9)])
+def test_prior_warmup_is_a_quarter_of_the_epochs(max_epochs, expected, X):
+    vae = autoencoder(prior="mixture", n_prior_components=2, max_epochs=max_epochs).fit(X)
+    assert dict(vae.net_.callbacks_)["prior_warmup"].n_epochs == expected
+
+
 @pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("n_importance_samples", [1, 4])
 def test_attributes_tell_how_it_went(early_stopping, n_importance_samples, X):

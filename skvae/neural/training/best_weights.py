@@ -1,34 +1,29 @@
-"""Which weights remain when training ends: the last, or the best that validation has seen."""
+"""The weights that remain when training ends: those of the last epoch, or of the best one."""
 
 import math
 
-from skvae.neural.training.record import (
-    Divergence,
-    all_finite,
-    divergence_message,
-    record_of,
-    weights_of,
-)
+import torch
+from skorch.callbacks import Callback, EarlyStopping
+
+from skvae.neural.training.record import Divergence, record_of
 
 
-class KeptWeights:
-    """Keeps the weights of the last epoch and of the best, and sees to which of them remain.
-
-    What a callback of the net does, in ``skvae.neural.training.net``.
+class BestWeights(Callback):
+    """Keeps the weights of the last epoch and of the best, and sets one of them at the end.
 
     Parameters
     ----------
     early_stopping : bool
         Whether training stops, and the best weights remain, when validation no longer improves.
     patience : int
-        Epochs without improvement after which that is so.
+        The number of epochs without improvement after which training stops.
     tol : float
-        What counts as an improvement, in nats per row, of however many epochs together. The best
-        epoch is the best by any margin.
+        The smallest improvement that counts, in nats per row, summed over epochs. The best epoch
+        is the best by any margin.
     first_epoch : int
         Epochs up to this one do not count against the patience: the objective still changes.
     first_steps : int
-        Nor do those before so many steps of the optimiser.
+        Nor do epochs before so many steps of the optimiser.
     """
 
     def __init__(self, early_stopping, patience, tol, first_epoch, first_steps=0):
@@ -46,20 +41,20 @@ class KeptWeights:
     def on_epoch_begin(self, net, **kwargs):
         """Keep the weights that training begins with."""
         if self.last_ is None:
-            self.last_, self.kept_epoch_ = weights_of(net.module_), len(net.history) - 1
+            self.last_, self.kept_epoch_ = _copied_state(net.module_), len(net.history) - 1
 
     def on_batch_end(self, net, training=None, **kwargs):
-        """Stop with an error where the loss is not finite."""
+        """Raise Divergence if the loss is not finite."""
         batches = net.history[-1]["batches"]
         if not math.isfinite(batches[-1]["train_loss" if training else "valid_loss"]):
             self._fail(net, f"batch {len(batches)}" if training else "in validation")
 
     def on_epoch_end(self, net, **kwargs):
-        """Keep the weights, and see whether they are the best."""
-        if not all_finite(net.module_):  # by the last step, which no loss has seen
+        """Keep the weights, and compare their bound with the best."""
+        if not _all_finite(net.module_):  # after the last step, which no loss shows
             self._fail(net, "weights after its last batch")
         self.n_epochs_ += 1
-        self.last_, self.kept_epoch_ = weights_of(net.module_), len(net.history)
+        self.last_, self.kept_epoch_ = _copied_state(net.module_), len(net.history)
         record = net.history[-1]
         self.n_steps_ += record["train_batch_count"]
         if "valid_loss" not in record:
@@ -74,8 +69,8 @@ class KeptWeights:
         self.stopped_ = self.early_stopping and self.misses_ >= self.patience
 
     def on_train_end(self, net, **kwargs):
-        """Put the weights in place that are to remain."""
-        self.stopped_ = self.stopped_ or self._stopped_by_user(net)
+        """Set the weights that remain."""
+        self.stopped_ = self.stopped_ or _stopped_by_user(net)
         self.interrupted_ = self.n_epochs_ < net.max_epochs and not self.stopped_
         if len(net.history) > self.kept_epoch_ > 0:  # the last epoch was not completed
             del net.history[self.kept_epoch_ :]
@@ -84,18 +79,50 @@ class KeptWeights:
             self.kept_epoch_ = self.best_epoch_
         self.last_ = self.best_ = None
 
-    def _fail(self, net, where):
-        """Put the last good weights back and say what happened in the epoch that is dropped."""
+    def _fail(self, net, place):
+        """Set the last good weights, drop the epoch and raise Divergence."""
         net.module_.load_state_dict(self.last_)
-        net.optimizer_.state.clear()  # its averages are spoilt too
-        epoch, model = len(net.history), net.module_.model
+        net.optimizer_.state.clear()  # its averages are not finite either
+        message = _divergence_message(net, place, self.kept_epoch_)
         del net.history[-1]
-        message = divergence_message(model, net.lr, epoch, where, self.kept_epoch_)
-        raise Divergence(message, record_of(net.history, self))
-
-    def _stopped_by_user(self, net):
-        """Return whether a callback that the user passed has stopped the training."""
-        return False
+        raise Divergence(message, record_of(net, self))
 
     def __getstate__(self):
         return {**self.__dict__, "last_": None, "best_": None}
+
+
+def _stopped_by_user(net):
+    """Return whether an EarlyStopping that the user passed has ended the training."""
+    callbacks = (callback for _, callback in net.callbacks_)
+    return any(isinstance(c, EarlyStopping) and c.misses_ >= c.patience for c in callbacks)
+
+
+def _copied_state(module):
+    """Return a copy of a module's state."""
+    return {
+        name: value.clone() if isinstance(value, torch.Tensor) else value
+        for name, value in module.state_dict().items()
+    }
+
+
+@torch.no_grad()
+def _all_finite(module):
+    """Return whether all weights are finite."""
+    finite = [torch.isfinite(weight).all() for weight in module.parameters()]
+    return bool(torch.stack(finite).all())
+
+
+def _divergence_message(net, place, kept_epoch):
+    """Return the message of a Divergence in a place of the current epoch, with remedies.
+
+    ``kept_epoch`` is the epoch whose weights the net has now; 0 are the first weights.
+    """
+    kept = f"those at the end of epoch {kept_epoch}" if kept_epoch else "the first ones"
+    remedies = [f"a smaller learning rate than lr={net.lr}"]
+    if any(hasattr(part, "min_scale") for part in net.module_.modules()):
+        remedies.append("a larger floor of the scale (min_scale in likelihood_params)")
+    remedies.append("a limit to the gradient's norm")
+    return (
+        f"training diverged: the loss is not finite in epoch {len(net.history)} ({place}). The "
+        f"weights are {kept}. Try {', '.join(remedies)}, and look for extreme values in X"
+    )

@@ -1,31 +1,43 @@
-"""Training by a skorch NeuralNet: its loss, its callbacks, and what came of it.
+"""Training by a skorch NeuralNet of a module that computes a bound.
 
-The objective is in nats per row and larger is better everywhere but in :class:`NegativeBound`,
-which skorch minimises. Rows are prepared by the likelihood, and so are the units of all bounds.
+`make_net` composes the net, `train` runs it for some more epochs. The objective is in nats per row
+and larger is better everywhere except in :class:`NegativeBound`, which skorch minimises.
 
-`make_net` composes the net, `train` runs it for some epochs more. The model is
-``net.module_.model``, also when it is compiled or was pickled meanwhile.
+A **bound module** is an ``nn.Module`` of any model: an autoencoder, a chain with neural emissions,
+a transcriber of sequences. It has
+
+* ``forward(x)`` and, where values are missing, ``forward(x, observed)``: returns the objective and
+  then the terms, each a tensor of shape (n,), in nats, of the n entries of x along its first axis
+  (rows, or padded sequences). The objective may be another in training mode; in evaluation mode it
+  is the bound that validation compares;
+* ``term_names``: the names of the terms, "bound" first;
+* ``begin_epoch(epoch)``: seeds the noise of epoch 1, 2, ..., if there is any;
+* ``seed``: int ≥ 0, of noise, of the order of rows and of what modules draw;
+* ``fast_parts``: the names of its parts that have ten times the learning rate and no weight decay;
+* ``numbers_per_row``: the size of the largest tensor for one entry; it limits validation batches;
+* ``processes``: an attribute, set by `train` to the :class:`Processes` that train together or None;
+  then each computes its share of a batch and ``forward`` returns the terms of the whole batch;
+* with ``kl_warmup``, ``weight_kl(share)``: multiplies the weight of the KL divergence by a share;
+* with ``prior_warmup``, ``prior``, a Mixture, and ``encode``, which takes the arguments of
+  ``forward`` and returns the posteriors of the rows.
 """
 
-import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping
-from skorch.history import History
-from skorch.utils import to_tensor
+from skorch.callbacks import GradientNormClipping
 from torch import nn
 
 from skvae.neural.networks import isolated_random
-from skvae.neural.priors import Mixture
-from skvae.neural.training.batches import (
-    CLUSTERS,
-    MODULES,
-    RowBatches,
-    Rows,
-    epoch_seed,
-    held_out_rows,
+from skvae.neural.training.batches import MODULES, RowBatches, Rows, epoch_seed, held_out_rows
+from skvae.neural.training.best_weights import BestWeights
+from skvae.neural.training.callbacks import (
+    EpochBar,
+    EpochHistory,
+    EpochSeeds,
+    EpochTerms,
+    KLWarmup,
+    PriorWarmup,
+    StopEarly,
 )
-from skvae.neural.training.best_weights import KeptWeights
-from skvae.neural.training.prior_placement import latent_moments, place_components
 from skvae.neural.training.processes import Processes, SharedSteps
 from skvae.neural.training.record import record_of
 from skvae.neural.training.settings import (
@@ -41,294 +53,67 @@ from skvae.neural.training.settings import (
 )
 from skvae.neural.training.streaming import dataset_of
 
-_ADDED_UP = 1 << 20  # rows whose terms are kept until then
-
 
 class NegativeBound(nn.Module):
     """The loss: the objective's mean over a batch, negated. The only minus sign in training."""
 
     def forward(self, terms, target=None):
-        """Return the loss, in nats per row, of what a SampledBound says of a batch."""
+        """Return the loss, in nats per row, from the output of a bound module."""
         return -terms[0].mean()
 
 
-class EpochHistory(History):
-    """A history whose current epoch is at hand, and which keeps one batch of each past epoch.
-
-    skorch looks the epoch up several times a batch and copies the list each time; and the records
-    of all batches would soon be larger than the model.
-    """
-
-    def new_epoch(self):
-        """Begin the record of an epoch."""
-        if self:
-            del self[-1]["batches"][:-1]
-        super().new_epoch()
-
-    def __getitem__(self, i):
-        return list.__getitem__(self, i) if isinstance(i, int) else super().__getitem__(i)
-
-
-# Callbacks ----------------------------------------------------------------------------------------
-
-
-class PriorWarmup(Callback):
-    """A mixture prior stays as it is for some epochs, and then begins at the clusters there are.
-
-    Encoders tell clusters apart only after a while, and components that began between clusters
-    rarely find their way later. So after as many epochs again the clusters are looked for once
-    more, and taken where they explain the latents better.
-
-    Parameters
-    ----------
-    n_epochs : int
-        Epochs before the clusters are looked for.
-    seed : int
-        Of k-means.
-    """
-
-    def __init__(self, n_epochs, seed):
-        self.n_epochs, self.seed = n_epochs, seed
-
-    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
-        """Hold the prior, or place its components, or let it learn."""
-        done, model = len(net.history) - 1, net.module_.model
-        model.prior.requires_grad_(done >= self.n_epochs)
-        if done not in (self.n_epochs, 2 * self.n_epochs):
-            return
-        net.module_.train(False)
-        batches = net.get_iterator(dataset_train, training=False)
-        given = (to_tensor(x, device=net.device) for x, _ in batches)
-        moments = latent_moments(model, given, len(dataset_train))
-        seed = epoch_seed(self.seed, done, CLUSTERS) % 2**32
-        again = done > self.n_epochs
-        if place_components(model.prior, *moments, seed=seed, if_better=again):
-            for parameter in model.prior.parameters():  # averages of other steps
-                net.optimizer_.state.pop(parameter, None)
-
-
-class FreshDraws(Callback):
-    """Each epoch's order and noise follow from its number, whatever happened before it."""
-
-    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
-        """Tell the module and the rows which epoch it is."""
-        if not isinstance(net.history, EpochHistory):  # loaded from a checkpoint
-            net.history = EpochHistory(net.history)
-        epoch = len(net.history)
-        net.module_.begin_epoch(epoch)
-        if isinstance(dataset_train, Rows):
-            dataset_train.epoch = epoch
-
-
-class KLWarmup(Callback):
-    """The KL divergence's weight rises linearly, and is whole after some epochs.
-
-    So that latent dimensions are not given up at first (Sønderby et al., NeurIPS 2016).
-
-    Parameters
-    ----------
-    beta : float
-        The weight at last.
-    n_epochs : int
-        Epochs with less: epoch e = 1, 2, ... has ``beta * e / (n_epochs + 1)``.
-    """
-
-    def __init__(self, beta, n_epochs):
-        self.beta, self.n_epochs = beta, n_epochs
-
-    def on_epoch_begin(self, net, **kwargs):
-        """Set the weight of this epoch."""
-        net.module_.weight_kl(self.beta * min(1.0, len(net.history) / (self.n_epochs + 1)))
-
-
-class EpochTerms(Callback):
-    """The bound and its two terms enter the history: train_bound, valid_kl, and so on."""
-
-    NAMES = ("bound", "reconstruction", "kl")
-
-    def on_epoch_begin(self, net, **kwargs):
-        """Forget the epoch before."""
-        self.parts_ = {True: [], False: []}
-        self.sums_ = {True: [], False: []}
-
-    def on_batch_end(self, net, training=None, y_pred=None, **kwargs):
-        """Keep what was said of the batch; nothing is computed, and no device waited for."""
-        parts = self.parts_[training]
-        parts.append([term.detach() for term in y_pred[1:]])
-        if len(parts) * len(y_pred[1]) > _ADDED_UP:
-            self._add_up(training)
-
-    def _add_up(self, training):
-        """Put sums over rows, and their number, in the place of what was kept of them."""
-        terms = [
-            torch.cat(part).cpu().double() for part in zip(*self.parts_[training], strict=True)
-        ]
-        self.sums_[training].append([len(terms[0]), *(term.sum().item() for term in terms)])
-        self.parts_[training] = []
-
-    def on_epoch_end(self, net, **kwargs):
-        """Record the means over the rows."""
-        for training, sums in self.sums_.items():
-            if self.parts_[training]:
-                self._add_up(training)
-            if not sums:
-                continue
-            prefix = "train" if training else "valid"
-            n_rows, *totals = map(sum, zip(*sums, strict=True))
-            for name, total in zip(self.NAMES, totals, strict=True):
-                net.history.record(f"{prefix}_{name}", total / n_rows)
-        self.parts_ = self.sums_ = None
-
-
-class WeightKeeper(KeptWeights, Callback):
-    """Keeps the weights of the last epoch and of the best; see KeptWeights."""
-
-    def _stopped_by_user(self, net):
-        callbacks = (callback for _, callback in net.callbacks_)
-        return any(isinstance(c, EarlyStopping) and c.misses_ >= c.patience for c in callbacks)
-
-
-class ProcessesTogether(SharedSteps, Callback):
-    """Makes the steps of several processes one; see SharedSteps."""
-
-
-class StopEarly(Callback):
-    """Ends training as skorch wants it done, when all other callbacks have seen the epoch.
-
-    Parameters
-    ----------
-    keeper : WeightKeeper
-        Knows when.
-    """
-
-    def __init__(self, keeper):
-        self.keeper = keeper
-
-    def on_epoch_end(self, net, **kwargs):
-        """Raise KeyboardInterrupt, which skorch takes for the end of training."""
-        if self.keeper.stopped_:
-            raise KeyboardInterrupt
-
-
-class EpochBar(Callback):
-    """A progress bar over epochs on stderr, with the current bound in nats per row."""
-
-    volume = 0.0  # to be added to bounds of prepared rows: then they are in the units of X
-
-    def on_train_begin(self, net, **kwargs):
-        """Draw the bar."""
-        from tqdm import tqdm  # not before it is needed: a thread of its own comes with it
-
-        self.bar_ = tqdm(total=net.max_epochs, unit="epoch")
-
-    def on_epoch_end(self, net, **kwargs):
-        """Move it."""
-        record = net.history[-1]
-        bound = record.get("valid_bound", record["train_bound"]) + self.volume
-        self.bar_.set_postfix_str(f"lower bound {bound:.6f}", refresh=False)
-        self.bar_.update()
-
-    def on_train_end(self, net, **kwargs):
-        """Finish it."""
-        self.close()
-
-    def close(self):
-        """Finish the bar, if there is one."""
-        if getattr(self, "bar_", None) is not None:
-            self.bar_.close()
-        self.bar_ = None
-
-    def __getstate__(self):
-        return {**self.__dict__, "bar_": None}
-
-
-# The net ------------------------------------------------------------------------------------------
-
-
-def _own_callbacks(*, prior_warmup, kl_warmup, weight_keeper, gradient_clip, verbose):
-    """Return what sees an epoch before the user's callbacks: pairs of name and callback."""
-    processes = Processes.here()
-    shown = verbose and (processes is None or not processes.rank)
-    callbacks = {
-        "prior_warmup": prior_warmup,
-        "processes_together": None if processes is None else ProcessesTogether(),
-        "fresh_draws": FreshDraws(),
-        "kl_warmup": kl_warmup,
-        "epoch_terms": EpochTerms(),
-        "weight_keeper": weight_keeper,
-        "gradient_clip": gradient_clip,
-        "epoch_bar": EpochBar() if shown else None,
-    }
-    return [(name, callback) for name, callback in callbacks.items() if callback is not None]
-
-
 def make_net(
-    model,
+    bound,
     *,
-    seed,
     optimizer="adam",
     lr=1e-3,
     batch_size=128,
     max_epochs=100,
-    beta=1.0,
     kl_warmup=0,
-    free_bits=0.0,
-    n_importance_samples=1,
     prior_warmup=None,
     early_stopping=False,
     n_iter_no_change=10,
     first_steps=0,
     tol=1e-3,
     gradient_clip=None,
-    mixed_precision=False,
     callbacks=None,
     device="auto",
     verbose=0,
     net_params=None,
 ):
-    """Return an initialised skorch NeuralNet that trains a model.
+    """Return an initialised skorch NeuralNet that trains a bound module.
 
     Parameters
     ----------
-    model : LatentModel
-        Trained in place; from here on it is ``net.module_.model``.
-    seed : int
-        ≥ 0, of the order of rows, of noise and of what modules draw.
+    bound : nn.Module
+        A bound module, as described in this file. Trained in place; it is ``net.module_``, or
+        inside of it if it is compiled.
     optimizer : {'adam', 'adamw', 'rmsprop', 'sgd'} or type
         A name, or a class of ``torch.optim``.
     lr : float
-        Learning rate. Parameters of the likelihood and of a mixture prior have ten times it, and
-        no weight decay.
+        Learning rate. The ``fast_parts`` of the bound have ten times it, and no weight decay.
     batch_size : int
         The largest number of rows in a batch of training.
     max_epochs : int
-        Epochs of a training, unless `train` is told otherwise.
-    beta : float
-        Weight of the KL divergence in training.
+        Epochs of a training, unless `train` gets another number.
     kl_warmup : int
-        Epochs during which that weight rises.
-    free_bits : float
-        What each latent dimension's KL counts as at least in training, in nats.
-    n_importance_samples : int
-        Draws per row; more than one give the importance-weighted bound.
+        Epochs during which the weight of the KL divergence rises; 0 is none.
     prior_warmup : int, default=None
-        Epochs after which a mixture prior, held until then, is placed on the clusters of the
-        posterior means; after as many again it is if that is better. None is a quarter of
-        `max_epochs`.
+        Epochs after which a mixture prior, held until then, starts at the clusters of the
+        posterior means; after as many again it does so if that is better. None: there is no such
+        prior.
     early_stopping : bool
         Whether training stops when validation no longer improves; the best weights remain.
     n_iter_no_change : int
         Epochs without improvement after which it stops.
     first_steps : int
-        Epochs up to so many steps do not count as such.
+        Epochs before so many steps do not count as epochs without improvement.
     tol : float
-        What counts as an improvement, in nats per row.
+        The smallest improvement that counts, in nats per row.
     gradient_clip : float, default=None
         The largest norm of the gradient.
-    mixed_precision : bool
-        Whether encoder and decoder train in bfloat16.
     callbacks : list, default=None
-        Callbacks of skorch, which see an epoch after those made here.
+        Callbacks of skorch, which are called after those made here.
     device : str
         Of torch, or 'auto': CUDA if there is one, else the CPU.
     verbose : int
@@ -347,33 +132,23 @@ def make_net(
     ValueError
         A parameter of NeuralNet is not known, or not to be set here.
     """
-    from skvae.vae.bound_module import SampledBound
-
     net_params = checked_net_params(net_params)
-    mixture = isinstance(model.prior, Mixture)
-    if prior_warmup is None:
-        prior_warmup = max_epochs // 4
-    first_epoch = max(kl_warmup, prior_warmup if mixture else 0)
-    keeper = WeightKeeper(early_stopping, n_iter_no_change, tol, first_epoch, first_steps)
-    own = _own_callbacks(
-        prior_warmup=PriorWarmup(prior_warmup, seed) if mixture else None,
-        kl_warmup=KLWarmup(beta, kl_warmup),
-        weight_keeper=keeper,
-        gradient_clip=GradientNormClipping(gradient_clip) if gradient_clip else None,
-        verbose=verbose,
+    best_weights = BestWeights(
+        early_stopping, n_iter_no_change, tol, max(kl_warmup, prior_warmup or 0), first_steps
     )
-    bound = SampledBound(
-        model,
-        seed=seed,
-        beta=beta,
-        free_bits=free_bits,
-        n_importance_samples=n_importance_samples,
-        mixed_precision=mixed_precision,
-        compiled=bool(net_params.get("compile")),
-    )
+    processes = Processes.here()
+    shown = verbose and (processes is None or not processes.rank)
+    own = {
+        "prior_warmup": None if prior_warmup is None else PriorWarmup(prior_warmup, bound.seed),
+        "processes_together": None if processes is None else SharedSteps(),
+        "epoch_seeds": EpochSeeds(),
+        "kl_warmup": KLWarmup(kl_warmup) if kl_warmup else None,
+        "epoch_terms": EpochTerms(),
+        "best_weights": best_weights,
+        "gradient_clip": GradientNormClipping(gradient_clip) if gradient_clip else None,
+        "epoch_bar": EpochBar() if shown else None,
+    }
     optimizer, device = optimizer_class(optimizer), device_name(device)
-    fast = ("likelihood", "prior") if mixture else ("likelihood",)
-    n_valid = validation_batch(model, batch_size, n_importance_samples)
     net = NeuralNet(
         bound,
         NegativeBound,
@@ -382,19 +157,23 @@ def make_net(
         max_epochs=max_epochs,
         batch_size=batch_size,
         dataset=Rows,
-        callbacks=[*own, *checked_callbacks(callbacks), ("stop_early", StopEarly(keeper))],
+        callbacks=[
+            *((name, callback) for name, callback in own.items() if callback is not None),
+            *checked_callbacks(callbacks),
+            ("stop_early", StopEarly(best_weights)),
+        ],
         device=device,
         verbose=verbose,
         **{
             "iterator_train": RowBatches,
             "iterator_valid": RowBatches,
-            "iterator_valid__batch_size": n_valid,
-            "dataset__dtype": weights_dtype(model),
+            "iterator_valid__batch_size": validation_batch(bound.numbers_per_row, batch_size),
+            "dataset__dtype": weights_dtype(bound),
             "train_split": held_out_rows,
             "predict_nonlinearity": None,
             "callbacks__print_log": None,
-            **optimizer_params(optimizer, lr, device, net_params, fast=fast),
-            **iterator_params(net_params, seed),
+            **optimizer_params(optimizer, lr, device, net_params, fast=bound.fast_parts),
+            **iterator_params(net_params, bound.seed),
         },
     )
     net.history = EpochHistory()
@@ -402,7 +181,7 @@ def make_net(
 
 
 def _initialised(net, net_params):
-    """Return a net that is ready; raise ValueError if one of its parameters does not fit."""
+    """Return an initialised net; raise ValueError if one of its parameters does not fit."""
     try:
         return net.initialize()
     except (TypeError, ValueError) as error:
@@ -412,20 +191,22 @@ def _initialised(net, net_params):
 
 
 def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
-    """Train for some epochs more, from where the net stands, and return what came of it.
+    """Train for some more epochs from the current state of the net, and return the record.
 
     Parameters
     ----------
     net : NeuralNet
-        From `make_net`, or unpickled since.
-    X : ndarray, tensor or StoredRows of shape (n_samples, n_features)
+        From `make_net`, or a pickled copy of one.
+    X : ndarray, tensor or StoredRows of shape (n_samples, ...)
         Prepared rows; NaN is missing.
-    X_valid : ndarray or tensor of shape (n_valid, n_features), default=None
+    X_valid : ndarray or tensor of shape (n_valid, ...), default=None
         Prepared rows to validate with.
     n_epochs : int, default=None
-        How many; None is as many as in the training before, and ``max_epochs`` in the first.
+        The number of epochs; None is as many as in the training before, and ``max_epochs`` in the
+        first.
     volume : float
-        What the bound of the rows judged is more in the units of X, in nats: for the progress bar.
+        Added to the bound of the validated rows in the progress bar, in nats: the difference
+        between the units of X and of prepared rows.
 
     Returns
     -------
@@ -436,14 +217,14 @@ def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
     ------
     Divergence
         The loss became NaN or infinite, a ValueError. The net then has the weights of the last
-        epoch in which it was not.
+        epoch with a finite loss.
     """
     if n_epochs is not None:
         net.max_epochs = n_epochs
     module = net.module_
     module.train(not module.training)  # or parts that are in another mode than the whole stay so
     seed, epoch = module.seed, len(net.history) + 1
-    shared = {"dtype": weights_dtype(module.model), "seed": seed, "epoch": epoch}
+    shared = {"dtype": weights_dtype(module), "seed": seed, "epoch": epoch}
     held_out = None
     if X_valid is not None:
         held_out = Rows(X_valid, **shared, device=home(net.iterator_valid, net.device))
@@ -459,4 +240,4 @@ def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
     finally:
         module.processes = None
         bar.close()
-    return record_of(net.history, callbacks["weight_keeper"])
+    return record_of(net, callbacks["best_weights"])

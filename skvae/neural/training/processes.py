@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from skorch.callbacks import Callback
 from torch import distributed
 
 
@@ -75,8 +76,8 @@ class Processes(NamedTuple):
         return total / n_rows
 
 
-class SharedSteps:
-    """Makes the steps of several processes one: what a callback of the net does for it."""
+class SharedSteps(Callback):
+    """Gives all processes the same steps: sums of gradients, and the weights of the first one."""
 
     def on_epoch_begin(self, net, **kwargs):
         """Begin with the first process's weights: those of a prior that was placed anew."""

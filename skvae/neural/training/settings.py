@@ -27,8 +27,8 @@ TAKEN = (
 )
 # Callbacks without which a training would not be one.
 _NEEDED = (
-    *("prior_warmup", "processes_together", "fresh_draws", "kl_warmup", "epoch_terms"),
-    *("weight_keeper", "stop_early"),
+    *("prior_warmup", "processes_together", "epoch_seeds", "kl_warmup", "epoch_terms"),
+    *("best_weights", "stop_early"),
 )
 
 
@@ -136,15 +136,15 @@ def optimizer_params(optimizer, lr, device, net_params, *, fast):
     net_params : dict
         What the user sets.
     fast : sequence of str
-        Parts of the model that have `FASTER` times the learning rate, and no weight decay.
+        Parts of the bound module that have `FASTER` times the learning rate, and no weight decay.
     """
     lr = net_params.get("optimizer__lr", lr)
     group = {"lr": FASTER * lr}
     if "weight_decay" in inspect.signature(optimizer).parameters:
         group["weight_decay"] = 0.0
     # torch.compile puts a name of its own in front.
-    heads = ("model", "_orig_mod.model")
-    params = {"optimizer__param_groups": [(f"{h}.{name}.*", group) for name in fast for h in heads]}
+    heads = ("", "_orig_mod.")
+    params = {"optimizer__param_groups": [(f"{h}{name}.*", group) for name in fast for h in heads]}
     others = {f"optimizer__{way}" for way in ("foreach", "capturable", "differentiable")}
     fusible = optimizer in FUSED and torch.device(device).type in ("cpu", "cuda")
     if fusible and not others & net_params.keys():
@@ -164,15 +164,14 @@ def iterator_params(net_params, seed):
     return params
 
 
-def validation_batch(model, batch_size, n_draws):
-    """Return how many rows a batch of validation has: many where each is little work."""
-    per_row = n_draws * max(model.likelihood.n_inputs, model.likelihood.n_outputs)
-    return max(batch_size, min(VALIDATION_NUMBERS // per_row, VALIDATION_ROWS))
+def validation_batch(numbers_per_row, batch_size):
+    """Return the number of rows in a batch of validation: many where a row is little work."""
+    return max(batch_size, min(VALIDATION_NUMBERS // numbers_per_row, VALIDATION_ROWS))
 
 
-def weights_dtype(model):
-    """Return the dtype of a model's weights, which its rows have too."""
-    return next((w.dtype for w in model.parameters() if w.is_floating_point()), torch.float32)
+def weights_dtype(module):
+    """Return the dtype of a module's weights, and so of its rows."""
+    return next((w.dtype for w in module.parameters() if w.is_floating_point()), torch.float32)
 
 
 def home(iterator, device):

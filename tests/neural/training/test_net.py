@@ -12,7 +12,8 @@ from skorch import NeuralNet
 from skorch.callbacks import Checkpoint, EpochScoring, LoadInitState
 from skorch.dataset import ValidSplit
 
-from skvae.neural.training.net import EpochHistory, train
+from skvae.neural.training.callbacks import EpochHistory
+from skvae.neural.training.net import train
 from skvae.neural.training.settings import device_name
 from tests.neural.training.training_problems import (
     At,
@@ -46,7 +47,7 @@ def test_verbose_shows_a_bar_with_the_bound_on_stderr(capfd, X_valid):
     out, err = capfd.readouterr()
     assert out == ""
     assert "3/3" in err
-    bounds = record.bounds if X_valid is None else record.valid_bounds
+    bounds = record.terms["bound"] if X_valid is None else record.valid_bounds
     assert f"lower bound {bounds[-1] + 0.5:.6f}" in err
 
 
@@ -70,7 +71,7 @@ def test_tqdm_is_not_loaded_before_it_is_needed():
 
 def test_resumed_training_is_the_uninterrupted_one(tmp_path):
     whole = net_for(X, kl_warmup=4)
-    bounds = train(whole, X, X_VALID, n_epochs=6).bounds
+    bounds = train(whole, X, X_VALID, n_epochs=6).terms["bound"]
 
     checkpoint = Checkpoint(monitor=None, dirname=str(tmp_path))
     net = net_for(X, kl_warmup=4, callbacks=[checkpoint, At(interrupt, 4, batch=2)])
@@ -80,7 +81,7 @@ def test_resumed_training_is_the_uninterrupted_one(tmp_path):
     record = train(resumed, X, X_VALID, n_epochs=3)
     assert record.best_epoch == 6
     assert isinstance(resumed.history, EpochHistory)
-    assert_array_equal(record.bounds, bounds[3:])
+    assert_array_equal(record.terms["bound"], bounds[3:])
     assert_array_equal(weights(resumed), weights(whole))
     assert_allclose(resumed.history[:, "train_bound"], bounds, rtol=1e-12)
 
@@ -171,8 +172,8 @@ def test_callbacks_are_those_of_skorch(callbacks, message):
 
 
 def test_callbacks_that_make_a_training_stay():
-    with pytest.raises(ValueError, match=r"callbacks__weight_keeper__tol.*estimator's callbacks"):
-        net_for(X, net_params={"callbacks__weight_keeper__tol": 1.0})
+    with pytest.raises(ValueError, match=r"callbacks__best_weights__tol.*estimator's callbacks"):
+        net_for(X, net_params={"callbacks__best_weights__tol": 1.0})
 
 
 def test_parameters_of_a_loader_come_with_it():

@@ -8,7 +8,9 @@ from numpy.testing import assert_array_equal
 from skorch.callbacks import Callback
 
 from skvae.neural.likelihoods import make_likelihood
+from skvae.neural.priors import Mixture
 from skvae.neural.training.net import make_net
+from skvae.vae.bound_module import SampledBound
 from skvae.vae.model import make_model
 from tests.vae.oracles import LinearGaussian
 
@@ -31,10 +33,19 @@ def model_for(X, *, likelihood="gaussian", likelihood_params=None, seed=0, **par
     return make_model(make_likelihood(likelihood, X, likelihood_params), seed=seed, **params)
 
 
+OBJECTIVE = ("beta", "free_bits", "n_importance_samples", "mixed_precision")
+
+
 def net_for(X, *, model=None, seed=0, **settings):
     """A net that trains a small model on the CPU, fast."""
     settings = {"lr": 1e-2, "batch_size": 64, "max_epochs": 3, "device": "cpu", **settings}
-    return make_net(model_for(X) if model is None else model, seed=seed, **settings)
+    objective = {name: settings.pop(name) for name in OBJECTIVE if name in settings}
+    compiled = bool((settings.get("net_params") or {}).get("compile"))
+    model = model_for(X) if model is None else model
+    bound = SampledBound(model, seed=seed, compiled=compiled, **objective)
+    if isinstance(bound.prior, Mixture):
+        settings.setdefault("prior_warmup", settings["max_epochs"] // 4)
+    return make_net(bound, **settings)
 
 
 def weights(net):

@@ -1,4 +1,4 @@
-"""Where the components of a mixture prior begin: at the clusters of the latents that there are."""
+"""Initialization of a mixture prior: its components start at clusters of the latent vectors."""
 
 import copy
 
@@ -8,17 +8,17 @@ ENOUGH_ROWS = 2**14  # to find clusters among
 
 
 @torch.no_grad()
-def latent_moments(model, batches, n_rows):
-    """Return the posterior means and variances of some rows, spread evenly over all.
+def latent_moments(encode, batches, n_rows):
+    """Return the posterior means and variances of some rows, spread evenly over all rows.
 
     Parameters
     ----------
-    model : LatentModel
-        The model.
+    encode : callable
+        Takes the tensor or, as keywords, the dict of a batch; returns the posteriors of its rows.
     batches : iterable of tensor or dict
-        What ``encode`` is given, batch by batch.
+        The inputs of the bound module, batch by batch.
     n_rows : int
-        How many rows there are in all batches.
+        The number of rows in all batches.
 
     Returns
     -------
@@ -26,8 +26,8 @@ def latent_moments(model, batches, n_rows):
         Means and variances of at most `ENOUGH_ROWS` rows, float64.
     """
     step, first, parts = -(-n_rows // ENOUGH_ROWS), 0, []
-    for given in batches:
-        posterior = model.encode(**given) if isinstance(given, dict) else model.encode(given)
+    for batch in batches:
+        posterior = encode(**batch) if isinstance(batch, dict) else encode(batch)
         moments = torch.stack([posterior.mean, posterior.variance])
         parts.append(moments[:, -first % step :: step].cpu().double())
         first += moments.shape[1]
@@ -35,10 +35,10 @@ def latent_moments(model, batches, n_rows):
 
 
 @torch.no_grad()
-def place_components(prior, means, variances, *, seed, if_better):
-    """Place the components of a mixture at clusters; return whether it was done.
+def initialize_components(prior, means, variances, *, seed, if_better):
+    """Set the components of a mixture prior to clusters of latent vectors, found by k-means.
 
-    With fewer rows than components it is not.
+    Nothing changes if there are fewer rows than components.
 
     Parameters
     ----------
@@ -49,8 +49,12 @@ def place_components(prior, means, variances, *, seed, if_better):
     seed : int
         Of k-means, in [0, 2**32).
     if_better : bool
-        Whether the components stay where they are unless the new ones are more likely to have given
-        the latents: E ln p(z) over draws of the posteriors.
+        Whether the components change only if that raises E ln p(z) over draws of the posteriors.
+
+    Returns
+    -------
+    changed : bool
+        Whether the components changed.
     """
     if len(means) < len(prior.logits):
         return False

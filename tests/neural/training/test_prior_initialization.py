@@ -1,4 +1,4 @@
-"""A mixture prior is placed on the clusters of the latents, and finds separated ones."""
+"""A mixture prior starts at the clusters of the latents, and finds separated ones."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,10 @@ from numpy.testing import assert_allclose
 from sklearn.metrics import adjusted_rand_score
 
 from skvae.neural.priors import Mixture
-from skvae.neural.training import prior_placement as placement
+from skvae.neural.training import prior_initialization
 from skvae.neural.training.batches import RowBatches, Rows
 from skvae.neural.training.net import train
-from skvae.neural.training.prior_placement import latent_moments, place_components
+from skvae.neural.training.prior_initialization import initialize_components, latent_moments
 from tests.neural.training.training_problems import linear_rows, model_for, net_for
 
 
@@ -44,12 +44,12 @@ def test_separated_clusters_are_found(seed):
 
 @pytest.mark.parametrize("limit", [2**14, 40, 7])
 def test_moments_are_those_of_rows_spread_evenly(monkeypatch, limit):
-    monkeypatch.setattr(placement, "ENOUGH_ROWS", limit)
+    monkeypatch.setattr(prior_initialization, "ENOUGH_ROWS", limit)
     X = linear_rows(100)
     model = model_for(X)
     rows = Rows(X)
     batches = (x for x, _ in RowBatches(rows, 23))
-    means, variances = latent_moments(model, batches, len(rows))
+    means, variances = latent_moments(model.encode, batches, len(rows))
     with torch.no_grad():
         posterior = model.encode(rows.x[:: -(-100 // limit)])
     assert_allclose(means, posterior.mean, rtol=1e-5, atol=1e-6)
@@ -61,7 +61,7 @@ def test_moments_of_rows_with_missing_values():
     X = linear_rows(30)
     X[::2, 1] = np.nan
     rows = Rows(X)
-    means, _ = latent_moments(model_for(X), (x for x, _ in RowBatches(rows, 10)), 30)
+    means, _ = latent_moments(model_for(X).encode, (x for x, _ in RowBatches(rows, 10)), 30)
     assert np.isfinite(means).all()
 
 
@@ -71,20 +71,22 @@ def test_components_stay_where_they_are_better():
     means = np.concatenate([rng.normal(0, 0.1, (200, 2)), rng.normal(0, 3.0, (200, 2))])
     variances = np.full_like(means, 1e-3)
     prior = Mixture(2, 2, torch.Generator().manual_seed(0))
-    assert place_components(prior, means, variances, seed=0, if_better=True)  # than at first
+    assert initialize_components(prior, means, variances, seed=0, if_better=True)  # than at first
     with torch.no_grad():
         prior.means.zero_()
         prior.log_excess.copy_(torch.tensor([[0.01, 0.01], [9.0, 9.0]]).log())
         prior.logits.zero_()
     before = [parameter.detach().clone() for parameter in prior.parameters()]
-    assert not place_components(prior, means, variances, seed=0, if_better=True)
+    assert not initialize_components(prior, means, variances, seed=0, if_better=True)
     assert all(map(torch.equal, prior.parameters(), before))
-    assert place_components(prior, means, variances, seed=0, if_better=False)
+    assert initialize_components(prior, means, variances, seed=0, if_better=False)
     assert not torch.equal(prior.means, before[1])
 
 
-def test_fewer_rows_than_components_place_nothing():
+def test_fewer_rows_than_components_change_nothing():
     prior = Mixture(2, 5, torch.Generator().manual_seed(0))
     before = prior.means.detach().clone()
-    assert not place_components(prior, np.zeros((4, 2)), np.ones((4, 2)), seed=0, if_better=False)
+    assert not initialize_components(
+        prior, np.zeros((4, 2)), np.ones((4, 2)), seed=0, if_better=False
+    )
     assert torch.equal(prior.means, before)

@@ -1,0 +1,185 @@
+"""Callbacks of the net: seeds of an epoch, warm-ups, the terms of the bound, the progress bar.
+
+The weights that remain are kept in :mod:`skvae.neural.training.best_weights`.
+"""
+
+import torch
+from skorch.callbacks import Callback
+from skorch.history import History
+from skorch.utils import to_tensor
+
+from skvae.neural.training.batches import CLUSTERS, Rows, epoch_seed
+from skvae.neural.training.prior_initialization import initialize_components, latent_moments
+
+_ADDED_UP = 1 << 20  # rows whose terms are kept before they are summed
+
+
+class EpochHistory(History):
+    """A history that finds its current epoch fast and keeps one batch of each earlier epoch.
+
+    skorch looks the epoch up several times a batch and copies the list each time; and the records
+    of all batches would soon be larger than the model.
+    """
+
+    def new_epoch(self):
+        """Begin the record of an epoch."""
+        if self:
+            del self[-1]["batches"][:-1]
+        super().new_epoch()
+
+    def __getitem__(self, i):
+        return list.__getitem__(self, i) if isinstance(i, int) else super().__getitem__(i)
+
+
+class PriorWarmup(Callback):
+    """Holds a mixture prior for some epochs, then sets its components to clusters of the latents.
+
+    Encoders separate clusters only after a while, and components that begin between clusters
+    rarely move to them later. After as many epochs again the clusters are computed once more, and
+    used if they explain the latents better.
+
+    Parameters
+    ----------
+    n_epochs : int
+        Epochs before the clusters are computed.
+    seed : int
+        Of k-means.
+    """
+
+    def __init__(self, n_epochs, seed):
+        self.n_epochs, self.seed = n_epochs, seed
+
+    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+        """Hold the prior, initialize its components, or let it learn."""
+        done, module = len(net.history) - 1, net.module_
+        module.prior.requires_grad_(done >= self.n_epochs)
+        if done not in (self.n_epochs, 2 * self.n_epochs):
+            return
+        module.train(False)
+        batches = net.get_iterator(dataset_train, training=False)
+        inputs = (to_tensor(x, device=net.device) for x, _ in batches)
+        moments = latent_moments(module.encode, inputs, len(dataset_train))
+        seed = epoch_seed(self.seed, done, CLUSTERS) % 2**32
+        again = done > self.n_epochs
+        if initialize_components(module.prior, *moments, seed=seed, if_better=again):
+            for parameter in module.prior.parameters():  # averages of earlier steps
+                net.optimizer_.state.pop(parameter, None)
+
+
+class EpochSeeds(Callback):
+    """Makes an epoch's order and noise depend on its number alone, not on earlier epochs."""
+
+    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+        """Pass the number of the epoch to the module and the rows."""
+        if not isinstance(net.history, EpochHistory):  # loaded from a checkpoint of skorch
+            net.history = EpochHistory(net.history)
+        epoch = len(net.history)
+        net.module_.begin_epoch(epoch)
+        if isinstance(dataset_train, Rows):
+            dataset_train.epoch = epoch
+
+
+class KLWarmup(Callback):
+    """Raises the weight of the KL divergence linearly to the whole over some epochs.
+
+    Otherwise latent dimensions are given up at first (Sønderby et al., NeurIPS 2016).
+
+    Parameters
+    ----------
+    n_epochs : int
+        Epochs with less: epoch e = 1, 2, ... has the share ``e / (n_epochs + 1)``.
+    """
+
+    def __init__(self, n_epochs):
+        self.n_epochs = n_epochs
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Set the weight of this epoch."""
+        net.module_.weight_kl(min(1.0, len(net.history) / (self.n_epochs + 1)))
+
+
+class EpochTerms(Callback):
+    """Records the means of the terms in the history: train_bound, valid_kl, and so on."""
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Forget the epoch before."""
+        self.parts_ = {True: [], False: []}
+        self.sums_ = {True: [], False: []}
+
+    def on_batch_end(self, net, training=None, y_pred=None, **kwargs):
+        """Keep the terms of the batch; nothing is computed, and no device waited for."""
+        parts = self.parts_[training]
+        parts.append([term.detach() for term in y_pred[1:]])
+        if len(parts) * len(y_pred[1]) > _ADDED_UP:
+            self._add_up(training)
+
+    def _add_up(self, training):
+        """Replace the terms that were kept by their sums over rows and the number of rows."""
+        terms = [
+            torch.cat(part).cpu().double() for part in zip(*self.parts_[training], strict=True)
+        ]
+        self.sums_[training].append([len(terms[0]), *(term.sum().item() for term in terms)])
+        self.parts_[training] = []
+
+    def on_epoch_end(self, net, **kwargs):
+        """Record the means over the rows."""
+        for training, sums in self.sums_.items():
+            if self.parts_[training]:
+                self._add_up(training)
+            if not sums:
+                continue
+            prefix = "train" if training else "valid"
+            n_rows, *totals = map(sum, zip(*sums, strict=True))
+            for name, total in zip(net.module_.term_names, totals, strict=True):
+                net.history.record(f"{prefix}_{name}", total / n_rows)
+        self.parts_ = self.sums_ = None
+
+
+class StopEarly(Callback):
+    """Ends training as skorch does, after all other callbacks of the epoch.
+
+    Parameters
+    ----------
+    best_weights : BestWeights
+        Decides when.
+    """
+
+    def __init__(self, best_weights):
+        self.best_weights = best_weights
+
+    def on_epoch_end(self, net, **kwargs):
+        """Raise KeyboardInterrupt, which skorch takes for the end of training."""
+        if self.best_weights.stopped_:
+            raise KeyboardInterrupt
+
+
+class EpochBar(Callback):
+    """A progress bar over epochs on stderr, with the current bound in nats per row."""
+
+    volume = 0.0  # added to bounds of prepared rows, which gives them in the units of X
+
+    def on_train_begin(self, net, **kwargs):
+        """Draw the bar."""
+        from tqdm import tqdm  # only when it is needed: it starts a thread
+
+        self.bar_ = tqdm(total=net.max_epochs, unit="epoch")
+
+    def on_epoch_end(self, net, **kwargs):
+        """Advance the bar."""
+        record = net.history[-1]
+        bound = record.get("valid_bound", record["train_bound"]) + self.volume
+        self.bar_.set_postfix_str(f"lower bound {bound:.6f}", refresh=False)
+        self.bar_.update()
+
+    def on_train_end(self, net, **kwargs):
+        """Close the bar."""
+        self.close()
+
+    def close(self):
+        """Close the bar, if there is one."""
+        if getattr(self, "bar_", None) is not None:
+            self.bar_.close()
+        self.bar_ = None
+
+    def __getstate__(self):
+        return {**self.__dict__, "bar_": None}
