@@ -43,11 +43,16 @@ def values_of(item):
     return values | set(left.items())
 
 
+def slow(*values):
+    """Return values of a parameter whose tests are marked slow, as `parametrize` takes them."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 def mark_other_combinations_slow(items):
     """Mark as slow every combination of parameters that a default run does not need."""
     by_function = defaultdict(list)
     for item in items:
-        if hasattr(item, "callspec"):
+        if hasattr(item, "callspec") and item.get_closest_marker("slow") is None:
             by_function[item.nodeid.split("[")[0]].append(item)
     for alike in by_function.values():
         chosen = set(covering([values_of(item) for item in alike]))

@@ -17,6 +17,9 @@ class Item:
     def iter_markers(self, name):
         return (mark for mark in self.marks if mark.name == name)
 
+    def get_closest_marker(self, name):
+        return next(self.iter_markers(name), None)
+
     def add_marker(self, mark):
         assert mark.name == "slow"
         self.slow = True
@@ -38,6 +41,13 @@ def test_the_other_combinations_are_slow():
     items = [Item(a=a, b=b) for a in ("one", "two") for b in ("one", "two")]
     mark_other_combinations_slow(items)
     assert [item.slow for item in items] == [False, True, True, False]
+
+
+def test_values_are_covered_by_tests_that_are_not_slow():
+    marks = {"one": (), "two": (pytest.mark.slow.mark,)}
+    items = [Item(*marks[b], a=a, b=b) for a in ("one", "two") for b in ("one", "two")]
+    mark_other_combinations_slow(items)
+    assert not any(item.slow for item in items)
 
 
 @pytest.mark.parametrize("names", ["a, b", ("a", "b")])

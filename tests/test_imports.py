@@ -264,17 +264,33 @@ def test_import_skvae_loads_nothing_else():
     assert _loaded_by("import skvae") - bare == {"skvae"}
 
 
+HEAVY = {"torch", "skorch", "safetensors", "numba", "matplotlib", "dask"}
+USES = {
+    "EMHiddenMarkov": {"numba"},
+    "hmm": {"numba"},
+    "VariationalAutoencoder": {"torch", "skorch", "safetensors"},
+    "vae": {"torch", "skorch", "safetensors"},
+}
+
+
+@pytest.mark.slow  # by default all names are loaded by one interpreter
 @pytest.mark.parametrize("name", skvae.__all__)
 def test_a_public_name_loads_only_what_it_uses(name):
-    heavy = {"torch", "skorch", "safetensors", "numba", "matplotlib", "dask"}
-    used = set()
-    if name in ("EMHiddenMarkov", "hmm"):
-        used = {"numba"}
-    elif name in ("VariationalAutoencoder", "vae"):
-        used = {"torch", "skorch", "safetensors"}
-    assert heavy & _loaded_by(f"import skvae\nskvae.{name}") == used
+    assert HEAVY & _loaded_by(f"import skvae\nskvae.{name}") == USES.get(name, set())
 
 
+def test_names_that_use_little_load_little():
+    """Those of no heavy library first, then the others, which may load only their own."""
+    light = [name for name in skvae.__all__ if name not in USES]
+    loads = "\n".join(f"skvae.{name}\nfound.append(sorted(sys.modules))" for name in light)
+    found = _run(f"import skvae\nfound = []\n{loads}\nprint(json.dumps(found))")
+    for name, modules in zip(light, found, strict=True):
+        assert HEAVY & set(modules) == set(), name
+    for name in ("hmm", "vae"):
+        assert HEAVY & _loaded_by(f"import skvae\nskvae.{name}") == USES[name]
+
+
+@pytest.mark.slow
 def test_the_mixture_costs_little_more_than_that_of_sklearn():
     loaded = _loaded_by("from skvae import EMGaussianMixture")
     sklearn_loaded = _loaded_by("import sklearn.mixture")
@@ -282,6 +298,7 @@ def test_the_mixture_costs_little_more_than_that_of_sklearn():
     assert third_party == {"skvae"}
 
 
+@pytest.mark.slow
 def test_importing_every_module_changes_no_global_state():
     # What others do at import is theirs: their modules are loaded before the state is taken.
     sources = _package_sources()

@@ -26,6 +26,7 @@ from skvae.ascent.loop import Collapse
 from skvae.hmm import ColumnEmission, GaussianEmission, GaussianMixtureEmission, StudentTEmission
 from skvae.mixture.gaussian_mixture import EMStep
 from skvae.storage import encoded, read
+from tests.combinations import slow
 from tests.faults.lines import interrupted_at, lines_of
 from tests.problems import blobs
 
@@ -61,7 +62,9 @@ CASES = {
     "online, two starts": BayesianMixtureSVI(learning_method="online", batch_size=30, **TWO),
 }  # fmt: skip
 THREE = [CASES["EM"], CASES["chain"], CASES["memoized"]]
-every_case = pytest.mark.parametrize("case", CASES)
+every_case = pytest.mark.parametrize(
+    "case", [*(case for case in CASES if case != "moves"), *slow("moves")]
+)
 every_estimator = pytest.mark.parametrize("model", THREE, ids=lambda m: type(m).__name__)
 
 
@@ -139,7 +142,7 @@ def test_a_fit_goes_on_where_it_was_broken_off(case, X, path):
         assert list(path.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("case", ["EM", "chain, accelerated", "moves", "online"])
+@pytest.mark.parametrize("case", ["EM", "chain, accelerated", *slow("moves"), "online"])
 def test_again_and_again(case, X, path):
     model, other = clone(CASES[case]).fit(X), clone(CASES[case]).set_params(checkpoint=path)
     for _ in range(3):
@@ -147,7 +150,7 @@ def test_again_and_again(case, X, path):
     assert_same_fit(other.fit(X), model, X)
 
 
-@pytest.mark.parametrize("case", ["EM, two starts", "memoized"])
+@pytest.mark.parametrize("case", ["EM, two starts", *slow("memoized")])
 def test_interruption_in_any_line(case, X, path):
     model = clone(CASES[case]).set_params(max_iter=3).fit(X)
     other = clone(model).set_params(checkpoint=path)
@@ -268,6 +271,7 @@ def test_a_fit_that_collapses_has_ended(X, path):
     assert list(path.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_rows_of_dask(X, path):
     chunked = da.from_array(X, chunks=(50, 2))
     weight = np.linspace(1.0, 2.0, len(X))
@@ -651,6 +655,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no such signal")
 def test_a_process_that_is_killed_as_it_writes(X, path):
     """Between writing the new file and putting it in the old one's place."""

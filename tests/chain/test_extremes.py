@@ -124,6 +124,7 @@ def long_rows(n_rows, n_states=2, seed=0):
     return np.random.default_rng(seed).normal(-700.0, 3.0, size=(n_rows, n_states))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mixing", "sticky", "never back"])
 def test_a_million_rows_against_long_double(kind):
     """Nothing underflows: ln p is near −7e8, and exact to the last digits."""

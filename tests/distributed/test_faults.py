@@ -21,6 +21,9 @@ distributed = pytest.importorskip("distributed")
 da = pytest.importorskip("dask.array")
 
 
+pytestmark = pytest.mark.slow
+
+
 @contextlib.contextmanager
 def two_processes():
     quick = {"distributed.comm.timeouts.connect": "1s", "distributed.logging.distributed": "error"}

@@ -61,6 +61,7 @@ def test_em(cut, kind):
     assert_same_fit(found, expected)
 
 
+@pytest.mark.slow
 @given(
     cuts=st.lists(st.integers(0, 300), max_size=8),
     seed=st.integers(0, 5),
@@ -152,6 +153,7 @@ def test_bayesian(cut, method):
     assert_allclose(found.elbo_, expected.elbo_, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_moves():
     X = rows()
     model = {"n_components": 1, "random_state": 0, "moves": ("birth", "merge", "delete")}

@@ -173,6 +173,7 @@ SIGNALS = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no alarms")
 def test_signals_at_random_times():
     interrupted = [int(line) for line in run_script(SIGNALS, 0, 25).split()]

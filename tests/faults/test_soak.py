@@ -7,6 +7,7 @@ import pytest
 from tests.faults.soak import figures, soak
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_thirty_fits_leave_nothing_behind():
     *_, (n_fits, _) = soak(16, 8)  # caches fill

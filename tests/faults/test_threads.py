@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, VariationalAutoencoder
 from skvae.blocks import Workers
+from tests.combinations import slow
 from tests.faults.test_interruptions import run_script, surroundings
 from tests.problems import blobs
 
@@ -76,7 +77,7 @@ def test_threads_give_the_serial_answers(X):
     assert_same(found[:7:-1], serial)
 
 
-@pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.parametrize("backend", ["threading", *slow("loky")])
 def test_joblib_gives_the_serial_answers(backend, X):
     serial = [answers(learner, X) for learner in LEARNERS]
     before = surroundings()[0]
@@ -122,6 +123,7 @@ def test_no_more_threads_than_the_limit(learner, limit, X):
     assert ours <= limit + runs
 
 
+@pytest.mark.slow
 def test_processes_of_joblib_share_the_processors(X):
     """joblib gives each of its processes a part of them, and a fit asks for no more."""
     import joblib
@@ -186,6 +188,7 @@ FORK = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="forks are safe on Linux alone")
 def test_forked_processes_give_the_serial_answers():
     """After fits in the parent, whose threads are gone from the child."""

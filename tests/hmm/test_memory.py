@@ -8,6 +8,8 @@ from tests.hmm.problems import left_right
 from tests.mixture.test_memory import peak_of
 from tests.problems import run
 
+pytestmark = pytest.mark.slow  # by default the contract has one such test
+
 N_ROWS, N_FEATURES, N_STATES = 300_000, 4, 32
 # One n_rows × n_states array of float64; textbook Baum-Welch holds at least four of them.
 FORBIDDEN = N_ROWS * N_STATES * 8

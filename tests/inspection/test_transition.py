@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 from skvae import EMHiddenMarkov
 from skvae.hmm import PoissonEmission
 from skvae.inspection import TransitionDisplay
+from tests.combinations import slow
 
 TRANSMAT = np.array([[0.9, 0.1, 0.0], [0.0, 0.7, 0.3], [0.002, 0.0, 0.998]])
 
@@ -106,7 +107,7 @@ def test_there_and_back_lie_side_by_side():
     assert there[:, 1].min() > 0 > back[:, 1].max() or there[:, 1].max() < 0 < back[:, 1].min()
 
 
-@pytest.mark.parametrize("n_states", [1, 2, 3, 5, 8, 20])
+@pytest.mark.parametrize("n_states", [1, 2, 3, 5, 8, *slow(20)])
 def test_all_of_a_graph_is_inside_its_axes(n_states):
     transmat = np.full((n_states, n_states), 1 / n_states)
     display = TransitionDisplay(transmat).plot(kind="graph", min_probability=0)

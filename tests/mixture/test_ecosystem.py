@@ -104,6 +104,7 @@ def test_weights_reach_the_last_step_of_a_pipeline_without_routing():
     )
 
 
+@pytest.mark.slow
 def test_grid_search_finds_the_size_and_the_structure():
     rng = np.random.default_rng(0)
     labels = rng.integers(3, size=450)

@@ -9,6 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skvae import EMGaussianMixture
 from tests.problems import start
 
+pytestmark = pytest.mark.slow  # by default the contract has one such test
+
 N_SAMPLES, N_FEATURES, N_COMPONENTS = 200_000, 8, 32
 # One n_samples × n_components array of float64, which `fit` must do without.
 FORBIDDEN = N_SAMPLES * N_COMPONENTS * 8

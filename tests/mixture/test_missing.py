@@ -163,6 +163,7 @@ def test_one_missing_value_hardly_moves_the_fit(covariance_type):
     assert_same_mixture(one_gone, complete, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.slow
 def test_many_patterns_and_many_rows():
     """Every one of the 2⁵ − 1 patterns, over more rows than one block holds."""
     X = knock_out(blobs(6000, n_features=5, n_components=2), 0.5)

@@ -49,7 +49,7 @@ def any_problem(draw):
 
 
 # Each example is a fit or two: none of them is worth the minutes that shrinking would take.
-@settings(max_examples=100, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=4 * settings().max_examples, phases=[Phase.explicit, Phase.generate])
 @given(any_problem())
 def test_a_fit_keeps_its_promises(problem):
     X, sample_weight, model = problem

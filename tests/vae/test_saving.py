@@ -291,6 +291,7 @@ def answers_of_files(folder, X):
     return os.getpid(), pickled.score(X), read.score(X)
 
 
+@pytest.mark.slow
 def test_other_processes(fitted, X, tmp_path):
     """A search in parallel is that in one process, and files are read elsewhere."""
     search = GridSearchCV(autoencoder(), {"n_components": [1, 2]}, cv=2, error_score="raise")

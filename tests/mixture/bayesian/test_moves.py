@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose
 
 from skvae import BayesianMixtureSVI
 from skvae.mixture.bayesian.moves import MovingStep
+from tests.combinations import slow
 from tests.mixture.bayesian.problems import (
     assert_same_posterior,
     bayes,
@@ -54,7 +55,7 @@ def tries(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *slow(1, 2)])
 def test_clusters_are_found_from_one_component(seed):
     X, labels = clusters(6, 4, 600, seed=seed)
     model = moving(1, random_state=seed).fit(X)

@@ -204,6 +204,7 @@ def test_metadata_routing():
         assert train(net_for(X), X, X_VALID).n_epochs == 3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # what the compiler warns itself of while it reads
 @pytest.mark.parametrize("mixed_precision", [False, True])
 def test_compiled_training_is_the_same(mixed_precision):

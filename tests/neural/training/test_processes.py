@@ -66,6 +66,7 @@ def assert_same(found, expected, rtol=1e-5):
     assert_allclose(one[4], expected[4], rtol=rtol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -85,6 +86,7 @@ def test_two_processes_fit_what_one_does(parameters, both):
     assert_same(both(fitted, parameters), fitted(0, parameters))
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_one_process(both):
     """With plain steps differences do not grow."""
     parameters = {"optimizer": "sgd", "lr": 1e-2, "max_epochs": 5}
@@ -93,6 +95,7 @@ def test_weights_are_those_of_one_process(both):
         assert_allclose(weight, expected[0][name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_modules_that_look_at_the_batch_end_alike(both):
     assert_same(both(fitted, {"encoder": Normalised, "batch_size": 16}), None)
 
@@ -102,6 +105,7 @@ def fitted_again(rank, parameters):
     return state_after(vae)
 
 
+@pytest.mark.slow
 def test_going_on(both):
     assert_same(both(fitted_again, {}), fitted_again(0, {}))
 
@@ -114,6 +118,7 @@ def streamed(rank, place):
         stored_rows.BUFFER = before
 
 
+@pytest.mark.slow
 def test_rows_that_are_streamed(both, tmp_path):
     np.save(tmp_path / "X.npy", X)
     assert_same(both(streamed, tmp_path / "X.npy"), streamed(0, tmp_path / "X.npy"))
@@ -139,6 +144,7 @@ def unlike(rank, what):
     autoencoder(**parameters).fit(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "match"),
     [
@@ -154,6 +160,7 @@ def test_processes_that_are_not_alike_are_told(what, match, both):
         assert match in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "match"), [("nothing", "no observed value in feature 0"), ("bad lr", "lr=-1.0")]
 )
@@ -177,6 +184,7 @@ def broken(rank, epoch):
     autoencoder(callbacks=[At(action, epoch or 2, 1)]).fit(X)
 
 
+@pytest.mark.slow
 def test_divergence_and_interruption_are_those_of_both(both):
     for good, message in both(broken, 2):
         assert not good
@@ -192,6 +200,7 @@ def said(rank):
     return stderr.getvalue()
 
 
+@pytest.mark.slow
 def test_the_first_alone_shows_progress(both):
     (_, first), (_, second) = both(said)
     assert "3/3" in first

@@ -313,6 +313,7 @@ def test_without_early_stopping_all_rows_are_streamed(tmp_path, small_buffer):
     assert vae.lower_bound_ == pytest.approx(three.score(X), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_a_streamed_fit_is_as_good_as_one_in_memory(tmp_path, small_buffer):
     """Rows are sorted: blocks are unlike each other, and a buffer holds one row in ten."""
     X = rows(400)
@@ -333,6 +334,7 @@ def test_a_streamed_fit_is_as_good_as_one_in_memory(tmp_path, small_buffer):
     assert scores.std() < 0.3
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_blocks(tmp_path, monkeypatch):
     """What NumPy holds; of torch's memory, the buffers, reads tell: see above."""
     monkeypatch.setattr(stored_rows, "BUFFER", 1 << 16)
