@@ -1,6 +1,6 @@
-"""How the documentation is built, by ``python -m sphinx -M html doc doc/_build -W``.
+"""The settings of Sphinx; build with ``python -m sphinx -M html doc doc/_build -W``.
 
-Neither that nor a browser that shows the pages needs a network; ``_ext/standalone.py`` checks it.
+Neither the build nor a browser needs a network; ``_ext/standalone.py`` checks it.
 """
 
 import sys
@@ -25,17 +25,17 @@ extensions = [
     "sphinx_copybutton",
     "sphinx-mathjax-offline",  # MathJax from a Python package: formulas need no network
     "myst_parser",  # for CHANGELOG.md and CONTRIBUTING.md, which are included
-    # of this folder
+    # modules of doc/_ext
     "elsewhere",
-    "one_face",
+    "side_by_side",
     "standalone",
 ]
 exclude_patterns = ["_build", "auto_examples/*.ipynb"]
 templates_path = ["_templates"]
 
-# Every reference leads somewhere, or the build fails. There is no intersphinx, which fetches its
-# inventories: `elsewhere` knows where other projects keep their pages, and asks the installed
-# package whether the name exists.
+# A reference that does not resolve is an error. Not by intersphinx, which fetches inventories:
+# `elsewhere` has the addresses of other projects' pages, and looks for the name in the installed
+# package.
 nitpicky = True
 
 # Docstrings are validated by tests/test_docstrings.py.
@@ -54,7 +54,7 @@ sphinx_gallery_conf = {
     "reset_modules_order": "both",
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skvae",),
-    "exclude_implicit_doc": {r"skvae\.datasets\..*"},  # the data are not what an example shows
+    "exclude_implicit_doc": {r"skvae\.datasets\..*"},  # no links to examples from the data
     "thumbnail_size": (560, 392),
     "download_all_examples": False,
     "show_signature": False,
@@ -78,10 +78,10 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
 }
-html_sidebars = {page: [] for page in ("index", "one_face", "auto_examples/*")}  # for the width
+html_sidebars = {page: [] for page in ("index", "side_by_side", "auto_examples/*")}  # more width for tables
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
-# `python -m sphinx -b linkcheck doc doc/_build/linkcheck` looks at links to other sites, by hand,
-# where there is a network; links within the pages are checked in every build.
+# Links to other sites need a network and are checked by hand, with
+# `python -m sphinx -b linkcheck doc doc/_build/linkcheck`; every build checks those between pages.
 linkcheck_timeout = 20

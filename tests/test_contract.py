@@ -1,7 +1,7 @@
 """What every estimator of the library keeps, asserted once for all of them: parameters and fits.
 
 What they answer is in `test_contract_answers.py`, that they say the same in the same words in
-`test_one_face.py`.
+`test_side_by_side.py`.
 """
 
 import copy

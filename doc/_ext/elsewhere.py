@@ -1,8 +1,8 @@
-"""References to other projects without their inventories, and what is inherited from them.
+"""References to other projects without their inventories, and methods inherited from them.
 
 intersphinx would fetch an inventory of each project at every build. Here a reference to a name of
-another package is good if the installed package has it, and becomes a link where the project keeps
-its pages under the names of its objects.
+another package is valid if the installed package has it. It becomes a link if the project's pages
+are named after its objects.
 """
 
 import inspect
@@ -10,7 +10,7 @@ from pydoc import locate
 
 from docutils import nodes
 
-# Where a page is called after the object that it describes.
+# Projects with one page for each object, under the object's name.
 PAGES = {
     "sklearn": "https://scikit-learn.org/stable/modules/generated/{}.html",
     "numpy": "https://numpy.org/doc/stable/reference/generated/{}.html",
@@ -21,7 +21,7 @@ INHERITED = "Inherited from scikit-learn."
 
 
 def link(_app, _env, node, content):
-    """Return what stands for a reference that Sphinx cannot resolve, None where nothing does."""
+    """Return the node for a reference that Sphinx cannot resolve, or None if it is invalid."""
     target = node.get("reftarget", "")
     if node.get("refdomain") != "py" or target.startswith("skvae"):
         return None
@@ -38,9 +38,9 @@ def link(_app, _env, node, content):
 
 
 def shorten(_app, what, _name, member, _options, lines):
-    """Keep the summary of a method that scikit-learn has written.
+    """Shorten the docstring of a method of scikit-learn to its summary.
 
-    The rest refers to places in scikit-learn's own documentation, and is described there.
+    The rest has references to scikit-learn's own documentation, which would not resolve here.
     """
     home = getattr(member, "__module__", None) or ""
     if what == "method" and home.split(".")[0] == "sklearn":

@@ -1,8 +1,8 @@
-"""In which order the examples come, and what one of them may not leave behind for the next."""
+"""The order of the examples, and the reset of the warning filters between them."""
 
 import warnings
 
-# From what a newcomer asks first to what few will ask; what is not named comes last, by its name.
+# From the topics of a new user to special ones; other examples follow, sorted by name.
 ORDER = (
     "plot_compare_models.py",
     "plot_same_hill.py",

@@ -1,7 +1,7 @@
-"""A warning for each thing that a built page wants and that is not there, or not on this machine.
+"""Warnings for files and link targets that the built pages refer to and that do not exist locally.
 
-Pages must work without a network and wherever they are copied to: scripts, styles and pictures are
-files beside them, and a link within them leads to a page and, where it says so, a place on it.
+Pages must work without a network and in any folder: scripts, styles and pictures are files beside
+them, and a link between them leads to an existing page and to an existing anchor on it.
 """
 
 from html.parser import HTMLParser
@@ -16,7 +16,7 @@ NOT_LOADED = {"author", "canonical", "index", "license", "next", "prev", "search
 
 
 class _Page(HTMLParser):
-    """The places of a page, what it loads and where its links lead."""
+    """The anchors of a page, the files that it loads, and the targets of its links."""
 
     def __init__(self, text):
         super().__init__()
@@ -34,7 +34,7 @@ class _Page(HTMLParser):
 
 
 def complaints(folder):
-    """Yield (page, what is wrong), for the HTML pages below `folder`."""
+    """Yield (page, complaint) for the HTML pages in `folder`."""
     files = sorted(Path(folder).rglob("*.html"))
     files = [file for file in files if "_static" not in file.relative_to(folder).parts]
     pages = {file.resolve(): _Page(file.read_text(encoding="utf-8")) for file in files}
@@ -53,12 +53,12 @@ def complaints(folder):
 
 
 def check(app, exception):
-    """Warn of what is wrong with the pages that were built."""
+    """Log a warning for each complaint about the built pages."""
     if exception is None and app.builder.name == "html":
         for file, complaint in complaints(app.outdir):
             logger.warning("%s %s", file.name, complaint)
 
 
 def setup(app):
-    app.connect("build-finished", check, priority=900)  # after what copies files at the end
+    app.connect("build-finished", check, priority=900)  # after the handlers that copy files
     return {"parallel_read_safe": True, "parallel_write_safe": True}

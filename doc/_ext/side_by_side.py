@@ -1,6 +1,6 @@
-"""The directive ``one-face``: the four estimators side by side, read from the classes themselves.
+"""The directive ``side-by-side``: tables of the four estimators, made from the classes.
 
-Its argument says what is compared: ``parameters``, ``attributes`` or ``methods``.
+Its argument is one of ``parameters``, ``attributes`` and ``methods``.
 """
 
 import inspect
@@ -20,7 +20,7 @@ ESTIMATORS = (
     skvae.VariationalAutoencoder,
 )
 NONE = "–"
-# Private, or of no interest here.
+# Private methods, and those for metadata routing.
 PLUMBING = re.compile(r"_|set_\w+_request$|get_metadata_routing$")
 
 
@@ -39,7 +39,7 @@ def attributes(cls):
 
 
 def _kind(text):
-    """Return the type of an attribute without its shape, which has no room in a table."""
+    """Return the type of an attribute without its shape, which does not fit into the table."""
     return text.split(" of shape ")[0].strip()
 
 
@@ -52,18 +52,18 @@ def methods(cls):
 KINDS = {"parameters": parameters, "attributes": attributes, "methods": methods}
 
 
-def side_by_side(entries):
-    """Return the lines of a table with a row for each name that two estimators or more have."""
+def in_several(entries):
+    """Return the lines of a table with a row for each name in two or more estimators."""
     counts = Counter(name for mapping in entries for name in mapping)
     lines = [
         ".. list-table::",
-        "   :class: one-face",
+        "   :class: side-by-side",
         "   :header-rows: 1",
         "   :stub-columns: 1",
         "",
     ]
     lines += _row("", [_linked(cls) for cls in ESTIMATORS])
-    for name, count in counts.most_common():  # of equal counts, as they are declared
+    for name, count in counts.most_common():  # equal counts: in the order of declaration
         if count > 1:
             lines += _row(f"``{name}``", [mapping.get(name, NONE) for mapping in entries])
     return [*lines, ""]
@@ -78,7 +78,7 @@ def _linked(cls):
 
 
 def in_one_only(entries, kind):
-    """Return the lines of a list of what one estimator alone has, with an entry for each."""
+    """Return the lines of a list of the names that one estimator alone has."""
     counts = Counter(name for mapping in entries for name in mapping)
     lines = []
     for cls, mapping in zip(ESTIMATORS, entries, strict=True):
@@ -93,8 +93,8 @@ def _named(cls, name, text, kind):
     return f":meth:`{name} <skvae.{cls.__name__}.{name}>`" if kind == "methods" else f"``{name}``"
 
 
-class OneFace(SphinxDirective):
-    """What estimators have in common, as a table, or with ``own`` what one alone has, as a list."""
+class SideBySide(SphinxDirective):
+    """A table of the names in several estimators, or with ``own`` a list of those in one."""
 
     required_arguments = 1
     option_spec = {"own": directives.flag}
@@ -103,12 +103,12 @@ class OneFace(SphinxDirective):
         kind = directives.choice(self.arguments[0], tuple(KINDS))
         entries = [KINDS[kind](cls) for cls in ESTIMATORS]
         own = "own" in self.options
-        lines = in_one_only(entries, kind) if own else side_by_side(entries)
-        for cls in ESTIMATORS:  # a rebuild after an estimator has changed
+        lines = in_one_only(entries, kind) if own else in_several(entries)
+        for cls in ESTIMATORS:  # rebuild the page after an estimator has changed
             self.env.note_dependency(inspect.getfile(cls))
         return self.parse_text_to_nodes("\n".join(lines))
 
 
 def setup(app):
-    app.add_directive("one-face", OneFace)
+    app.add_directive("side-by-side", SideBySide)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
