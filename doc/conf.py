@@ -78,7 +78,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
 }
-html_sidebars = {page: [] for page in ("index", "side_by_side", "auto_examples/*")}  # more width for tables
+html_sidebars = {page: [] for page in ("index", "side_by_side", "auto_examples/*")}  # wide tables
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
