@@ -1,33 +1,32 @@
 """
-Which density fits the rows that it has not seen?
-=================================================
+Which density fits held-out rows best?
+======================================
 
 A mixture, a Bayesian mixture, a hidden Markov model, an autoencoder and a kernel density are five
-answers to the same question: how probable is a row? What counts is the log-likelihood of rows that
-a model has not seen. :func:`skvae.compare` measures it in nats per row, on the same held-out rows
-for all, so that the difference of two models has a standard error of its own.
+models of the density of rows. They are judged by the log-likelihood of held-out rows.
+:func:`skvae.compare` measures it in nats per row, on the same held-out rows for all models, and
+computes the standard error of the difference between two models.
 
 Two sets of data are fitted: 221 measured eruptions of the Old Faithful geyser, and 1797 images of
-handwritten digits, reduced by PCA to 8 numbers each. Both come in an order. One of the five models
-can see it.
+handwritten digits, reduced by PCA to 8 numbers each. Both sets are in an order, and one of the five
+models uses it.
 """
 
 # %%
 # The data
 # --------
-# A log-density depends on the units of X, so all models get the same X. What transforms it does so
-# once, here, and not inside a Pipeline: the digits are rotated and cut to eight directions, the two
-# columns of the geyser are put on one scale, for the sake of the kernel density, which has one
-# bandwidth for all of them.
+# A log-density depends on the units of X, so all models get the same X. It is transformed once,
+# here, not inside a Pipeline: the digits are projected to eight principal components, and the two
+# columns of the geyser are standardised, since the kernel density has one bandwidth for all
+# columns.
 #
 # Of the geyser's 299 rows, 78 have a duration of exactly 2, 3 or 4 minutes. Most of them were not
-# measured: at night the watchers noted eruptions as short, medium or long (see
-# :func:`skvae.datasets.load_geyser`). A density at a repeated value is worth the more the narrower
-# it is, on held-out rows too, for they repeat it as well: a component on that line would win, and
-# by as much as ``reg_covar`` lets it. The shape of the data is the question here, so these rows are
-# left out. That cuts the record into 27 runs of eruptions that followed each other: the sequences
-# of the hidden Markov model. The digits were written by many hands, page after page, often counting
-# from 0 to 9; sixty in a row are one sequence.
+# measured: at night the observers recorded eruptions as short, medium or long (see
+# :func:`skvae.datasets.load_geyser`). Held-out rows repeat these values, so a narrow component on
+# such a value would raise the held-out score, limited only by ``reg_covar``. The topic here is the
+# shape of the data, so these rows are left out. This divides the record into 27 runs of successive
+# eruptions: the sequences of the hidden Markov model. The digits were written by many people, page
+# after page, often in the order from 0 to 9; sixty successive digits are one sequence.
 #
 # Folds hold out whole sequences, for all models.
 
@@ -61,12 +60,12 @@ pages = np.arange(len(digits)) // 60
 # %%
 # The models
 # ----------
-# How large each model is to be is searched for inside each training fold, by the log-likelihood of
-# rows that are held out there. One Gaussian stands below as what all of them should beat.
+# The size of each model is searched for inside each training fold, by the log-likelihood of rows
+# that are held out there. One Gaussian is the baseline.
 
 
 def models(components, states, latent, bandwidths):
-    """Return what is compared, by name."""
+    """Return the models by name."""
     autoencoder = VariationalAutoencoder(
         prior="mixture", lr=5e-3, batch_size=64, max_epochs=200, n_score_samples=500, random_state=0
     )
@@ -94,9 +93,9 @@ digits_models = models(
 # %%
 # The comparison
 # --------------
-# The tables give the mean over held-out rows and its standard error, then the difference to the
-# best model and the standard error of that, which is what decides: it is the smaller one wherever
-# the same rows are hard for both models.
+# The tables show the mean over held-out rows and its standard error, then the difference to the
+# best model and its standard error. Decide by the difference: its standard error is smaller, since
+# the same rows have a low density under both models.
 
 geyser_comparison = compare(geyser_models, geyser, groups=runs, n_jobs=2, verbose=1)
 print("\nOld Faithful, measured eruptions in order")
@@ -111,11 +110,11 @@ print(digits_comparison)
 # %%
 # The pictures
 # ------------
-# Above, from left to right: the mixture found for the eruptions, fitted to all of them, as regions
-# that hold 50, 80, 95 and 99 % of its probability and its components at two standard deviations;
-# the longest run of eruptions on the colours of their states in the chain; and the Bayesian mixture
-# of the digits, as the marginal density of their first two directions, which it gives exactly.
-# Below, differences to the best model with one and two paired standard errors.
+# Above, from left to right: the mixture chosen for the eruptions, fitted to all of them, as regions
+# with 50, 80, 95 and 99 % of its probability and its components at two standard deviations; the
+# longest run of eruptions, with the states of the chain as colours; and the Bayesian mixture of the
+# digits, as the exact marginal density of their first two directions. Below, differences to the
+# best model with one and two paired standard errors.
 
 figure, axes = plt.subplot_mosaic(
     [["mixture", "chain", "digits"], ["geyser scores", "geyser scores", "digits scores"]],
@@ -154,15 +153,15 @@ figure.savefig("compare_models.png", dpi=150)
 print("\nThe figure is in compare_models.png")
 
 # %%
-# What they show
-# --------------
+# Result
+# ------
 # On the eruptions the mixtures, the kernel density and the autoencoder are within a tenth of a nat
 # of each other, and 0.6 nats or more above one Gaussian. The hidden Markov model is half a nat per
-# row above all of them, many times the paired standard error: it knows what came before. A short
-# wait follows a long one, and the longest run shows how strictly.
+# row above all of them, many times the paired standard error: it uses the rows before. A short wait
+# follows a long one, and the longest run shows that this rule is strict.
 #
-# On the digits the Bayesian mixture is the best: it averages over what the data leave open, where
-# the mixture, fitted by EM, has to settle for fewer components or fit the training rows too well.
-# The kernel density is close to it. That the digits come in counting order, three times in ten,
-# gains the chain a tenth of a nat, if that: its states are no single digits. The autoencoder has
-# few rows to learn from, and no advantage where PCA has already taken what is linear out.
+# On the digits the Bayesian mixture is the best: it averages over the uncertainty of the
+# parameters, while the mixture fitted by EM must have fewer components or overfit the training
+# rows. The kernel density is close to it. The counting order of the digits, three times in ten,
+# gains the chain a tenth of a nat at most: its states are not single digits. The autoencoder has
+# few rows for training, and no advantage after PCA.

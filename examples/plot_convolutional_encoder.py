@@ -1,21 +1,21 @@
 """
-Does it help to know which pixels are neighbours?
-=================================================
+Does an autoencoder gain from the neighbourhood of pixels?
+==========================================================
 
-For the networks that :class:`skvae.VariationalAutoencoder` makes by itself the columns of X have no
-order: pixels could be shuffled and nothing would change. Any ``torch.nn.Module`` can take their
-place. Here a convolutional encoder and decoder are given, which do know that a row is a picture,
-and held-out nats per row say what this is worth, for few rows and for many.
+The default networks of :class:`skvae.VariationalAutoencoder` do not depend on the order of the
+columns of X: pixels could be shuffled without effect. Any ``torch.nn.Module`` can replace them.
+Here the encoder and the decoder are convolutional, so they treat a row as a picture, and held-out
+nats per row measure the gain, for few rows and for many.
 """
 
 # %%
 # The modules
 # -----------
-# An encoder reads rows and gives ``2 * n_components`` numbers: mean and log variance. A decoder
-# reads latent vectors and gives the likelihood's parameters, for the Bernoulli likelihood a log
-# odds for each pixel. That a row is a picture is known to them alone: ``Unflatten`` and ``Flatten``
-# are at their ends. The estimator takes what makes a module, and makes its own at each fit, with
-# weights that ``random_state`` decides.
+# An encoder reads rows and returns ``2 * n_components`` numbers: mean and log variance. A decoder
+# reads latent vectors and returns the likelihood's parameters, for the Bernoulli likelihood the log
+# odds of each pixel. ``Unflatten`` and ``Flatten`` at their ends convert rows to pictures and back.
+# The estimator takes functions that return a module, and calls them in each fit; ``random_state``
+# determines the weights.
 
 import warnings
 
@@ -34,7 +34,7 @@ N_COMPONENTS = 8
 
 
 def encoder():
-    """Return a new encoder: two convolutions, each of which halves the picture."""
+    """Return a new encoder with two convolutions; each halves the picture."""
     return nn.Sequential(
         nn.Unflatten(1, (1, 8, 8)),
         nn.Conv2d(1, 16, 3, stride=2, padding=1),
@@ -47,7 +47,7 @@ def encoder():
 
 
 def decoder():
-    """Return a new decoder: the same way back."""
+    """Return a new decoder with the inverse shapes."""
     return nn.Sequential(
         nn.Linear(N_COMPONENTS, 32 * 2 * 2),
         nn.SiLU(),
@@ -62,9 +62,9 @@ def decoder():
 # %%
 # The comparison
 # --------------
-# Digits of 8 × 8 pixels, white or black, a quarter of them held out. The third model is the
-# convolutional one on pixels in a shuffled order, where neighbours mean nothing. The score is by
-# importance sampling; where draws are few it is too low, not too high.
+# Digits of 8 × 8 pixels, white or black, a quarter of them held out. The second model in the table
+# is the convolutional one on pixels in a shuffled order, without meaningful neighbours. The score
+# is by importance sampling; with few draws it is too low, not too high.
 
 warnings.simplefilter("ignore", EffectiveSizeWarning)
 X = (load_digits().data >= 8).astype(float)
@@ -108,9 +108,10 @@ figure.savefig("convolutional_encoder.png", dpi=100)
 print("\nThe figure is in convolutional_encoder.png")
 
 # %%
-# What they show
-# --------------
-# From 1347 rows the convolutional modules are a third of a nat better than the dense ones, with
-# fewer weights. On shuffled pixels all of the advantage is gone: it was the neighbours. From 300
-# rows all three are worse by one and a half nats or more, and differ by a quarter of one. The
-# reconstructions have the right form, and are grey where eight numbers leave it open.
+# Result
+# ------
+# Trained on 1347 rows, the convolutional modules are a third of a nat better than the dense ones,
+# with fewer weights. On shuffled pixels there is no advantage, so it is due to the neighbourhood.
+# Trained on 300 rows, all three are worse by one and a half nats or more, and differ by a quarter
+# of a nat. The reconstructions have the right form, and are grey where eight numbers do not
+# determine the pixel.

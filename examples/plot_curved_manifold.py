@@ -1,19 +1,19 @@
 """
-Is a curved surface better told by many Gaussians or by one decoder?
-====================================================================
+Is a curved surface better described by many Gaussians or by one decoder?
+=========================================================================
 
-Rows near a surface have two degrees of freedom, however many features they have. A mixture covers
-the surface with flat pieces: the more it has the better they fit, and the fewer rows each has. The
-decoder of :class:`skvae.VariationalAutoencoder` bends two latent dimensions along it. Both
-give the log-likelihood of rows they have not seen, in nats per row, so they can be compared.
+Rows near a surface have two degrees of freedom, for any number of features. A mixture covers the
+surface with flat pieces: more pieces fit better, but have fewer rows each. The decoder of
+:class:`skvae.VariationalAutoencoder` maps two latent dimensions to the surface. Both are compared
+by the log-likelihood of new rows, in nats per row.
 """
 
 # %%
 # The data
 # --------
-# Two numbers, uniform on a square, go through a curved function of twelve features, each of which
-# has noise. The density is known up to an integral over the square, which is summed on a fine grid:
-# no model can do better on average. There are few rows to learn from, and many to score.
+# A curved function maps two numbers, uniform on a square, to twelve features, and noise is added to
+# each feature. The true density is an integral over the square, computed by a sum on a fine grid:
+# no model can score higher on average. There are few training rows, and many rows to score.
 
 import warnings
 
@@ -56,9 +56,9 @@ print(f"truth: {truth:.2f} nats per new row")
 # %%
 # The two models
 # --------------
-# The number of components is chosen by cross-validation. Where the encoder describes a posterior
-# badly, importance sampling takes more draws; what it still misses makes the score of the
-# autoencoder too low, not too high, so that the warning of it can be left out here.
+# The number of components is chosen by cross-validation. If the encoder approximates a posterior
+# badly, importance sampling needs more draws; with too few draws the score of the autoencoder is
+# too low, not too high, so the warning is ignored here.
 
 warnings.simplefilter("ignore", EffectiveSizeWarning)
 sizes = [200, 600, 2000]
@@ -82,7 +82,7 @@ for size in sizes:
 # The pictures
 # ------------
 # Left and middle: two of the features, new rows in grey. Ellipses are the components of the mixture
-# at two standard deviations; lines are what the decoder makes of a net of latent vectors.
+# at two standard deviations; lines are the decoder's images of a grid of latent vectors.
 
 figure, axes = plt.subplots(1, 3, figsize=(15, 4.8), layout="constrained")
 turns = np.linspace(0, 2 * np.pi, 60)
@@ -110,11 +110,11 @@ figure.savefig("curved_manifold.png", dpi=100)
 print("\nThe figure is in curved_manifold.png")
 
 # %%
-# What they show
-# --------------
-# From 200 rows the autoencoder is two nats a row better than the mixture, which cannot afford the
-# pieces that it needs; from 600 and from 2000 it is about half a nat better, though the mixture
-# then has eight and sixteen. How much the net gains from more rows depends on how long it is
-# trained: from 600 it gains nothing here. Neither is at the truth. Two of the twelve features show
-# the surface folded onto itself, and so is the net of latent vectors, which does not reach the rows
-# at the lower edge; the ellipses cover them all.
+# Result
+# ------
+# Trained on 200 rows, the autoencoder is two nats per row better than the mixture, which has too
+# few rows for the pieces it needs. Trained on 600 and 2000 rows it is about half a nat better,
+# though the mixture then has eight and sixteen components. The gain of the network from more rows
+# depends on the length of the training: from 600 rows on it gains nothing here. Neither reaches the
+# truth. In two of the twelve features the surface is folded onto itself, and so is the grid of
+# latent vectors, which does not reach the rows at the lower edge; the ellipses cover them all.

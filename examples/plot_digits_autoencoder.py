@@ -1,18 +1,18 @@
 """
-What does an autoencoder learn from pictures of digits?
-=======================================================
+How does an autoencoder represent pictures of digits?
+=====================================================
 
 :class:`skvae.VariationalAutoencoder` describes each picture by a few numbers, its latent vector,
-and knows what pictures such numbers give. Nobody tells it which digit a picture shows. What it has
-learned is measured by the log-likelihood of pictures that it has not seen, in nats per row, and can
-be looked at: in reconstructions, in draws, and in the latent space.
+and maps such numbers back to pictures. It is trained without the labels of the digits. It is judged
+by the log-likelihood of held-out pictures, in nats per row, and by reconstructions, draws, and the
+latent space.
 """
 
 # %%
 # The data
 # --------
-# 1797 digits of 8 × 8 pixels, each white or black: the Bernoulli likelihood gives the probability
-# of black to each pixel. A quarter of them is held out.
+# 1797 digits of 8 × 8 pixels, each white or black: the Bernoulli likelihood has one probability of
+# black for each pixel. A quarter of the digits is held out.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,12 +34,12 @@ X = (digits.data >= 8).astype(float)
 X_train, X_test, y_train, y_test = train_test_split(X, digits.target, random_state=0)
 
 # %%
-# Two numbers and twelve
-# ----------------------
-# With two latent dimensions all that the model knows is in one picture; with twelve it knows more.
-# Beside them, pixels that know nothing of each other. The KL divergence is what the latent vector
-# says of a picture on average. The last column is how many of the held-out digits are named rightly
-# by the five training pictures whose latent vectors are nearest.
+# Two and twelve latent dimensions
+# --------------------------------
+# The model with two latent dimensions can be drawn in one picture; the model with twelve has more
+# information about each digit. They are compared with independent pixels. The KL divergence is the
+# average information about a picture in its latent vector. The last column is the accuracy of a
+# classifier by the five nearest latent vectors of training pictures.
 
 black = (X_train.sum(axis=0) + 1) / (len(X_train) + 2)
 alone = (X_test * np.log(black) + (1 - X_test) * np.log1p(-black)).sum(axis=1).mean()
@@ -66,9 +66,9 @@ for n_components in (2, 12):
 # %%
 # The pictures
 # ------------
-# Above, of the model with twelve dimensions: held-out digits and their reconstructions, draws, and
-# the bound over the epochs. Below, of the model with two: where the held-out digits lie, and which
-# pictures the places of the latent space stand for.
+# Above and below left, for the model with twelve dimensions: held-out digits and their
+# reconstructions, draws, and the bound over the epochs. Below, for the model with two: the held-out
+# digits in the latent space, and the decoder's pictures on a grid of this space.
 
 figure, axes = plt.subplot_mosaic(
     [["rows", "rows", "draws"], ["terms", "latent", "grid"]],
@@ -90,16 +90,16 @@ axes["latent"].set_title("held-out digits in two dimensions")
 LatentTraversalDisplay.from_estimator(
     models[2], grid=True, n_steps=11, image_shape=(8, 8), ax=axes["grid"]
 )
-axes["grid"].set_title("what the places stand for")
+axes["grid"].set_title("decoded grid of the latent space")
 figure.savefig("digits_autoencoder.png", dpi=100)
 print("\nThe figure is in digits_autoencoder.png")
 
 # %%
-# What they show
-# --------------
-# Two numbers a picture are worth almost five nats and twelve more than seven, against pixels that
-# know nothing of each other. On the map the zeros, fours and sixes have places of their own, and
-# what the decoder draws there agrees; other digits overlap, and the places between are blurred.
-# Twelve dimensions keep nine digits in ten apart, and most of the draws look like digits. The bound
-# of the rows kept aside falls behind that of the others and still rises a little when the training
-# ends.
+# Result
+# ------
+# Two numbers for each picture gain almost five nats over independent pixels, and twelve numbers
+# more than seven. In the latent space the zeros, fours and sixes are separate, and the decoder
+# draws these digits there; other digits overlap, and the pictures between them are blurred. With
+# twelve dimensions nine digits in ten are classified correctly, and most of the draws look like
+# digits. The bound of the validation rows is below that of the training rows and still rises
+# slightly at the end of the training.

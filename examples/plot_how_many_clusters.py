@@ -2,9 +2,10 @@
 How many clusters are there?
 ============================
 
-A Bayesian mixture is given more components than it can need, and empties those that the data do not
-pay for. :class:`skvae.BayesianMixtureSVI` has three ways up the same bound, and moves that change
-the number of components. Here eight clusters are simulated, so that the answer is known.
+A Bayesian mixture starts with more components than necessary, and superfluous components become
+empty. :class:`skvae.BayesianMixtureSVI` has three learning methods for the same bound, and moves
+that change the number of components. Here eight clusters are simulated, so the true number is
+known.
 """
 
 # %%
@@ -32,14 +33,14 @@ def draw(n_rows):
 X, X_new = draw(4000), draw(4000)
 
 # %%
-# Three ways up the same bound
-# ----------------------------
-# "batch" looks at all rows before it changes anything, "memoized" changes after each block of rows
-# and remembers the blocks, "online" takes minibatches with a rate that falls. The first two never
-# lower the bound. For data that fit on a disk "memoized" is the one to take: it is exact, and has
-# no rate to choose. "online" is for so many rows that one or two passes are all there is time for;
-# what it reports in between are estimates, and on data as few as these it is slow to empty a
-# component.
+# Three learning methods for one bound
+# ------------------------------------
+# "batch" updates the posterior after a pass over all rows, "memoized" updates it after each block
+# of rows and stores the statistics of the blocks, "online" uses minibatches with a decreasing
+# learning rate. The first two never lower the bound. For data that fit on a disk use "memoized": it
+# is exact, and has no learning rate. "online" is for so many rows that there is time for one or two
+# passes only; its recorded bounds are estimates, and with few rows, as here, it empties components
+# slowly.
 
 fits = {
     method: BayesianMixtureSVI(
@@ -57,10 +58,10 @@ for name, fit in fits.items():
     )
 
 # %%
-# A bound that compares
-# ---------------------
-# ``elbo_`` has every constant, so it compares numbers of components. What EM maximises rises with
-# every component, and so does not.
+# A bound to compare models
+# -------------------------
+# ``elbo_`` contains every constant, so it can compare numbers of components. The objective of EM
+# rises with every component, so it cannot.
 
 sizes = range(2, 15)
 bounds, likelihoods = [], []
@@ -75,7 +76,7 @@ print(f"the bound is highest with {best} components")
 # The pictures
 # ------------
 # On the left the data and the means with their weights; in the middle the bounds over passes; on
-# the right what chooses the number of components and what does not.
+# the right the bound and the log-likelihood over the number of components.
 
 figure, axes = plt.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
 moved = fits["memoized, with moves, from one component"]
@@ -83,25 +84,25 @@ axes[0].plot(*X.T, ".", markersize=2, color="0.7")
 axes[0].scatter(
     *moved.means_.T, s=2000 * moved.weights_, facecolors="none", edgecolors="C3", zorder=3
 )
-axes[0].set_title("means found, as large as their weights")
+axes[0].set_title("means; area proportional to weight")
 for name, style in (("batch", "-"), ("memoized", "--"), ("online", "-.")):
     fit = fits[name]
     axes[1].plot(np.arange(1, fit.n_iter_ + 1), fit.lower_bounds_, style, label=name)
-axes[1].set(xlabel="pass", ylabel="bound, nats per row", title="three ways up", xscale="log")
+axes[1].set(xlabel="pass", ylabel="bound, nats per row", title="three methods", xscale="log")
 axes[1].legend(loc="lower right", fontsize="small")
 axes[2].plot(sizes, bounds, "o-", label="ELBO of the Bayesian mixture")
 axes[2].plot(sizes, likelihoods, "s--", label="log-likelihood, by EM")
 axes[2].axvline(8, color="0.7", linestyle=":")
-axes[2].set(xlabel="n_components", ylabel="nats per row", title="which number")
+axes[2].set(xlabel="n_components", ylabel="nats per row", title="number of components")
 axes[2].legend(loc="lower right", fontsize="small")
 figure.savefig("how_many_clusters.png", dpi=100)
 print("\nThe figure is in how_many_clusters.png")
 
 # %%
-# What they show
-# --------------
-# There are eight. The bound is flat where several components share a cluster, and rises by a step
-# whenever one of them is given up. "memoized" gets there in less than half the passes of "batch";
-# "online" has given up none when it stops, and for a density that matters little. More components
-# than eight lower the bound of the Bayesian mixture, each by a little less than a hundredth of a
-# nat per row. What EM maximises does not say when to stop: it only stops rising.
+# Result
+# ------
+# There are eight clusters. The bound is flat where several components share a cluster, and rises by
+# a step when one of them becomes empty. "memoized" converges in less than half the passes of
+# "batch"; "online" has emptied no component when it stops, which matters little for a density. Each
+# component beyond eight lowers the bound of the Bayesian mixture by slightly less than a hundredth
+# of a nat per row. The objective of EM does not show the number: it only stops rising.

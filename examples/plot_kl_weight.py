@@ -2,17 +2,17 @@
 How should the KL term be weighted?
 ===================================
 
-A variational autoencoder is trained on a reconstruction term minus a KL divergence. Many programs
-put a weight β before the divergence, and many have one without saying so. ``beta`` of
-:class:`skvae.VariationalAutoencoder` changes the training alone, never what ``score`` means, so
-that held-out log-likelihood can say which weight is right for it.
+The training objective of a variational autoencoder is a reconstruction term minus a KL divergence.
+Many programs multiply the divergence by a weight β, and many do so implicitly. ``beta`` of
+:class:`skvae.VariationalAutoencoder` changes the training only, never the meaning of ``score``, so
+the held-out log-likelihood can be used to choose it.
 """
 
 # %%
 # The data
 # --------
 # 1797 handwritten digits of 8 by 8 pixels, black or white: 64 features with a Bernoulli likelihood
-# each. A third is held out.
+# each. A third of the digits is held out.
 
 import warnings
 
@@ -32,23 +32,21 @@ n_features = X.shape[1]
 # The weights
 # -----------
 # The objective is :math:`E \ln p(x \mid z) - \beta\, \mathrm{KL}(q(z \mid x) \,\|\, p(z))`, where
-# the first term is the *sum* over the 64 pixels. It is the evidence lower bound for β = 1, and for
-# no other β. A program that takes the *mean* over pixels (the default of most loss functions), and
-# the divergence as the sum it is, maximises
+# the first term is the *sum* over the 64 pixels. It is the evidence lower bound for β = 1 only. A
+# program with the *mean* over pixels (the default of most loss functions) and the divergence as a
+# sum maximises
 #
 # .. math:: \tfrac1D E \ln p(x \mid z) - \mathrm{KL} = \tfrac1D \left( E \ln p(x \mid z)
 #           - D\, \mathrm{KL} \right),
 #
 # which is β = D in other units: 64 here, and 3072 for a small colour photograph. With other data or
-# another resolution it is another β. Both terms are sums over what belongs to a row, and means over
-# rows alone.
+# another resolution this is another β. Both terms must be sums within a row, and means over rows
+# only.
 #
-# Training is not stopped early here: that looks at the bound of rows kept aside, which knows no β,
-# and would undo what a small β does.
+# There is no early stopping here: it uses the bound with β = 1 on validation rows, and would
+# counteract a small β.
 
-warnings.simplefilter(
-    "ignore", EffectiveSizeWarning
-)  # a small β makes q narrower than it should be
+warnings.simplefilter("ignore", EffectiveSizeWarning)  # a small β makes q too narrow
 weights = [0.05, 0.2, 0.5, 1.0, 2.0, 4.0, float(n_features)]
 models = {
     beta: VariationalAutoencoder(
@@ -70,7 +68,7 @@ kl = [term.kl.mean() for term in terms]
 active = [model.active_units(X_test).sum() for model in models.values()]
 black = (X.sum(axis=0) + 1) / (len(X) + 2)
 alone = (X_test * np.log(black) + (1 - X_test) * np.log1p(-black)).sum(axis=1).mean()
-print(f"pixels that know nothing of each other: {alone:.2f} nats per held-out row")
+print(f"independent pixels: {alone:.2f} nats per held-out row")
 print("  beta   nats per held-out row   reconstruction      KL   active units of 10")
 for row in zip(weights, scores, reconstruction, kl, active, strict=True):
     print("{:6.2f} {:23.2f} {:16.2f} {:7.2f} {:20d}".format(*row))
@@ -78,8 +76,8 @@ for row in zip(weights, scores, reconstruction, kl, active, strict=True):
 # %%
 # The pictures
 # ------------
-# Above, against β: the score, the two terms, the latent dimensions in use. Below, a few digits that
-# were held out and their reconstructions.
+# Above, against β: the score, the two terms, the active latent dimensions. Below, a few held-out
+# digits and their reconstructions.
 
 figure = plt.figure(figsize=(13, 7.5), layout="constrained")
 above, below = figure.subfigures(2, 1, height_ratios=(3, 2))
@@ -116,16 +114,16 @@ figure.savefig("kl_weight.png", dpi=100)
 print("\nThe figure is in kl_weight.png")
 
 # %%
-# What they show
-# --------------
-# On rows that were held out β = 1 is best, by nearly a nat over half of it and twice of it. With a
-# smaller weight digits are reconstructed better, but the latent vectors say more than the prior
-# expects, and the rise of the divergence is larger: a draw from the prior is not like any of them.
-# With a larger one less is told of a digit, and latent dimensions fall out of use.
+# Result
+# ------
+# On held-out rows β = 1 is best, by nearly a nat over half and twice this weight. With a smaller
+# weight digits are reconstructed better, but the divergence rises by more: the latent vectors are
+# far from draws of the prior. With a larger weight the latent vector contains less information
+# about a digit, and latent dimensions become inactive.
 #
-# With the mean over pixels instead of the sum nothing is left: no dimension is in use, every digit
-# is reconstructed as the average digit, and the score is that of pixels that know nothing of each
-# other. What looks like a failure of the model ("posterior collapse") is then a unit gone wrong.
+# With the mean over pixels instead of the sum no dimension is active, every digit is reconstructed
+# as the average digit, and the score is that of independent pixels. This looks like a failure of
+# the model ("posterior collapse"), but it is an error of units.
 #
-# Another β than one can be what is wanted of a latent space, but not for the sake of the density.
-# Where latent dimensions are lost early in training, ``kl_warmup`` helps, which ends at the bound.
+# Another β than one can be useful for a latent space, but not for the density. If latent dimensions
+# become inactive early in training, use ``kl_warmup``: its final objective is the bound.

@@ -1,17 +1,16 @@
 """
-How many latent dimensions are worth having?
-============================================
+How many latent dimensions are useful?
+======================================
 
 The score of :class:`skvae.VariationalAutoencoder` is a held-out log-likelihood, so that
-:class:`sklearn.model_selection.GridSearchCV` can choose ``n_components`` as it chooses anything
-else. Here rows of twelve features are made from three numbers each, so that it is
-known how many would do.
+:class:`sklearn.model_selection.GridSearchCV` can choose ``n_components`` like any other parameter.
+Here rows of twelve features are made from three numbers each, so the sufficient number is known.
 """
 
 # %%
 # The data
 # --------
-# Three numbers go through curved functions, and each of the twelve features has noise.
+# Curved functions map three numbers to twelve features, and noise is added to each feature.
 
 import warnings
 
@@ -37,8 +36,9 @@ X = draw(1000)
 # %%
 # The search
 # ----------
-# The score is by importance sampling. Where the encoder describes a posterior badly, a warning says
-# that it is uncertain, and likely too low; with too few dimensions there are many such rows.
+# The score is by importance sampling. If the encoder approximates the posteriors of many rows
+# badly, there is a warning that the score is uncertain, and probably too low; with too few
+# dimensions there are many such rows.
 
 warnings.simplefilter("ignore", EffectiveSizeWarning)
 sizes = [1, 2, 3, 4, 6]
@@ -56,10 +56,10 @@ for size, mean in zip(sizes, means, strict=True):
 print(f"chosen: n_components={search.best_params_['n_components']}")
 
 # %%
-# Needed and used
-# ---------------
-# ``active_units`` counts the dimensions whose posterior means vary over the rows. Used is not
-# needed: a curved surface can be laid into more dimensions than it has.
+# Necessary and active dimensions
+# -------------------------------
+# ``active_units`` shows the dimensions with posterior means that vary over the rows. An active
+# dimension may be unnecessary: a curved surface can extend into more dimensions than its own.
 
 models = {
     size: VariationalAutoencoder(
@@ -77,32 +77,32 @@ for size, model in models.items():
 # %%
 # The pictures
 # ------------
-# Left, the search; right, for three and for six dimensions, how the posterior means spread.
+# Left, the search; right, the variances of the posterior means for three and for six dimensions.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
 axes[0].plot(sizes, means, "o-", color="#0072B2")
-axes[0].axvline(3, color="0.6", linestyle=":", label="behind the rows")
+axes[0].axvline(3, color="0.6", linestyle=":", label="true number")
 axes[0].set(xlabel="n_components", ylabel="nats per held-out row", xticks=sizes, title="the search")
 axes[0].legend(loc="lower right")
 for (size, model), style in zip(models.items(), ("o-", "s--"), strict=True):
     spread = np.sort(model.transform(X).var(axis=0))[::-1]
     axes[1].plot(np.arange(1, size + 1), spread, style, label=f"n_components={size}")
-axes[1].axhline(0.01, color="k", linestyle=":", label="in use above")
+axes[1].axhline(0.01, color="k", linestyle=":", label="active above")
 axes[1].set(
     yscale="log",
     xlabel="latent dimension, by variance",
     ylabel="variance of the posterior means",
     xticks=sizes,
-    title="what is used",
+    title="active dimensions",
 )
 axes[1].legend()
 figure.savefig("latent_dimension.png", dpi=100)
 print("\nThe figure is in latent_dimension.png")
 
 # %%
-# What they show
-# --------------
-# The second and the third dimension are worth about two nats each, a fourth a fifth of one, and six
-# are worse than four. The search does not count the numbers behind the rows: it finds the size with
-# which this network tells new rows best, after so much training. Nor does the spread of the
-# posterior means, for all of six dimensions are in use, at a higher KL.
+# Result
+# ------
+# The second and the third dimension gain about two nats each, the fourth a fifth of a nat, and six
+# dimensions are worse than four. The search does not find the true number: it finds the best size
+# for the density of new rows, for this network and this length of training. The variances of the
+# posterior means do not show the true number either: all six dimensions are active, at a higher KL.

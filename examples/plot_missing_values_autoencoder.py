@@ -1,19 +1,18 @@
 """
-How well can an autoencoder say what is missing?
-================================================
+How well does an autoencoder impute missing values?
+===================================================
 
-NaN is a missing value for :class:`skvae.VariationalAutoencoder`: it learns from what there is, and
-``impute`` fills in the expectation of the rest given what was observed. Values are taken away from
-a table that is complete, so that the error can be measured, and from pictures, so that it can be
-seen.
+NaN is a missing value for :class:`skvae.VariationalAutoencoder`: it is trained on the observed
+values, and ``impute`` fills in the expectation of the others. Values are removed from a complete
+table, to measure the error, and from pictures, to see it.
 """
 
 # %%
 # A table
 # -------
-# 569 rows of 30 measurements, standardised. Three or seven tenths of the entries are taken
-# away at random. The error is the mean squared one of the missing entries, in variances: that of
-# filling in the mean is one. Nothing else is seen by the models than the table with its holes.
+# 569 rows of 30 measurements, standardised. Three or seven tenths of the entries are removed at
+# random. The error is the mean squared error of the missing entries, in variances: imputation by
+# the mean has error one. The models are fitted to the incomplete table only.
 
 import warnings
 
@@ -29,7 +28,7 @@ from skvae import EMGaussianMixture, VariationalAutoencoder
 from skvae.inspection import ReconstructionDisplay
 from skvae.vae import EffectiveSizeWarning
 
-warnings.simplefilter("ignore", ConvergenceWarning)  # few rounds are enough here
+warnings.simplefilter("ignore", ConvergenceWarning)  # few iterations are sufficient here
 warnings.simplefilter("ignore", EffectiveSizeWarning)  # the errors are measured below
 rng = np.random.default_rng(0)
 X = StandardScaler().fit_transform(load_breast_cancer().data)
@@ -62,8 +61,7 @@ for name, values in errors.items():
 # %%
 # Pictures
 # --------
-# Of each digit a square of 4 × 4 pixels is missing, in training as well: no complete picture is
-# ever seen.
+# A square of 4 × 4 pixels is missing in each digit, also in training: there is no complete picture.
 
 digits = (load_digits().data >= 8).astype(float)
 row, column = np.divmod(np.arange(64), 8)
@@ -78,7 +76,7 @@ right = ((filled > 0.5) == digits[:100])[missing[:100]].mean()
 common = np.nanmean(incomplete, axis=0) > 0.5
 print(f"missing pixels of 100 digits that are right: {right:.1%}", end=", ")
 alone = (common == digits[:100])[missing[:100]].mean()
-print(f"by what is more frequent in each pixel {alone:.1%}")
+print(f"by the more frequent value of each pixel {alone:.1%}")
 
 # %%
 # The figure
@@ -104,10 +102,11 @@ figure.savefig("missing_values_autoencoder.png", dpi=100)
 print("\nThe figure is in missing_values_autoencoder.png")
 
 # %%
-# What they show
-# --------------
-# In the table the mixture is ahead of the autoencoder, whose errors are below those of the
-# regressions: the measurements are near to Gaussian in a few groups, and 569 rows are few for a
-# network. All are far below the mean's, also where seven tenths of the entries are missing. In the
-# pictures the autoencoder names 77 % of the missing pixels rightly, their frequencies alone 68 %;
-# where a stroke may go several ways it is grey, for what is filled in is an expectation.
+# Result
+# ------
+# In the table the mixture has the smallest error, then the autoencoder, then the regressions: the
+# measurements are approximately Gaussian in a few groups, and 569 rows are few for a network. All
+# errors are far below that of the mean, also with seven tenths of the entries missing. In the
+# pictures the autoencoder predicts 77 % of the missing pixels correctly, and the frequencies of the
+# pixels 68 %. If the course of a stroke is uncertain, the imputed pixels are grey, since they are
+# expectations.

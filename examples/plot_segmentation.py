@@ -1,11 +1,11 @@
 """
-Which regime is the recording in, and how many are there?
-=========================================================
+Which regimes does a recording go through, and how many?
+========================================================
 
-Five recordings of four channels are simulated, each going through three regimes. Two of these
-have the same means and differ in how the channels move together, and there are stretches where
-channels, or all of them, are missing. :class:`skvae.EMHiddenMarkov` finds the regimes without
-having seen one named. Here the truth is known, so its segments can be checked.
+Five recordings of four channels are simulated, each with three regimes. Two of these have the same
+means and different correlations of the channels, and in some stretches some or all channels are
+missing. :class:`skvae.EMHiddenMarkov` finds the regimes without labels. Here the truth is known, so
+its segments can be checked.
 """
 
 # %%
@@ -55,11 +55,11 @@ groups = np.repeat(np.arange(5), [len(rows) for rows in recordings])
 print(f"{len(X)} rows in 5 recordings, {np.isnan(X).mean():.0%} of the values missing")
 
 # %%
-# How many regimes: a list of sequences
-# -------------------------------------
-# A list of arrays is a list of sequences wherever X is taken. scikit-learn splits it as it splits
-# any list, a whole recording at a time, and nothing has to be set. The score is the held-out
-# log-likelihood, nats per row.
+# The number of regimes: a list of sequences
+# ------------------------------------------
+# All methods accept a list of arrays as a list of sequences. scikit-learn splits it like any list,
+# by whole recordings, and needs no setting. The score is the held-out log-likelihood, in nats per
+# row.
 
 sizes = {"n_components": [2, 3, 4]}
 chain = EMHiddenMarkov(n_init=2, random_state=0)
@@ -68,13 +68,13 @@ search = GridSearchCV(chain, sizes, cv=5).fit(recordings)
 # %%
 # The same with groups
 # --------------------
-# Rows in one table, with ``groups`` that name the recording of each, are what Pipelines and data
-# frames are made for. Then scikit-learn has to be told to pass ``groups`` on to the model as well,
-# which is called metadata routing. With it on, the model requests ``groups`` by itself.
+# Pipelines and data frames need all rows in one table, with ``groups`` for the recording of each
+# row. Then enable scikit-learn's metadata routing, so that it passes ``groups`` to the model as
+# well. The model requests ``groups`` by default.
 #
-# With it off, which is scikit-learn's default, the same line gives no error and means something
-# else: the splitter gets ``groups`` and the model does not, so it takes the recordings of a fold
-# for one long sequence, and learns transitions from the end of one to the beginning of another.
+# Without routing, which is scikit-learn's default, the same line gives no error but a wrong result:
+# the splitter receives ``groups`` and the model does not, so it treats the recordings of a fold as
+# one long sequence, and learns transitions from the end of one to the beginning of another.
 
 by_groups = GridSearchCV(chain, sizes, cv=GroupKFold(5))
 with sklearn.config_context(enable_metadata_routing=True):
@@ -87,14 +87,14 @@ for size, row in zip(sizes["n_components"], np.transpose(scores), strict=True):
     print(f"{size} states  {row[0]:21.4f} {row[1]:11.4f} {row[2]:21.4f}")
 
 # %%
-# How good the segments are
-# -------------------------
-# States have no names, so each is taken for the regime it shares most rows with. A mixture sees one
-# row at a time; one row says little about how channels move together.
+# The quality of the segments
+# ---------------------------
+# States have no names, so each state is matched to a regime, with the most common rows in total. A
+# mixture classifies each row alone, and one row has little information about correlations.
 
 
 def named(states):
-    """Return the states under the numbers of the regimes they stand for, and these numbers."""
+    """Return the states renumbered as their regimes, and the regime of each state."""
     regime, state = linear_sum_assignment(confusion_matrix(truth, states), maximize=True)
     regime_of = regime[np.argsort(state)]
     return regime_of[states], regime_of
@@ -104,7 +104,7 @@ best = search.best_estimator_
 path, regime_of = named(best.predict(X, groups=groups))
 mixture = EMGaussianMixture(best.n_components, n_init=2, random_state=0).fit(X)
 missing = np.isnan(X).all(axis=1)
-rows = {"all rows": np.full(len(X), True), "rows with nothing observed": missing}
+rows = {"all rows": np.full(len(X), True), "rows without observed values": missing}
 for name, labels in (("chain", path), ("mixture", named(mixture.predict(X))[0])):
     accuracy = [
         f"{(labels == truth)[chosen].mean():.1%} of {which}" for which, chosen in rows.items()
@@ -114,12 +114,12 @@ for name, labels in (("chain", path), ("mixture", named(mixture.predict(X))[0]))
 # %%
 # The pictures
 # ------------
-# Above, two of the recordings: the ground has the colour of the most probable path, the strips
-# below are the posterior probabilities of the regimes, and the black line is the truth. A gap is
-# bridged by what is on both sides of it, the less surely the longer it is. Below, what the search
-# found, and the transitions, true and fitted.
+# Above, two of the recordings: the background has the colour of the most probable path, the strips
+# below are the posterior probabilities of the regimes, and the black line is the truth. In a gap
+# the probabilities depend on the rows on both sides, and longer gaps are less certain. Below, the
+# scores of the search, and the true and fitted transitions.
 
-order = np.argsort(regime_of)  # states in the order of the regimes they stand for
+order = np.argsort(regime_of)  # states in the order of their regimes
 chain = EMHiddenMarkov.from_parameters(
     best.startprob_[order],
     best.transmat_[np.ix_(order, order)],
@@ -148,11 +148,11 @@ figure.savefig("segmentation.png", dpi=150)
 print("\nThe figure is in segmentation.png")
 
 # %%
-# What they show
-# --------------
-# Three states are found, by the list and by ``groups`` with the same scores to the digit; with
-# routing off the scores are other numbers, of a model of one long sequence. The chain tells the two
-# regimes apart that differ only in how the channels move together, which one row hardly shows and
-# forty do: it is right in 97 % of the rows and a mixture of as many components in 66 %. Where
-# nothing is observed the mixture can only name its largest component; the chain goes by what was
-# before and comes after, and its posterior says how sure that is.
+# Result
+# ------
+# Both searches find three states, with the list and with ``groups``, and with exactly the same
+# scores; without routing the scores are different, those of a model of one long sequence. The chain
+# distinguishes the two regimes with different correlations, which are hardly visible in one row but
+# visible in forty: it is right in 97 % of the rows, and a mixture with as many components in 66 %.
+# For a row without observed values the mixture can only predict its largest component; the chain
+# uses the rows before and after, and its posterior shows the uncertainty.

@@ -1,12 +1,11 @@
 """
-Can a model learn from rows that it sees only once?
-===================================================
+Can a model learn from a stream?
+================================
 
-Rows that keep coming cannot all be kept. ``partial_fit`` of
-:class:`skvae.BayesianMixtureSVI` takes each batch once: without ``total_samples`` the posterior
-after a batch is the prior of the next, so that what was learned is kept and the rows are not. Here
-12,000 rows come in batches of 200. Each batch is scored before it is learned from, so that every
-score is of rows that the model has not seen.
+The rows of a stream cannot all be stored. ``partial_fit`` of :class:`skvae.BayesianMixtureSVI`
+reads each batch once: without ``total_samples`` the posterior after a batch is the prior of the
+next, so the information is kept without the rows. Here 12,000 rows come in batches of 200. Each
+batch is scored before ``partial_fit``, so that every score is on new rows.
 """
 
 # %%
@@ -33,11 +32,11 @@ def batch(n_rows=200):
 
 
 # %%
-# Learning from it
-# ----------------
-# The first batch makes the start, with room for ten clusters. Beside the stream a mixture is fitted
-# to all rows so far, every tenth batch: the best that could be done if they had been kept. The
-# width of the 95 % credible intervals of the means says how much is known by then.
+# The fit to the stream
+# ---------------------
+# The start is made from the first batch, with ten components. For comparison a mixture is fitted to
+# all rows so far, at every tenth batch. The width of the 95 % credible intervals of the means shows
+# the remaining uncertainty.
 
 stream = BayesianMixtureSVI(10, random_state=0)
 seen, scores, widths = [batch()], [], []
@@ -70,8 +69,8 @@ print(
 # %%
 # The pictures
 # ------------
-# Left, the score of each batch before it was learned from, and of the model that kept all rows.
-# Right, the mean width of the intervals.
+# Left, the score of each batch before its ``partial_fit``, and of the model fitted to all rows so
+# far. Right, the mean width of the intervals.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
 numbers = np.arange(1, 60)
@@ -87,14 +86,15 @@ right.loglog(
     color="0.5",
     label="one over the square root",
 )
-right.set(xlabel="rows so far", ylabel="width", title="what is still open")
+right.set(xlabel="rows so far", ylabel="width", title="remaining uncertainty")
 right.legend()
 figure.savefig("stream.png", dpi=100)
 print("\nThe figure is in stream.png")
 
 # %%
-# What they show
-# --------------
-# A batch of 200 rows is scored with an error of about 0.1 nats, so the points scatter; from the
-# tenth batch on the two models cannot be told apart. The intervals narrow as one over the square
-# root of the number of rows, the dashed line, as they do when nothing is forgotten.
+# Result
+# ------
+# The score of a batch of 200 rows has an error of about 0.1 nats, so the points scatter; from the
+# tenth batch on the two models cannot be distinguished. The width of the intervals is proportional
+# to one over the square root of the number of rows, the dashed line, so all rows have their full
+# weight.
