@@ -1,7 +1,8 @@
 """Priors, statistics and posteriors that the tests of conjugate priors share, and an oracle."""
 
 import numpy as np
-from scipy.stats import invgamma, multivariate_normal, wishart
+from scipy.special import multigammaln
+from scipy.stats import invgamma
 
 from skvae.gaussian.conjugate import NormalWishart
 from skvae.gaussian.statistics import GaussianStatistics
@@ -83,19 +84,28 @@ def matrices(array, kind, n_components, n_features):
 
 
 def log_prob(q, means, factors):
-    """ln q(μ, Λ) by scipy of one draw; diag and spherical as densities of the variances 1/λ."""
+    """ln q(μ, Λ) of draws; diag and spherical as densities of the variances 1/λ."""
     kind, (n_components, n_features) = q.covariance_type, q.means.shape
     precisions = q.structure.precisions(factors)
-    total = 0.0
-    for k, precision in enumerate(matrices(precisions, kind, n_components, n_features)):
-        covariance = np.linalg.inv(precision) / q.mean_precisions[k]
-        total += multivariate_normal(q.means[k], covariance).logpdf(means[k])
-    if kind == "full":
-        for k in range(n_components):
-            total += wishart(q.dofs[k], np.linalg.inv(q.scales[k])).logpdf(precisions[k])
-    elif kind == "tied":
-        total += wishart(float(q.dofs), np.linalg.inv(q.scales)).logpdf(precisions)
+    scaled = matrices(precisions, kind, n_components, n_features)
+    scaled = scaled * q.mean_precisions[:, None, None]
+    deviation = means - q.means
+    distance = np.einsum("ski,skij,skj->s", deviation, scaled, deviation)
+    log_det = np.linalg.slogdet(scaled)[1].sum(axis=1)
+    total = 0.5 * (log_det - n_components * n_features * np.log(2 * np.pi) - distance)
+    if kind in ("full", "tied"):
+        laws = wishart_log_density(precisions, q.dofs, q.scales)
     else:
         dofs = q.dofs[:, None] if kind == "diag" else q.dofs
-        total += invgamma(dofs / 2, scale=q.scales / 2).logpdf(1 / precisions).sum()
-    return total
+        laws = invgamma(dofs / 2, scale=q.scales / 2).logpdf(1 / precisions)
+    return total + laws.reshape(len(means), -1).sum(axis=1)
+
+
+def wishart_log_density(matrices, dof, inverse_scale):
+    """ln W(Λ | ν, S⁻¹) of matrices (..., D, D), given S: scipy's of many at once."""
+    n_features = matrices.shape[-1]
+    log_dets = np.linalg.slogdet(matrices)[1], np.linalg.slogdet(inverse_scale)[1]
+    trace = np.einsum("...ij,...ji->...", inverse_scale, matrices)
+    constant = 0.5 * dof * (n_features * np.log(2.0) - log_dets[1])
+    constant = constant + multigammaln(np.asarray(dof) / 2, n_features)
+    return 0.5 * ((dof - n_features - 1) * log_dets[0] - trace) - constant

@@ -5,12 +5,13 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy.special import gammaln, logsumexp
-from scipy.stats import beta, dirichlet, invgamma, wishart
+from scipy.stats import beta, dirichlet
 
 from skvae import BayesianMixtureSVI
 from skvae.blocks import workers
 from skvae.mixture.base import readable_rows
 from skvae.mixture.bayesian.steps import elbo_of
+from tests.gaussian.conjugate_problems import log_prob, matrices
 from tests.problems import COVARIANCE_TYPES, run
 
 WEIGHT_TYPES = ("dirichlet_process", "dirichlet_distribution")
@@ -128,7 +129,7 @@ def log_evidence(X, prior, n_components):
 
 
 def draws_of(posterior, n_draws, seed=0):
-    """Draws of (π, μ, U) with their ln q − ln p, by scipy."""
+    """Draws of (π, μ, U) with their ln q − ln p."""
     rng = np.random.default_rng(seed)
     prior_weights, prior = posterior.prior.of_size(posterior.n_components)
     means, factors = posterior.components.draws(n_draws, rng)
@@ -143,43 +144,8 @@ def draws_of(posterior, n_draws, seed=0):
         pi = v.copy()
         pi[:, 1:] *= np.cumprod(1 - v, axis=1)[:, :-1]
     for sign, q in ((1.0, posterior.components), (-1.0, prior)):
-        ratio = ratio + sign * _log_prob(q, means, factors)
+        ratio = ratio + sign * log_prob(q, means, factors)
     return pi, means, factors, ratio
-
-
-def _log_prob(q, means, factors):
-    """ln q(μ, Λ) of draws; diag and spherical as densities of the variances 1/λ."""
-    kind, (K, D) = q.covariance_type, q.means.shape
-    precisions = q.structure.precisions(factors)
-    matrices = precision_matrices(precisions, kind, K, D) * q.mean_precisions[:, None, None]
-    deviation = means - q.means
-    distance = np.einsum("ski,skij,skj->s", deviation, matrices, deviation)
-    total = 0.5 * (np.linalg.slogdet(matrices)[1].sum(axis=1) - K * D * np.log(2 * np.pi))
-    total -= 0.5 * distance
-    if kind == "full":
-        for k in range(K):
-            law = wishart(q.dofs[k], np.linalg.inv(q.scales[k]))
-            total += law.logpdf(np.moveaxis(precisions[:, k], 0, -1))
-    elif kind == "tied":
-        law = wishart(float(q.dofs), np.linalg.inv(q.scales))
-        total += law.logpdf(np.moveaxis(precisions, 0, -1))
-    else:
-        dofs = q.dofs[:, None] if kind == "diag" else q.dofs
-        law = invgamma(dofs / 2, scale=q.scales / 2).logpdf(1 / precisions)
-        total += law.reshape(len(means), -1).sum(axis=1)
-    return total
-
-
-def precision_matrices(precisions, kind, n_components, n_features):
-    """Λ of draws in a structure's shape, as (n_draws, K, D, D)."""
-    if kind == "full":
-        return precisions
-    if kind == "tied":
-        return np.repeat(precisions[:, None], n_components, axis=1)
-    eye = np.eye(n_features)
-    if kind == "diag":
-        return precisions[..., None] * eye
-    return precisions[..., None, None] * eye
 
 
 def log_densities(X, posterior, means, factors):
@@ -187,8 +153,8 @@ def log_densities(X, posterior, means, factors):
     K, D = posterior.components.means.shape
     kind = posterior.prior.covariance_type
     precisions = posterior.components.structure.precisions(factors)
-    matrices = precision_matrices(precisions, kind, K, D)
+    precisions = matrices(precisions, kind, K, D)
     deviation = X[..., :, None, :] - means[:, None]
-    distance = np.einsum("snki,skij,snkj->snk", deviation, matrices, deviation)
-    log_det = np.linalg.slogdet(matrices)[1]
+    distance = np.einsum("snki,skij,snkj->snk", deviation, precisions, deviation)
+    log_det = np.linalg.slogdet(precisions)[1]
     return 0.5 * (log_det[:, None] - D * np.log(2 * np.pi) - distance)
