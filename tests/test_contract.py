@@ -18,16 +18,19 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 from skorch.callbacks import Callback
 
-from skvae import BayesianMixtureSVI
+from skvae import BayesianMixtureSVI, VariationalAutoencoder
+from tests.combinations import slow
 from tests.mixture.test_memory import peak_of
 from tests.problems import assert_same_state, state_of
 from tests.suite import (
+    ESTIMATORS,
     assert_same_answers,
     every_ascent,
     every_em,
     every_estimator,
     fitted,
     one_torch_thread,
+    parametrized,
     rows,
 )
 
@@ -35,10 +38,21 @@ X = rows()
 _one_thread = pytest.fixture(autouse=True, scope="module")(one_torch_thread)
 
 
-@every_estimator
+CHECKED = [
+    *(
+        type(estimator)()
+        for estimator in ESTIMATORS
+        if type(estimator) is not VariationalAutoencoder
+    ),
+    VariationalAutoencoder(max_epochs=2, hidden_layer_sizes=(4,), n_score_samples=2),
+    *slow(VariationalAutoencoder()),
+]
+
+
+@parametrized(CHECKED)
 def test_scikit_learn_s_checks_pass_raw(estimator):
     """As a user calls it: nothing is expected to fail and no check is skipped by a tag."""
-    results = check_estimator(type(estimator)(), on_skip=None, on_fail="raise")
+    results = check_estimator(estimator, on_skip=None, on_fail="raise")
     assert {result["status"] for result in results} <= {"passed", "skipped"}
     # A check may skip itself for want of an optional package or setting, never by our doing.
     assert all(result["expected_to_fail"] is False for result in results)

@@ -81,6 +81,7 @@ def test_groups_behind_a_transformer(grouped):
     assert_array_equal(comparison.log_likelihoods[:, 0], np.repeat([3, 5, 2, 6], [3, 5, 2, 6]))
 
 
+@pytest.mark.slow
 def test_groups_reach_workers(grouped):
     X, groups = grouped
     comparison = compare({"a": GroupAware()}, X, cv=4, groups=groups, n_jobs=2)
