@@ -33,7 +33,7 @@ def test_sum_does_not_depend_on_the_number_of_threads():
 
     def total(n_threads):
         with workers(n_threads) as pool:
-            return pool.sum(lambda a, b: X[a:b].sum(), len(X), 100)
+            return sum(pool.map(lambda a, b: X[a:b].sum(), len(X), 100))
 
     assert total(1) == total(2) == total(5)
 
@@ -95,7 +95,7 @@ def test_failure_in_a_chunk_is_raised_and_threads_end(n_threads):
 
     n_before = threading.active_count()
     with pytest.raises(ZeroDivisionError), workers(n_threads) as pool:
-        pool.sum(fail, 1000, 10)
+        sum(pool.map(fail, 1000, 10))
     assert threading.active_count() == n_before
 
 

@@ -30,14 +30,7 @@ FLOORS = (
     ("mixture", "hmm", "vae"),
     ("comparison", "inspection", "datasets"),
 )
-# What a wing is called; the two models of `mixture` do not look into each other either.
-WINGS = (
-    "skvae.mixture.gaussian_mixture",
-    "skvae.mixture.bayesian_mixture",
-    "skvae.mixture",
-    "skvae.hmm",
-    "skvae.vae",
-)
+WINGS = ("skvae.mixture", "skvae.hmm", "skvae.vae")
 # Modules that give the former names of others to what reads pickles, as they are imported.
 FORMER_PLACES = {"skvae/hmm/emissions/__init__.py"}
 PRIVATE_BUT_ALLOWED = {"sklearn.utils.validation._check_sample_weight"}
@@ -279,7 +272,7 @@ def _own(source, imports):
         if found.module == "skvae" or written.name is None:
             yield found.line, "import from the module that defines the name, not from skvae"
         there, below = _wing_of(found.module), _floor_of(found.full)
-        if there is not None and not _may_see(here, there):
+        if there is not None and here != there:
             yield found.line, f"{here or 'what is no wing'} may not import the wing {there}"
         if below is not None and below > floor:
             yield found.line, f"{source.module} may not import {found.full}, which is above it"
@@ -292,14 +285,6 @@ def _floor_of(module):
 
 def _wing_of(module):
     return next((w for w in WINGS if module == w or module.startswith(w + ".")), None)
-
-
-def _may_see(here, there):
-    if here is None:
-        return False
-    # The package `mixture` may import its two models, and what they share, but not they each other.
-    same_package = here.split(".")[:2] == there.split(".")[:2]
-    return here == there or (same_package and "skvae.mixture" in (here, there))
 
 
 def _names_defined(source):

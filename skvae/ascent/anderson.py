@@ -1,4 +1,4 @@
-"""Extrapolation over the last steps of an ascent."""
+"""Acceleration of an ascent: extrapolation over its last steps."""
 
 from collections import deque
 
@@ -9,7 +9,7 @@ from skvae.storage import rebuilt
 
 
 class _Attempts:
-    """When an extrapolation is worth its E step: after each failure it waits twice as long."""
+    """Decides when an extrapolation is tried: after each failure it waits twice as long."""
 
     _LONGEST = 8
 
@@ -22,16 +22,16 @@ class _Attempts:
         return self._wait < 0
 
     def record(self, success):
-        """Take note of how the last try ended."""
+        """Record whether the last try succeeded."""
         self._wait = 0 if success else self._penalty
         self._penalty = 1 if success else min(2 * self._penalty, self._LONGEST)
 
     def state(self):
-        """Return when the next try is."""
+        """Return the wait until the next try, and the wait after a failure."""
         return self._wait, self._penalty
 
     def restore(self, state):
-        """Make the next try when another would have made it."""
+        """Restore a stored state."""
         self._wait, self._penalty = rebuilt((0, 0), state)
 
 
@@ -39,19 +39,19 @@ class AndersonStep(Step):
     """A step that extrapolates over the last ones and is never worse than the plain step.
 
     Two extrapolations are tried. Anderson's mixing of the fixed-point residuals (Walker & Ni, SIAM
-    J. Numer. Anal. 49, 2011; for EM Henderson & Varadhan, J. Comput. Graph. Stat. 28, 2019) makes
-    for the nearest fixed point. Where EM slowly leaves a saddle that point is behind it, and the
-    step itself is lengthened instead, ever more as long as that helps (Salakhutdinov & Roweis, ICML
-    2003). What is extrapolated is taken only if its bound is not below that of the plain proposal.
+    J. Numer. Anal. 49, 2011; for EM Henderson & Varadhan, J. Comput. Graph. Stat. 28, 2019) moves
+    towards the nearest fixed point. Where EM slowly leaves a saddle, that point lies behind it, and
+    the step itself is lengthened instead, more and more as long as that helps (Salakhutdinov &
+    Roweis, ICML 2003). An extrapolation is accepted only if its bound is not below that of the
+    plain proposal.
 
     Parameters
     ----------
-    step : callable
+    step : Step
         The plain step, ``parameters → (proposal, bound)``.
-    pack : callable
-        ``parameters → vector`` without constraints, in units in which changes compare.
-    unpack : callable
-        ``vector → parameters``; may raise Collapse.
+    coordinates : object
+        ``pack(parameters)`` returns a vector without constraints, whose entries have comparable
+        units; ``unpack(vector)`` returns the parameters, and may raise Collapse.
     """
 
     _DEPTH = 6  # differences of residuals kept
@@ -59,10 +59,11 @@ class AndersonStep(Step):
         1e-8  # of their least-squares problem, relative to its largest singular value squared
     )
 
-    def __init__(self, step, pack, unpack):
+    def __init__(self, step, coordinates):
         self._step = step
-        self._pack = pack
-        self._unpack = unpack
+        self._pack = coordinates.pack
+        self._unpack = coordinates.unpack
+        self.evaluate = step.evaluate
         self._history = deque(maxlen=self._DEPTH + 1)
         self._known = (None, None)
         self._attempts = {"mix": _Attempts(), "stretch": _Attempts()}
@@ -90,8 +91,13 @@ class AndersonStep(Step):
         self._known = (candidate, ahead) if success else (proposal, plain)
         return self._known[0], bound
 
+    @property
+    def n_steps(self):
+        """Return the number of E steps, which includes those of discarded extrapolations."""
+        return self._step.n_steps
+
     def state(self):
-        """Return the history, when the next tries are, and the state of the plain step."""
+        """Return the history, the waits of both extrapolations, and the plain step's state."""
         _, evaluated = self._known
         return {
             "step": self._step.state(),
@@ -102,7 +108,7 @@ class AndersonStep(Step):
         }
 
     def restore(self, state, parameters):
-        """Remember what another step did; see :meth:`Step.restore`."""
+        """Restore a stored state; see :meth:`skvae.ascent.loop.Step.restore`."""
         self._step.restore(state["step"], parameters)
         vector = self._pack(parameters)
         pairs = [rebuilt((vector, vector), pair) for pair in state["history"]]
@@ -131,7 +137,7 @@ class AndersonStep(Step):
             self._stretch = 2 * self._stretch if success else max(1.0, self._stretch / 2)
 
     def _extrapolate(self):
-        """Return (kind, parameters) of an extrapolation that is due, or (None, None)."""
+        """Return (kind, parameters) of the extrapolation to try now, or (None, None)."""
         for kind, move in (("mix", self._mixed), ("stretch", self._stretched)):
             if len(self._history) < 3 or not self._attempts[kind].due():
                 continue
@@ -155,5 +161,5 @@ class AndersonStep(Step):
             return None
         mixing = right.T @ (left.T @ residuals[-1] * values / damped)
         change = -mixing @ np.diff(images, axis=0)
-        # A change against the step leads back to a saddle that EM is leaving.
+        # A change against the direction of the step leads back to a saddle that EM is leaving.
         return images[-1] + change if change @ residuals[-1] > 0 else None

@@ -1,9 +1,9 @@
-"""Fits that can be broken off: the file from which another call of ``fit`` goes on.
+"""Fits that can be interrupted: the file from which another call of ``fit`` continues.
 
-The file holds what the fit was asked for and of which rows, where its random numbers began, and of
-each start how far its ascent has come. A call with the same parameters and rows draws the same
-starts again and takes each ascent up where the file has it: every step from there on is the one
-that would have been made anyway, so the answer is the same.
+The file holds the parameters of the fit, a digest of its rows, the state of its random numbers, and
+the progress of the ascent from each start. A call with the same parameters and rows draws the same
+starts again and continues each ascent from the file. Every further step is the one that the
+interrupted fit would have made, so the result is the same.
 """
 
 import os
@@ -23,9 +23,9 @@ from skvae.blocks import is_distributed, ranges
 from skvae.storage import encoded, pack, read, rebuilt, remove, write
 
 SECONDS = 10.0  # between two times that a running fit writes its file
-SHARE = 0.05  # of a fit's time that it spends on that at most: large states are written less often
-_FORMAT = 1  # one more whenever a step remembers other things, or makes other steps
-_MOMENTS = "moments of X"  # read by other chunks they differ in rounding
+SHARE = 0.05  # largest share of a fit's time spent on writing: large states are written less often
+_FORMAT = 1  # raised whenever the state of a step, or the steps themselves, change
+_MOMENTS = "moments of X"  # with other chunks they differ in rounding
 _HASHED = 1 << 24  # bytes at a time
 
 
@@ -38,7 +38,7 @@ def check_path(name, value):
         )
 
 
-# What a fit is ------------------------------------------------------------------------------------
+# The identity of a fit ----------------------------------------------------------------------------
 
 
 def digest_of(array):
@@ -65,14 +65,14 @@ def settings_of(estimator, without=()):
     Raises
     ------
     TypeError
-        A parameter is none of which two could be compared.
+        A parameter has a type that cannot be compared.
     """
     settings = estimator.get_params(deep=False)
     return {name: _plain(value) for name, value in settings.items() if name not in without}
 
 
 def _plain(value):
-    """Return a parameter as a plain value: of equal parameters equal ones, and of no others."""
+    """Return a parameter as a plain value, equal exactly for equal parameters."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, str | int | float | None):
@@ -81,7 +81,7 @@ def _plain(value):
         return {"type": type(value).__name__, **settings_of(value)}
     try:
         return digest_of(np.asarray(value, dtype=np.float64))
-    except (TypeError, ValueError, OverflowError):  # it is no table of numbers
+    except (TypeError, ValueError, OverflowError):  # not a table of numbers
         return _plain_parts(value)
 
 
@@ -94,25 +94,27 @@ def _plain_parts(value):
         return [_plain(item) for item in value]
     if isinstance(value, dict):
         return {repr(key): _plain(item) for key, item in value.items()}
-    raise TypeError(f"{type(value).__name__} is no number, word, array, or collection of such")
+    raise TypeError(
+        f"{type(value).__name__} is not a number, string, array, or collection of these"
+    )
 
 
 def data_of(X, summary, total, **beside):
-    """Return what a fit knows its data by, as plain values.
+    """Return the identity of the data of a fit, as plain values.
 
-    Rows in memory are read once and hashed, which takes less time than an iteration. Those of a
-    Dask array are not read again: what was summed over them anyway has to do.
+    Rows in memory are read once and hashed, which takes less time than an iteration. The rows of a
+    Dask array are not read again: their moments, which are known already, identify them.
 
     Parameters
     ----------
     X : ndarray or dask.array.Array
         The checked rows.
     summary : object
-        Of numbers and arrays, made of the rows.
+        Numbers and arrays computed from the rows.
     total : float
-        Their weight.
+        Their total weight.
     **beside : ndarray, dask.array.Array or None
-        What was given beside them.
+        Further inputs of the fit, by name.
     """
     found = {"shape of X": list(X.shape), "dtype of X": X.dtype.name}
     for name, array in beside.items():
@@ -122,7 +124,7 @@ def data_of(X, summary, total, **beside):
         return {**found, "X": digest_of(X)}
     try:
         arrays = pack(summary)[1].values()
-    except TypeError:  # of an emission that is not this library's
+    except TypeError:  # the summary of a user's own emission
         arrays = ()
     numbers = [[total], *(np.ravel(array).tolist() for array in arrays)]
     return {**found, _MOMENTS: sum(numbers, [])}  # noqa: RUF017 (few and short)
@@ -138,7 +140,7 @@ def _same(name, now, before):
 
 
 def _difference(name, now, before):
-    """Return in words how two fits differ."""
+    """Return a text on the difference of one setting between two fits."""
     if name == _MOMENTS or isinstance(now, dict) or isinstance(before, dict):
         return f"{name} differs"
     return f"{name} was {before!r} and is {now!r}"
@@ -149,38 +151,41 @@ def _difference(name, now, before):
 
 @contextmanager
 def resumable(path):
-    """Give the Checkpoint of one fit, and do what is due with its file when the fit ends.
+    """Yield the Checkpoint of one fit, and remove or write its file when the fit ends.
 
     Parameters
     ----------
     path : str, PathLike or None
-        The file; None is no file, and nothing is done.
+        The file; without one, None is yielded.
     """
-    record = Checkpoint(path)
+    if path is None:
+        yield None
+        return
+    checkpoint = Checkpoint(path)
     try:
-        yield record
+        yield checkpoint
     except BaseException as error:
-        # A fit that collapsed has come to its end too: there is nothing to go on from.
-        record.leave(ended=isinstance(error.__cause__, Collapse))
+        # A fit that collapsed has ended too: it cannot be continued.
+        checkpoint.leave(ended=isinstance(error, Collapse))
         raise
-    record.leave(ended=True)
+    checkpoint.leave(ended=True)
 
 
 class Checkpoint:
-    """The record of a fit, of how far each of its runs has come, and the file that holds it.
+    """The identity of a fit, the progress of each of its runs, and the file that holds them.
 
-    Runs may report from several threads at a time.
+    Several threads may call it at a time.
 
     Parameters
     ----------
-    path : str, PathLike or None
-        The file; None is no file, and every method does nothing.
+    path : str or PathLike
+        The file.
     """
 
     def __init__(self, path):
         self._path = path
         self._place = None  # until it is open, nothing is written or removed
-        self._earlier = {}  # runs, as the file that was there has them
+        self._earlier = {}  # runs in the file of an interrupted fit
         self._runs = {}
         self._warned = False
         self._writing = Lock()
@@ -188,23 +193,21 @@ class Checkpoint:
     # The whole fit ----------------------------------------------------------------------------
 
     def open(self, identity, random_state):
-        """Return the random state to start from; write the file, or read the one that is there.
+        """Return the random state to start from; write the file, or read the existing one.
 
         Parameters
         ----------
         identity : callable
-            ``() → dict`` of plain values: what a fit has to have in common with the file's.
+            ``() → dict`` of plain values, which must equal those of the file.
         random_state : int, RandomState or None
             The estimator's.
 
         Raises
         ------
         ValueError
-            The file cannot be written, is of another fit, or is no whole checkpoint. It is left as
-            it is.
+            The file cannot be written, belongs to another fit, or is not a whole checkpoint. It
+            stays as it is.
         """
-        if self._path is None:
-            return random_state
         rng = check_random_state(random_state)
         seeded = isinstance(random_state, int | np.integer)
         seed = int(random_state) if seeded else "from a generator"
@@ -219,14 +222,14 @@ class Checkpoint:
         place = self._claimed()
         if place is None:
             if rng is check_random_state(None):
-                rng = np.random.RandomState()  # the one that all programs share is left alone
+                rng = np.random.RandomState()  # leave the global one alone
             place = self._taken_over(None if seeded else rng)
         self._due = time.monotonic() + SECONDS
         self._place = place
         return random_state if seeded else rng
 
     def _claimed(self):
-        """Return the place of a new file, which says what the fit is; None if there is a file."""
+        """Return the path of a new file with the fit's identity; None if a file exists."""
         place = None
         try:
             content = encoded({**self._fit, "runs": {}})
@@ -236,7 +239,7 @@ class Checkpoint:
                 file.write(content)
         except FileExistsError:
             if wanted.is_file() and not wanted.stat().st_size:
-                # There is nothing in it to lose. Who is interrupted as he makes one leaves it so.
+                # An empty file holds nothing to lose: an interruption while writing leaves one.
                 return self._replaced(wanted, content)
             return None
         except BaseException as error:
@@ -248,7 +251,7 @@ class Checkpoint:
         return place
 
     def _taken_over(self, rng):
-        """Return the place of the file that is there, if it is of the same fit; set ``rng``."""
+        """Return the path of the existing file, if it belongs to the same fit; set ``rng``."""
         place = Path(self._path).resolve()
         try:
             found = read(place)
@@ -259,13 +262,13 @@ class Checkpoint:
             self._earlier = dict(found["runs"])
         except Exception as error:
             known = isinstance(error, OSError | ValueError)
-            raise self._refusal(error if known else "it is no checkpoint") from error
+            raise self._refusal(error if known else "it is not a checkpoint") from error
         self._runs = dict(self._earlier)
         self._fit["random"] = found["random"]
         return self._replaced(place, encoded({**self._fit, "runs": self._runs}))
 
     def _replaced(self, place, content):
-        """Return the place of a file that is written anew: so it can be."""
+        """Return the path of a file after writing it anew, which shows that it can be written."""
         try:
             write(place, content)
         except OSError as error:
@@ -278,7 +281,7 @@ class Checkpoint:
         pairs = [(name, now.get(name), before.get(name)) for name in names]
         differences = [_difference(*pair) for pair in pairs if not _same(*pair)]
         if differences:
-            raise ValueError(f"it is of another fit ({'; '.join(differences[:5])})")
+            raise ValueError(f"it belongs to another fit ({'; '.join(differences[:5])})")
 
     def _unholdable(self, error):
         return ValueError(
@@ -294,12 +297,12 @@ class Checkpoint:
 
     def _refusal(self, reason):
         return ValueError(
-            f"checkpoint={self._path!r}: the fit cannot go on from the file that is there: "
+            f"checkpoint={self._path!r}: the fit cannot continue from the existing file: "
             f"{reason}; delete it, or choose another path"
         )
 
     def leave(self, *, ended):
-        """Remove the file of a fit that has ended; write that of one that was broken off."""
+        """Remove the file of a fit that has ended; write that of an interrupted one."""
         place, self._place = self._place, None
         if place is None:
             return
@@ -313,43 +316,25 @@ class Checkpoint:
 
     # One run ----------------------------------------------------------------------------------
 
-    def run(self, number, start, step, climb):
-        """Return the Ascent of one run, from where it was broken off if it was.
+    def found(self, number, start, step):
+        """Return the file's state of a run: Ascent, Collapse, Progress, or None.
 
         Parameters
         ----------
         number : int
             The run's.
         start : Any
-            The parameters that it begins with.
+            Its first parameters.
         step : Step
-            Its step.
-        climb : callable
-            ``(progress=, keep=) → Ascent``; what is given goes to :func:`skvae.ascent.loop.ascend`.
+            Its step, which is restored to the state in the file.
 
         Raises
         ------
-        Collapse
-            The run ends so.
         ValueError
-            The file does not hold what such a run leaves, or cannot hold it.
+            The file does not hold the state of such a run, or cannot hold it.
         """
         if self._place is None:
-            return climb()
-        outcome = self._taken_up(number, start, step)
-        if isinstance(outcome, Collapse):
-            raise outcome
-        if not isinstance(outcome, Ascent):
-            try:
-                outcome = climb(progress=outcome, keep=self._keeper(number, step))
-            except Collapse as collapse:
-                self._runs[str(number)] = "collapse", str(collapse)
-                raise
-            self._runs[str(number)] = "ascent", outcome
-        return outcome
-
-    def _taken_up(self, number, start, step):
-        """Return what the file has of a run: Ascent, Collapse, Progress, or None."""
+            return None
         try:
             pack(start)
         except TypeError as error:
@@ -363,29 +348,42 @@ class Checkpoint:
             self._place = None  # the file stays as it is
             raise self._refusal(f"it is damaged ({error})") from error
 
-    def _keeper(self, number, step):
-        """Return what takes note of a run's Progress, and writes the file when it is due."""
+    def observer(self, number, step):
+        """Return an observer of a run: it notes the Progress, and writes the file when it is due.
 
-        def keep(progress):
+        Parameters
+        ----------
+        number : int
+            The run's.
+        step : Step
+            Its step.
+        """
+
+        def observe(progress, _change):
             self._runs[str(number)] = "progress", progress, step.state()
-            # Never waited for: who is interrupted as he takes a lock may not have given it back.
+            # Do not block: an interrupted thread may still hold the lock.
             if time.monotonic() >= self._due and self._writing.acquire(blocking=False):
                 try:
                     self._write(self._place)
                 finally:
                     self._writing.release()
 
-        return keep
+        return observe
+
+    def record(self, number, outcome):
+        """Note the Ascent of a run, or the Collapse that ended it."""
+        collapsed = isinstance(outcome, Collapse)
+        self._runs[str(number)] = ("collapse", str(outcome)) if collapsed else ("ascent", outcome)
 
     def _write(self, place):
-        """Write the file; where that fails the one before stays, and the fit goes on."""
+        """Write the file; if that fails, the earlier file stays and the fit continues."""
         began = time.monotonic()
         try:
             write(place, encoded({**self._fit, "runs": dict(self._runs)}))
         except (OSError, MemoryError) as error:
             self._warn(
-                f"could not be written ({error or 'not enough memory'}); the fit goes on, and the "
-                "file, if there is one, stays as it was before"
+                f"could not be written ({error or 'not enough memory'}); the fit continues, and an "
+                "earlier file stays as it was"
             )
         now = time.monotonic()
         self._due = now + max(SECONDS, (now - began) / SHARE)
@@ -396,7 +394,7 @@ class Checkpoint:
             warnings.warn(f"checkpoint={self._path!r}: {text}", UserWarning, stacklevel=2)
 
 
-# Runs as a file has them --------------------------------------------------------------------------
+# Runs in a file -----------------------------------------------------------------------------------
 
 
 def _collapse_of(_start, _step, text):

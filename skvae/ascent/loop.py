@@ -1,4 +1,4 @@
-"""The loop of every NumPy model: step, monitor, converge, restart, accelerate.
+"""The loop of every NumPy model: step, monitor, converge.
 
 A step is a function ``parameters → (proposal, bound)``; the bound, in nats per row, belongs to the
 parameters that went in. EM, MAP, coordinate ascent and memoized steps differ in their step only.
@@ -12,16 +12,16 @@ from skvae.storage import rebuilt
 
 
 class Collapse(ArithmeticError):
-    """Raised by a step that cannot go on: the bound has no maximum where it leads."""
+    """Raised by a step that cannot continue: the bound has no maximum in that direction."""
 
 
 class Ascent(NamedTuple):
-    """What an ascent found.
+    """The result of an ascent.
 
     Parameters
     ----------
     parameters : Any
-        The parameters reached.
+        The last parameters.
     bound : float
         Their bound, in nats per row.
     bounds : list of float
@@ -29,9 +29,9 @@ class Ascent(NamedTuple):
     converged : bool
         Whether a change below ``tol`` ended the ascent.
     n_steps : int
-        How many steps were made: more than iterations where some are tried and discarded.
+        The number of steps, which includes the discarded ones.
     before : float
-        The bound one iteration before: what an ascent that goes on compares its first with.
+        The bound one iteration earlier: a warm start compares its first bound with it.
     """
 
     parameters: Any
@@ -41,14 +41,9 @@ class Ascent(NamedTuple):
     n_steps: int = 0
     before: float = -np.inf
 
-    @property
-    def n_iter(self):
-        """Return the number of iterations."""
-        return len(self.bounds)
-
 
 class Progress(NamedTuple):
-    """How far an ascent has come: what its loop needs to go on.
+    """The state of a running ascent: all that its loop needs to continue.
 
     Parameters
     ----------
@@ -69,61 +64,51 @@ class Progress(NamedTuple):
 
 
 class Step:
-    """Base of the steps: what is called in each iteration, and can be put down and taken up.
+    """Base of the steps: called in each iteration, with a state that can be stored and restored.
+
+    A subclass has ``__call__(parameters)``, which returns the next parameters and the bound of the
+    given ones, and ``evaluate(parameters)``, which returns a bound alone.
 
     Attributes
     ----------
     n_steps : int
-        How many E steps with statistics were made.
+        The number of E steps with statistics so far.
     resizes : bool
-        Whether parameters may get another number of components.
+        Whether the number of components may change.
     """
 
     n_steps = 0
     resizes = False
 
     def state(self):
-        """Return what the step remembers from one iteration to the next, of plain values."""
+        """Return everything that one iteration leaves for the next, as plain values."""
         return {"n_steps": self.n_steps}
 
     def restore(self, state, parameters):
-        """Remember what another step did.
+        """Restore a stored state.
 
         Parameters
         ----------
         state : dict
-            What :meth:`state` returned, as read from a file.
+            The result of :meth:`state`, as read from a file.
         parameters : Any
-            The parameters that the next iteration begins with.
+            The parameters of the next iteration.
 
         Raises
         ------
         ValueError, KeyError
-            It is none of such a step.
+            The state does not belong to such a step.
         """
         self.n_steps = rebuilt(0, state["n_steps"])
 
 
-def ascend(
-    step,
-    evaluate,
-    start,
-    *,
-    max_iter,
-    tol,
-    before=-np.inf,
-    report=None,
-    progress=None,
-    keep=None,
-):
+def ascend(step, start, *, max_iter, tol, before=-np.inf, resume=None, observers=()):
     """Return the Ascent of a bound from a start.
 
     Parameters
     ----------
-    step : callable
+    step : Step
         ``parameters → (proposal, bound of the parameters)``.
-    evaluate : callable
-        ``parameters → bound``, for the last ones.
     start : Any
         The first parameters.
     max_iter : int
@@ -131,22 +116,22 @@ def ascend(
     tol : float
         The ascent has converged when a bound is less than this above the one before it.
     before : float
-        A bound to compare the start's with: ``before`` of an earlier ascent which is carried on.
-    report : callable, optional
-        Called as ``report(n_iter, bound, change)`` after each step; may raise to stop.
-    progress : Progress, optional
-        Of an ascent that was broken off: this one goes on from there.
-    keep : callable, optional
-        Called with the Progress after each step.
+        The bound with which the start's is compared: ``before`` of the ascent that this one
+        continues.
+    resume : Progress, optional
+        Of an interrupted ascent, which this one continues.
+    observers : sequence of callable
+        Each is called as ``observer(progress, change)`` after every step, with the Progress and the
+        change of the bound. An exception from an observer ends the ascent.
 
     Raises
     ------
     Collapse
-        The step cannot go on, or its bound is not a number.
+        The step cannot continue, or its bound is not a number.
     """
     parameters, bounds, converged, done = start, [], False, 0
-    if progress is not None:
-        parameters, bounds, before, converged = progress
+    if resume is not None:
+        parameters, bounds, before, converged = resume
         bounds, done = list(bounds), len(bounds) + 1
     for n_iter in range(done + 1, 1 if converged else max_iter + 1):
         parameters, bound = step(parameters)
@@ -154,15 +139,13 @@ def ascend(
             raise Collapse(f"the lower bound became {bound} in iteration {n_iter}")
         if n_iter > 1:
             bounds.append(bound)
-        if report is not None:
-            report(n_iter, bound, bound - before)
-        converged = bool(abs(bound - before) < tol)
-        before = bound
-        if keep is not None:
-            keep(Progress(parameters, list(bounds), before, converged))
+        change, before = bound - before, bound
+        converged = bool(abs(change) < tol)
+        for observe in observers:
+            observe(Progress(parameters, list(bounds), bound, converged), change)
         if converged:
             break
-    bound = evaluate(parameters)
+    bound = step.evaluate(parameters)
     if max_iter > 0:
         bounds.append(bound)
-    return Ascent(parameters, bound, bounds, converged, before=before)
+    return Ascent(parameters, bound, bounds, converged, step.n_steps, before)

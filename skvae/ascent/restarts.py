@@ -1,81 +1,145 @@
-"""The search over starts."""
+"""The search over starts: one ascent from each start, of which the best is kept."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from operator import attrgetter
 
-from skvae.ascent.loop import Collapse
+from joblib import effective_n_jobs
+from sklearn.utils import check_random_state
+
+from skvae.ascent.anderson import AndersonStep
+from skvae.ascent.loop import Ascent, Collapse, ascend
+from skvae.blocks import workers
+
+_ATTEMPTS = 3  # starts that one run may use up
 
 
-def best_ascent(draw, run, n_init, *, n_jobs=1, n_attempts=3):
+def search(problem, settings, random_state, pool, checkpoint=None):
     """Return the Ascent with the highest bound over several starts, and the collapses on the way.
 
-    Starts are drawn one after the other, so they do not depend on ``n_jobs``; a run that collapses
-    is made again from a new start, up to ``n_attempts`` times.
+    Starts are drawn one after the other, so they do not depend on ``n_jobs``. A run that collapses
+    is repeated from a new start.
 
     Parameters
     ----------
-    draw : callable
-        ``() → start``; may raise Collapse.
-    run : callable
-        ``(start, stop) → Ascent``; ``stop`` is a threading.Event after which it should give up.
-    n_init : int
-        The number of runs.
-    n_jobs : int
-        How many of them at a time, in threads.
-    n_attempts : int
-        How many starts a run may use.
+    problem : object
+        The model and its data. ``first(rng)`` returns the parameters of a new start and may raise
+        Collapse; ``step(pool, number)`` returns the Step of a run; ``coordinates(parameters)``
+        returns an object with ``pack`` and ``unpack`` for :class:`AndersonStep`; ``earlier`` is
+        None or, of a warm start, the earlier fit's parameters and the bound one iteration before
+        them.
+    settings : estimator
+        Its ``n_init``, ``n_jobs``, ``max_iter``, ``tol``, ``verbose``, ``verbose_interval`` and, if
+        it has it, ``acceleration`` are read.
+    random_state : int, RandomState or None
+        Source of the starts.
+    pool : Workers
+        The threads, which are shared out among the runs.
+    checkpoint : Checkpoint, optional
+        Of the fit; open.
 
     Returns
     -------
     best : Ascent
-        The earliest of the best.
+        The first one with the highest bound.
     collapses : list of str
-        What went wrong in runs that were made again.
+        The reasons of the runs that were repeated.
 
     Raises
     ------
     Collapse
-        No run came to its end.
+        Every run collapsed.
     """
-    ascents, collapses, due = [], [], n_init
-    for _ in range(n_attempts):
-        failed = 0
-        starts = []
-        for _ in range(due):
+    rng = check_random_state(random_state)
+    n_init, before = settings.n_init, -float("inf")
+    if problem.earlier is not None:
+        n_init, before = 1, problem.earlier[1]
+    n_jobs = min(effective_n_jobs(settings.n_jobs), n_init)
+    n_threads = max(1, pool.n_threads // n_jobs)
+    stop = threading.Event()
+
+    def run(number, start):
+        """Return the Ascent of one run, or the Collapse that ended it."""
+        with nullcontext(pool) if n_jobs == 1 else workers(n_threads) as own:
+            step = problem.step(own, number)
+            if getattr(settings, "acceleration", None) == "anderson":
+                step = AndersonStep(step, problem.coordinates(start))
+            found, observers = None, [] if n_jobs == 1 else [_end_if(stop)]
+            if settings.verbose:
+                observers.append(_printer(number, settings))
+            if checkpoint is not None:
+                found = checkpoint.found(number, start, step)
+                observers.append(checkpoint.observer(number, step))
+            if isinstance(found, Ascent | Collapse):
+                return found
+            limits = {"max_iter": settings.max_iter, "tol": settings.tol, "before": before}
             try:
-                starts.append(draw())
+                found = ascend(step, start, **limits, resume=found, observers=observers)
             except Collapse as collapse:
-                collapses.append(str(collapse))
-                failed += 1
-        for outcome in _run_all(run, starts, n_jobs):
-            if isinstance(outcome, Collapse):
-                collapses.append(str(outcome))
-                failed += 1
+                found = collapse
+            if checkpoint is not None:
+                checkpoint.record(number, found)
+            return found
+
+    ascents, collapses, due, number = [], [], n_init, 0
+    for _ in range(_ATTEMPTS):
+        starts, outcomes = [], []
+        for _ in range(due):
+            number += 1
+            try:
+                first = problem.first(rng) if problem.earlier is None else problem.earlier[0]
+                starts.append((number, first))
+            except Collapse as collapse:
+                outcomes.append(collapse)
+        if n_jobs == 1 or len(starts) < 2:
+            for start in starts:
+                outcomes.append(run(*start))  # noqa: PERF401 (a comprehension is one more frame)
+        else:
+            outcomes += _in_threads(run, starts, n_jobs, stop)
+        due = 0
+        for found in outcomes:
+            if isinstance(found, Ascent):
+                ascents.append(found)
             else:
-                ascents.append(outcome)
-        due = failed
+                collapses.append(str(found))
+                due += 1
         if not due:
             break
     if not ascents:
         raise Collapse(collapses[-1])
-    return max(ascents, key=lambda ascent: ascent.bound), collapses
+    return max(ascents, key=attrgetter("bound")), collapses
 
 
-def _run_all(run, starts, n_jobs):
-    """Return the outcome of each run in order: an Ascent or the Collapse that ended it."""
-    stop = threading.Event()
-
-    def attempt(start):
-        try:
-            return run(start, stop)
-        except Collapse as collapse:
-            return collapse
-
-    if n_jobs == 1 or len(starts) <= 1:
-        return [attempt(start) for start in starts]
+def _in_threads(run, starts, n_jobs, stop):
+    """Return the outcomes of the runs, ``n_jobs`` at a time; a failure stops all of them."""
     with ThreadPoolExecutor(min(n_jobs, len(starts)), thread_name_prefix="skvae") as executor:
         try:
-            return list(executor.map(attempt, starts))
+            return list(executor.map(run, *zip(*starts, strict=True)))
         except BaseException:
             stop.set()
             raise
+
+
+def _end_if(stop):
+    """Return an observer that ends the ascent once the event ``stop`` is set."""
+
+    def observe(_progress, _change):
+        if stop.is_set():
+            raise KeyboardInterrupt
+
+    return observe
+
+
+def _printer(number, settings):
+    """Return an observer that prints the bound."""
+    every = 1 if settings.verbose > 1 else settings.verbose_interval
+
+    def observe(progress, change):
+        n_iter = len(progress.bounds) + 1
+        if n_iter == 1 or n_iter % every == 0:
+            gain = "" if n_iter == 1 else f" ({change:+.3e})"
+            line = f"start {number}, iteration {n_iter}: lower bound {progress.before:.6f}{gain}"
+            print(line)  # noqa: T201 (verbose)
+
+    return observe

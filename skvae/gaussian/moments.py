@@ -1,5 +1,6 @@
 """Mean, variance and largest size of each feature, computed in blocks of rows without NaN."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -103,12 +104,12 @@ class _Largest(NamedTuple):
 def _totals(rows, pool, center):
     """Return (count, sum, sum of squares about the centre), (3, n_features), and the _Largest."""
     block = block_rows(4 * len(center))
-    sums = pool.map(lambda a, b: _sums(rows, a, b, block, center), rows.n_rows, block)
+    sums = pool.map(partial(_sums, rows, block, center), rows.n_rows, block)
     totals = np.stack([*sums])
     return totals[:, :3].sum(axis=0), _Largest(totals[:, 3].max(axis=0))
 
 
-def _sums(rows, start, stop, block, center):
+def _sums(rows, block, center, start, stop):
     """Return (count, sum, sum of squares about the centre, largest value) of each feature."""
     total = np.zeros((4, len(center)))
     for a, b in ranges(start, stop, block):

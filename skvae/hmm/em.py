@@ -3,7 +3,51 @@
 import numpy as np
 
 from skvae.ascent.loop import Collapse, Step
-from skvae.hmm.parameters import ChainParameters
+from skvae.hmm.initialization import check_chain, first_parameters
+from skvae.hmm.parameters import ChainParameters, Coordinates
+
+
+class HiddenMarkovProblem:
+    """The fit of a hidden Markov model, for :func:`skvae.ascent.restarts.search`.
+
+    Parameters
+    ----------
+    estimator : EMHiddenMarkov
+        Its parameters of the chain and of the start are read.
+    data : Recordings or DistributedRecordings
+        The sequences.
+    emission : Emission
+        The emission family.
+    summary : object
+        Its summary of the data.
+    earlier : tuple of (ChainParameters, float), optional
+        Of a warm start: the parameters of the earlier fit, and the bound one iteration before.
+
+    Attributes
+    ----------
+    prior : ChainPrior
+        The chain's.
+    """
+
+    def __init__(self, estimator, data, emission, summary, earlier=None):
+        self.earlier = earlier
+        self.prior = check_chain(estimator)[2]
+        self._estimator = estimator
+        self._data = data
+        self._emission = emission
+        self._summary = summary
+
+    def first(self, rng):
+        """Return the ChainParameters of a new start."""
+        return first_parameters(self._data, self._estimator, self._emission, self._summary, rng)
+
+    def step(self, pool, _number):
+        """Return the BaumWelchStep of a run."""
+        return BaumWelchStep(self._data, self._emission, self._summary, self.prior, pool)
+
+    def coordinates(self, _parameters):
+        """Return the Coordinates in which acceleration extrapolates."""
+        return Coordinates(self.prior, self._summary)
 
 
 class BaumWelchStep(Step):

@@ -14,21 +14,22 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skvae.ascent.checkpoint import resumable
-from skvae.ascent.estimator import EMLearner
+from skvae.ascent.estimator import AscentEstimator
+from skvae.ascent.restarts import search
 from skvae.blocks import is_distributed, workers
 from skvae.emissions import Emission, GaussianEmission
 from skvae.gaussian.checks import check_batch
 from skvae.hmm.dask_sequences import DistributedRecordings
-from skvae.hmm.em import BaumWelchStep
+from skvae.hmm.em import HiddenMarkovProblem
 from skvae.hmm.family import emission_of, same_form
 from skvae.hmm.fitted import FittedHiddenMarkov, TransformsLists
-from skvae.hmm.initialization import Recordings, check_chain, check_stochastic, first_parameters
-from skvae.hmm.parameters import ChainParameters, ChainStatistics, Coordinates, expected_occupancy
+from skvae.hmm.initialization import Recordings, check_chain, check_stochastic
+from skvae.hmm.parameters import ChainParameters, ChainStatistics, expected_occupancy
 from skvae.hmm.sequences import as_series
 from skvae.validation import check_as_fitted, check_choice
 
 
-class EMHiddenMarkov(TransformsLists, EMLearner, FittedHiddenMarkov):
+class EMHiddenMarkov(TransformsLists, AscentEstimator, FittedHiddenMarkov):
     """Hidden Markov model fitted by Baum-Welch: density, segments, forecasts, samples of sequences.
 
     Rows of X are time steps. ``groups`` says where sequences begin and end; without it X is one
@@ -242,25 +243,22 @@ default=1.0
         >>> chain.converged_
         True
         """
-        with self._unchanged_on_failure(), resumable(self.checkpoint) as record:
+        with self._learning(" from every start"), resumable(self.checkpoint) as checkpoint:
             data, emission = self._prepare(X, groups, sequence_weight, reset=True)
             X, offsets, weight, *_ = data
             with workers() as pool:
                 summary = self._summary(data, emission, pool)
-                prior = check_chain(self)[2]
-                beside = {"groups": offsets, "sequence_weight": weight}
-                best, collapses = self._climb(
-                    pool,
-                    record,
-                    self._open(record, X, summary, data.total(), **beside),
-                    earlier=lambda why: self._same_model(data, emission, why),
-                    first=lambda rng: first_parameters(data, self, emission, summary, rng),
-                    make_step=lambda own, _: BaumWelchStep(data, emission, summary, prior, own),
-                    coordinates=lambda _: Coordinates(prior, summary),
-                )
-            self._store(best.parameters, emission, prior)
-            self._record(best)
-            self._warn(collapses)
+                earlier, random_state = None, self.random_state
+                if self._is_warm:
+                    why = "warm_start=True"
+                    earlier = self._same_model(data, emission, why), self._bound_before
+                problem = HiddenMarkovProblem(self, data, emission, summary, earlier)
+                if checkpoint is not None:
+                    beside = {"groups": offsets, "sequence_weight": weight}
+                    random_state = self._open(checkpoint, X, summary, data.total(), **beside)
+                best, collapses = search(problem, self, random_state, pool, checkpoint)
+            self._store(best.parameters, emission, problem.prior)
+            self._record(best, collapses)
         return self
 
     def partial_fit(self, X, y=None, *, groups=None, sequence_weight=None):
@@ -308,22 +306,21 @@ default=1.0
         array([[-0.],
                [ 5.]])
         """
-        with self._unchanged_on_failure():
+        with self._learning():
             first = not hasattr(self, "transmat_")
             data, emission = self._prepare(X, groups, sequence_weight, reset=first)
-            prior = check_chain(self)[2]
-            with workers() as pool, self._advising():
+            with workers() as pool:
                 summary = self._summary(data, emission, pool)
-                step = BaumWelchStep(data, emission, summary, prior, pool)
+                problem = HiddenMarkovProblem(self, data, emission, summary)
+                step = problem.step(pool, 0)
                 if first:
                     rng = check_random_state(self.random_state)
-                    old = first_parameters(data, self, emission, summary, rng)
-                    new = step(old)[0]
+                    new = step(problem.first(rng))[0]
                 else:
                     old = self._same_model(data, emission, "partial_fit")
                     new = self._blend(old, data, step, pool)
                 bound = step.evaluate(new)
-            self._store(new, emission, prior)
+            self._store(new, emission, problem.prior)
             self._record_batch(bound)
         return self
 
@@ -406,11 +403,11 @@ default=1.0
 
     def _prepare(self, X, groups, sequence_weight, *, reset):
         """Return the checked data and the emission; check the constructor's parameters too."""
-        self._check_em()
+        self._check_ascent()
         check_choice("inference", self.inference, ("smooth", "filter"))
         emission = emission_of(self)
         emission.check_parameters(self.n_components)
-        anew = reset and not self._goes_on()
+        anew = reset and not self._is_warm
         series = as_series(
             X, groups, lambda rows: self._validate(rows, reset=anew, min_rows=2 if reset else 1)
         )
@@ -430,7 +427,7 @@ default=1.0
         return emission.summarize(data.rows(), pool, names)
 
     def _same_model(self, data, emission, why):
-        """Return the fitted parameters, if they are of the model that is asked for now."""
+        """Return the fitted parameters; raise ValueError unless model and rows go with them."""
         parameters = self._parameters()
         check_as_fitted("n_components", self.n_components, len(parameters.startprob), why)
         check_as_fitted("emission", emission, self.emission_, why, same_form)

@@ -1,4 +1,4 @@
-"""What every mixture of Gaussians answers row by row: densities, labels, missing values."""
+"""A fitted mixture of Gaussians, row by row: densities, labels, missing values."""
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -9,18 +9,12 @@ from skvae.mixture.e_step import expect, fill_rows, normalize
 
 
 def readable_rows(X, sample_weight=None):
-    """Return X as Rows: without rows of weight zero, rows with equal missing features together.
+    """Return X as Rows, or as DistributedRows if it is a Dask array.
 
-    Those of a Dask array are DistributedRows.
+    Rows of weight zero are left out, and rows with equal missing features are neighbours.
     """
     kind = DistributedRows if is_distributed(X) else Rows
     return kind.readable(X, sample_weight)
-
-
-def mean_log_likelihood(rows, kernel, pool):
-    """Return the weighted mean of ln p(x) over the rows, in nats per row."""
-    _, log_likelihood = expect(rows, kernel, pool, statistics=False)
-    return log_likelihood / rows.weight()
 
 
 def _log_p(log_joint, _block):
@@ -61,17 +55,17 @@ def _imputed(X, kernel):
     return filled
 
 
-class RowwiseMixture(LatentVariableModel):
-    """A mixture that has its parameters, and what it answers of rows.
+class MixtureModel(LatentVariableModel):
+    """A fitted mixture: densities, labels, responsibilities and imputations of rows.
 
-    A subclass has ``_parameters()``, with ``kernel()`` for the responsibilities.
+    A subclass has ``_parameters()``, the fitted parameters as a value with ``kernel()``.
     """
 
     _sums_over_chunks = True
 
     _relative_weights = True  # their sum does not matter
 
-    # Rows ---------------------------------------------------------------------------------------
+    # Predictions --------------------------------------------------------------------------------
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Return the most probable component of each row, after fitting.
@@ -104,8 +98,8 @@ class RowwiseMixture(LatentVariableModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows; NaN is missing: the density is then that of what was observed, and a row of which
-            nothing was observed has log-density 0.
+            Rows; NaN is missing: the density is then that of the observed values, and a row without
+            any has log-density 0.
 
         Returns
         -------
@@ -149,11 +143,8 @@ class RowwiseMixture(LatentVariableModel):
         >>> round(mixture.score([[0.0], [4.0]]), 3)
         -1.612
         """
-        check_is_fitted(self)
-        X = self._validate(X)
-        rows = readable_rows(X, self._validate_weight(sample_weight, X, relative=True))
-        with workers() as pool:
-            return mean_log_likelihood(rows, self._density_kernel(), pool)
+        rows = self._rows(X, sample_weight, relative=True)
+        return self._log_likelihood(rows) / rows.weight()
 
     def predict(self, X):
         """Return the most probable component of each row.
@@ -185,8 +176,8 @@ class RowwiseMixture(LatentVariableModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows; NaN is missing. A row of which nothing was observed gets the weights, or under a
-            posterior what its expectations make of them.
+            Rows; NaN is missing. A row without observed values gets the weights; under a posterior,
+            their expectations in the log domain, normalised.
 
         Returns
         -------
@@ -231,7 +222,7 @@ class RowwiseMixture(LatentVariableModel):
         return self.predict_proba(X)
 
     def impute(self, X):
-        """Return X with what is missing replaced by its conditional expectation.
+        """Return X with missing values replaced by their conditional expectation.
 
         Parameters
         ----------
@@ -241,7 +232,7 @@ class RowwiseMixture(LatentVariableModel):
         Returns
         -------
         X_filled : ndarray of shape (n_samples, n_features)
-            Observed values are left as they are; float32 if X is.
+            Observed values are unchanged; float32 if X is.
 
         Examples
         --------
@@ -259,12 +250,12 @@ class RowwiseMixture(LatentVariableModel):
             return map_rows(_imputed, X, X.shape[1], X.dtype, kernel)
         return _imputed(X, kernel)
 
-    # Before learning ----------------------------------------------------------------------------
+    # Rows -----------------------------------------------------------------------------------------
 
     def _prepare(self, X, sample_weight, *, reset):
-        """Return the checked data as Rows; check the constructor's parameters too."""
+        """Return the checked data as Rows, after a check of the constructor's parameters."""
         self._check_parameters()
-        anew = reset and not self._goes_on()
+        anew = reset and not self._is_warm
         X = self._validate(X, reset=anew, min_rows=2 if reset else 1)
         weight = self._validate_weight(sample_weight, X, relative=self._relative_weights)
         rows = readable_rows(X, weight)
@@ -275,7 +266,16 @@ class RowwiseMixture(LatentVariableModel):
             )
         return rows
 
-    # Row by row -------------------------------------------------------------------------------
+    def _rows(self, X, sample_weight, *, relative=False):
+        """Return the checked data of a fitted mixture as Rows."""
+        check_is_fitted(self)
+        X = self._validate(X)
+        return readable_rows(X, self._validate_weight(sample_weight, X, relative=relative))
+
+    def _log_likelihood(self, rows):
+        """Return Σ w ln p(x) of the rows, in nats."""
+        with workers() as pool:
+            return expect(rows, self._density_kernel(), pool, statistics=False)[1]
 
     def _density_kernel(self):
         """Return the kernel whose log-sum-exp is a row's log-density."""
@@ -292,5 +292,5 @@ class RowwiseMixture(LatentVariableModel):
         return _filled(X, kernel, compute, width, dtype)
 
     def _validate_for_rows(self, X):
-        """Return X checked; of a Dask array the number of rows may stay unknown."""
+        """Return X checked; a Dask array may have an unknown number of rows."""
         return self._validate(X, min_rows=0 if is_distributed(X) else 1)

@@ -10,39 +10,53 @@ Bayesian Anal. 1, 2006). Here ``posterior`` is q(π, μ, Λ), and the steps of
 """
 
 from numbers import Integral, Real
+from typing import NamedTuple
 
-import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from skvae.ascent.checkpoint import resumable
-from skvae.ascent.estimator import AscentLearner
+from skvae.ascent.estimator import AscentEstimator
 from skvae.ascent.loop import ascend
+from skvae.ascent.restarts import search
 from skvae.blocks import workers
 from skvae.gaussian.checks import check_batch
+from skvae.gaussian.conjugate import NormalWishart
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import feature_moments
-from skvae.mixture.bayesian.moves import MOVES, MovingStep
-from skvae.mixture.bayesian.prior import prior_of
-from skvae.mixture.bayesian.steps import (
-    BatchStep,
-    MemoizedStep,
-    OnlineStep,
-    StreamStep,
-    mixed,
-)
+from skvae.mixture.base import MixtureModel
+from skvae.mixture.bayesian.moves import MOVES
+from skvae.mixture.bayesian.posterior import MixturePosterior, MixturePrior
+from skvae.mixture.bayesian.problem import BayesianProblem
+from skvae.mixture.bayesian.steps import StreamStep, mixed
 from skvae.mixture.bayesian.weights import WEIGHTS
-from skvae.mixture.bayesian_fitted import FittedPosterior
 from skvae.mixture.e_step import expect
-from skvae.mixture.initialization import first_statistics
+from skvae.mixture.gaussian_mixture import EMGaussianMixture
 from skvae.validation import check_as_fitted, check_choice, check_number
 
 LEARNING_METHODS = ("memoized", "batch", "online")
-_MINIBATCH = 1024
-_BLOCKS, _LEAST_BLOCK = 16, 8192
 _LARGEST_WEIGHT = 1e18
 
 
-class BayesianMixtureSVI(AscentLearner, FittedPosterior):
+class CredibleInterval(NamedTuple):
+    """Equal-tailed credible intervals, each a pair of arrays (lower, upper).
+
+    Parameters
+    ----------
+    weights : tuple of two ndarrays of shape (n_components,)
+        Of the weights.
+    means : tuple of two ndarrays of shape (n_components, n_features)
+        Of the means.
+    covariances : tuple of two ndarrays
+        Of the variances: shape (K, D) full and diag, (D,) tied, (K,) spherical.
+    """
+
+    weights: tuple
+    means: tuple
+    covariances: tuple
+
+
+class BayesianMixtureSVI(AscentEstimator, MixtureModel):
     """Bayesian Gaussian mixture by stochastic, memoized or batch variational inference.
 
     The number of components that are used finds itself: ``n_components`` is how many there may be.
@@ -281,26 +295,24 @@ covariance_prior_ : float or ndarray
         >>> bool(mixture.elbo_ < 0)
         True
         """
-        with self._unchanged_on_failure(), resumable(self.checkpoint) as record:
+        with self._learning(" from every start"), resumable(self.checkpoint) as checkpoint:
             rows = self._prepare(X, sample_weight, reset=True)
             with workers() as pool:
                 moments = feature_moments(rows, pool, getattr(self, "feature_names_in_", None))
-                prior = prior_of(self, rows, moments)
-                weights = rows.sample_weight
-                random = self._open(record, rows.X, moments, rows.weight(), sample_weight=weights)
-                seed = check_random_state(random).randint(1 << 30)
-                best, collapses = self._climb(
-                    pool,
-                    record,
-                    random,
-                    earlier=lambda why: self._same_model(rows, why),
-                    first=lambda rng: self._first(rows, moments, prior, rng),
-                    make_step=lambda own, n: self._step(rows, moments, own, seed + n),
-                )
+                earlier, random_state = None, self.random_state
+                if self._is_warm:
+                    earlier = self._same_model(rows, "warm_start=True"), self._bound_before
+                problem = BayesianProblem(self, rows, moments, pool, earlier)
+                if checkpoint is not None:
+                    weights = rows.sample_weight
+                    random_state = self._open(
+                        checkpoint, rows.X, moments, rows.weight(), sample_weight=weights
+                    )
+                problem.seed_steps(random_state)
+                best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters)
-            self._record(best)
             self.elbo_ = best.bound * rows.weight()
-            self._warn(collapses)
+            self._record(best, collapses)
         return self
 
     def partial_fit(self, X, y=None, sample_weight=None):
@@ -343,15 +355,14 @@ covariance_prior_ : float or ndarray
         array([[ 0.],
                [10.]])
         """
-        with self._unchanged_on_failure():
+        with self._learning():
             first = not hasattr(self, "weights_")
             rows = self._prepare(X, sample_weight, reset=first)
-            with workers() as pool, self._advising():
+            with workers() as pool:
                 if first:
                     moments = feature_moments(rows, pool, getattr(self, "feature_names_in_", None))
-                    prior = prior_of(self, rows, moments)
                     rng = check_random_state(self.random_state)
-                    old = self._first(rows, moments, prior, rng)
+                    old = BayesianProblem(self, rows, moments, pool).first(rng)
                 else:
                     old = self._same_model(rows, "partial_fit")
                 learn = self._stream if self.total_samples is None else self._minibatch
@@ -382,32 +393,10 @@ covariance_prior_ : float or ndarray
         The responsibilities of earlier batches stay as they were.
         """
         step = StreamStep(rows, pool, None if first else old)
-        found = ascend(step, step.evaluate, old, max_iter=max(self.max_iter, 1), tol=self.tol)
+        found = ascend(step, old, max_iter=max(self.max_iter, 1), tol=self.tol)
         new = found.parameters
         new = new.prior.posterior(new.statistics.take(new.weights.order(new.statistics.counts)))
         return new, found.bound * rows.weight(), rows.weight()
-
-    def _first(self, rows, moments, prior, rng):
-        """Return the posterior that a run starts from."""
-        statistics = first_statistics(rows, self, moments, rng)
-        statistics = statistics * (rows.weight() / statistics.counts.sum())
-        order = np.argsort(-statistics.counts, kind="stable")
-        return prior.posterior(statistics.take(order))
-
-    def _step(self, rows, moments, pool, seed):
-        """Return the step of the learning method."""
-        rng = np.random.RandomState(seed)
-        n = rows.n_rows
-        if self.learning_method == "batch":
-            return BatchStep(rows, pool)
-        if self.learning_method == "online":
-            size = min(n, int(self.batch_size or _MINIBATCH))
-            return OnlineStep(rows, pool, size, self.learning_offset, self.learning_decay, rng)
-        size = int(self.batch_size or max(_LEAST_BLOCK, -(-n // _BLOCKS)))
-        step = MemoizedStep(rows, pool, min(size, n))
-        if not self.moves:
-            return step
-        return MovingStep(step, rows, tuple(self.moves), moments, rng, pool)
 
     # Checks -----------------------------------------------------------------------------------
 
@@ -444,7 +433,7 @@ covariance_prior_ : float or ndarray
             )
 
     def _same_model(self, rows, why):
-        """Return the fitted posterior, if it is of the model that is asked for now."""
+        """Return the fitted posterior; raise ValueError unless model and rows go with it."""
         posterior = self._parameters()
         for name, before in {
             "n_components": self._n_asked,
@@ -459,3 +448,153 @@ covariance_prior_ : float or ndarray
         return (
             f"Raise covariance_prior (now {self.covariance_prior!r}), or subtract an offset from X"
         )
+
+    # The posterior as attributes --------------------------------------------------------------
+
+    def _store(self, posterior):
+        prior, components = posterior.prior, posterior.components
+        self.weights_ = posterior.weights.mean()
+        self.means_ = components.means
+        self.covariances_ = components.covariances
+        self.precisions_ = components.precisions
+        self.precisions_cholesky_ = components.precisions_cholesky
+        self.weight_concentration_ = posterior.weights.concentration
+        self.mean_precision_ = components.mean_precisions
+        self.degrees_of_freedom_ = components.dofs
+        self.weight_concentration_prior_ = prior.concentration
+        self.mean_precision_prior_ = prior.mean_precision
+        self.mean_prior_ = prior.mean
+        self.degrees_of_freedom_prior_ = prior.dof
+        self.covariance_prior_ = prior.scale
+        self._weight_type = prior.weight_type
+        self._covariance_type = prior.covariance_type
+        self._scales = components.scales
+        counts = posterior.statistics.counts
+        self.n_effective_components_ = int((counts >= 1.0 - 1e-9).sum())
+        self._n_features_out = len(self.weights_)
+        self._n_asked = self.n_components  # moves may end with another number
+
+    def _parameters(self):
+        """Return the fitted posterior as a value."""
+        concentration = self.weight_concentration_
+        weights = concentration if isinstance(concentration, tuple) else (concentration,)
+        return MixturePosterior(
+            MixturePrior(
+                self._weight_type,
+                self.weight_concentration_prior_,
+                self._covariance_type,
+                self.mean_precision_prior_,
+                self.mean_prior_,
+                self.degrees_of_freedom_prior_,
+                self.covariance_prior_,
+            ),
+            WEIGHTS[self._weight_type](*weights),
+            NormalWishart(
+                self._covariance_type,
+                self.mean_precision_,
+                self.means_,
+                self.degrees_of_freedom_,
+                self._scales,
+                self.precisions_cholesky_,
+            ),
+        )
+
+    def _density_kernel(self):
+        return self._parameters().predictive()
+
+    # Draws, intervals and point estimates -------------------------------------------------------
+
+    def sample(self, n_samples=1, *, random_state=None):
+        """Return rows drawn from the model, and the component that each was drawn from.
+
+        The model is the posterior predictive density: each row has parameters of its own.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many rows.
+        random_state : int, RandomState instance or None, default=None
+            None is the estimator's own ``random_state``.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Exchangeable rows, in no order of components.
+        labels : ndarray of shape (n_samples,)
+            Components, int; −1 is a component that no row of the data belongs to (of a process).
+
+        Examples
+        --------
+        >>> from skvae import BayesianMixtureSVI
+        >>> mixture = BayesianMixtureSVI(2, random_state=0).fit([[0.0], [0.1], [9.0], [9.1]])
+        >>> X, labels = mixture.sample(100)
+        >>> X.shape, labels.shape
+        ((100, 1), (100,))
+        """
+        check_is_fitted(self)
+        check_number("n_samples", n_samples, Integral, 1)
+        return self._parameters().sample(n_samples, self._random_state_of(random_state))
+
+    def credible_interval(self, level=0.95):
+        """Return equal-tailed credible intervals of weights, means and variances under q.
+
+        Each is of one number by itself. On clusters that overlap they are too narrow, as q knows no
+        dependence between the assignments and the rest.
+
+        Parameters
+        ----------
+        level : float, default=0.95
+            The probability inside, in (0, 1).
+
+        Returns
+        -------
+        interval : CredibleInterval
+            A named tuple ``(weights, means, covariances)`` of pairs (lower, upper).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae import BayesianMixtureSVI
+        >>> X = np.random.default_rng(0).normal(size=(1000, 1))
+        >>> lower, upper = BayesianMixtureSVI(1).fit(X).credible_interval().means
+        >>> bool(0.1 < (upper - lower)[0, 0] < 0.15)
+        True
+        """
+        check_is_fitted(self)
+        check_number("level", level, Real, 0)
+        if not 0 < level < 1:
+            raise ValueError(f"level={level!r}: must be in (0, 1)")
+        level, posterior = float(level), self._parameters()
+        return CredibleInterval(
+            posterior.weights.interval(level),
+            posterior.components.mean_interval(level),
+            posterior.components.variance_interval(level),
+        )
+
+    def to_mixture(self):
+        """Return the Gaussian mixture at the posterior expectation, fitted.
+
+        Returns
+        -------
+        mixture : EMGaussianMixture
+            With ``weights_`` (what is left over shared out), ``means_``, ``covariances_``.
+
+        Examples
+        --------
+        >>> from skvae import BayesianMixtureSVI
+        >>> X = [[0.0], [0.1], [0.2], [0.3]] * 5 + [[9.0], [9.1], [9.2]] * 5
+        >>> mixture = BayesianMixtureSVI(2, random_state=0).fit(X)
+        >>> mixture.to_mixture().weights_.round(1)
+        array([0.6, 0.4])
+        """
+        check_is_fitted(self)
+        mixture = EMGaussianMixture.from_parameters(
+            self.weights_ / self.weights_.sum(),
+            self.means_,
+            self.covariances_,
+            self._covariance_type,
+        )
+        mixture.random_state = self.random_state
+        if hasattr(self, "feature_names_in_"):
+            mixture.feature_names_in_ = self.feature_names_in_
+        return mixture

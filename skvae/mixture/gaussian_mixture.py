@@ -9,67 +9,28 @@ Soc. B 39, 1977; Neal & Hinton 1998). Here ``rows`` are the data in blocks, ``ke
 components ready for use, ``pool`` the threads.
 """
 
+from copy import copy
+from numbers import Integral
+
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from skvae.ascent.checkpoint import resumable
-from skvae.ascent.estimator import EMLearner
-from skvae.ascent.loop import Collapse, Step
+from skvae.ascent.estimator import AscentEstimator
+from skvae.ascent.restarts import search
 from skvae.blocks import workers
-from skvae.gaussian.checks import check_batch
+from skvae.gaussian.checks import check_batch, check_positive_definite, check_weights
 from skvae.gaussian.covariance import STRUCTURES
-from skvae.gaussian.moments import Moments, feature_moments
-from skvae.mixture.base import mean_log_likelihood
-from skvae.mixture.e_step import expect
-from skvae.mixture.fitted import FittedGaussianMixture
-from skvae.mixture.initialization import (
-    check_initial,
-    first_parameters,
-)
-from skvae.mixture.parameters import Coordinates
-from skvae.validation import check_as_fitted, check_choice
+from skvae.gaussian.moments import LARGEST, Moments, feature_moments
+from skvae.mixture.base import MixtureModel
+from skvae.mixture.e_step import expect, fill_rows, normalize
+from skvae.mixture.em import MixtureProblem
+from skvae.mixture.parameters import MixtureParameters
+from skvae.validation import check_array_parameter, check_as_fitted, check_choice, check_number
 
 
-class EMStep(Step):
-    """The step of EM: ``parameters → (M step of their E step, log-likelihood per unit weight)``.
-
-    Parameters
-    ----------
-    rows : Rows
-        The data.
-    floor, resolution : ndarray of shape (n_features,)
-        Bounds of the covariances.
-    pool : Workers
-        The threads.
-
-    Attributes
-    ----------
-    n_steps : int
-        How many E steps with statistics were made.
-    """
-
-    def __init__(self, rows, floor, resolution, pool):
-        self._rows = rows
-        self._weight = rows.weight()
-        self._floor = floor
-        self._resolution = resolution
-        self._pool = pool
-        self.n_steps = 0
-
-    def __call__(self, parameters):
-        self.n_steps += 1
-        statistics, log_likelihood = expect(self._rows, parameters.kernel(), self._pool)
-        if not np.isfinite(log_likelihood):
-            raise Collapse("the likelihood of some row is not a finite number")
-        proposal = parameters.maximize(statistics, self._floor, self._resolution)
-        return proposal, log_likelihood / self._weight
-
-    def evaluate(self, parameters):
-        """Return the log-likelihood of the parameters, in nats per unit weight."""
-        return mean_log_likelihood(self._rows, parameters.kernel(), self._pool)
-
-
-class EMGaussianMixture(EMLearner, FittedGaussianMixture):
+class EMGaussianMixture(AscentEstimator, MixtureModel):
     """Gaussian mixture fitted by exact EM: density, clusters, samples, imputation.
 
     A drop-in for :class:`sklearn.mixture.GaussianMixture`, faster on large data, that takes sample
@@ -255,14 +216,22 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
         >>> mixture.converged_
         True
         """
-        with self._unchanged_on_failure(), resumable(self.checkpoint) as record:
+        with self._learning(" from every start"), resumable(self.checkpoint) as checkpoint:
             rows = self._prepare(X, sample_weight, reset=True)
             with workers() as pool:
                 moments = self._moments(rows, pool)
-                best, collapses = self._best_ascent(rows, moments, pool, record)
+                earlier, random_state = None, self.random_state
+                if self._is_warm:
+                    earlier = self._same_model(rows, "warm_start=True"), self._bound_before
+                problem = MixtureProblem(self, rows, moments, earlier)
+                if checkpoint is not None:
+                    weights = rows.sample_weight
+                    random_state = self._open(
+                        checkpoint, rows.X, moments, rows.weight(), sample_weight=weights
+                    )
+                best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters)
-            self._record(best)
-            self._warn(collapses)
+            self._record(best, collapses)
         return self
 
     def partial_fit(self, X, y=None, sample_weight=None):
@@ -306,27 +275,26 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
         array([[ 0.],
                [10.]])
         """
-        with self._unchanged_on_failure():
+        with self._learning():
             first = not hasattr(self, "weights_")
             rows = self._prepare(X, sample_weight, reset=first)
             rate = 1.0 if first else (self.n_iter_ + 2.0) ** -0.7
-            with workers() as pool, self._advising():
+            with workers() as pool:
                 old, floor, resolution = self._before_batch(rows, first, pool)
                 statistics, _ = expect(rows, old.kernel(), pool)
                 statistics = old.statistics() * (1.0 - rate) + statistics * (rate / rows.weight())
                 new = old.maximize(statistics, floor, resolution)
-                bound = mean_log_likelihood(rows, new.kernel(), pool)
+                _, log_likelihood = expect(rows, new.kernel(), pool, statistics=False)
             self._store(new)
-            self._record_batch(bound)
+            self._record_batch(log_likelihood / rows.weight())
         return self
 
     def _before_batch(self, rows, first, pool):
         """Return the parameters before a batch and the bounds of covariances."""
         if first:
             moments = self._moments(rows, pool)
-            initial = check_initial(self, rows.X.shape[1])
             rng = check_random_state(self.random_state)
-            old = first_parameters(rows, self, initial, moments, rng)
+            old = MixtureProblem(self, rows, moments).first(rng)
         else:
             old = self._same_model(rows, "partial_fit")
             mean, variance = old.moments()
@@ -337,26 +305,11 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
         return feature_moments(rows, pool, getattr(self, "feature_names_in_", None))
 
     def _check_parameters(self):
-        self._check_em()
+        self._check_ascent()
         check_choice("covariance_type", self.covariance_type, tuple(STRUCTURES))
 
-    def _best_ascent(self, rows, moments, pool, record):
-        """Return the best Ascent over the starts, and what collapsed on the way."""
-        initial = check_initial(self, rows.X.shape[1])
-        floor = moments.floor(self.reg_covar)
-        weights = rows.sample_weight
-        return self._climb(
-            pool,
-            record,
-            self._open(record, rows.X, moments, rows.weight(), sample_weight=weights),
-            earlier=lambda why: self._same_model(rows, why),
-            first=lambda rng: first_parameters(rows, self, initial, moments, rng),
-            make_step=lambda own, _: EMStep(rows, floor, moments.resolution, own),
-            coordinates=lambda start: Coordinates(start, moments.scale, floor),
-        )
-
     def _same_model(self, rows, why):
-        """Return the fitted parameters, if they are of the model that is asked for now."""
+        """Return the fitted parameters; raise ValueError unless model and rows go with them."""
         parameters = self._parameters()
         check_as_fitted("n_components", self.n_components, len(parameters.weights), why)
         check_as_fitted("covariance_type", self.covariance_type, parameters.covariance_type, why)
@@ -370,3 +323,327 @@ class EMGaussianMixture(EMLearner, FittedGaussianMixture):
             f"(now {self.n_components!r}), or choose a simpler covariance_type "
             f"(now {self.covariance_type!r})"
         )
+
+    # The parameters as a value --------------------------------------------------------------------
+
+    def _parameters(self):
+        """Return the fitted parameters as a value."""
+        return MixtureParameters(
+            self._covariance_type,
+            self.weights_,
+            self.means_,
+            self.covariances_,
+            self.precisions_cholesky_,
+        )
+
+    def _store(self, parameters):
+        self.weights_ = parameters.weights
+        self.means_ = parameters.means
+        self.covariances_ = parameters.covariances
+        self.precisions_cholesky_ = parameters.precisions_cholesky
+        self.precisions_ = parameters.structure.precisions(parameters.precisions_cholesky)
+        self._covariance_type = parameters.covariance_type
+        self._n_features_out = len(parameters.weights)
+
+    @classmethod
+    def from_parameters(cls, weights, means, covariances, covariance_type="full"):
+        """Return a fitted mixture with known parameters.
+
+        Parameters
+        ----------
+        weights : array-like of shape (n_components,)
+            Weights, summing to one.
+        means : array-like of shape (n_components, n_features)
+            Means.
+        covariances : array-like
+            Covariances in the shape of ``covariances_``.
+        covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+            Their form.
+
+        Returns
+        -------
+        mixture : EMGaussianMixture
+            As if fitted: ``lower_bound_`` is NaN, ``n_iter_`` 0.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0.0], [4.0]], [1, 1], "spherical"
+        ... )
+        >>> mixture.predict([[1.0], [3.0]])
+        array([0, 1])
+        """
+        check_choice("covariance_type", covariance_type, tuple(STRUCTURES))
+        means = check_array_parameter(
+            "means", means, None, "(n_components, n_features)", largest=LARGEST
+        )
+        shape = means.shape
+        if len(shape) != 2 or 0 in shape:
+            raise ValueError(f"means has shape {shape}: must have shape (n_components, n_features)")
+        weights = check_array_parameter("weights", weights, shape[:1], "(n_components,)")
+        check_weights("weights", weights)
+        structure = STRUCTURES[covariance_type]
+        covariances = check_array_parameter(
+            "covariances", covariances, structure.shape(*shape), f"for {covariance_type!r}"
+        )
+        check_positive_definite("covariances", covariances, structure)
+        weights = weights / weights.sum()
+        return cls._of(MixtureParameters.of(covariance_type, weights, means, covariances))
+
+    @classmethod
+    def _of(cls, parameters, **like):
+        """Return a fitted mixture with parameters that are known to be good."""
+        mixture = cls(len(parameters.weights), covariance_type=parameters.covariance_type, **like)
+        mixture._store(MixtureParameters(*(copy(part) for part in parameters)))
+        mixture.n_features_in_ = parameters.means.shape[1]
+        mixture.lower_bound_ = np.nan
+        mixture.lower_bounds_ = []
+        mixture.n_iter_ = mixture.n_e_steps_ = 0
+        mixture.converged_ = True
+        return mixture
+
+    # Other distributions ------------------------------------------------------------------------
+
+    def marginal(self, features):
+        """Return the mixture of a subset of the features, fitted.
+
+        Parameters
+        ----------
+        features : array-like of int or str
+            Which features, in the order they shall have: indices, or names if X had names.
+
+        Returns
+        -------
+        mixture : EMGaussianMixture
+            With the same weights.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0, 0], [4, 8]], [[[1, 0.5], [0.5, 1]]] * 2
+        ... )
+        >>> mixture.marginal([1]).means_
+        array([[0.],
+               [8.]])
+        """
+        check_is_fitted(self)
+        index = self._feature_index(features)
+        return self._with_features(self._parameters().marginal(index), index)
+
+    def conditional(self, features, values):
+        """Return the mixture of the other features given values of some, fitted.
+
+        Parameters
+        ----------
+        features : array-like of int or str
+            The features that are known: indices, or names if X had names.
+        values : array-like of shape (len(features),)
+            Their values.
+
+        Returns
+        -------
+        mixture : EMGaussianMixture
+            Of the other features, in their order. Its weights are the responsibilities given the
+            values (Bishop, Pattern Recognition and Machine Learning, eq. 2.81-2.82).
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0, 0], [4, 8]], [[[1, 0.5], [0.5, 1]]] * 2
+        ... )
+        >>> given = mixture.conditional([0], [1.0])
+        >>> given.means_
+        array([[0.5],
+               [6.5]])
+        >>> given.weights_.round(3)
+        array([0.982, 0.018])
+        """
+        check_is_fitted(self)
+        index = self._feature_index(features)
+        rest = np.setdiff1d(np.arange(self.n_features_in_), index)
+        if not len(rest):
+            raise ValueError(
+                f"features={features!r}: must leave at least one of the {self.n_features_in_} "
+                "features of the mixture"
+            )
+        values = check_array_parameter("values", values, None, "(len(features),)").reshape(-1)
+        if values.shape != index.shape:
+            raise ValueError(f"values has shape {values.shape}: must have shape {index.shape}")
+        return self._with_features(self._parameters().conditional(index, values), rest)
+
+    def _feature_index(self, features):
+        """Return features, given as indices or names, as distinct indices."""
+        try:
+            given = np.atleast_1d(np.asarray(features))
+        except (RuntimeError, TypeError, ValueError):  # ragged, or no array
+            given = np.empty((0, 0))
+        names = getattr(self, "feature_names_in_", None)
+        if given.ndim != 1 or not len(given):
+            raise ValueError(f"features={features!r}: must be a list of at least one index or name")
+        if given.dtype.kind in "US" or given.dtype == object:
+            if names is None:
+                raise ValueError(
+                    f"features={features!r}: must be indices, as X had no names in fit"
+                )
+            place = {name: j for j, name in enumerate(names)}
+            unknown = [name for name in given if name not in place]
+            if unknown:
+                raise ValueError(f"features={features!r}: must be among {list(names)}")
+            index = np.array([place[name] for name in given])
+        elif given.dtype.kind in "iu":
+            index = given.astype(np.intp)
+            n_features = self.n_features_in_
+            if (index < -n_features).any() or (index >= n_features).any():
+                raise ValueError(f"features={features!r}: indices must be below {n_features}")
+            index = np.where(index < 0, index + n_features, index)
+        else:
+            raise ValueError(f"features={features!r}: must be indices or names")
+        if len(np.unique(index)) < len(index):
+            raise ValueError(f"features={features!r}: must be distinct")
+        return index
+
+    def _with_features(self, parameters, index):
+        mixture = self._of(parameters, random_state=self.random_state)
+        if hasattr(self, "feature_names_in_"):
+            mixture.feature_names_in_ = self.feature_names_in_[index]
+        return mixture
+
+    # Draws --------------------------------------------------------------------------------------
+
+    def sample(self, n_samples=1, *, random_state=None):
+        """Return rows drawn from the model, and the component that each was drawn from.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many rows.
+        random_state : int, RandomState instance or None, default=None
+            None is the estimator's own ``random_state``.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Independent rows, in no order of components.
+        labels : ndarray of shape (n_samples,)
+            Components, int.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0, 0], [4, 8]], [[[1, 0.5], [0.5, 1]]] * 2
+        ... )
+        >>> X, labels = mixture.sample(1000, random_state=0)
+        >>> X.shape, labels.shape
+        ((1000, 2), (1000,))
+        """
+        check_is_fitted(self)
+        check_number("n_samples", n_samples, Integral, 1)
+        return self._parameters().sample(n_samples, self._random_state_of(random_state))
+
+    # Criteria -----------------------------------------------------------------------------------
+
+    def bic(self, X, *, sample_weight=None):
+        """Return the Bayesian information criterion, −2 ln p(X) + d ln N: smaller is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0; N is their sum.
+
+        Returns
+        -------
+        criterion : float
+            In nats, times two.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0.0], [4.0]], [1, 1], "spherical"
+        ... )
+        >>> round(float(mixture.bic([[0.0], [1.0], [4.0]])), 3)
+        16.128
+        """
+        rows = self._rows(X, sample_weight)
+        n_parameters = self._parameters().n_parameters()
+        return float(-2 * self._log_likelihood(rows) + n_parameters * np.log(rows.weight()))
+
+    def aic(self, X, *, sample_weight=None):
+        """Return Akaike's information criterion, −2 ln p(X) + 2 d: smaller is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0.
+
+        Returns
+        -------
+        criterion : float
+            In nats, times two.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0.0], [4.0]], [1, 1], "spherical"
+        ... )
+        >>> round(float(mixture.aic([[0.0], [1.0], [4.0]])), 3)
+        20.635
+        """
+        log_likelihood = self._log_likelihood(self._rows(X, sample_weight))
+        return -2 * log_likelihood + 2 * self._parameters().n_parameters()
+
+    def icl(self, X, *, sample_weight=None):
+        """Return the integrated completed likelihood, BIC + 2 H(resp): smaller is better.
+
+        It adds to the BIC the entropy of the responsibilities, so that it prefers components that
+        do not overlap (Biernacki, Celeux & Govaert, IEEE PAMI 22, 2000, sign as in ``bic``).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0.
+
+        Returns
+        -------
+        criterion : float
+            In nats, times two.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0, 0], [4, 8]], [[[1, 0.5], [0.5, 1]]] * 2
+        ... )
+        >>> X, _ = mixture.sample(1000, random_state=0)
+        >>> bool(mixture.icl(X) - mixture.bic(X) < 10)  # the components hardly overlap
+        True
+        """
+        bic = self.bic(X, sample_weight=sample_weight)
+        rows = self._rows(X, sample_weight)
+        with workers() as pool:
+            negative = rows.sum(_sum_of_negative_entropies, pool, self._parameters().kernel())[0]
+        return bic - 2 * negative
+
+
+def _negative_entropy(log_joint, _block):
+    normalize(log_joint)
+    logs = np.log(log_joint, out=np.zeros_like(log_joint), where=log_joint > 0)
+    return np.einsum("kn,kn->n", log_joint, logs)
+
+
+def _sum_of_negative_entropies(rows, pool, kernel):
+    negative = np.zeros(len(rows.X))
+    fill_rows(rows, kernel, pool, negative, _negative_entropy)
+    weight = rows.sample_weight
+    return (float(negative.sum() if weight is None else negative @ weight),)

@@ -1,11 +1,9 @@
-"""The parameters that EM starts from, made as scikit-learn's GaussianMixture makes them."""
+"""First parameters of a mixture: k-means or random responsibilities, as in scikit-learn."""
 
 import numpy as np
 
 from skvae.gaussian.checks import (
-    FIRST_FLOOR,
     LARGEST_SINGLE,
-    check_near,
     check_positive_definite,
     check_weights,
     filled,
@@ -14,7 +12,6 @@ from skvae.gaussian.checks import (
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import LARGEST
 from skvae.initialization import ResponsibilityDraws, first_labels, rows_to_start_from
-from skvae.mixture.parameters import MixtureParameters
 from skvae.validation import check_array_parameter
 
 
@@ -57,50 +54,27 @@ def _label_means(X, labels, weight, n_components, moments):
     deviation = X[used] - moments.mean
     weight = None if weight is None else weight[used]
     counts = np.bincount(labels, weight, n_components)
-    sums = np.stack(
-        [
-            np.bincount(labels, column if weight is None else column * weight, n_components)
-            for column in deviation.T
-        ],
-        axis=1,
-    )
+    if weight is not None:
+        deviation = deviation * weight[:, None]
+    sums = np.empty((n_components, X.shape[1]))
+    for j, column in enumerate(deviation.T):
+        sums[:, j] = np.bincount(labels, column, n_components)
     return moments.mean + sums / np.where(counts > 0, counts, 1.0)[:, None]
 
 
-def first_parameters(rows, estimator, initial, moments, rng):
-    """Return the MixtureParameters that one run of EM starts from.
+def first_statistics(rows, estimator, moments, rng):
+    """Return the GaussianStatistics of the first responsibilities, of all rows or of a sample.
 
     Parameters
     ----------
     rows : Rows
         The data with their weights.
-    estimator : EMGaussianMixture
-        Its ``n_components``, ``covariance_type``, ``init_params``, ``reg_covar`` are read.
-    initial : tuple
-        What :func:`check_initial` returned; what is given there is not computed.
+    estimator : estimator
+        Its ``n_components``, ``covariance_type`` and ``init_params`` are read.
     moments : Moments
         The data's.
     rng : RandomState
         The source of randomness.
-    """
-    weights, means, precisions = initial
-    kind = estimator.covariance_type
-    covariances = None if precisions is None else STRUCTURES[kind].inverse(precisions)
-    check_near(("means_init", means), ("1 / precisions_init", covariances), kind, moments)
-    if any(given is None for given in initial):
-        statistics = first_statistics(rows, estimator, moments, rng)
-        floor = moments.floor(estimator.reg_covar or FIRST_FLOOR)
-        computed = _maximize(statistics, floor, moments, rows, rng)
-        weights = computed[0] if weights is None else weights
-        means = computed[1] if means is None else means
-        covariances = computed[2] if covariances is None else covariances
-    return MixtureParameters.of(kind, weights, means, covariances)
-
-
-def first_statistics(rows, estimator, moments, rng):
-    """Return the GaussianStatistics of the first responsibilities, of all rows or of some.
-
-    The parameters are those of :func:`first_parameters`.
     """
     n_components, method = estimator.n_components, estimator.init_params
     centers = np.tile(moments.mean, (n_components, 1))
@@ -122,8 +96,8 @@ def first_statistics(rows, estimator, moments, rng):
     return statistics_of(rows, resp_of, centers, estimator.covariance_type, moments)
 
 
-def _maximize(statistics, floor, moments, rows, rng):
-    """Return the M step's (weights, means, covariances); empty components start at some row."""
+def maximize_first(statistics, floor, moments, rows, rng):
+    """Return the M step's (weights, means, covariances); an empty component starts at a row."""
     n_components = len(statistics.counts)
     spread = statistics.structure.pooled(np.diag(moments.scale**2), n_components)
     means, covariances, _ = statistics.maximize(
@@ -132,7 +106,7 @@ def _maximize(statistics, floor, moments, rows, rng):
     counts = statistics.counts
     empty = np.flatnonzero(counts == 0)
     if len(empty):
-        # Fewer distinct rows than components: EM could not move a component of weight zero.
+        # There are fewer distinct rows than components. EM cannot move a component of weight zero.
         means[empty] = filled(rows.at(rng.choice(rows.n_rows, size=len(empty))), moments)
         counts = counts.copy()
         counts[empty] = counts.sum() / rows.n_rows

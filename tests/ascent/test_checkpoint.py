@@ -20,11 +20,11 @@ from sklearn.preprocessing import StandardScaler
 import skvae.ascent.checkpoint
 import skvae.storage
 from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov
+from skvae.ascent import restarts
 from skvae.ascent.checkpoint import Checkpoint
-from skvae.ascent.estimator import AscentLearner
 from skvae.ascent.loop import Collapse
 from skvae.hmm import ColumnEmission, GaussianEmission, GaussianMixtureEmission, StudentTEmission
-from skvae.mixture.gaussian_mixture import EMStep
+from skvae.mixture.em import EMStep
 from skvae.storage import encoded, read
 from tests.combinations import slow
 from tests.faults.lines import interrupted_at, lines_of
@@ -87,22 +87,19 @@ def path(tmp_path):
 
 def reports(fit, *, at=None, error=KeyboardInterrupt):
     """How many iterations a fit made; it is broken off in one of them."""
-    n, plain = 0, AscentLearner._reporter
+    n, plain = 0, restarts.ascend
 
-    def reporter(self, number, stop):
-        inner = plain(self, number, stop)
-
-        def report(*arguments):
+    def watched(*arguments, observers=(), **options):
+        def observe(_progress, _change):
             nonlocal n
             n += 1
             if n == at:
                 raise error
-            inner(*arguments)
 
-        return report
+        return plain(*arguments, observers=[observe, *observers], **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AscentLearner, "_reporter", reporter)
+        patch.setattr(restarts, "ascend", watched)
         if at is None:
             fit()
         else:
@@ -316,7 +313,7 @@ def test_other_parameters_are_told(model, X, path):
     for name, (value, text) in OTHERS.items():
         with pytest.raises(ValueError, match=text) as caught:
             clone(model).set_params(**{name: value}).fit(X)
-        assert str(caught.value).startswith(f"checkpoint={path!r}: the fit cannot go on from")
+        assert str(caught.value).startswith(f"checkpoint={path!r}: the fit cannot continue from")
         assert str(caught.value).endswith("; delete it, or choose another path")
     assert path.read_bytes() == content
     model.set_params(verbose=False, verbose_interval=3, n_jobs=2, checkpoint=str(path)).fit(X)
@@ -378,7 +375,7 @@ def test_searches_and_pipelines(X, path):
     plain = GridSearchCV(CASES["EM"], {"n_components": [1, 2]}, cv=2, error_score="raise").fit(X)
     assert_array_equal(search.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"])
     broken_off(CASES["EM"], X, path)
-    with pytest.raises(ValueError, match="of another fit"):  # one that is under way, say
+    with pytest.raises(ValueError, match="belongs to another fit"):  # one that is under way, say
         clone(search).fit(X)
     path.unlink()
     pipeline = make_pipeline(StandardScaler(), model)
@@ -457,7 +454,7 @@ def test_what_is_no_file_of_the_fit_is_told_and_stays(bad, X, path):
         pytest.skip("there are no pipes")
     BAD[bad](path)
     before = path.read_bytes() if path.is_file() else path.stat().st_mode
-    with pytest.raises(ValueError, match=r"cannot go on from .* delete it, or choose") as caught:
+    with pytest.raises(ValueError, match=r"cannot continue from .* delete it, or choose") as caught:
         model.fit(X)
     assert repr(path) in str(caught.value)
     assert not hasattr(model, "means_")
@@ -510,7 +507,7 @@ def test_a_full_disk_costs_a_warning(error, X, path, monkeypatch):
 
     monkeypatch.setattr(skvae.storage.os, "fsync", full)
     other = clone(model).set_params(checkpoint=path)
-    text = "could not be written .*; the fit goes on, and the file"
+    text = "could not be written .*; the fit continues, and an earlier file"
     with pytest.warns(UserWarning, match=text) as caught:
         assert_same_fit(other.fit(X), model, X)
     ours = [w for w in caught if "checkpoint" in str(w.message)]
@@ -585,7 +582,7 @@ def test_what_is_no_path_is_told(model, X):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows lets few make links")
 def test_links_are_followed(X, tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    with pytest.raises(ValueError, match=r"cannot be written|cannot go on"):
+    with pytest.raises(ValueError, match=r"cannot be written|cannot continue"):
         clone(CASES["EM"]).set_params(checkpoint=tmp_path / "loop").fit(X)
     (tmp_path / "disk").mkdir()
     link = tmp_path / "link"

@@ -1,14 +1,10 @@
-"""The loop, its restarts and its acceleration, on problems small enough to solve by hand."""
-
-import threading
-import time
+"""The loop and its acceleration, on problems small enough to solve by hand."""
 
 import numpy as np
 import pytest
 
 from skvae.ascent.anderson import AndersonStep
-from skvae.ascent.loop import Ascent, Collapse, ascend
-from skvae.ascent.restarts import best_ascent
+from skvae.ascent.loop import Ascent, Collapse, Step, ascend
 
 MATRIX = np.diag([0.999, 0.99, 0.9, 0.5])
 
@@ -17,38 +13,55 @@ def bound_of(x):
     return -float(x @ (np.eye(4) - MATRIX) @ x)
 
 
-def linear_step(x):
-    """A step towards zero whose slowest direction shrinks by 0.999, and its bound."""
+class FunctionStep(Step):
+    """A function ``x → (proposal, bound)`` as a step that counts its calls."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, x):
+        self.n_steps += 1
+        return self.function(x)
+
+    def evaluate(self, x):
+        return self.function(x)[1]
+
+
+class Coordinates:
+    """Vectors as their own coordinates, unless others are given."""
+
+    def __init__(self, pack=np.copy, unpack=np.copy):
+        self.pack, self.unpack = pack, unpack
+
+
+def towards_zero(x):
+    """A step whose slowest direction shrinks by 0.999, and its bound."""
     return MATRIX @ x, bound_of(x)
 
 
-def count(step):
-    def counted(x):
-        counted.n += 1
-        return step(x)
-
-    counted.n = 0
-    return counted
+def linear_step():
+    return FunctionStep(towards_zero)
 
 
 def test_bounds_are_those_after_each_iteration():
     start = np.ones(4)
-    ascent = ascend(linear_step, bound_of, start, max_iter=5, tol=0.0)
+    ascent = ascend(linear_step(), start, max_iter=5, tol=0.0)
     expected = [bound_of(np.linalg.matrix_power(MATRIX, i) @ start) for i in range(1, 6)]
     np.testing.assert_allclose(ascent.bounds, expected)
     assert ascent.bound == ascent.bounds[-1] == bound_of(ascent.parameters)
-    assert ascent.n_iter == 5
+    assert len(ascent.bounds) == ascent.n_steps == 5
     assert not ascent.converged
 
 
 def test_no_iteration_returns_the_start():
     start = np.ones(4)
-    ascent = ascend(linear_step, bound_of, start, max_iter=0, tol=1.0)
+    ascent = ascend(linear_step(), start, max_iter=0, tol=1.0)
     assert ascent == Ascent(start, bound_of(start), [], False)
+    assert ascent.n_steps == 0
 
 
 def test_converges_when_the_bound_changes_by_less_than_tol():
-    ascent = ascend(linear_step, bound_of, np.ones(4), max_iter=10_000, tol=1e-4)
+    ascent = ascend(linear_step(), np.ones(4), max_iter=10_000, tol=1e-4)
     assert ascent.converged
     gains = np.diff([bound_of(np.ones(4)), *ascent.bounds])
     # The gain of the last but one iteration is the first below tol, as in scikit-learn.
@@ -57,49 +70,47 @@ def test_converges_when_the_bound_changes_by_less_than_tol():
 
 def test_carries_on_from_an_earlier_bound():
     start = 1e-9 * np.ones(4)
-    ascent = ascend(linear_step, bound_of, start, max_iter=9, tol=1e-6, before=bound_of(start))
+    ascent = ascend(linear_step(), start, max_iter=9, tol=1e-6, before=bound_of(start))
     assert ascent.converged
-    assert ascent.n_iter == 1
+    assert len(ascent.bounds) == 1
 
 
-def test_report_sees_each_iteration():
+def test_observers_see_each_iteration_and_an_ascent_resumes_from_what_they_saw():
     seen = []
-    ascend(
-        linear_step,
-        bound_of,
+    ascent = ascend(
+        linear_step(),
         np.ones(4),
         max_iter=3,
         tol=0.0,
-        report=lambda *line: seen.append(line),
+        observers=[lambda progress, change: seen.append((progress, change))],
     )
-    assert [line[0] for line in seen] == [1, 2, 3]
-    assert seen[1][2] == pytest.approx(seen[1][1] - seen[0][1])
+    assert [len(progress.bounds) for progress, _ in seen] == [0, 1, 2]
+    assert seen[1][1] == pytest.approx(seen[1][0].before - seen[0][0].before)
+    resumed = ascend(linear_step(), None, max_iter=3, tol=0.0, resume=seen[1][0])
+    assert resumed.bounds == ascent.bounds
+    np.testing.assert_array_equal(resumed.parameters, ascent.parameters)
 
 
 def test_bound_that_is_no_number_is_a_collapse():
     with pytest.raises(Collapse, match="nan in iteration 1"):
-        ascend(lambda x: (x, np.nan), lambda x: np.nan, 0.0, max_iter=5, tol=0.0)
-
-
-def identity(x):
-    return x.copy()
+        ascend(FunctionStep(lambda x: (x, np.nan)), 0.0, max_iter=5, tol=0.0)
 
 
 def steps_to(step, target, start, limit=20_000):
-    counted = count(step)
-    driver = AndersonStep(counted, identity, identity) if target[1] else counted
+    plain = FunctionStep(step)
+    driver = AndersonStep(plain, Coordinates()) if target[1] else plain
     x, bounds = start, []
-    while counted.n < limit:
+    while driver.n_steps < limit:
         x, bound = driver(x)
         bounds.append(bound)
         if bound >= target[0]:
             break
-    return counted.n, bounds
+    return driver.n_steps, bounds
 
 
 def test_mixing_solves_a_linear_problem_in_a_few_steps():
-    plain, _ = steps_to(linear_step, (-1e-12, False), np.ones(4))
-    fast, bounds = steps_to(linear_step, (-1e-12, True), np.ones(4))
+    plain, _ = steps_to(towards_zero, (-1e-12, False), np.ones(4))
+    fast, bounds = steps_to(towards_zero, (-1e-12, True), np.ones(4))
     assert plain > 5000
     assert fast < 40
     assert (np.diff(bounds) >= 0).all()
@@ -129,7 +140,7 @@ def test_accelerated_step_is_never_worse_than_the_plain_one():
         def step(x, scale=scale):
             return x * scale, -float(np.abs(x).sum() + 10 * np.maximum(-x, 0).sum())
 
-        driver = AndersonStep(step, identity, identity)
+        driver = AndersonStep(FunctionStep(step), Coordinates())
         x = rng.uniform(0.5, 1.0, size=4)
         for _ in range(50):
             after, _ = driver(x)
@@ -141,89 +152,18 @@ def test_extrapolation_that_cannot_be_unpacked_is_left():
     def unpack(vector):
         raise Collapse("no")
 
-    counted = count(linear_step)
-    driver = AndersonStep(counted, identity, unpack)
+    driver = AndersonStep(linear_step(), Coordinates(unpack=unpack))
     x = np.ones(4)
     for _ in range(20):
         x, _ = driver(x)
     np.testing.assert_allclose(x, np.linalg.matrix_power(MATRIX, 20) @ np.ones(4))
-    assert counted.n == 20
+    assert driver.n_steps == 20
 
 
 def test_parameters_at_the_border_are_left_to_the_plain_step():
     """A vector with −inf (a weight of zero) is no base for an extrapolation."""
-    driver = AndersonStep(linear_step, lambda x: np.append(x, -np.inf), identity)
+    driver = AndersonStep(linear_step(), Coordinates(pack=lambda x: np.append(x, -np.inf)))
     x = np.ones(4)
     for _ in range(10):
         x, _ = driver(x)
     np.testing.assert_allclose(x, np.linalg.matrix_power(MATRIX, 10) @ np.ones(4))
-
-
-def ascent_to(bound):
-    return Ascent(bound, bound, [bound], True)
-
-
-@pytest.mark.parametrize("n_jobs", [1, 3])
-def test_best_of_several_starts(n_jobs):
-    starts = iter([3.0, 1.0, 7.0, 7.0, 2.0])
-    best, collapses = best_ascent(
-        lambda: next(starts), lambda start, stop: ascent_to(start), 5, n_jobs=n_jobs
-    )
-    assert best.bound == 7.0
-    assert collapses == []
-
-
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_collapsed_runs_are_made_again_and_told(n_jobs):
-    starts = iter(range(10))
-
-    def run(start, stop):
-        if start < 2:
-            raise Collapse(f"start {start}")
-        return ascent_to(float(start))
-
-    best, collapses = best_ascent(lambda: next(starts), run, 2, n_jobs=n_jobs)
-    assert best.bound == 3.0
-    assert collapses == ["start 0", "start 1"]
-    assert next(starts) == 4
-
-
-def test_start_that_cannot_be_drawn_counts_as_a_collapse():
-    outcomes = iter([Collapse("first"), 5.0])
-
-    def draw():
-        outcome = next(outcomes)
-        if isinstance(outcome, Collapse):
-            raise outcome
-        return outcome
-
-    best, collapses = best_ascent(draw, lambda start, stop: ascent_to(start), 1)
-    assert best.bound == 5.0
-    assert collapses == ["first"]
-
-
-def test_all_collapsed_is_an_error():
-    drawn = []
-
-    def run(start, stop):
-        raise Collapse("always")
-
-    with pytest.raises(Collapse, match="always"):
-        best_ascent(lambda: drawn.append(1), run, 2)
-    assert len(drawn) == 6
-
-
-def test_failure_of_one_run_stops_the_others():
-    started = time.monotonic()
-
-    def run(start, stop):
-        if start == 0:
-            raise KeyboardInterrupt
-        assert stop.wait(timeout=30)
-        raise KeyboardInterrupt
-
-    starts = iter(range(2))
-    with pytest.raises(KeyboardInterrupt):
-        best_ascent(lambda: next(starts), run, 2, n_jobs=2)
-    assert time.monotonic() - started < 20
-    assert not [t for t in threading.enumerate() if t.name.startswith("skvae")]

@@ -212,7 +212,7 @@ class MovingStep(Step):
         # The two settle among these rows before they meet the others.
         start = posterior.prior.posterior(two)
         step = BatchStep(part, self._pool)
-        two = ascend(step, step.evaluate, start, max_iter=50, tol=1e-4).parameters.statistics
+        two = ascend(step, start, max_iter=50, tol=1e-4).parameters.statistics
         two = two * (total.counts[k] / len(X))
         others = total.take(np.delete(np.arange(len(total.counts)), k))
         shared = total.covariance_type == "tied"

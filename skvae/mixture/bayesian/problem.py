@@ -1,0 +1,65 @@
+"""The fit of a Bayesian mixture as a problem for the search over starts."""
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skvae.mixture.bayesian.moves import MovingStep
+from skvae.mixture.bayesian.prior import prior_of
+from skvae.mixture.bayesian.steps import BatchStep, MemoizedStep, OnlineStep
+from skvae.mixture.initialization import first_statistics
+
+_MINIBATCH = 1024  # rows of a minibatch
+_BLOCKS, _LEAST_BLOCK = 16, 8192  # number of memoized blocks, rows of the smallest
+
+
+class BayesianProblem:
+    """The fit of a Bayesian mixture, for :func:`skvae.ascent.restarts.search`.
+
+    Parameters
+    ----------
+    estimator : BayesianMixtureSVI
+        Its prior, learning method, ``moves``, ``n_components`` and ``init_params`` are read.
+    rows : Rows
+        The data with their weights.
+    moments : Moments
+        The data's.
+    pool : Workers
+        The threads.
+    earlier : tuple of (MixturePosterior, float), optional
+        Of a warm start: the posterior of the earlier fit, and the bound one iteration before.
+    """
+
+    def __init__(self, estimator, rows, moments, pool, earlier=None):
+        self.earlier = earlier
+        self._estimator = estimator
+        self._rows = rows
+        self._moments = moments
+        self._prior = prior_of(estimator, rows, moments)
+        self._seed = 0
+
+    def seed_steps(self, random_state):
+        """Draw the seed of the steps, which shuffle rows and choose moves at random."""
+        self._seed = check_random_state(random_state).randint(1 << 30)
+
+    def first(self, rng):
+        """Return the MixturePosterior of a new start, its components in decreasing size."""
+        statistics = first_statistics(self._rows, self._estimator, self._moments, rng)
+        statistics = statistics * (self._rows.weight() / statistics.counts.sum())
+        order = np.argsort(-statistics.counts, kind="stable")
+        return self._prior.posterior(statistics.take(order))
+
+    def step(self, pool, number):
+        """Return the step of the learning method."""
+        estimator, rows = self._estimator, self._rows
+        rng, n = np.random.RandomState(self._seed + number), rows.n_rows
+        if estimator.learning_method == "batch":
+            return BatchStep(rows, pool)
+        if estimator.learning_method == "online":
+            size = min(n, int(estimator.batch_size or _MINIBATCH))
+            rate = estimator.learning_offset, estimator.learning_decay
+            return OnlineStep(rows, pool, size, *rate, rng)
+        size = int(estimator.batch_size or max(_LEAST_BLOCK, -(-n // _BLOCKS)))
+        step = MemoizedStep(rows, pool, min(size, n))
+        if not estimator.moves:
+            return step
+        return MovingStep(step, rows, tuple(estimator.moves), self._moments, rng, pool)
