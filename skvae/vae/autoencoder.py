@@ -5,40 +5,39 @@ r"""Variational autoencoder: a deep latent-variable model, its bound climbed by 
           \ln p(x) \ge E_q \ln p(x \mid z) - \mathrm{KL}(q(z \mid x) \,\|\, p(z)),
 
 (Kingma & Welling, Auto-encoding variational Bayes, ICLR 2014, eq. 3). Rows are prepared by the
-likelihood (``x`` below, in its units; ``X`` is in the user's), the model is made and trained by
-what :mod:`skvae.vae.assembly` puts together, and what it answers is in :mod:`skvae.vae.fitted`.
+likelihood (``x`` below, in its units; ``X`` is in the user's). The model and its net are made in
+:mod:`skvae.vae.build`; the methods of a fitted model are in :mod:`skvae.vae.base`.
 """
 
 import warnings
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from skvae.neural.likelihoods import make_likelihood
 from skvae.neural.likelihoods.base import prepared
+from skvae.neural.model_file import pack, unpack
+from skvae.neural.networks import ACTIVATIONS
+from skvae.neural.posteriors import COVARIANCES
+from skvae.neural.priors import PRIORS
 from skvae.neural.training.net import train
 from skvae.neural.training.processes import Processes, agreement
 from skvae.neural.training.record import Divergence
 from skvae.neural.training.settings import device_name
 from skvae.neural.training.streaming import mean_over_blocks, split_rows
 from skvae.vae import importance
-from skvae.vae.assembly import (
-    ARCHITECTURE,
-    first_digests,
-    model_of,
-    net_of,
-    net_state,
-    restored,
-    same,
-)
-from skvae.vae.fitted import FittedAutoencoder
-from skvae.vae.parameter_checks import check_parameters
-from skvae.validation import check_as_fitted
+from skvae.vae.base import Autoencoder
+from skvae.vae.build import ARCHITECTURE, build_model, build_net, same, training_digests
+from skvae.vae.saving import net_state, read_estimator, restored_net, write_estimator
+from skvae.validation import check_as_fitted, check_choice, check_number, check_random
 
-_BATCH = 16, 128  # rows: few rows need small batches, for the sake of steps
+_BATCH = 16, 128  # rows: few rows need small batches, for enough steps
+_LARGEST = 1e30  # that float32 can multiply with
 
 
-class VariationalAutoencoder(FittedAutoencoder):
+class VariationalAutoencoder(Autoencoder):
     """Variational autoencoder: density, latent space, samples, imputation by a deep model.
 
     Encoder and decoder are neural networks, trained together by skorch; ``score`` is the held-out
@@ -352,6 +351,87 @@ class VariationalAutoencoder(FittedAutoencoder):
                 raise failure
         return self
 
+    # Saving -------------------------------------------------------------------------------------
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        if "net_" in state:
+            state["_net_state"] = pack(net_state(state.pop("net_")))
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        packed = state.pop("_net_state", None)
+        super().__setstate__(state)
+        if packed is not None:
+            self.net_ = restored_net(self._settings, unpack(*packed))
+
+    def save(self, path):
+        """Write the fitted estimator to a file that holds arrays and JSON, and no code.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, in the format of safetensors; replaced if it exists, as a whole or not at all.
+
+        Raises
+        ------
+        ValueError
+            A parameter is no plain data, such as ``callbacks`` or a generator as ``random_state``:
+            set it to another value first. Modules passed as ``encoder`` and ``decoder`` are left
+            out, their weights are not; pass the modules again to :meth:`load`.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from skvae import VariationalAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> vae = VariationalAutoencoder(1, max_epochs=5, random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "geyser.safetensors")
+        ...     vae.save(path)
+        ...     VariationalAutoencoder.load(path).score(X) == vae.score(X)
+        True
+        """
+        check_is_fitted(self)
+        write_estimator(self, path)
+
+    @classmethod
+    def load(cls, path, *, encoder=None, decoder=None):
+        """Return the estimator that was written by :meth:`save`; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+        encoder, decoder : nn.Module, class or callable, default=None
+            The value of the parameter of that name; needed if it was not None.
+
+        Returns
+        -------
+        estimator : VariationalAutoencoder
+            Fitted, on its ``device``, or on the CPU if this machine does not have that.
+
+        Raises
+        ------
+        ValueError
+            The file is damaged or not of such an estimator, or a module is missing.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from skvae import VariationalAutoencoder
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "data.txt"
+        ...     _ = path.write_text("no model")
+        ...     VariationalAutoencoder.load(path)
+        Traceback (most recent call last):
+        ValueError: ...
+        """
+        return read_estimator(cls, path, {"encoder": encoder, "decoder": decoder})
+
     # Its parts ----------------------------------------------------------------------------------
 
     def _begun(self, X, rng):
@@ -362,9 +442,9 @@ class VariationalAutoencoder(FittedAutoencoder):
         x = prepared(likelihood, X)
         self._settings = self._current_settings(len(x))
         seed = int(rng.randint(2**31 - 1))
-        model = model_of(self._settings, likelihood, seed, x)
+        model = build_model(self._settings, likelihood, seed, x)
         self.history_ = {"bound": [], "reconstruction": [], "kl": []}
-        return net_of(self._settings, model, seed), x
+        return build_net(self._settings, model, seed), x
 
     def _continued(self, X, why):
         """Return a net that goes on from the fitted one, and the prepared rows."""
@@ -375,7 +455,7 @@ class VariationalAutoencoder(FittedAutoencoder):
             check_as_fitted(name, settings[name], self._settings[name], why, same)
         self._settings, before = settings, self.net_
         self.history_ = {name: list(values) for name, values in self.history_.items()}
-        return restored(settings, net_state(before)), x
+        return restored_net(settings, net_state(before)), x
 
     def _current_settings(self, n_rows):
         """Return the parameters as they are, with the size of a batch and the warm-up there is."""
@@ -396,7 +476,7 @@ class VariationalAutoencoder(FittedAutoencoder):
         """
         rows = split_rows(x, net.module_.model.likelihood, fraction, seed)
         if Processes.here() is not None:
-            agree(first_digests(self._settings, net, rows, n_epochs))
+            agree(training_digests(self._settings, net, rows, n_epochs))
         failure = None
         try:
             record = train(net, rows.x, rows.x_valid, n_epochs=n_epochs, volume=rows.volume)
@@ -456,7 +536,64 @@ class VariationalAutoencoder(FittedAutoencoder):
 
     def _check_parameters(self):
         """Raise ValueError if a parameter is not usable."""
-        check_parameters(self)
+        _check_values(self)
         # A model that was fitted elsewhere may go on here, on the CPU.
         if not (hasattr(self, "net_") and same(self._settings["device"], self.device)):
             device_name(self.device)
+
+
+def _check_values(estimator):
+    """Raise ValueError if a parameter is not usable; the device is not checked."""
+    for name in ("n_components", "n_prior_components", "n_importance_samples"):
+        check_number(name, getattr(estimator, name), Integral, 1)
+    for name in ("n_score_samples", "max_epochs", "n_iter_no_change"):
+        check_number(name, getattr(estimator, name), Integral, 1)
+    if estimator.batch_size is not None:
+        check_number("batch_size", estimator.batch_size, Integral, 1)
+    for name in ("beta", "free_bits"):
+        check_number(name, getattr(estimator, name), Real, 0, _LARGEST)
+    check_number("tol", estimator.tol, Real, 0)
+    check_number("kl_warmup", estimator.kl_warmup, Integral, 0)
+    if estimator.free_bits and estimator.n_importance_samples > 1:
+        raise ValueError(
+            f"free_bits={estimator.free_bits!r}: must be 0 with n_importance_samples > 1, as that "
+            "bound has no divergence of its own"
+        )
+    _check_rates(estimator)
+    check_number("validation_fraction", estimator.validation_fraction, Real, 0)
+    if not 0 < estimator.validation_fraction < 1:
+        raise ValueError(
+            f"validation_fraction={estimator.validation_fraction!r}: must be in (0, 1)"
+        )
+    check_choice("activation", estimator.activation, tuple(ACTIVATIONS))
+    check_choice("encoder_covariance", estimator.encoder_covariance, COVARIANCES)
+    check_choice("prior", estimator.prior, PRIORS)
+    for name in ("early_stopping", "mixed_precision", "warm_start"):
+        check_choice(name, getattr(estimator, name), (True, False))
+    if isinstance(estimator.net_params, dict) and "train_split" in estimator.net_params:
+        raise ValueError(
+            "net_params has 'train_split': rows are kept aside by validation_fraction, or not "
+            "at all by early_stopping=False"
+        )
+    check_random("random_state", estimator.random_state)
+    check_number("verbose", estimator.verbose, Integral, 0, flags=True)
+    _check_layers(estimator)
+
+
+def _check_rates(estimator):
+    for name in ("lr", "gradient_clip"):
+        value = getattr(estimator, name)
+        if name == "gradient_clip" and value is None:
+            continue
+        check_number(name, value, Real, 0, _LARGEST)
+        if value == 0:
+            raise ValueError(f"{name}={value!r}: must be > 0")
+
+
+def _check_layers(estimator):
+    sizes = estimator.hidden_layer_sizes
+    good = isinstance(sizes, tuple | list) and all(
+        isinstance(size, Integral) and not isinstance(size, bool) and size >= 1 for size in sizes
+    )
+    if not good:
+        raise ValueError(f"hidden_layer_sizes={sizes!r}: must be a tuple of integers >= 1, or ()")

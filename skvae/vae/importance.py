@@ -33,7 +33,7 @@ import numpy as np
 import torch
 
 from skvae.neural.priors import Normal
-from skvae.vae.importance_weights import Weights, by_row, weighted_groups
+from skvae.vae.importance_weights import WeightSums, by_row, weighted_groups
 
 _ENOUGH = 10.0  # effective draws
 _TOLERATED = 0.1  # share of rows that may have fewer before it is said
@@ -94,7 +94,7 @@ class ElboTerms(namedtuple("ElboTerms", ["elbo", "reconstruction", "kl"])):
         return type(self)(*(array.astype(dtype, copy=False) for array in arrays))
 
 
-class Expectation(NamedTuple):
+class PosteriorMean(NamedTuple):
     """Posterior expectations of rows, and how far to trust them.
 
     Parameters
@@ -156,7 +156,7 @@ def log_likelihood(model, x, n_draws, *, seed):
     """
     log_p, effective = np.empty(len(x)), np.empty(len(x))
     for rows, group in weighted_groups(model, x, n_draws, seed):
-        weights = Weights()
+        weights = WeightSums()
         for draws in group:
             weights.add(draws.log_weight)
         log_p[rows] = _answers(weights.log_mean(), rows)
@@ -224,13 +224,13 @@ def posterior_expectation(model, x, n_draws, function, *, seed):
     n_draws : int
         S.
     function : callable
-        Given `weighting.Draws`, returns f of each as a tensor (s, B, F).
+        Given `WeightedDraws`, returns f of each as a tensor (s, B, F).
     seed : int
         Of the model, in [0, 2**64).
 
     Returns
     -------
-    expectation : Expectation
+    expectation : PosteriorMean
         Where all weights of a row are zero, the plain mean over the encoder's draws.
 
     Raises
@@ -240,7 +240,7 @@ def posterior_expectation(model, x, n_draws, function, *, seed):
     """
     mean, effective = None, np.empty(len(x))
     for rows, group in weighted_groups(model, x, n_draws, seed):
-        weights = Weights()
+        weights = WeightSums()
         for draws in group:
             weights.add(draws.log_weight, function(draws))
         values = _answers(weights.expectation(), rows)
@@ -249,7 +249,7 @@ def posterior_expectation(model, x, n_draws, function, *, seed):
         mean[rows] = values
         effective[rows] = _answers(weights.effective_size(), rows)
     _check(np.isfinite(mean).all(axis=1))
-    return Expectation(mean, effective)
+    return PosteriorMean(mean, effective)
 
 
 def expected_features(model, x, n_draws, *, seed):
@@ -268,7 +268,7 @@ def expected_features(model, x, n_draws, *, seed):
 
     Returns
     -------
-    expectation : Expectation
+    expectation : PosteriorMean
         Of shape (n, D): all features, also of those that were observed what the model expects.
     """
 
@@ -294,7 +294,7 @@ def expected_responsibilities(model, x, n_draws, *, seed):
 
     Returns
     -------
-    expectation : Expectation
+    expectation : PosteriorMean
         Of shape (n, n_prior_components); each row sums to one.
     """
 

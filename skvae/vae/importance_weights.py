@@ -1,13 +1,14 @@
-"""Draws of the latent variable for rows, what a model says of them, and sums with their weights.
+"""Draws of the latent variable for rows, their importance weights, and weighted sums.
 
 B rows in a group, S draws a row, s of them at once, L latent dimensions, D features.
 
-A tensor that is made here has one shape for a model and S, however many rows are asked: the last
-group is filled up with rows whose answers nobody reads. A row's answer is then the same in any
-batch and any order, but for what a library rounds differently at the top and at the bottom of one
-matrix. Rows with missing values go apart, for what is computed otherwise is rounded otherwise.
+All tensors here have one shape for a model and S, for any number of rows: the last group is filled
+up with copies of a row, whose results are dropped. So a row's result is the same in any batch and
+any order, except where a library rounds the rows of one matrix differently. Rows with missing
+values form groups of their own, since their computation rounds differently.
 """
 
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -15,17 +16,16 @@ import torch
 
 from skvae.neural.posteriors import DiagonalPosterior, FullPosterior
 from skvae.neural.priors import MixtureDensity, Normal
-from skvae.vae.keyed_noise import KeyedNoise
 
-# Numbers in the largest tensor of one step. On a processor a few of them stay in its caches, and
-# far below 64 MB; an accelerator wants more work in each step.
+# Numbers in the largest tensor of one step. A few such tensors fit in a processor's caches, far
+# below 64 MB; an accelerator needs more work in each step.
 _NUMBERS = {"cpu": 2**18}
 _NUMBERS_ELSEWHERE = 2**22
-_MAX_ROWS = 64  # in a group: where there is one row to ask, so many are paid for
+_MAX_ROWS = 64  # in a group: a single row costs as much as so many
 
 
-class Draws(NamedTuple):
-    """Some draws of z for a group of rows, and what the model says of them.
+class WeightedDraws(NamedTuple):
+    """Some draws of z for a group of rows, with their densities and weights.
 
     Parameters
     ----------
@@ -51,10 +51,10 @@ class Draws(NamedTuple):
     density: Normal | MixtureDensity
 
 
-class Weights:
-    """Running sums over draws that only their log-weights are known of, for each row of a group.
+class WeightSums:
+    """Running sums over weighted draws, for each row of a group.
 
-    All sums are relative to the greatest weight so far, so that none overflows.
+    Weights come as logarithms; all sums are relative to the largest so far, so none overflows.
     """
 
     def __init__(self):
@@ -62,20 +62,20 @@ class Weights:
         self._top = self._total = self._squares = self._values = None
 
     def add(self, log_weight, values=None):
-        """Take in some draws.
+        """Add some draws.
 
         Parameters
         ----------
         log_weight : tensor of shape (s, B)
             In nats.
         values : tensor of shape (s, B, F) or None
-            What is to be averaged: given always or never.
+            Values to average: passed in every call or in none.
         """
         log_weight = by_row(log_weight)
         top = log_weight.amax(1)
         if self._top is not None:
             top = torch.maximum(self._top, top)
-        # As long as all weights are zero they count as equal; one that is not zero ends that.
+        # Weights that are all zero count as equal, until one is not zero.
         base = top.masked_fill(top == -torch.inf, 0.0)
         weight = (log_weight - base[:, None]).exp()
         weight = weight.masked_fill(top[:, None] == -torch.inf, 1.0)
@@ -103,23 +103,83 @@ class Weights:
         return self._values / self._total[:, None]
 
 
-def by_row(values):
-    """Return numbers of draws (s, B) as float64 (B, s), each row's in one piece.
+class RowNoise:
+    """Standard normal noise for rows, each from a generator seeded with the row and the seed.
 
-    So their sum is taken in the same order wherever the row stands; across rows it is not.
+    The noise of different rows is independent; equal rows have the same noise, in any call. Rows
+    are compared in float32: other units of X, or another order of it in memory, which change the
+    last digits of prepared rows, leave the noise as it is. It is always drawn on the CPU, so that
+    results depend on the device by rounding alone.
+
+    Parameters
+    ----------
+    x : ndarray of shape (B, D), float64
+        Rows. All NaNs are equal, and so are zeros of either sign.
+    n_components : int
+        L, numbers in a draw.
+    seed : int
+        In [0, 2**64), of the model: with another seed the same rows have other noise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.vae.importance_weights import RowNoise
+    >>> x = np.array([[1.0, 2.0], [3.0, np.nan]])
+    >>> together, alone = RowNoise(x, 3, seed=0).draw(5), RowNoise(x[[1]], 3, seed=0).draw(5)
+    >>> np.array_equal(together[:, [1]], alone)
+    True
+    """
+
+    def __init__(self, x, n_components, seed):
+        x = np.where(np.isnan(x), np.nan, x)  # one NaN
+        with np.errstate(over="ignore"):  # rows so far away count as equal
+            x = np.ascontiguousarray(x, dtype="<f4")
+        x += np.float32(0.0)  # -0.0 + 0.0 is 0.0
+        self._n_components = n_components
+        self._generators = [_generator(row, int(seed)) for row in x]
+
+    def draw(self, n_draws):
+        """Return the next draws of every row.
+
+        Parameters
+        ----------
+        n_draws : int
+            The number of draws. Two calls give the same as one of as many draws.
+
+        Returns
+        -------
+        noise : ndarray of shape (n_draws, B, L)
+            C-ordered.
+        """
+        noise = np.empty((n_draws, len(self._generators), self._n_components))
+        for i, generator in enumerate(self._generators):
+            noise[:, i] = generator.standard_normal((n_draws, self._n_components))
+        return noise
+
+
+def _generator(row, seed):
+    """Return a generator with a key of 128 bits, which in practice no two different rows share."""
+    key = hashlib.blake2b(row, digest_size=16, key=seed.to_bytes(8, "little"))
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key.digest(), "little")))
+
+
+def by_row(values):
+    """Return numbers of draws (s, B) as float64 (B, s), each row contiguous.
+
+    A row's sum then has the same order of terms at every place in the group.
     """
     return values.double().T.contiguous()
 
 
 def weighted_groups(model, x, n_draws, seed):
-    """Yield the indices of a group of rows, and an iterator of its `Draws`, group after group.
+    """Yield the indices of a group of rows and an iterator of its `WeightedDraws`, group by group.
 
-    Called without gradients. All `Draws` of a group are to be read before the next.
+    Called without gradients. All draws of a group must be read before the next group.
 
     Parameters
     ----------
     model : LatentModel
-        In the mode and dtype it is to be asked in.
+        In the mode and dtype of the computation.
     x : ndarray of shape (n, D), float64
         Prepared rows; NaN is missing.
     n_draws : int
@@ -130,8 +190,8 @@ def weighted_groups(model, x, n_draws, seed):
     Yields
     ------
     rows : ndarray of int
-        Whose draws these are; a group's tensors may hold further rows after these.
-    draws : iterator of Draws
+        The rows of the group; its tensors may hold further rows after these.
+    draws : iterator of WeightedDraws
         S in all.
     """
     first = next((p for p in model.parameters() if p.is_floating_point()), None)
@@ -148,7 +208,7 @@ def weighted_groups(model, x, n_draws, seed):
             observed = None
             if incomplete[rows[0]]:
                 observed = torch.as_tensor(~missing[rows[place]]).to(home.device)
-            noise = KeyedNoise(x[rows], model.n_components, seed)
+            noise = RowNoise(x[rows], model.n_components, seed)
             chunks = _chunks(noise, place, n_draws, n_at_once)
             yield rows, _draws(model, density, batch, observed, chunks)
 
@@ -169,7 +229,7 @@ def _draws(model, density, x, observed, chunks):
         outputs = model.decode(z)
         log_likelihood = model.likelihood.log_prob(x, outputs, observed)
         log_weight = log_likelihood + density.log_prob(z) - posterior.log_prob_of(noise)
-        yield Draws(z, outputs, log_likelihood, log_weight, posterior, density)
+        yield WeightedDraws(z, outputs, log_likelihood, log_weight, posterior, density)
 
 
 def _shape(model, home, n_draws, n_features):
@@ -185,8 +245,8 @@ def _shape(model, home, n_draws, n_features):
     return max(1, n_rows), n_at_once
 
 
-def _widest(module, ask):
-    """Return how many numbers the largest tensor holds that comes out of any part of a module."""
+def _widest(module, run):
+    """Return the size of the largest output of any part of a module during a call of ``run``."""
     sizes = [1]
 
     def note(_module, _inputs, output):
@@ -195,7 +255,7 @@ def _widest(module, ask):
 
     hooks = [part.register_forward_hook(note) for part in module.modules()]
     try:
-        ask()
+        run()
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,10 +1,18 @@
-"""Saving a fitted autoencoder: as arrays in a pickle, or as a file that holds data and no code."""
+"""The state of a fitted autoencoder: of its net as plain data, and of the estimator as a file.
+
+A pickle holds the net as arrays, so that a model fitted on CUDA can be read on a machine without
+it, and skops has to trust no type. A file holds data and no code.
+"""
+
+import copy
+from itertools import pairwise
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
+from skvae.neural.likelihoods import likelihood_from_settings
 from skvae.neural.model_file import load, pack, save, unpack
-from skvae.vae.assembly import ARCHITECTURE, net_state, restored
+from skvae.neural.training.settings import device_name
+from skvae.vae.build import ARCHITECTURE, build_model, build_net
 
 _MODULES = ("encoder", "decoder")  # may be code, which a file does not hold
 _SIZES = ("n_features_in_", "n_iter_", "_noise_seed", "_n_features_out")
@@ -18,128 +26,136 @@ _ATTRIBUTES = {
 }
 
 
-class SavedAutoencoder:
-    """Has a net, ``net_``, that is pickled as plain arrays, and ``_settings`` it was built with.
+# The net ------------------------------------------------------------------------------------------
 
-    So a model that was fitted on CUDA is read where there is none, and skops need trust no type.
+
+def net_state(net):
+    """Return the state of a trained net, as nested dicts of tensors, numbers and strings.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        As from `build_net`.
     """
+    model = net.module_.model
+    return {
+        "likelihood": model.likelihood.settings(),
+        "weights": dict(model.state_dict()),
+        "optimizer": type(net.optimizer_).__name__,
+        "optimizer_state": copy.deepcopy(net.optimizer_.state_dict()),
+        "history": copy.deepcopy(list(net.history)),
+        "seed": net.module_.seed,
+    }
 
-    def __getstate__(self):
-        state = dict(super().__getstate__())
-        if "net_" in state:
-            state["_net_state"] = pack(net_state(state.pop("net_")))
-        return state
 
-    def __setstate__(self, state):
-        state = dict(state)
-        packed = state.pop("_net_state", None)
-        super().__setstate__(state)
-        if packed is not None:
-            self.net_ = restored(self._settings, unpack(*packed))
+def restored_net(settings, state):
+    """Return a net with the state of another one, which trains with the given settings.
 
-    def save(self, path):
-        """Write the fitted estimator to a file that holds arrays and JSON, and no code.
+    Parameters
+    ----------
+    settings : dict
+        The estimator's parameters; those of the architecture are the same as before. If this
+        machine does not have their device, the net is on the CPU.
+    state : dict
+        From `net_state`.
 
-        Parameters
-        ----------
-        path : str or path-like
-            The file, in the format of safetensors; replaced if it exists, as a whole or not at all.
+    Raises
+    ------
+    ValueError
+        The state is not that of such a model.
+    """
+    settings = {**settings, "device": _available(settings["device"])}
+    _check_sizes(settings, state["weights"])
+    model = build_model(settings, likelihood_from_settings(state["likelihood"]), seed=0)
+    try:
+        model.load_state_dict(state["weights"])
+    except RuntimeError as error:
+        raise ValueError(f"the stored weights are not those of this model: {error}") from error
+    if not isinstance(state["seed"], int) or not isinstance(state["history"], list):
+        raise ValueError("the stored state has no seed, or no history")
+    net = build_net(settings, model, state["seed"])
+    if type(net.optimizer_).__name__ == state["optimizer"]:
+        groups = [dict(group) for group in net.optimizer_.param_groups]
+        net.optimizer_.load_state_dict(state["optimizer_state"])
+        # The settings, which may have changed meanwhile, decide on the learning rates.
+        for group, options in zip(net.optimizer_.param_groups, groups, strict=True):
+            group.update(options)
+    net.history = type(net.history)(state["history"])
+    return net
 
-        Raises
-        ------
-        ValueError
-            A parameter is no plain data, as ``callbacks`` or a generator as ``random_state``: set
-            it to another value first. Modules passed as ``encoder`` and ``decoder`` are left out,
-            their weights are not; :meth:`load` is given the modules again.
 
-        Examples
-        --------
-        >>> import os, tempfile
-        >>> from skvae import VariationalAutoencoder
-        >>> from skvae.datasets import load_geyser
-        >>> X = load_geyser().data
-        >>> vae = VariationalAutoencoder(1, max_epochs=5, random_state=0).fit(X)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = os.path.join(folder, "geyser.safetensors")
-        ...     vae.save(path)
-        ...     VariationalAutoencoder.load(path).score(X) == vae.score(X)
-        True
-        """
-        check_is_fitted(self)
-        state = self.__getstate__()
-        state.pop("_sklearn_version", None)
-        net = state.pop("_net_state")
-        parameters = {name: state.pop(name) for name in self.get_params(deep=False)}
-        settings = dict(state.pop("_settings"))
-        given = [name for name in _MODULES if settings[name] is not None]
-        for name, value in settings.items():
-            if name not in ARCHITECTURE and not _is_plain(value):
-                settings[name] = parameters[name]  # callbacks, say: how it trained, not what it is
-        parts = {"parameters": parameters, "settings": settings, "attributes": state}
-        for part in (parameters, settings):
-            part.update(dict.fromkeys(_MODULES))
-            for name, value in part.items():
-                _check_plain(name, value)
-        tree, arrays = pack(parts)
-        content = {"estimator": type(self).__name__, "modules": given, "parts": tree}
-        content["net"], net_arrays = net
-        arrays = {f"parts/{name}": array for name, array in arrays.items()}
-        arrays |= {f"net/{name}": array for name, array in net_arrays.items()}
-        save(path, content, arrays)
+def _check_sizes(settings, weights):
+    """Raise ValueError if the layers have more weights than are stored, before any is made."""
+    if settings["encoder"] is not None and settings["decoder"] is not None:
+        return
+    sizes = [*settings["hidden_layer_sizes"], settings["n_components"]]
+    least = sum(sizes) + sum(one * other for one, other in pairwise(sizes))
+    stored = sum(weight.numel() for weight in weights.values())
+    if least > stored:
+        raise ValueError(
+            f"layers of {str(sizes)[:80]} units have at least {least} weights: {stored} are stored"
+        )
 
-    @classmethod
-    def load(cls, path, *, encoder=None, decoder=None):
-        """Return the estimator that was written by :meth:`save`; nothing in the file is executed.
 
-        Parameters
-        ----------
-        path : str or path-like
-            The file.
-        encoder, decoder : nn.Module, class or callable, default=None
-            What was passed as the parameter of that name; needed if something was.
+def _available(device):
+    """Return the device, or the CPU if this machine does not have it."""
+    try:
+        return device_name(device)
+    except ValueError:
+        return "cpu"
 
-        Returns
-        -------
-        estimator : VariationalAutoencoder
-            Fitted, on the device that its ``device`` says, or on the CPU if there is no such.
 
-        Raises
-        ------
-        ValueError
-            The file is damaged or not of such an estimator, or a module is missing.
+# The estimator ------------------------------------------------------------------------------------
 
-        Examples
-        --------
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from skvae import VariationalAutoencoder
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder) / "data.txt"
-        ...     _ = path.write_text("no model")
-        ...     VariationalAutoencoder.load(path)
-        Traceback (most recent call last):
-        ValueError: ...
-        """
-        content, arrays = load(path)
-        try:
-            parts, net, given = _parts_of(cls, content, arrays)
-            modules = {"encoder": encoder, "decoder": decoder}
-            for name, module in modules.items():
-                if (module is None) == (name in given):
-                    verb = "must be passed again" if name in given else "must be None"
-                    raise ValueError(f"{name}: {verb}, as for the model that was saved")
-                parts["parameters"][name] = parts["settings"][name] = module
-            estimator = cls(**parts["parameters"])
-            settings = cls(**parts["settings"]).get_params(deep=False)
-            estimator.__dict__.update(parts["attributes"], _settings=settings)
-            estimator.net_ = restored(settings, net)
-        except Exception as error:  # whatever a changed file leads to: sizes beyond memory, too
-            raise ValueError(f"{path} is no usable {cls.__name__}: {error}") from error
-        return estimator
+
+def write_estimator(estimator, path):
+    """Write a fitted estimator to a file; see :meth:`VariationalAutoencoder.save`."""
+    state = estimator.__getstate__()
+    state.pop("_sklearn_version", None)
+    net = state.pop("_net_state")
+    parameters = {name: state.pop(name) for name in estimator.get_params(deep=False)}
+    settings = dict(state.pop("_settings"))
+    given = [name for name in _MODULES if settings[name] is not None]
+    for name, value in settings.items():
+        if name not in ARCHITECTURE and not _is_plain(value):
+            settings[name] = parameters[name]  # callbacks, for one: they trained the model
+    parts = {"parameters": parameters, "settings": settings, "attributes": state}
+    for part in (parameters, settings):
+        part.update(dict.fromkeys(_MODULES))
+        for name, value in part.items():
+            _check_plain(name, value)
+    tree, arrays = pack(parts)
+    content = {"estimator": type(estimator).__name__, "modules": given, "parts": tree}
+    content["net"], net_arrays = net
+    arrays = {f"parts/{name}": array for name, array in arrays.items()}
+    arrays |= {f"net/{name}": array for name, array in net_arrays.items()}
+    save(path, content, arrays)
+
+
+def read_estimator(cls, path, modules):
+    """Return the estimator of a file; see :meth:`VariationalAutoencoder.load`.
+
+    ``modules`` are the values of the parameters ``encoder`` and ``decoder`` by name.
+    """
+    content, arrays = load(path)
+    try:
+        parts, net, given = _parts_of(cls, content, arrays)
+        for name, module in modules.items():
+            if (module is None) == (name in given):
+                verb = "must be passed again" if name in given else "must be None"
+                raise ValueError(f"{name}: {verb}, as for the model that was saved")
+            parts["parameters"][name] = parts["settings"][name] = module
+        estimator = cls(**parts["parameters"])
+        settings = cls(**parts["settings"]).get_params(deep=False)
+        estimator.__dict__.update(parts["attributes"], _settings=settings)
+        estimator.net_ = restored_net(settings, net)
+    except Exception as error:  # of any kind: a changed file may have sizes beyond memory
+        raise ValueError(f"{path} is no usable {cls.__name__}: {error}") from error
+    return estimator
 
 
 def _parts_of(cls, content, arrays):
-    """Return (parts, state of the net, modules to be given) of a file's content."""
+    """Return (parts, state of the net, names of modules to pass) of a file's content."""
     if not isinstance(content, dict) or content.get("estimator") != cls.__name__:
         raise ValueError(f"it must hold estimator {cls.__name__!r}")
     split = {"parts": {}, "net": {}}

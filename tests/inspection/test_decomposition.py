@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov
 from skvae.hmm import PoissonEmission
 from skvae.inspection import elbo_decomposition
-from skvae.vae import importance_weights as weighting
+from skvae.vae import importance_weights
 from tests.gaussian.conjugate_problems import statistics_of
 from tests.mixture.bayesian.problems import (
     WEIGHT_TYPES,
@@ -296,7 +296,7 @@ def test_the_monte_carlo_error_is_the_spread_over_seeds(prior):
 def test_the_error_is_the_same_however_draws_are_cut_up(prior, monkeypatch):
     vae = autoencoder(prior=prior, n_prior_components=3, n_score_samples=50).fit(rows())
     whole = vae.elbo(rows()).standard_error
-    monkeypatch.setitem(weighting._NUMBERS, "cpu", 64)
+    monkeypatch.setitem(importance_weights._NUMBERS, "cpu", 64)
     assert_allclose(vae.elbo(rows()).standard_error, whole, rtol=1e-9)
 
 

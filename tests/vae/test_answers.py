@@ -1,12 +1,15 @@
-"""What a fitted autoencoder answers, by value."""
+"""The results of a fitted autoencoder, by value."""
 
 import copy
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA, FactorAnalysis
 
+import skvae
 from skvae.vae.importance import EffectiveSizeWarning
 from tests.problems import knock_out
 from tests.vae.estimator_problems import (
@@ -97,6 +100,30 @@ def test_bound_is_below_the_score_and_the_score_below_the_truth(linear, X):
     means = [np.mean(found) for found in scores.values()]
     bound = other.set_params(n_score_samples=2000).elbo(X).elbo.mean()
     assert bound < means[0] < means[1] < means[2] < exact + 0.01
+
+
+def test_the_density_is_few_frames_below_score_samples(deep, X):
+    package, depths = str(Path(skvae.__file__).parent), []
+
+    def count(frame, event, _arg):
+        if (
+            event == "call"
+            and frame.f_code.co_name == "log_prob"
+            and "likelihoods" in frame.f_code.co_filename
+        ):
+            depth = 0
+            while frame is not None:
+                depth += frame.f_code.co_filename.startswith(package)
+                frame = frame.f_back
+            depths.append(depth)
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        deep.score_samples(X[:3])
+    finally:
+        sys.setprofile(before)
+    assert 0 < max(depths) <= 9  # 8 as measured
 
 
 def test_standard_error_is_the_spread_over_draws(linear, X):

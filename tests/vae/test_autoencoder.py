@@ -117,7 +117,7 @@ def test_columns_of_different_kinds():
         ("x", None, "likelihood='x'"),
         (3, None, "likelihood=3"),
         ([], None, r"likelihood=\[\]"),
-        ([("gaussian", [0, 1])], None, "X.*2.*none"),
+        ([("gaussian", [0, 1])], None, "X.*2.*no part"),
         ([("gaussian", [0, 1, 2]), ("poisson", 2)], None, "exactly one part"),
         ([("gaussian", 7)], None, "columns=7"),
         ([("gaussian", [0, 1, 2])], {"scale": "shared"}, "likelihood_params"),

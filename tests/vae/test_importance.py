@@ -8,8 +8,7 @@ from torch import nn
 
 from skvae.neural.likelihoods import make_likelihood
 from skvae.neural.priors import make_prior
-from skvae.vae import importance
-from skvae.vae import importance_weights as weighting
+from skvae.vae import importance, importance_weights
 from skvae.vae.importance import (
     elbo_terms,
     expected_features,
@@ -294,7 +293,7 @@ def test_groups_and_chunks_of_any_size_give_the_same(monkeypatch, model, numbers
     X[::2] = holes(X[::2])
     asked = (log_likelihood, elbo_terms, expected_features)
     before = [ask(model, X, 50, seed=0) for ask in asked]
-    monkeypatch.setitem(weighting._NUMBERS, "cpu", numbers)
+    monkeypatch.setitem(importance_weights._NUMBERS, "cpu", numbers)
     for ask, expected in zip(asked, before, strict=True):
         for a, b in zip(ask(model, X, 50, seed=0), expected, strict=True):
             assert_allclose(a, b, rtol=1e-11, atol=1e-11)
@@ -385,7 +384,7 @@ def test_models_that_break_down_say_for_which_row(ask, where):
 
 def test_errors_are_those_of_the_mean_weight():
     weight = np.random.default_rng(0).lognormal(size=(500, 20))
-    sums = weighting.Weights()
+    sums = importance_weights.WeightSums()
     sums.add(torch.from_numpy(np.log(weight)))
     expected = weight.std(axis=0, ddof=1) / np.sqrt(500) / weight.mean(axis=0)
     assert_allclose(standard_error(sums.effective_size().numpy(), 500), expected, rtol=1e-9)

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import kstest
 
-from skvae.vae.importance_weights import Weights
-from skvae.vae.keyed_noise import KeyedNoise
+from skvae.vae.importance_weights import RowNoise, WeightSums
 
 log_weights = st.one_of(
     st.floats(-800, 800), st.sampled_from([-np.inf, -1e300, 1e300, 0.0, -745.0])
@@ -19,7 +18,7 @@ log_weights = st.one_of(
 @given(st.lists(st.lists(log_weights, min_size=1, max_size=6), min_size=1, max_size=5))
 def test_sums_in_parts_are_the_sum(parts):
     values = [np.arange(len(part), dtype=float) + i for i, part in enumerate(parts)]
-    sums = Weights()
+    sums = WeightSums()
     for part, value in zip(parts, values, strict=True):
         log_weight = torch.tensor(part, dtype=torch.float64)
         sums.add(log_weight[:, None], torch.from_numpy(value)[:, None, None])
@@ -36,7 +35,7 @@ def test_sums_in_parts_are_the_sum(parts):
 
 
 def test_weights_without_values():
-    sums = Weights()
+    sums = WeightSums()
     for part in torch.zeros(3, 4, 2, dtype=torch.float32):
         sums.add(part)
     assert sums.log_mean().dtype == torch.float64
@@ -45,7 +44,7 @@ def test_weights_without_values():
 
 
 def noise(x, n_draws=4, n_components=3, seed=0):
-    return KeyedNoise(np.asarray(x, dtype=float), n_components, seed).draw(n_draws)
+    return RowNoise(np.asarray(x, dtype=float), n_components, seed).draw(n_draws)
 
 
 def test_a_row_keeps_its_noise_in_any_company():
@@ -88,9 +87,9 @@ def test_seeds_are_kept_apart():
 
 @pytest.mark.parametrize("parts", [(7,), (3, 4), (1, 1, 5)])
 def test_parts_continue_one_another(parts):
-    source = KeyedNoise(np.ones((2, 2)), 3, seed=1)
+    source = RowNoise(np.ones((2, 2)), 3, seed=1)
     drawn = np.concatenate([source.draw(n) for n in parts])
-    assert_array_equal(drawn, KeyedNoise(np.ones((2, 2)), 3, seed=1).draw(7))
+    assert_array_equal(drawn, RowNoise(np.ones((2, 2)), 3, seed=1).draw(7))
 
 
 def test_noise_is_standard_normal_and_independent_across_rows():

@@ -1,7 +1,13 @@
-"""What a fitted autoencoder answers: densities, latents, reconstructions, draws, imputations."""
+"""A fitted autoencoder: densities, latent vectors, reconstructions, draws and imputations of rows.
+
+The methods are in :class:`Autoencoder`, the computations of a block of rows in :class:`Evaluator`.
+The result for a row depends on the row and the model alone, so that chunks of a Dask array give the
+results of all rows together.
+"""
 
 import warnings
 from numbers import Integral
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,16 +19,16 @@ from skvae.base import LatentVariableModel
 from skvae.blocks import DistributedRows, is_distributed, map_rows, ranges
 from skvae.neural.likelihoods.base import prepared
 from skvae.neural.training.rows_on_disk import blocks_of, in_memory_or_stored
-from skvae.vae import importance, rowwise
-from skvae.vae.saving import SavedAutoencoder
+from skvae.vae import importance
+from skvae.vae.model import LatentModel
 from skvae.validation import check_number, reading
 
-_ROWS = 4096  # drawn together
+_ROWS = 4096  # drawn, encoded or decoded together
 _ACTIVE = 0.01  # variance of the posterior mean over rows, Burda et al. (2016), section 5.1
 
 
 def _has_mixture_prior(estimator):
-    """Return whether there are clusters to predict; AttributeError says what to do otherwise."""
+    """Return True if the prior is a mixture; raise AttributeError otherwise, with the remedy."""
     prior = estimator.prior
     if hasattr(estimator, "net_"):
         prior = estimator._settings["prior"]
@@ -31,8 +37,8 @@ def _has_mixture_prior(estimator):
     raise AttributeError(f"prior={prior!r} has no clusters: fit with prior='mixture'")
 
 
-class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
-    """An autoencoder that has its model, and what it answers of rows.
+class Autoencoder(LatentVariableModel):
+    """Base of the autoencoders: the methods of a fitted model.
 
     A subclass sets ``net_``, ``_noise_seed`` and ``_settings``, the parameters it was fitted with.
     """
@@ -54,8 +60,8 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows; NaN is missing: the density is then that of what was observed, and a row of which
-            nothing was observed has log-density 0.
+            Rows; NaN is missing: the density is then that of the observed values, and a row without
+            any has log-density 0.
 
         Returns
         -------
@@ -65,7 +71,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         Warns
         -----
         EffectiveSizeWarning
-            More than one row in ten rests on fewer than ten effective draws.
+            More than one row in ten has fewer than ten effective draws.
 
         Examples
         --------
@@ -76,7 +82,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         >>> vae.score_samples(X[:3]).shape
         (3,)
         """
-        return self._by_row(X, rowwise.log_density)
+        return self._by_row(X, Evaluator.log_density)
 
     def score(self, X, y=None, sample_weight=None):
         """Return the (weighted) mean log-density of the rows, in nats per row: larger is better.
@@ -107,15 +113,15 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         check_is_fitted(self)
         X = self._validate(X)
         weight = self._validate_weight(sample_weight, X, relative=True)
-        asked = self._asked()
+        evaluator = self._evaluator()
         if is_distributed(X):
             rows = DistributedRows.readable(X, weight)
-            total, counts, least = rows.sum(rowwise.summed_density, None, asked)
-            message = importance.message_of_counts(*counts, least.value, asked.n_draws)
+            total, counts, least = rows.sum(_summed_density, None, evaluator)
+            message = importance.message_of_counts(*counts, least.value, evaluator.n_draws)
             score = total / rows.weight()
         else:
-            found = rowwise.evidence(X, asked)
-            message = importance.reliability_message(found.effective_size, asked.n_draws)
+            found = evaluator.evidence(X)
+            message = importance.reliability_message(found.effective_size, evaluator.n_draws)
             score = np.average(found.log_likelihood, weights=weight)
         if message is not None:
             warnings.warn(message, importance.EffectiveSizeWarning, stacklevel=2)
@@ -144,10 +150,10 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         >>> bool((vae.standard_error(X) > 0).all())
         True
         """
-        return self._by_row(X, rowwise.standard_error)
+        return self._by_row(X, Evaluator.standard_error)
 
     def effective_sample_size(self, X):
-        """Return how many draws each row's log-density rests on, in (0, ``n_score_samples``].
+        """Return the number of effective draws of each row's log-density, shape (n_samples,).
 
         Parameters
         ----------
@@ -157,8 +163,9 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         Returns
         -------
         size : ndarray of shape (n_samples,)
-            (Σ w)² / Σ w² of the importance weights: ``n_score_samples`` where the encoder gives the
-            posterior exactly, near one where a single draw decides, and then not to be trusted.
+            (Σ w)² / Σ w² of the importance weights, in (0, ``n_score_samples``]:
+            ``n_score_samples`` where the encoder gives the posterior exactly, near one where a
+            single draw has almost all the weight, which makes the log-density unreliable.
 
         Examples
         --------
@@ -169,7 +176,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         >>> bool((vae.effective_sample_size(X) <= vae.n_score_samples).all())
         True
         """
-        return self._by_row(X, rowwise.effective_size)
+        return self._by_row(X, Evaluator.effective_size)
 
     def elbo(self, X):
         """Return the evidence lower bound of each row and its two terms, in nats.
@@ -177,7 +184,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows; NaN is missing: the bound is of what was observed.
+            Rows; NaN is missing: the bound is of the observed values.
 
         Returns
         -------
@@ -196,7 +203,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         >>> vae.elbo(X)._fields
         ('elbo', 'reconstruction', 'kl')
         """
-        terms = self._by_row(X, rowwise.elbo_terms, width=5).T
+        terms = self._by_row(X, Evaluator.elbo_terms, width=5).T
         return importance.ElboTerms(*(terms if is_distributed(X) else np.ascontiguousarray(terms)))
 
     # The latent space ---------------------------------------------------------------------------
@@ -223,7 +230,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         (299, 1)
         """
         check_is_fitted(self)
-        return self._by_row(X, rowwise.latent_mean, width=self._n_features_out)
+        return self._by_row(X, Evaluator.latent_mean, width=self._n_features_out)
 
     def inverse_transform(self, Z):
         """Return E[x | z], the expected row of each latent vector, in the units of X.
@@ -254,7 +261,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
             raise ValueError(
                 f"Z has {Z.shape[1]} columns: must have n_components={self._n_features_out}"
             )
-        return rowwise.decoded(self._double(), Z).astype(Z.dtype, copy=False)
+        return _decoded(self._double(), Z).astype(Z.dtype, copy=False)
 
     def reconstruct(self, X):
         """Return the expected row at the posterior mean of each row's latent vector.
@@ -279,7 +286,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         (299, 2)
         """
         check_is_fitted(self)
-        return self._by_row(X, rowwise.reconstruction, width=self.n_features_in_)
+        return self._by_row(X, Evaluator.reconstruction, width=self.n_features_in_)
 
     def active_units(self, X):
         """Return which latent dimensions the rows use, shape (n_components,).
@@ -293,7 +300,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         -------
         active : ndarray of shape (n_components,)
             Bool: whether the variance of the posterior mean over the rows is above 0.01 (Burda et
-            al. 2016, section 5.1). A dimension that is not says nothing about the rows.
+            al. 2016, section 5.1). A dimension that is not active carries no information.
 
         Examples
         --------
@@ -307,9 +314,9 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         check_is_fitted(self)
         X = self._validate(X)
         if not is_distributed(X):
-            return rowwise.latent_mean(X, self._asked()).var(axis=0) > _ACTIVE
+            return self._evaluator().latent_mean(X)[0].var(axis=0) > _ACTIVE
         n, total, squares = DistributedRows.readable(X).sum(
-            rowwise.summed_latents, None, self._asked()
+            _summed_latents, None, self._evaluator()
         )
         return squares / n - (total / n) ** 2 > _ACTIVE
 
@@ -340,7 +347,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         """
         check_is_fitted(self)
         width = self._settings["n_prior_components"]
-        return self._by_row(X, rowwise.responsibilities, width=width)
+        return self._by_row(X, Evaluator.responsibilities, width=width)
 
     @available_if(_has_mixture_prior)
     def predict(self, X):
@@ -367,7 +374,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         >>> vae.fit(X).predict(X).shape
         (299,)
         """
-        return self._by_row(X, rowwise.label, dtype=np.intp)
+        return self._by_row(X, Evaluator.label, dtype=np.intp)
 
     # Draws --------------------------------------------------------------------------------------
 
@@ -377,7 +384,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         Parameters
         ----------
         n_samples : int, default=1
-            How many rows.
+            The number of rows.
         random_state : int, RandomState instance or None, default=None
             None is the estimator's own ``random_state``.
 
@@ -412,7 +419,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         return np.concatenate(X), np.concatenate(Z)
 
     def impute(self, X):
-        """Return X with what is missing replaced by its expectation given what was observed.
+        """Return X with missing values replaced by their expectations given the observed values.
 
         Parameters
         ----------
@@ -434,7 +441,7 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         True
         """
         check_is_fitted(self)
-        return self._by_row(X, rowwise.imputed, width=self.n_features_in_)
+        return self._by_row(X, Evaluator.imputed, width=self.n_features_in_)
 
     # Row by row ---------------------------------------------------------------------------------
 
@@ -443,39 +450,202 @@ class FittedAutoencoder(SavedAutoencoder, LatentVariableModel):
         return self.net_.module_.model
 
     def _double(self):
-        """Return a copy of the model for answers: in float64, so that batches do not matter."""
+        """Return a copy of the model in float64, in which the size of a batch does not matter."""
         return importance.in_double(self._model())
 
-    def _n_draws(self):
+    def _evaluator(self):
+        """Return the Evaluator of the fitted model."""
         check_number("n_score_samples", self.n_score_samples, Integral, 1)
-        return int(self.n_score_samples)
-
-    def _asked(self, warns=0):
-        """Return the model and how it is asked."""
         names = getattr(self, "feature_names_in_", None)
-        return rowwise.Asked(self._model(), self._n_draws(), self._noise_seed, names, warns)
+        return Evaluator(self._model(), int(self.n_score_samples), self._noise_seed, names)
 
     def _by_row(self, X, function, *, width=None, dtype=None):
-        """Return ``function(X, asked)`` of the rows, in the dtype of X or the one given.
+        """Return the results of a method of Evaluator, in the dtype of X or the given one.
 
-        Of a Dask array it is one, computed when it is asked for. Then nobody is there to be warned.
+        Those of a Dask array are a Dask array, which is computed later and without warnings.
         """
         check_is_fitted(self)
         lazy = is_distributed(X)
         X = self._validate(X, min_rows=0 if lazy else 1)
-        dtype = np.dtype(dtype or X.dtype)
-        if not lazy:
-            return rowwise.InDtype(function, self._asked(warns=4), width, dtype)(X)
-        asked = self._asked()._replace(model=self._double())  # as it is now
-        return map_rows(rowwise.InDtype(function, asked, width, dtype), X, width, dtype)
+        dtype, evaluator = np.dtype(dtype or X.dtype), self._evaluator()
+        if lazy:
+            evaluator = evaluator._replace(model=self._double())  # a later fit does not change it
+            return map_rows(_ChunkResults(function, evaluator, width, dtype), X, width, dtype)
+        results, effective_size = function(evaluator, X)
+        if effective_size is not None:
+            message = importance.reliability_message(effective_size, evaluator.n_draws)
+            if message is not None:
+                warnings.warn(message, importance.EffectiveSizeWarning, stacklevel=3)
+        return results.astype(dtype, copy=False)
 
     def _rows(self, X, **checks):
-        """Return the rows to learn from, checked: an array, or StoredRows of what is too large."""
+        """Return the checked rows to learn from: an array, or RowsOnDisk if X is too large."""
         return in_memory_or_stored(X, self._validate(X, **checks))
 
     def _in_units(self, X):
-        """Return checked rows in the likelihood's units; ValueError if they cannot be its own."""
+        """Return checked rows in the likelihood's units; raise ValueError if it excludes some."""
         likelihood, names = self._model().likelihood, getattr(self, "feature_names_in_", None)
         for block in blocks_of(X):
             likelihood.check(block, names)
         return prepared(likelihood, X)
+
+
+class Evaluator(NamedTuple):
+    """A fitted model and its importance sampling; the methods compute results of checked rows.
+
+    The methods used by :meth:`Autoencoder._by_row` return results (n, ...) and the effective sample
+    sizes (n,) that decide on a warning, or None if the results need none.
+
+    Parameters
+    ----------
+    model : LatentModel
+        The fitted model. Each call uses a copy in float64, also because threads share this one.
+    n_draws : int
+        Draws a row, for importance sampling.
+    seed : int
+        Of the draws.
+    names : ndarray of str or None
+        The features' names, for messages.
+    """
+
+    model: LatentModel
+    n_draws: int
+    seed: int
+    names: np.ndarray | None
+
+    def prepared(self, X):
+        """Return the rows in the likelihood's units; raise ValueError if it excludes some."""
+        self.model.likelihood.check(X, self.names)
+        return self.model.likelihood.prepare(X)
+
+    def sampled(self, function, x):
+        """Return the result of a function of :mod:`skvae.vae.importance` for prepared rows."""
+        return function(importance.in_double(self.model), x, self.n_draws, seed=self.seed)
+
+    def evidence(self, X):
+        """Return the Evidence of the rows: log-densities, and effective sample sizes."""
+        return self.sampled(importance.log_likelihood, self.prepared(X))
+
+    def log_density(self, X):
+        """Return the log-density of each row, (n,), and the effective sizes."""
+        found = self.evidence(X)
+        with np.errstate(over="ignore"):  # −inf where float32 holds no more
+            return found.log_likelihood.astype(X.dtype, copy=False), found.effective_size
+
+    def effective_size(self, X):
+        """Return the effective sample size of each row, (n,), and None."""
+        return self.evidence(X).effective_size, None
+
+    def standard_error(self, X):
+        """Return the standard error of each row's log-density, (n,), and None."""
+        return importance.standard_error(self.evidence(X).effective_size, self.n_draws), None
+
+    def elbo_terms(self, X):
+        """Return the bound, its terms, the entropy of q and the bound's error, (n, 5), and None."""
+        terms = self.sampled(importance.elbo_terms, self.prepared(X))
+        return np.column_stack([*terms, terms.entropy, terms.standard_error]), None
+
+    def latent_mean(self, X):
+        """Return the posterior mean of each row's latent vector, (n, L), and None."""
+        return _encoded(importance.in_double(self.model), self.prepared(X)), None
+
+    def reconstruction(self, X):
+        """Return the expected row at each row's posterior mean, (n, D), and None."""
+        model = importance.in_double(self.model)
+        return _decoded(model, _encoded(model, self.prepared(X))), None
+
+    def responsibilities(self, X):
+        """Return the probabilities of a mixture prior's components, (n, K), and effective sizes."""
+        return self.sampled(importance.expected_responsibilities, self.prepared(X))
+
+    def label(self, X):
+        """Return the most probable component of each row, (n,), and the effective sizes."""
+        resp, effective_size = self.responsibilities(X)
+        return resp.argmax(axis=1), effective_size
+
+    def imputed(self, X):
+        """Return the rows with expectations of missing values, (n, D), and effective sizes."""
+        x, filled = self.prepared(X), np.array(X, order="C")
+        incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
+        if not len(incomplete):
+            return filled, None
+        expected = self.sampled(importance.expected_features, x[incomplete])
+        missing = np.isnan(X[incomplete])
+        filled[incomplete] = np.where(missing, expected.mean, X[incomplete])
+        return filled, expected.effective_size
+
+
+class _ChunkResults(NamedTuple):
+    """Computes the results of a chunk of rows, also of an empty one.
+
+    Parameters
+    ----------
+    function : callable
+        A method of Evaluator.
+    evaluator : Evaluator
+        Its first argument.
+    width : int or None
+        How many numbers a row's result has; None is one number, without an axis for it.
+    dtype : dtype
+        Of the results.
+    """
+
+    function: object
+    evaluator: Evaluator
+    width: int | None
+    dtype: np.dtype
+
+    def __call__(self, X):
+        if not len(X):
+            return np.empty((0,) if self.width is None else (0, self.width), self.dtype)
+        return self.function(self.evaluator, X)[0].astype(self.dtype, copy=False)
+
+
+class _Least(NamedTuple):
+    """A number whose sums are minima."""
+
+    value: float
+
+    def __add__(self, other):
+        return _Least(min(self.value, other.value))
+
+
+def _summed_density(rows, _pool, evaluator):
+    """Return (weighted sum of log-densities, numbers of unreliable and all rows, least size)."""
+    X, weight = rows.take(0, rows.n_rows)
+    found = evaluator.evidence(X)
+    bad = importance.is_unreliable(found.effective_size, evaluator.n_draws).sum()
+    total = found.log_likelihood @ (np.ones(len(X)) if weight is None else weight)
+    return total, np.array([bad, len(X)]), _Least(found.effective_size.min())
+
+
+def _summed_latents(rows, _pool, evaluator):
+    """Return the number of rows, and the sums of posterior means and of their squares, (L,)."""
+    Z, _ = evaluator.latent_mean(rows.take(0, rows.n_rows)[0])
+    return len(Z), Z.sum(axis=0), np.square(Z).sum(axis=0)
+
+
+@torch.no_grad()
+def _encoded(model, x):
+    """Return posterior means of prepared rows, float64 (n, L)."""
+    Z, device = np.empty((len(x), model.n_components)), _device(model)
+    for a, b in ranges(0, len(x), _ROWS):
+        # torch warns of arrays that are not writable, as pandas' are.
+        rows = torch.as_tensor(np.require(x[a:b], requirements="W"), device=device)
+        Z[a:b] = model.encode(rows).mean.cpu().numpy()
+    return Z
+
+
+@torch.no_grad()
+def _decoded(model, Z):
+    """Return expected rows of latent vectors, float64 (n, D)."""
+    X, device = np.empty((len(Z), model.likelihood.n_features)), _device(model)
+    for a, b in ranges(0, len(Z), _ROWS):
+        z = torch.as_tensor(np.array(Z[a:b], dtype=np.float64), device=device)
+        X[a:b] = model.likelihood.mean(model.decode(z)).cpu().numpy()
+    return X
+
+
+def _device(model):
+    tensors = (*model.parameters(), *model.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
