@@ -7,7 +7,6 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -116,32 +115,6 @@ def test_input_is_left_alone(layout):
     assert_array_equal(weight, np.repeat([1.0, 0.0, 2.0, 3.0], LENGTHS))
 
 
-BAD_ROWS = {
-    "words": (np.array([["a", "b"]] * 50, dtype=object), ValueError, "could not convert|string"),
-    "strings": (np.array([["a", "b"]] * 50), ValueError, "(?i)could not convert|string|dtype"),
-    "sparse": (sparse.csr_array(np.eye(2)), TypeError, "(?i)sparse"),
-    "one-dimensional": (np.ones(50), ValueError, "(?s)2D array.*1D"),
-    "a number": (3.0, ValueError, "2D array"),
-    "four-dimensional": (np.ones((5, 5, 5, 2)), ValueError, "X has 4 dimensions: must be rows, or"),
-    "no rows": (np.empty((0, 2)), ValueError, r"0 sample\(s\)"),
-    "no columns": (np.empty((50, 0)), ValueError, r"0 feature\(s\)"),
-    "complex": (np.ones((50, 2)) + 1j, ValueError, "(?i)complex"),
-    "infinite": (np.full((50, 2), np.inf), ValueError, "infinity"),
-    "none": (None, ValueError, "2D array|NoneType"),
-}
-
-
-@pytest.mark.parametrize("problem", BAD_ROWS)
-@pytest.mark.parametrize("method", METHODS)
-def test_bad_rows_are_a_clear_error_and_change_nothing(problem, method):
-    X, error, match = BAD_ROWS[problem]
-    model = EMHiddenMarkov(2, random_state=0, tol=0.1).fit(rows())
-    state = state_of(model)
-    with pytest.raises(error, match=match):
-        getattr(model, method)(X)
-    assert_same_state(model, state)
-
-
 @pytest.mark.parametrize(
     ("emission", "bad", "match"),
     [
@@ -167,11 +140,9 @@ def test_rows_that_a_family_cannot_have_made_are_named(emission, bad, match, met
         clone(model).fit(named)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("fit", "fit_transform")])
-def test_another_number_of_features_is_a_clear_error(method):
-    model = EMHiddenMarkov(2, random_state=0, tol=0.1).fit(rows())
-    with pytest.raises(ValueError, match=r"1 features.*expecting 2"):
-        getattr(model, method)(rows()[:, :1])
+def test_rows_of_four_dimensions():
+    with pytest.raises(ValueError, match="X has 4 dimensions: must be rows, or"):
+        EMHiddenMarkov(2).fit(np.ones((5, 5, 5, 2)))
 
 
 def test_too_few_rows():

@@ -7,7 +7,6 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -140,43 +139,6 @@ def test_y_is_ignored():
         assert model.fit(X).score(X, y) == model.score(X)
     clone(model).partial_fit(X, y)
     clone(model).fit_predict(X, y)
-
-
-BAD_ROWS = {
-    "words": (
-        np.array([["a", "b", "c"]] * 50, dtype=object),
-        ValueError,
-        "could not convert|string",
-    ),
-    "strings": (np.array([["a", "b", "c"]] * 50), ValueError, "(?i)could not convert|string|dtype"),
-    "sparse": (sparse.csr_array(np.eye(3)), TypeError, "(?i)sparse"),
-    "one-dimensional": (np.ones(50), ValueError, "(?s)2D array.*1D"),
-    "a number": (3.0, ValueError, "2D array"),
-    "three-dimensional": (np.ones((5, 5, 5)), ValueError, "dim"),
-    "no rows": (np.empty((0, 3)), ValueError, r"0 sample\(s\)"),
-    "no columns": (np.empty((50, 0)), ValueError, r"0 feature\(s\)"),
-    "complex": (np.ones((50, 3)) + 1j, ValueError, "(?i)complex"),
-    "infinite": (np.full((50, 3), np.inf), ValueError, "infinity"),
-    "none": (None, ValueError, "2D array|NoneType"),
-}
-
-
-@pytest.mark.parametrize("problem", BAD_ROWS)
-@pytest.mark.parametrize("method", METHODS)
-def test_bad_rows_are_a_clear_error_and_change_nothing(problem, method):
-    X, error, match = BAD_ROWS[problem]
-    model = EMGaussianMixture(2, random_state=0, tol=0.1).fit(blobs(50))
-    state = state_of(model)
-    with pytest.raises(error, match=match):
-        getattr(model, method)(X)
-    assert_same_state(model, state)
-
-
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("fit", "fit_predict")])
-def test_another_number_of_features_is_a_clear_error(method):
-    model = EMGaussianMixture(2, random_state=0).fit(blobs(50))
-    with pytest.raises(ValueError, match=r"2 features.*expecting 3"):
-        getattr(model, method)(blobs(50)[:, :2])
 
 
 @pytest.mark.parametrize(("n_rows", "n_components"), [(1, 1), (3, 4), (2, 100)])

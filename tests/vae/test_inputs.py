@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
 from tests.problems import assert_same_state, knock_out, state_of
@@ -212,37 +211,6 @@ def test_outliers_do_not_break_the_fit(X):
     vae = autoencoder(likelihood="student_t").fit(X[1:])
     with np.errstate(all="raise"):
         assert np.isfinite(vae.transform(X)).all()
-
-
-BAD_ROWS = {
-    "words": (np.array([["a", "b", "c"]] * 9, dtype=object), ValueError, "could not convert"),
-    "strings": (np.array([["a", "b", "c"]] * 9), ValueError, "(?i)could not convert|string|dtype"),
-    "sparse": (sparse.csr_array(np.eye(3)), TypeError, "(?i)sparse"),
-    "one-dimensional": (np.ones(9), ValueError, "(?s)2D array.*1D"),
-    "a number": (3.0, ValueError, "2D array"),
-    "three-dimensional": (np.ones((5, 5, 5)), ValueError, "dim"),
-    "no rows": (np.empty((0, 3)), ValueError, r"0 sample\(s\)"),
-    "no columns": (np.empty((9, 0)), ValueError, r"0 feature\(s\)"),
-    "complex": (np.ones((9, 3)) + 1j, ValueError, "(?i)complex"),
-    "infinite": (np.full((9, 3), np.inf), ValueError, "infinity"),
-    "none": (None, ValueError, "2D array|NoneType"),
-}
-
-
-@pytest.mark.parametrize("problem", BAD_ROWS)
-def test_bad_rows_are_a_clear_error_and_change_nothing(problem, fitted):
-    bad, error, match = BAD_ROWS[problem]
-    state = state_of(fitted)
-    for method in METHODS:
-        with pytest.raises(error, match=match):
-            getattr(fitted, method)(bad)
-    assert_same_state(fitted, state)
-
-
-def test_another_number_of_features_is_a_clear_error(fitted, X):
-    for method in METHODS[1:]:
-        with pytest.raises(ValueError, match=r"2 features.*expecting 3"):
-            getattr(fitted, method)(X[:, :2])
 
 
 def test_names_of_columns(X):

@@ -7,7 +7,6 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import sparse
 
 from skvae import BayesianMixtureSVI
 from tests.mixture.bayesian.problems import (
@@ -72,30 +71,6 @@ def test_numbers_of_any_type(dtype):
     X = X.astype(dtype)
     model = after(bayes(2), X, 3)
     assert_same_posterior(model, after(bayes(2), X.astype(float), 3), rtol=1e-9)
-
-
-BAD_ROWS = {
-    "words": (np.array([["a", "b", "c"]] * 50, dtype=object), ValueError, "could not|string"),
-    "strings": (np.array([["a", "b", "c"]] * 50), ValueError, "(?i)could not|string|dtype"),
-    "sparse": (sparse.csr_array(np.eye(3)), TypeError, "(?i)sparse"),
-    "one-dimensional": (np.ones(50), ValueError, "(?s)2D array.*1D"),
-    "no rows": (np.empty((0, 3)), ValueError, r"0 sample\(s\)"),
-    "no columns": (np.empty((50, 0)), ValueError, r"0 feature\(s\)"),
-    "complex": (np.ones((50, 3)) + 1j, ValueError, "(?i)complex"),
-    "infinite": (np.full((50, 3), np.inf), ValueError, "infinity"),
-    "none": (None, ValueError, "2D array|NoneType"),
-}
-
-
-@pytest.mark.parametrize("problem", BAD_ROWS)
-@pytest.mark.parametrize("method", METHODS)
-def test_bad_rows_are_a_clear_error_and_change_nothing(problem, method):
-    X, error, match = BAD_ROWS[problem]
-    model = bayes(2, tol=0.1).fit(blobs(50))
-    state = state_of(model)
-    with pytest.raises(error, match=match):
-        getattr(model, method)(X)
-    assert_same_state(model, state)
 
 
 BAD_PARAMETERS = [
