@@ -1,4 +1,4 @@
-"""The machine and the versions, in words, and how many threads may be used.
+"""The description of the machine and the versions, and the limit of the threads.
 
 Nothing here imports NumPy before `limit_threads` was called: thread pools read their limits once.
 """
@@ -29,15 +29,15 @@ _PACKAGES = (
     "skorch",
     "dask",
 )
-# The instruction sets that decide a matrix product, as the kernel and as people call them.
+# The instruction sets for matrix products: the kernel's names and the usual names.
 _INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "amx_tile": "AMX"}
 
 
 def limit_threads(n_threads=None):
     """Confine this process, and those it starts, to `n_threads` cores; return how many it has.
 
-    Affinity is what every library honours in the end, whatever it asks first; where the platform
-    has none, the pools' environment variables remain.
+    Every library obeys the affinity. On platforms without it, the environment variables of the
+    thread pools are set.
 
     Parameters
     ----------
@@ -77,27 +77,27 @@ def describe(n_threads):
 
 
 class Neighbours:
-    """Watches how much of the machine others take while the benchmarks run.
+    """Measures the processor time of other processes while the benchmarks run.
 
-    Libraries whose threads wait for each other suffer out of proportion from a core that is taken
-    away, so a ratio measured beside other work says little.
+    If a library's threads wait for each other, one busy core slows it down more than
+    proportionally, so ratios measured beside other work are not reliable.
     """
 
-    # Cores, on average: what a quiet system does in the background stays below.
+    # Cores, on average: the background work of a quiet system is below this.
     QUIET = 0.1
 
     def __init__(self):
         self._begin = self._now()
 
     def cores(self):
-        """Return the cores others took since the start, on average, or None where unknown."""
+        """Return the mean number of cores used by others since the start, or None if unknown."""
         (wall, busy, own), now = self._begin, self._now()
         if busy is None:
             return None
         return max(0.0, (now[1] - busy - (now[2] - own)) / (now[0] - wall))
 
     def sentence(self):
-        """Return a sentence for the report, with a warning where it was not quiet."""
+        """Return a sentence for the report, with a warning if the machine was not quiet."""
         cores = self.cores()
         if cores is None:
             return "What else ran on the machine is unknown."
@@ -139,7 +139,7 @@ def _versions():
 
 
 def _libraries():
-    """Return the thread pools that are loaded by now, without where they lie on disk."""
+    """Return the loaded thread pools, without their paths."""
     from threadpoolctl import threadpool_info
 
     keys = ("internal_api", "version", "architecture")

@@ -1,9 +1,10 @@
-"""Peak memory beyond the data, each measurement in a process of its own.
+"""Peak memory beyond the data, each measurement in its own process.
 
-A process has one high-water mark, so a fit is measured in a fresh one: libraries loaded and warmed
-up by a small fit, data made, mark reset, fit. For data in memory, what is reported is the kernel's
-own peak of resident memory less what was resident just before the fit. Pages of a memory-mapped
-file are resident too but are only the file's cache, so for a memmap the anonymous part is sampled.
+A process has one high-water mark, so a fit is measured in a new process: load the libraries and
+warm them up by a small fit, make the data, reset the mark, fit. For data in memory, the result is
+the kernel's peak of resident memory minus the resident memory just before the fit. Pages of a
+memory-mapped file are resident too but are only the file's cache, so for a memmap the anonymous
+part is sampled.
 """
 
 import contextlib
@@ -19,13 +20,13 @@ from benchmarks.process import answer_of
 
 
 def peak_beyond_data(task, *, anonymous=False, **arguments):
-    """Return the peak memory in bytes of what `task` prepared, beyond what was there before.
+    """Return the peak memory in bytes of the action made by `task`, beyond the memory before it.
 
     Parameters
     ----------
     task : str
-        "module:function". The function is called in a fresh process with `arguments`, loads what
-        it needs, makes the data and returns the action to measure, a callable without arguments.
+        "module:function". The function is called in a new process with `arguments`, loads its
+        modules, makes the data and returns the action to measure, a callable without arguments.
     anonymous : bool, default=False
         Count anonymous memory only, sampled each millisecond.
 
@@ -63,23 +64,23 @@ def _resident(field):
 
 
 def _return_free_memory():
-    """Give back what the allocator keeps of the warm-up: reused, it would hide the fit's own."""
+    """Release the memory that the allocator keeps after the warm-up: a fit would reuse it."""
     with contextlib.suppress(AttributeError):  # Only glibc has it.
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _reset_peak():
-    """Set the high-water mark back to what is resident now.
+    """Reset the high-water mark to the present resident memory.
 
-    Where that is forbidden the mark of loading and of making the data stays, and the figure can
-    only come out larger than the truth.
+    If this is forbidden, the mark of loading and of making the data remains, and the result can
+    only be too large.
     """
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 class _Sampler:
-    """Watches the anonymous memory of this process from a thread; `peak` is the largest seen."""
+    """Samples the anonymous memory of this process in a thread; `peak` is the largest sample."""
 
     def __enter__(self):
         self.peak = _resident("RssAnon")

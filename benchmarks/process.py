@@ -1,4 +1,4 @@
-"""A measurement in a process of its own: what a process can do only once, it does there."""
+"""A measurement in its own process, for actions that a process can do only once."""
 
 import json
 import os
@@ -10,16 +10,16 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 def answer_of(module, order, **variables):
-    """Return what ``python -m module ORDER`` printed last, both being JSON.
+    """Return the last line of ``python -m module ORDER``; it and the order are JSON.
 
     Parameters
     ----------
     module : str
-        It is run as a script and gets the order as its one argument.
+        The module is run as a script with the order as its only argument.
     order : dict
-        What it shall do.
+        The arguments of the measurement.
     **variables : str
-        Environment variables it gets beyond this process's own.
+        Additional environment variables.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks import machine, report, timing
 from benchmarks.suite import Settings
 
-# Each has SECTIONS. They are imported when the number of threads is settled, not before.
+# Each has SECTIONS. They are imported after the number of threads is set.
 SUITES = (
     "benchmarks.mixture",
     "benchmarks.hmm",
@@ -27,7 +27,7 @@ SUITES = (
 
 
 def main(arguments=None):
-    """Run the benchmarks that the command line asks for and return the exit status."""
+    """Run the benchmarks selected on the command line and return the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:

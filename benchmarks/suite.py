@@ -1,4 +1,4 @@
-"""What a benchmark is made of: settings of a run, sections of a report, cases of a section."""
+"""The parts of a benchmark: settings of a run, sections of a report, cases of a section."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Settings:
     minutes: float = 20.0
 
     def judged(self, target):
-        """Return `target`, or None in a quick run, whose sizes the targets do not speak of."""
+        """Return `target`, or None in a quick run: the targets are for full sizes."""
         return None if self.quick else target
 
 
@@ -41,7 +41,7 @@ class Section:
     Parameters
     ----------
     name : str
-        What the command line's filter sees, as in "iteration/full-200000-16-16".
+        Names for the filter of the command line, for example "iteration/full-200000-16-16".
     title : str
         Heading of the table.
     method : str
@@ -62,7 +62,7 @@ class Section:
     measure: Callable[[object, Settings], Sequence[Sequence[str]]]
 
     def selected(self, wanted):
-        """Return the cases whose "section/case" name holds one of the words `wanted` (or all)."""
+        """Return the cases with one of the words `wanted` in their "section/case" name (or all)."""
         full_names = {f"{self.name}/{name}": case for name, case in self.cases.items()}
         return {
             name: case

@@ -1,6 +1,6 @@
 """Times that can be compared: interleaved rounds, medians with their spread, paired ratios.
 
-Two programs timed one after the other are compared through whatever the machine did in between.
+If two programs are timed one after the other, changes of the machine in between bias the ratio.
 Here every round times every contender once, in an order that turns round from one round to the
 next, and a ratio is taken within each round before the median over rounds.
 """
@@ -56,7 +56,7 @@ class Spread:
 
 
 def seconds(action):
-    """Return (seconds of wall-clock time that ``action()`` took, what it returned)."""
+    """Return (seconds of wall-clock time of ``action()``, its result)."""
     gc.collect()
     begin = time.perf_counter()
     result = action()
@@ -74,8 +74,8 @@ def median_seconds(action, *, at_least):
 def seconds_per_iteration(fit, *, first, last, at_least):
     """Return seconds per iteration: (time of `last` iterations - time of `first`) / difference.
 
-    Whatever a fit does once (validation, centring, the start, a closing E step) is in both times
-    and cancels; every iteration that is counted is the same iteration for every contender.
+    The work that a fit does once (validation, centring, the start, a closing E step) is in both
+    times and cancels; every iteration that is counted is the same iteration for every contender.
 
     Parameters
     ----------
@@ -99,7 +99,8 @@ def seconds_per_iteration(fit, *, first, last, at_least):
 def interleave(measures, rounds, *, may_fail=()):
     """Return a Spread for each measure, every round calling each of them once.
 
-    A measure of `may_fail` that raises is told on standard error and left out of what comes back.
+    An exception of a measure in `may_fail` is printed on standard error, and the measure is
+    omitted.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ def interleave(measures, rounds, *, may_fail=()):
     rounds : int
         Every second round goes through the measures backwards.
     may_fail : collection of str
-        Names of measures whose breaking down must not cost the others theirs.
+        Names of measures that may fail without stopping the others.
 
     Examples
     --------
@@ -132,7 +133,7 @@ def interleave(measures, rounds, *, may_fail=()):
 
 @contextmanager
 def _little_garbage():
-    """Keep what the imported libraries made out of collections: each takes a tenth of a second.
+    """Exclude the objects of imported libraries from collections: each takes a tenth of a second.
 
     `seconds` collects before it measures, which is most of the time of measuring milliseconds.
     """

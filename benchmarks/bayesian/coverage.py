@@ -1,4 +1,4 @@
-"""How often 95 % credible intervals hold the truth."""
+"""The coverage of 95 % credible intervals."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment

@@ -1,4 +1,4 @@
-"""Data of the Bayesian benchmarks: Gaussian clusters with covariances of their own."""
+"""Data of the Bayesian benchmarks: Gaussian clusters with different covariances."""
 
 import warnings
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ def clusters(n_samples, n_features, n_clusters, seed, *, separation=4.0):
 
 
 def apart(n_samples, n_features, n_clusters, seed, *, least):
-    """Return rows and labels of spherical unit clusters whose centres are ``least`` or more apart.
+    """Return rows and labels of spherical unit clusters with centres at least ``least`` apart.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def apart(n_samples, n_features, n_clusters, seed, *, least):
 
 @contextmanager
 def quietly():
-    """Leave out warnings: fits are cut short on purpose."""
+    """Ignore warnings: fits are stopped early on purpose."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

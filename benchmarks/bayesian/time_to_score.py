@@ -66,9 +66,9 @@ SECTION = Section(
     title="Bayesian mixtures: time to scikit-learn's held-out score",
     method=(
         "200,000 × 8, 12 clusters, 20 components, full covariances, priors of each library's "
-        "default. Seconds of a whole fit, with its start and closing bound, of the fewest passes "
-        f"whose held-out score is within {SLACK} nats per row of scikit-learn's after 50 "
-        "iterations. scikit-learn is timed once. Last column: score less scikit-learn's, nats "
+        "default. Seconds of a whole fit, with its start and closing bound, with the fewest "
+        f"passes that reach a held-out score within {SLACK} nats per row of scikit-learn's after "
+        "50 iterations. scikit-learn is timed once. Last column: score less scikit-learn's, nats "
         "per row."
     ),
     columns=["method", "passes", "skvae", "scikit-learn", "ratio", "target", "score"],

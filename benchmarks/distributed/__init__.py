@@ -1,4 +1,4 @@
-"""Dask on this machine: two processes against one, what distribution costs, a model of more."""
+"""Dask on this machine: two processes against one, the overhead, and a model of more workers."""
 
 from benchmarks.distributed import cost, model, workers
 

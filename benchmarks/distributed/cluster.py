@@ -1,4 +1,4 @@
-"""Clusters of processes on this machine, and EM on rows that are held by them."""
+"""Clusters of processes on this machine, and EM on rows in their memory."""
 
 import warnings
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ FIRST, LAST = 1, 4
 
 @contextmanager
 def processes(n_workers):
-    """Give a client of a cluster of so many processes, of one thread each."""
+    """Yield a client of a cluster of ``n_workers`` processes with one thread each."""
     from distributed import Client, LocalCluster
 
     with (
@@ -36,7 +36,7 @@ def held(X, n_chunks):
     import dask.array as da
     from distributed import wait
 
-    with warnings.catch_warnings():  # that much is sent: once, before anything is measured
+    with warnings.catch_warnings():  # the data are sent once, before the measurement
         warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
         lazy = da.from_array(X, chunks=(-(-len(X) // n_chunks), -1), name=False).persist()
         wait(lazy)
@@ -58,5 +58,5 @@ def iteration(X, lazy, k, *, last=LAST, at_least=1.0):
 
 
 def few_rows(n_samples, n_features, seed):
-    """Return rows of which an iteration takes no time to speak of."""
+    """Return rows with a negligible time for an iteration."""
     return np.random.default_rng(seed).normal(size=(n_samples, n_features))

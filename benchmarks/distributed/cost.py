@@ -1,4 +1,4 @@
-"""What distribution costs in an iteration: seconds beside the work, bytes there and back."""
+"""The overhead of distribution in an iteration: seconds, and bytes sent and returned."""
 
 import pickle
 from functools import lru_cache
@@ -19,16 +19,16 @@ _ROWS = 400  # of a chunk
 
 
 class Cost(NamedTuple):
-    """What an iteration costs beside the work.
+    """The overhead of an iteration.
 
     Parameters
     ----------
     seconds : tuple of float
         Of an iteration over ``_CHUNKS`` chunks of few rows.
     fixed, per_task : float
-        The line through them: seconds of an iteration, and of a chunk in it.
+        The line through them: seconds of an iteration, and of each chunk.
     sent, returned : int
-        Bytes of the parameters that each worker gets, and of the statistics of each task.
+        Bytes of the parameters for each worker, and of the statistics of each task.
     """
 
     seconds: tuple
@@ -52,7 +52,7 @@ def cost_of(n_features, k, seed, quick):
 
 
 def _bytes(n_features, k, seed):
-    """Return the sizes of the parameters as a task gets them, and of what it gives back."""
+    """Return the sizes of a task's parameters and of its result, in bytes."""
     X = few_rows(20 * k * n_features, n_features, seed)
     start = start_from(X, k, "full", seed)
     structure = STRUCTURES["full"]
@@ -87,12 +87,12 @@ def measure(problem, settings):
 
 SECTION = Section(
     name="distribution",
-    title="What distribution costs",
+    title="The overhead of distribution",
     method=(
         f"Two worker processes. Seconds per EM iteration over {', '.join(map(str, _CHUNKS))} "
-        f"chunks of {_ROWS} rows each, which are next to no work, and the line through them: what "
-        "an iteration costs, and what each chunk adds. Bytes: the kernel that every worker is sent "
-        "once an iteration, and the statistics that every task gives back, pickled."
+        f"chunks of {_ROWS} rows each, with negligible work, and the line through them: the "
+        "overhead of an iteration, and of each chunk. Bytes, pickled: the kernel, sent to every "
+        "worker once an iteration, and the statistics, returned by every task."
     ),
     columns=[
         "D, K",

@@ -1,4 +1,4 @@
-r"""A model on paper of more workers and rows than there are here, from what was measured here.
+r"""A model of more workers and rows than this machine has, from measurements on this machine.
 
 With W workers of one core, N rows, chunks of n rows, C = ⌈N / n⌉ of them, r rows per second and
 core, p bytes of parameters, s of statistics, and a network of b bytes per second and worker,
@@ -6,7 +6,7 @@ core, p bytes of parameters, s of statistics, and a network of b bytes per secon
 .. math:: T = \lceil C / W \rceil \frac{N}{C\, r} + a + c\, C + \lceil\log_2 W\rceil \frac{p}{b}
               + \lceil\log_8 C\rceil \frac{8 s}{b} .
 
-The scheduler is one process that hands out every task: c C does not shrink with W.
+The scheduler is one process that distributes all tasks: c C does not depend on W.
 """
 
 from functools import lru_cache
@@ -36,7 +36,7 @@ def measure(case, settings):
     problem = _CHECKED.sized(settings)
     taken = _measured(settings.seed, settings.quick)
     cost = cost_of(problem.n_features, problem.n_components, settings.seed, settings.quick)
-    # An iteration of one worker without what distribution costs.
+    # An iteration of one worker without the overhead of distribution.
     rate = problem.n_samples / (taken[0] - cost.fixed - cost.per_task * _CHECKED_CHUNKS)
     if n_rows is None:
         n_rows, n_chunks = problem.n_samples, _CHECKED_CHUNKS
@@ -55,7 +55,7 @@ def measure(case, settings):
 def _chunks(n_workers, n_rows, rate, cost):
     """Return the number of chunks that makes an iteration shortest: some, or one for each worker.
 
-    As many as memory asks for are whole rounds of tasks for the workers.
+    If memory determines the number, it is a multiple of the number of workers.
     """
     least = -(-n_rows // _CHUNK)
     rounds = -(-least // n_workers) * n_workers
@@ -79,7 +79,7 @@ def _measured(seed, quick):
 
 def _parts(n_workers, n_rows, n_chunks, rate, cost):
     """Return seconds of work, of the scheduler, of sending parameters and of adding statistics."""
-    # What the fixed part and the tasks' part were measured with holds the bytes of two workers.
+    # The measured fixed part and the part of the tasks include the bytes of two workers.
     return (
         -(-n_chunks // n_workers) * n_rows / (n_chunks * rate),
         cost.fixed + cost.per_task * n_chunks,
@@ -96,15 +96,15 @@ def _duration(seconds):
 
 SECTION = Section(
     name="paper",
-    title="More workers and rows, on paper",
+    title="More workers and rows, by a model",
     method=(
-        "`full`, D = 8, K = 32. An iteration is ⌈C / W⌉ N / (C r) of work in C chunks, plus what "
-        "the scheduler takes for it and for each chunk (measured here, one machine), plus the "
-        "parameters sent down a "
-        "tree of workers and the statistics added up by eights, at 10 Gbit/s. r is the measured "
-        "rate of one worker here; there are as many chunks as make the iteration shortest, of at "
-        "most 16 million rows (1 GB). The first two rows set it against what was measured. Work is "
-        "all that shrinks with W: where its share is small, more workers are no use."
+        "`full`, D = 8, K = 32. An iteration is ⌈C / W⌉ N / (C r) of work in C chunks, plus the "
+        "scheduler's time for it and for each chunk (measured on this machine), plus the "
+        "parameters sent down a tree of workers and the statistics added up by eights, at 10 "
+        "Gbit/s. r is the measured rate of one worker on this machine; the number of chunks is "
+        "the one with the shortest iteration, for chunks of at most 16 million rows (1 GB). The "
+        "first two rows compare it with a measurement. Only the work shrinks with W: if its share "
+        "is small, more workers do not help."
     ),
     columns=[
         "workers",

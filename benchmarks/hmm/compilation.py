@@ -1,4 +1,4 @@
-"""What the first call of a process costs: compilation, or reading what was compiled before.
+"""The time of the first call of a process: compilation, or reading compiled code.
 
 Run as a script it measures in its own process; see `measure`.
 """
@@ -42,7 +42,7 @@ def measure(case, settings):
 
 def _times(verb, left_right, seed):
     """Return the seconds of the first and the second call in this process, imports done."""
-    import numba  # noqa: F401  what is measured is the call's compilation, not the import
+    import numba  # noqa: F401  the import is not a part of the measurement
 
     from benchmarks.hmm.contenders import SKVAE
 
@@ -59,9 +59,9 @@ SECTION = Section(
     name="hmm-compilation",
     title="Hidden Markov models: compilation",
     method=(
-        "skvae, the first call in a fresh process, imports done, with an empty folder for what "
-        "numba compiles and with the folder that the first process left, and a second call in the "
-        "same process."
+        "skvae: the first call in a new process, after the imports, with an empty cache folder of "
+        "numba and with the folder filled by the first process, and a second call in the same "
+        "process."
     ),
     columns=["call", "covariance", "T, D, K", "first, cold cache", "first, warm cache", "second"],
     cases=CASES,

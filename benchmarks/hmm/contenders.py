@@ -1,4 +1,4 @@
-"""The contenders: hidden Markov models of three libraries behind the verbs that are measured."""
+"""The contenders: hidden Markov models of three libraries, with the same methods."""
 
 import importlib.util
 import logging
@@ -12,7 +12,7 @@ from skvae import EMHiddenMarkov
 from skvae.hmm import GaussianEmission
 
 SCALING, LOG = "hmmlearn scaling", "hmmlearn log"
-# pomegranate walks a sequence in Python and keeps an array (T, K, K) several times over.
+# pomegranate loops over a sequence in Python and keeps several arrays of shape (T, K, K).
 _LONGEST, _MOST_PAIRS = 20_000, 100_000_000
 
 
@@ -46,11 +46,11 @@ class Skvae:
             return model.fit(X, groups=groups)
 
     def iterations(self, model):
-        """Return how many iterations a fit did."""
+        """Return the number of iterations of a fit."""
         return model.n_iter_
 
     def bound(self, model, n_rows):
-        """Return the log-likelihood before the last M step, nats a row: all of them know it."""
+        """Return the log-likelihood before the last M step, nats a row, as all record it."""
         return model.lower_bounds_[-2]
 
     def known(self, chain):
@@ -74,7 +74,7 @@ class Skvae:
 
 
 class Hmmlearn:
-    """hmmlearn's GaussianHMM, without its priors: they would make it another objective.
+    """hmmlearn's GaussianHMM, without its priors, which would change the objective.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class Hmmlearn:
             return self.known(start, n_iterations).fit(*data)
 
     def iterations(self, model):
-        """Return how many iterations a fit did."""
+        """Return the number of iterations of a fit."""
         return model.monitor_.iter
 
     def bound(self, model, n_rows):
@@ -138,7 +138,7 @@ class Hmmlearn:
 
 
 class Pomegranate:
-    """pomegranate's DenseHMM: its model says where a sequence ends, too, from the first M step."""
+    """pomegranate's DenseHMM: from the first M step its model has end probabilities too."""
 
     def supports(self, problem):
         """Return whether it can do the problem in a time and memory that can be waited for."""
@@ -157,11 +157,11 @@ class Pomegranate:
             return self.known(start, n_iterations).fit(data)
 
     def iterations(self, model):
-        """Return how many iterations a fit did: it does not say, but nothing can stop it."""
+        """Return the number of iterations of a fit: it is not recorded, but always the limit."""
         return model.max_iter
 
     def bound(self, model, n_rows):
-        """Return nothing: it keeps no record, and its model has ends."""
+        """Return None: there is no record, and the model has end probabilities."""
 
     def known(self, chain, n_iterations=10):
         """Return a model with known parameters, in which a sequence may end anywhere."""
@@ -169,7 +169,7 @@ class Pomegranate:
         from pomegranate.distributions import Normal
         from pomegranate.hmm import DenseHMM
 
-        # Its parameters are updated in place: it gets copies, or the next fit starts elsewhere.
+        # Its parameters are updated in place, so it needs copies.
         with _double():
             model = DenseHMM(
                 [
@@ -181,7 +181,7 @@ class Pomegranate:
                 ends=torch.ones(len(chain.means)),
                 max_iter=n_iterations,
             )
-        model.tol = -np.inf  # the constructor wants it positive
+        model.tol = -np.inf  # the constructor requires a positive value
         return model
 
     def score(self, model, data):
@@ -204,7 +204,7 @@ def contenders(problem):
 
 @contextmanager
 def _quiet():
-    # That a fixed number of iterations has not converged is the point, not a finding.
+    # The number of iterations is fixed, so the warning has no meaning.
     log = logging.getLogger("hmmlearn")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -218,7 +218,7 @@ def _quiet():
 
 @contextmanager
 def _double():
-    """Make float64 what torch takes for granted: of other data pomegranate's models break down."""
+    """Make float64 torch's default: with other types pomegranate's models fail."""
     import torch
 
     before = torch.get_default_dtype()

@@ -54,7 +54,7 @@ def iteration_times(entrants, problem, X, start, settings):
     Raises
     ------
     RuntimeError
-        If a fit did not do as many iterations as it was told, so that its time means nothing.
+        If a fit made another number of iterations than requested, so its time has no meaning.
     """
     fitted = {}
 
@@ -113,16 +113,16 @@ SECTION = Section(
     title="Hidden Markov models: seconds per EM iteration",
     method=(
         "Gaussian emissions, float64, the same start for all (states that stay with probability "
-        "0.8, means of a few random rows, the data's variances; left-right: means of equal parts), "
-        "hmmlearn without its priors, so that all maximise the likelihood; `tol` such that none "
-        f"stops. Time of {LAST} iterations less time of {FIRST}, divided by {LAST - FIRST}. Median "
-        "over interleaved rounds (smallest–largest); ratios are taken within a round. Targets: "
-        'ratios to hmmlearn\'s "scaling" and to its default, "log". Last column: relative '
-        f"difference of the log-likelihood to skvae's before the last of {LAST} M steps, for "
-        "pomegranate at the start, since its model also says where a sequence ends; a difference "
-        f"above {AGREE:g} fails the case. pomegranate walks a sequence in Python and keeps arrays "
-        "of T K² numbers: it is left out where that would take minutes or more memory than there "
-        "is, and for the left-right chain."
+        "0.8, means of a few random rows, the data's variances; left-right: means of equal "
+        "parts), hmmlearn without its priors, so that all maximise the likelihood; `tol` such "
+        f"that none stops. Time of {LAST} iterations less time of {FIRST}, divided by "
+        f"{LAST - FIRST}. Median over interleaved rounds (smallest–largest); ratios are taken "
+        'within a round. Targets: ratios to hmmlearn\'s "scaling" and to its default, "log". Last '
+        f"column: relative difference of the log-likelihood to skvae's before the last of {LAST} M "
+        "steps, for pomegranate at the start, since its model also has probabilities of the end "
+        f"of a sequence; a difference above {AGREE:g} fails the case. pomegranate loops over a "
+        "sequence in Python and keeps arrays of T K² numbers: it is left out if that would take "
+        "minutes or too much memory, and for the left-right chain."
     ),
     columns=[
         "covariance",

@@ -25,7 +25,7 @@ class Chain(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """Sizes of a problem and the targets that stand for it.
+    """Sizes of a problem, and its targets.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ class Problem:
     left_right : bool
         Whether a state is followed by itself or the next one only, from the first to the last.
     target, default_target : float or None
-        What the section that measures the problem shall reach against hmmlearn's scaled
-        implementation and against its default, in log space; the meaning is the section's.
+        Targets of the section that measures the problem, against hmmlearn's scaled implementation
+        and its default in log space; the section defines their meaning.
     """
 
     n_rows: int
@@ -114,7 +114,7 @@ class Problem:
         Parameters
         ----------
         X : ndarray of shape (n_rows, n_features)
-            What `make` returned.
+            The result of `make`.
         seed : int
         """
         k, d = self.n_states, self.n_features

@@ -1,4 +1,4 @@
-"""Many small fits, as in a search for the number of states: what a call costs counts here."""
+"""Many small fits, as in a search for the number of states: the overhead of a call matters."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Files of rows, and passes over them in a process of its own."""
+"""Files of rows, and passes over them in a separate process."""
 
 import json
 import warnings
@@ -31,7 +31,7 @@ def passes_over(problem, path, method, *, mapped=True, most_data=None):
     ----------
     problem : Problem
     path : Path
-        The file with its rows; what is measured goes through another beside it.
+        The file with its rows; the seconds are returned in a second file beside it.
     method : {"EM", "memoized"}
     mapped : bool
         Whether the file is mapped, or read into memory first.
@@ -53,7 +53,7 @@ def passes_over(problem, path, method, *, mapped=True, most_data=None):
 
 
 def prepare(problem, path, method, mapped, most_data, times):
-    """Return the fits to weigh: of one pass and of two, whose difference is the time of one."""
+    """Return the fits to measure, with one pass and with two; the difference is the time of one."""
     if most_data is not None:
         import resource
 

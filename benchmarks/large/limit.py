@@ -35,8 +35,8 @@ SECTION = Section(
     name="limit",
     title="A file larger than the memory of the process",
     method=(
-        "As above, in a process whose private memory is limited (`RLIMIT_DATA`): an allocation "
-        "beyond it would raise MemoryError."
+        "As above, in a process with limited private memory (`RLIMIT_DATA`): an allocation beyond "
+        "the limit would raise MemoryError."
     ),
     columns=["method", "N, D, K", "file", "limit", "a pass", "beyond the page cache"],
     cases=CASES,

@@ -58,12 +58,13 @@ SECTION = Section(
     name="large",
     title="A file of rows",
     method=(
-        "`full`, float32, a memory-mapped file, each method in a process of its own. A pass is the "
-        "time of a fit with two passes less that of a fit with one: an EM iteration, or a lap over "
-        "the memoized blocks. Of the rate in memory: rows per second against the first million of "
-        "such rows, read into memory, in a process of its own. Memory beyond the page cache: the "
-        "peak of anonymous memory during both fits less what there was before, sampled each "
-        "millisecond. The file was written just before, so what of it fits is in the page cache."
+        "`full`, float32, a memory-mapped file, each method in its own process. A pass is the "
+        "time of a fit with two passes minus that of a fit with one: an EM iteration, or one pass "
+        "over the memoized blocks. Of the rate in memory: rows per second relative to the first "
+        "million of such rows, read into memory, in its own process. Memory beyond the page "
+        "cache: the peak of anonymous memory during both fits minus that before, sampled each "
+        "millisecond. The file was written just before, so as much of it as fits is in the page "
+        "cache."
     ),
     columns=[
         "method",

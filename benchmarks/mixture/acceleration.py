@@ -54,7 +54,7 @@ def measure(problem, settings):
 
 
 def _ratio(finished, n_seeds):
-    """Return the ratio of E steps over the seeds that finished, as text that says how many did."""
+    """Return the ratio of E steps over the seeds that finished, and their number, as text."""
     if not finished:
         return report.NOT_APPLICABLE
     ratios = Spread(tuple(race.accelerated / race.plain for race in finished))

@@ -15,7 +15,7 @@ class Parameters(NamedTuple):
     """Fitted parameters in float64, with a covariance matrix for every component.
 
     `weights` (n_components,), `means` (n_components, n_features), `covariances` (n_components,
-    n_features, n_features), whatever the covariance type.
+    n_features, n_features), for every covariance type.
     """
 
     weights: np.ndarray
@@ -58,7 +58,7 @@ class ScikitLearnLike:
         return _quietly(model.fit, X)
 
     def fit_default(self, X, n_components, covariance_type, seed, **settings):
-        """Return the mixture as a user gets it who sets nothing, k-means start included."""
+        """Return the mixture with default parameters, fitted with its k-means start."""
         model = self.estimator(
             n_components=n_components,
             covariance_type=covariance_type,

@@ -1,4 +1,4 @@
-"""What the k-means start costs, as a share of a fit with default parameters."""
+"""The time of the k-means start, as a share of a fit with default parameters."""
 
 import functools
 

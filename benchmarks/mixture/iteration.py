@@ -58,7 +58,7 @@ def iteration_times(entrants, settings):
     Raises
     ------
     RuntimeError
-        If a fit did not do as many iterations as it was told, so that its time means nothing.
+        If a fit made another number of iterations than requested, so its time has no meaning.
     """
     fitted = {}
 

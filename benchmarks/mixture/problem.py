@@ -1,4 +1,4 @@
-"""A problem for a mixture: its sizes, its data, and the one start that every contender gets."""
+"""A problem for a mixture: its sizes, its data, and the start of all contenders."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -11,7 +11,7 @@ _BLOCK = 16_384
 
 @dataclass(frozen=True)
 class Problem:
-    """Sizes of a problem and the target that stands for it.
+    """Sizes of a problem, and its target.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class Problem:
     separation : float
         Expected distance between two component means, in standard deviations.
     target : float or None
-        What the section that times the problem shall reach; its meaning is the section's.
+        The target; the section that times the problem defines its meaning.
     """
 
     n_samples: int

@@ -25,8 +25,8 @@ def measure(problem, settings):
     problem = problem.sized(settings)
     X = problem.make(settings.seed)
     start = start_from(X, problem.n_components, problem.covariance_type, settings.seed)
-    # Plain EM is the same sequence of parameters whoever computes it, so one trace says after how
-    # many iterations it is there; the referee checks below that each of them really is.
+    # Plain EM is the same sequence of parameters in all libraries, so one trace gives the number of
+    # iterations; the referee below checks that each contender has reached the bound.
     plain = SKVAE.fit(X, start, _MOST_ITERATIONS, tol=_GAIN, reg_covar=0)
     bound = plain.lower_bound_
     fast = ACCELERATED.fit(X, start, plain.n_iter_, reg_covar=0)
@@ -79,11 +79,11 @@ SECTION = Section(
     name="bound",
     title="Time to the same bound",
     method=(
-        "float64, `reg_covar=0`, the same start for all. The bound is where plain EM arrives when "
-        f"an iteration gains less than {_GAIN:g} nats a row; each contender is given the "
-        "iterations it needs for it, and its whole fit is timed. The last column is what a referee "
-        "(SciPy, independent of all contenders) makes of the fitted parameters: mean log-density "
-        "less the bound, nats a row."
+        "float64, `reg_covar=0`, the same start for all. The bound is that of plain EM when an "
+        f"iteration gains less than {_GAIN:g} nats a row; the whole fit of each contender is "
+        "timed, with the number of iterations that reaches this bound. Last column: the mean "
+        "log-density minus the bound, nats a row, computed from the fitted parameters by a "
+        "referee (SciPy, independent of all contenders)."
     ),
     columns=[
         "covariance",

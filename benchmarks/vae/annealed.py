@@ -24,7 +24,7 @@ _STEEPNESS = 4.0  # of the sigmoid schedule: slow where β is near 0 and 1
 
 
 class AnnealedEvidence(NamedTuple):
-    """Log-likelihoods of rows by annealing, and how far to trust them."""
+    """Log-likelihoods of rows by annealing, and their diagnostics."""
 
     log_likelihood: np.ndarray  # (n,), nats, of prepared rows
     effective_size: np.ndarray  # (n,), of chains, in [1, n_chains]
@@ -39,7 +39,7 @@ def annealed_log_likelihood(
     Parameters
     ----------
     model : LatentModel
-        Asked as it is: in float64 and evaluation mode, as a rule. Its encoder plays no part.
+        Used without changes, usually in float64 and evaluation mode. Its encoder is not used.
     x : ndarray of shape (n, D)
         Prepared rows; NaN is missing. All are carried at once: n·n_chains draws are decoded.
     n_temperatures : int

@@ -1,4 +1,4 @@
-"""A mixture prior on clusters: are they found, and is the density better for it?"""
+"""A mixture prior on clusters: the agreement with the truth, and the gain in density."""
 
 from sklearn.metrics import adjusted_rand_score
 

@@ -24,7 +24,7 @@ MIXTURES = {
 
 
 def measure(name, settings):
-    """Return the row of a data set: both scores, and who wins."""
+    """Return the row of a data set: both scores and the better model."""
     X = _rows(name, settings)
     X, test = train_test_split(X, test_size=0.25, random_state=settings.seed)
     with quietly():
@@ -59,9 +59,9 @@ def _mixture(X, settings):
 
 
 def _autoencoder(X, sizes, settings):
-    """Return the autoencoder whose bound on rows that it kept aside is highest.
+    """Return the autoencoder with the highest bound on its validation rows.
 
-    All keep the same rows aside, for they have one seed.
+    The validation rows are the same for all, since they have the same seed.
     """
     models = []
     for n_components in sizes[:1] if settings.quick else sizes:

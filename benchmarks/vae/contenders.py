@@ -138,7 +138,7 @@ def pythae_model(sizes, likelihood, networks_=None):
 
 
 def train_by_pythae(x, sizes, likelihood, *, batch_size, n_epochs):
-    """Train pythae's VAE by its trainer, as its documentation says."""
+    """Train pythae's VAE by its trainer, as in its documentation."""
     dataset = BaseDataset(x, torch.ones(len(x)))
     with tempfile.TemporaryDirectory() as folder, _silently():
         config = BaseTrainerConfig(
@@ -158,7 +158,7 @@ def train_by_pythae(x, sizes, likelihood, *, batch_size, n_epochs):
 
 @contextlib.contextmanager
 def _silently():
-    """Leave out what pythae tells of its progress."""
+    """Suppress pythae's progress messages."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

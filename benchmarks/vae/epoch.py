@@ -122,10 +122,10 @@ SECTION = Section(
     title="Autoencoders: seconds per epoch",
     method=(
         "Features-hidden-latent, float32, the same net, size of batches and Adam for all, one "
-        "draw, on the CPU: 6,400 images, or 25,600 rows. Seconds of a fit with some epochs more "
-        "less that of a fit with one, divided by their number: whatever a fit does once cancels. "
-        "The loop by hand indexes one tensor, reads no loss and records nothing; with torch's "
-        "default Adam and with its fused one, which skvae uses. pythae has σ = 1."
+        "draw, on the CPU: 6,400 images, or 25,600 rows. Seconds of a fit with several epochs "
+        "minus those of a fit with one, divided by the difference of epochs: work that a fit does "
+        "once cancels. The loop by hand indexes one tensor, reads no loss and records nothing; "
+        "with torch's default Adam and with its fused Adam, which skvae uses. pythae has σ = 1."
     ),
     columns=[
         "net",

@@ -1,4 +1,4 @@
-"""Importance sampling with the encoder, checked by annealing, which does not know the encoder."""
+"""Importance sampling with the encoder, checked by annealing, which does not use the encoder."""
 
 import numpy as np
 import torch

@@ -72,7 +72,7 @@ SECTION = Section(
     title="Autoencoders: missing values filled in",
     method=(
         f"breast_cancer, standardised, half of the entries missing at random, {N_MASKS} masks: "
-        "mean squared error of what is filled in, mean ± standard deviation over masks, and "
+        "mean squared error of the imputed values, mean ± standard deviation over masks, and "
         "seconds of a fit with imputation. skvae: Student-t of the decoder, two layers of 128, 10 "
         "latent dimensions, importance-weighted bound of 20 draws, 500 epochs in batches of 64, "
         "expectations with 2,000 draws. IterativeImputer with up to 100 rounds. Targets: the "

@@ -25,7 +25,7 @@ def optimum(X, scale):
     """Return the highest log-likelihood of a linear model with two factors, nats per row.
 
     With one σ it is Tipping and Bishop's (1999, eq. 8); scikit-learn's PCA divides by n − 1 and is
-    a little below. With one for each feature, scikit-learn's factor analysis, until it stands.
+    slightly below. With one for each feature it is scikit-learn's factor analysis at convergence.
     """
     if scale == "feature":
         model = FactorAnalysis(N_COMPONENTS, tol=1e-10, max_iter=100_000, svd_method="lapack")
@@ -37,7 +37,7 @@ def optimum(X, scale):
 
 
 def autoencoder(scale, n_epochs, seed):
-    """Return a linear autoencoder whose learning rate falls to nothing in the end."""
+    """Return a linear autoencoder with a learning rate that falls to zero."""
     return VariationalAutoencoder(
         N_COMPONENTS,
         hidden_layer_sizes=(),

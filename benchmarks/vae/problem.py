@@ -18,7 +18,7 @@ def standardised(name):
 def dequantised_digits(seed):
     """Return the 1,797 digits of 8 × 8 with uniform noise in [0, 1) added to the grey values.
 
-    Whole numbers have no density: a model of the values themselves scores as high as it dares.
+    Whole numbers have no density: a model of the values themselves can score arbitrarily high.
     """
     X = datasets.load_digits().data
     return X + np.random.default_rng(seed).uniform(size=X.shape)

@@ -55,7 +55,7 @@ def measure(case, settings):
 
 
 def _images(n_rows, settings):
-    """Return rows of zeros and ones, and what they are."""
+    """Return rows of zeros and ones, and the name of the images."""
     if settings.data is None:
         return binary_images(n_rows, settings.seed), "discs"
     grey = images_in(settings.data, "test")[:n_rows] / 255.0
@@ -66,7 +66,7 @@ def _images(n_rows, settings):
 def _theirs(peer, x, n_draws, found):
     with torch.no_grad():
         took, value = seconds(lambda: peer.get_nll(x, n_samples=n_draws))
-    found["pythae"] = float(value)  # of log p, whatever its name says
+    found["pythae"] = float(value)  # the mean of log p, despite its name
     return took
 
 
