@@ -23,6 +23,7 @@ PUBLIC_MODULES = (
     "skvae",
     "skvae.comparison",
     "skvae.datasets",
+    "skvae.emissions",
     "skvae.hmm",
     "skvae.inspection",
     "skvae.mixture",
@@ -37,7 +38,7 @@ def _public_objects():
         module = importlib.import_module(module_name)
         for name in module.__all__:
             value = getattr(module, name)
-            if inspect.ismodule(value) or value in seen:
+            if not callable(value) or value in seen:  # modules, tables
                 continue
             seen.add(value)
             dotted = f"{value.__module__}.{value.__qualname__}"
@@ -49,7 +50,9 @@ def _public_objects():
 def _methods(cls):
     for name, member in inspect.getmembers(cls, callable):
         written_here = (getattr(member, "__module__", None) or "").startswith("skvae")
-        if written_here and not name.startswith("_"):
+        # The docstring of an overridden method holds for the method too, and is tested there.
+        inherited = not member.__doc__ and inspect.getdoc(member)
+        if written_here and not name.startswith("_") and not inherited:
             yield name
 
 

@@ -1,42 +1,54 @@
-r"""What an emission family is: the density p(x | state) of a hidden Markov model, and its M step.
+r"""Emissions: the density p(x | state) of a hidden Markov model, and its M step.
 
-With responsibilities :math:`\gamma_t(k)` of the states, a family maximises
-:math:`\sum_t \sum_k \gamma_t(k) \ln p(x_t \mid \theta_k) + \ln p(\theta)`. It needs statistics of
-the rows for that, which add up over rows, blocks and sequences.
+With responsibilities :math:`\gamma_t(k)` of the states, the M step maximises
 
-Three kinds of objects take part:
+.. math:: \sum_t \sum_k \gamma_t(k) \ln p(x_t \mid \theta_k) + \ln p(\theta),
+
+which depends on the rows through statistics that add over rows, blocks and sequences.
+
+Each kind of emission has three objects:
 
 emission
-    A scikit-learn estimator with the constructor parameters of a family, :class:`Emission`. It
-    checks, starts and maximises; fitted, it holds the parameters as attributes. It never changes
-    but in ``store``.
+    A scikit-learn estimator, a subclass of :class:`Emission`. Its constructor parameters are first
+    values and priors, its fitted attributes are θ. It checks rows, makes the first parameters, and
+    does the M step. Only ``store`` changes it.
 parameters
-    A NamedTuple of arrays, one entry of the first axis for each state. It has ``n_components``,
-    ``n_features``, ``kernel()``, ``n_parameters()``, ``sample(states, rng)``, ``means()`` (K, D),
-    ``covariances()`` (K, D, D), ``statistics(weights)``: the statistics, of weight ``weights[k]``
-    in state k, that the parameters are the maximiser of where there is no prior; and
-    ``pack(summary)`` and ``unpack(vector, summary)``: coordinates without constraints, with −inf in
-    them where a probability is zero; ``unpack`` raises Collapse where they are not usable.
+    θ as an immutable NamedTuple of arrays, whose first axis is the state:
+
+    * ``n_components``, ``n_features``, ``n_parameters()`` (free ones),
+    * ``means()`` (K, D), ``covariances()`` (K, D, D), ``sample(states, rng)`` (n, D),
+    * ``statistics(weights)``: expected statistics of Σ_k ``weights[k]`` rows drawn from θ, so that
+      the M step without a prior returns θ,
+    * ``pack(summary)``: θ as a vector without constraints; a probability of zero is −inf in it,
+    * ``unpack(vector, summary)``: the θ of such a vector; it raises Collapse if there is none,
+    * ``kernel()``: the third object.
 kernel
-    What reads a block of rows; :class:`skvae.gaussian.kernel.GaussianKernel` is the model of it:
-    ``block_rows``, ``workspace()``, ``blocks(X, workspace)`` that yields (rows, block) with
-    ``block.log_density()`` (K, n), in nats, and ``block.accumulate(sums, resp)``; ``sums()`` that
-    add in place, and ``finish(sums)``, the statistics, that know ``a + b`` and ``a * weight``. A
-    missing value counts for nothing: the density is that of what was observed in the row.
+    Computes densities and statistics of blocks of rows, as
+    :class:`skvae.gaussian.kernel.GaussianKernel` does:
+
+    * ``block_rows``: the largest number of rows in a block,
+    * ``workspace()``: memory for one block, used again for the next,
+    * ``blocks(X, workspace)``: yields (rows of X, block),
+    * ``block.log_density()``: ln p(x | state), (K, n), in nats, of the observed values,
+    * ``block.accumulate(sums, resp)``: adds statistics with weights ``resp`` (K, n) in place. Where
+      the kernel has ``reuses_density = True``, ``log_density()`` of the block must come before,
+    * ``sums()`` and ``finish(sums)``: empty sums, and the statistics of filled ones. Sums have
+      ``+=``, statistics have ``a + b`` and ``a * weight``.
 """
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_array
 
-from skvae.blocks import ranges
-from skvae.validation import check_array_parameter
+from skvae.blocks import is_complete, pattern_order, ranges
+from skvae.validation import check_array_parameter, plain_array_like, reading
 
-NO_ROWS = 1e-280  # a share of all weight at or below which a state has no direction to go
+NO_ROWS = 1e-280  # a state with at most this share of all weight keeps its parameters
 
 
 class Emission(BaseEstimator):
-    """Base of the emission families: the density of a row given the state.
+    """Base of the emissions: the density of a row given the state.
 
     A model calls, in this order, :meth:`check_parameters`, :meth:`check_rows`, :meth:`summarize`,
     :meth:`first`, then :meth:`maximize` and :meth:`log_prior` in each iteration, and :meth:`store`
@@ -50,15 +62,8 @@ class Emission(BaseEstimator):
     True
     """
 
-    def __init_subclass__(cls, **kwargs):
-        """Give a family's methods the docstrings of what they override."""
-        super().__init_subclass__(**kwargs)
-        for name, method in vars(cls).items():
-            if callable(method) and not name.startswith("_") and method.__doc__ is None:
-                method.__doc__ = getattr(super(cls, cls), name).__doc__
-
-    # Whether one row tells so little of its state that first states are sought in averages over
-    # neighbouring rows: a state per symbol is a fixed point of EM, and a poor one.
+    # Whether first states are clusters of averages over neighbouring rows: a single row of
+    # categories holds little about its state, and one state per symbol is a poor fixed point of EM.
     smooth_start = False
 
     @property
@@ -67,18 +72,110 @@ class Emission(BaseEstimator):
         first = [v for n, v in self.get_params(deep=False).items() if n.endswith("_init")]
         return bool(first) and all(value is not None for value in first)
 
+    # A fitted emission ------------------------------------------------------------------------
+
+    def log_density(self, X):
+        r"""Return the log-density of each row in each state, ln p(x_t | state), in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is a missing value, and is integrated out.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples, n_components)
+            float64; −inf where the state cannot have produced the row, 0 for a row without any
+            observed value.
+
+        Raises
+        ------
+        ValueError
+            X has another number of features than the emission, or a value that the emission cannot
+            have produced.
+        sklearn.exceptions.NotFittedError
+            The emission has no fitted attributes.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.hmm import PoissonEmission
+        >>> emission = PoissonEmission.from_parameters([[1.0], [5.0]])
+        >>> emission.log_density([[0], [4], [np.nan]]).round(3)
+        array([[-1.   , -5.   ],
+               [-4.178, -1.74 ],
+               [ 0.   ,  0.   ]])
+        """
+        parameters = self.parameters()
+        with reading("X"):
+            X = check_array(
+                plain_array_like(X), dtype=np.float64, ensure_all_finite="allow-nan", estimator=self
+            )
+        if X.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        self.check_rows(X)
+        return log_density_of(parameters, X)
+
+    def parameters(self):
+        """Return the parameters in the fitted attributes.
+
+        Returns
+        -------
+        parameters : NamedTuple
+            The parameters.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            The emission has no fitted attributes.
+
+        Examples
+        --------
+        >>> from skvae.hmm import PoissonEmission
+        >>> PoissonEmission.from_parameters([[1.0], [5.0]]).parameters().n_components
+        2
+        """
+        if not hasattr(self, "n_features_in_"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted: it has no parameters")
+        return self._parameters()
+
+    def store(self, parameters):
+        """Set the fitted attributes.
+
+        Parameters
+        ----------
+        parameters : NamedTuple
+            Their values.
+
+        Examples
+        --------
+        >>> from skvae.hmm import PoissonEmission
+        >>> known = PoissonEmission.from_parameters([[1.0], [5.0]])
+        >>> emission = PoissonEmission()
+        >>> emission.store(known.parameters())
+        >>> emission.rates_
+        array([[1.],
+               [5.]])
+        """
+        raise NotImplementedError
+
+    # A fit ------------------------------------------------------------------------------------
+
     def check_parameters(self, n_components):
         """Raise ValueError if a constructor parameter is not usable.
 
         Parameters
         ----------
         n_components : int
-            The number of states, which first values must be given for.
+            The number of states; first values must have one entry for each.
 
         Raises
         ------
         ValueError
-            Says the parameter, its value, and what it may be.
+            With the parameter, its value, and the rule.
 
         Examples
         --------
@@ -91,7 +188,7 @@ class Emission(BaseEstimator):
         raise NotImplementedError
 
     def check_rows(self, X, feature_names=None):
-        """Raise ValueError if the family cannot have produced some row.
+        """Raise ValueError if the emission cannot have produced some row.
 
         Parameters
         ----------
@@ -103,7 +200,7 @@ class Emission(BaseEstimator):
         Raises
         ------
         ValueError
-            Says the column, the value, and what it may be.
+            With the column, the value, and the rule.
 
         Examples
         --------
@@ -117,7 +214,7 @@ class Emission(BaseEstimator):
         raise NotImplementedError
 
     def summarize(self, rows, pool, feature_names=None):
-        """Return what first parameters, floors and units need to know about the data.
+        """Return the properties of the data on which first values, floors and units depend.
 
         Parameters
         ----------
@@ -131,7 +228,7 @@ class Emission(BaseEstimator):
         Returns
         -------
         summary : object
-            Of the family's own kind; it does not change.
+            Immutable; each kind of emission has its own.
 
         Raises
         ------
@@ -162,14 +259,14 @@ class Emission(BaseEstimator):
         n_components : int
             The number of states; a state may be without rows.
         summary : object
-            What :meth:`summarize` returned.
+            The result of :meth:`summarize`.
         rng : RandomState
             The source of randomness.
 
         Returns
         -------
         parameters : NamedTuple
-            With room to move: no probability is zero that was not given as zero.
+            No probability is zero unless it was given as zero, as EM would not change it.
 
         Examples
         --------
@@ -194,12 +291,12 @@ class Emission(BaseEstimator):
         X : ndarray of shape (n_samples, n_features)
             Rows; NaN is missing.
         summary : object
-            What :meth:`summarize` returned.
+            The result of :meth:`summarize`.
 
         Returns
         -------
         points : ndarray of shape (n_samples, n_dimensions)
-            As a rule the rows themselves; what is missing is NaN.
+            By default the rows themselves; NaN is missing.
 
         Examples
         --------
@@ -216,11 +313,11 @@ class Emission(BaseEstimator):
         Parameters
         ----------
         old : NamedTuple
-            The parameters so far, which a state without rows keeps.
+            The present parameters; a state without rows keeps them.
         statistics : object
             The expected statistics under them.
         summary : object
-            What :meth:`summarize` returned.
+            The result of :meth:`summarize`.
 
         Returns
         -------
@@ -230,7 +327,7 @@ class Emission(BaseEstimator):
         Raises
         ------
         skvae.ascent.loop.Collapse
-            There is none that is usable.
+            The maximiser is not usable.
 
         Examples
         --------
@@ -243,20 +340,19 @@ class Emission(BaseEstimator):
         raise NotImplementedError
 
     def log_prior(self, parameters, summary):
-        """Return the log-density of the priors that :meth:`maximize` takes into account.
+        """Return the log-density of the priors in the objective of :meth:`maximize`.
 
         Parameters
         ----------
         parameters : NamedTuple
-            Where it is evaluated.
+            The point at which it is evaluated.
         summary : object
-            What :meth:`summarize` returned.
+            The result of :meth:`summarize`.
 
         Returns
         -------
         log_prior : float
-            In nats, relative to flat priors: their normalisers, which do not change while
-            parameters are learned, are left out; 0.0 where there is no prior.
+            In nats, without the normalisers of the priors, which are constant; 0.0 without a prior.
 
         Examples
         --------
@@ -267,66 +363,46 @@ class Emission(BaseEstimator):
         """
         return 0.0
 
-    def store(self, parameters):
-        """Set the fitted attributes.
-
-        Parameters
-        ----------
-        parameters : NamedTuple
-            What they shall hold.
-
-        Examples
-        --------
-        >>> from skvae.hmm import PoissonEmission
-        >>> known = PoissonEmission.from_parameters([[1.0], [5.0]])
-        >>> emission = PoissonEmission()
-        >>> emission.store(known.parameters())
-        >>> emission.rates_
-        array([[1.],
-               [5.]])
-        """
-        raise NotImplementedError
-
-    def parameters(self):
-        """Return the parameters that the fitted attributes hold.
-
-        Returns
-        -------
-        parameters : NamedTuple
-            The parameters.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            There are no fitted attributes.
-
-        Examples
-        --------
-        >>> from skvae.hmm import PoissonEmission
-        >>> PoissonEmission.from_parameters([[1.0], [5.0]]).parameters().n_components
-        2
-        """
-        if not hasattr(self, "n_features_in_"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted: it has no parameters")
-        return self._parameters()
-
 
 # Helpers ------------------------------------------------------------------------------------------
 
 
+def log_density_of(parameters, X):
+    """Return ln p(x_t | state) of float64 rows, shape (n_samples, n_components), in nats.
+
+    Parameters
+    ----------
+    parameters : NamedTuple
+        Parameters of an emission.
+    X : ndarray of shape (n_samples, n_features)
+        Rows that the emission can have produced; NaN is missing.
+    """
+    kernel = parameters.kernel()
+    workspace = kernel.workspace()
+    # Rows with equal patterns of missing values together: kernels take them so much faster.
+    order = slice(None) if is_complete(X) else pattern_order(X)
+    ordered, found = X[order], np.empty((len(X), parameters.n_components))
+    for start, stop in ranges(0, len(X), kernel.block_rows):
+        for rows, block in kernel.blocks(ordered[start:stop], workspace):
+            found[start:stop][rows] = block.log_density().T
+    log_density = np.empty_like(found)
+    log_density[order] = found
+    return log_density
+
+
 def check_first_values(name, value, n_components, form):
-    """Return given first values as an array with ``n_components`` rows, or None if there are none.
+    """Return first values as an array with ``n_components`` rows, or None if they are None.
 
     Parameters
     ----------
     name : str
         The parameter's name, for messages.
     value : array-like or None
-        What was passed.
+        The value.
     n_components : int
         The number of states.
     form : str
-        The shape in words, such as ``"(n_components, n_features)"``: it fixes the number of axes.
+        The shape in words, such as ``"(n_components, n_features)"``, which has one word an axis.
     """
     if value is None:
         return None
@@ -340,7 +416,7 @@ def check_first_values(name, value, n_components, form):
 
 
 def check_width(name, array, n_features):
-    """Raise ValueError unless the second axis of given first values is the features'."""
+    """Raise ValueError unless the second axis of given first values has ``n_features`` entries."""
     if array is not None and array.shape[1] != n_features:
         raise ValueError(
             f"{name} has shape {array.shape}: X has {n_features} features, so its second axis must "
@@ -348,14 +424,13 @@ def check_width(name, array, n_features):
         )
 
 
-def label_statistics(kernel, rows, labels):
-    """Return the statistics of hard labels, weights included.
+def label_statistics(parameters, rows, labels):
+    """Return the statistics of rows whose states are given, with the weights of the rows.
 
     Parameters
     ----------
-    kernel : kernel
-        Of any parameters: they decide nothing but what the statistics are measured from, and the
-        conditional moments of missing values.
+    parameters : NamedTuple
+        Any parameters of the emission.
     rows : Rows
         The data.
     labels : ndarray of int, shape (n_rows,)
@@ -364,18 +439,13 @@ def label_statistics(kernel, rows, labels):
     used = np.flatnonzero(labels >= 0)
     labels = labels[used]
     rows = rows._replace(order=used if rows.order is None else rows.order[used])
+    kernel, states = parameters.kernel(), np.arange(parameters.n_components)[:, None]
     sums, workspace = kernel.sums(), kernel.workspace()
-    n_components = None
     for a, b in ranges(0, rows.n_rows, kernel.block_rows):
         X, weight = rows.take(a, b)
         for part, block in kernel.blocks(X, workspace):
-            n_components = len(block.log_density())
-            resp = labels[a:b][part] == np.arange(n_components)[:, None]
-            resp = resp.astype(np.float64) if weight is None else resp * weight[part]
+            resp = (labels[a:b][part] == states).astype(np.float64)
+            if weight is not None:
+                resp *= weight[part]
             block.accumulate(sums, resp)
     return kernel.finish(sums)
-
-
-def mean_weight(rows):
-    """Return what a row weighs on average: the unit of pseudo-counts."""
-    return rows.weight() / rows.n_rows

@@ -20,9 +20,8 @@ from skvae.emissions.base import (
     check_first_values,
     check_width,
     label_statistics,
-    mean_weight,
 )
-from skvae.emissions.linear import LinearKernel, diagonal, weighted_mean
+from skvae.emissions.exponential_family import ExponentialFamilyKernel, diagonal, weighted_mean
 from skvae.gaussian.moments import feature_moments
 from skvae.validation import check_array_parameter, check_number
 
@@ -59,7 +58,7 @@ class BernoulliParameters(NamedTuple):
         constants = np.where(no_ones + no_zeros, 0.0, np.log1p(-p))
         slopes = np.where(no_ones + no_zeros, 0.0, np.log(p) - np.log1p(-p))
         # The number of ones where there are none, and of zeros, 1 − x, where there are none.
-        return LinearKernel(slopes, constants, (no_ones - no_zeros, no_zeros))
+        return ExponentialFamilyKernel(slopes, constants, (no_ones - no_zeros, no_zeros))
 
     def n_parameters(self):
         """Return the number of free parameters."""
@@ -205,8 +204,8 @@ class BernoulliEmission(Emission):
         # The rows of a label and one row of the overall probability, which is not 0 or 1.
         overall = (summary.mean * rows.n_rows + 1.0) / (rows.n_rows + 2.0)
         old = BernoulliParameters(np.tile(overall, (n_components, 1)))
-        weight, ones = label_statistics(old.kernel(), rows, labels)
-        unit = mean_weight(rows)
+        weight, ones = label_statistics(old, rows, labels)
+        unit = rows.weight() / rows.n_rows
         probabilities = (ones + unit * overall) / (weight + unit)
         empty = np.bincount(labels[labels >= 0], minlength=n_components) == 0
         # States that start equal stay equal.

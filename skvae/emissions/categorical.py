@@ -33,9 +33,8 @@ from skvae.emissions.base import (
     check_first_values,
     check_width,
     label_statistics,
-    mean_weight,
 )
-from skvae.emissions.linear import diagonal
+from skvae.emissions.exponential_family import diagonal
 from skvae.gaussian.moments import feature_moments
 from skvae.validation import check_array_parameter, check_number
 
@@ -369,9 +368,9 @@ class CategoricalEmission(Emission):
         own = np.arange(sizes.max()) < sizes[:, None]
         uniform = np.where(own, 1.0 / sizes[:, None], 0.0)
         old = CategoricalParameters(np.tile(uniform, (n_components, 1, 1)), sizes)
-        counts = label_statistics(old.kernel(), rows, labels)
+        counts = label_statistics(old, rows, labels)
         # The rows of a label and one row of the overall distribution, in which nothing is zero.
-        unit = mean_weight(rows)
+        unit = rows.weight() / rows.n_rows
         overall = counts.sum(axis=0) + unit * own
         overall /= overall.sum(axis=1, keepdims=True)
         counts += unit * overall

@@ -14,16 +14,16 @@ the exact constrained maximum (see :mod:`skvae.gaussian.covariance`).
 Bilmes, A gentle tutorial of the EM algorithm, ICSI TR-97-021 (1998).
 """
 
-from skvae.emissions.normal import (
-    NormalComponents,
-    NormalEmission,
+from skvae.emissions.location_scale import (
+    GaussianParameters,
+    LocationScaleEmission,
     first_normals,
     known_means,
     known_normals,
 )
 
 
-class GaussianEmission(NormalEmission):
+class GaussianEmission(LocationScaleEmission):
     """Gaussian emissions: a mean and a covariance for each state.
 
     Parameters
@@ -114,19 +114,19 @@ class GaussianEmission(NormalEmission):
         emission.store(known_normals(known_means(means, 2), covariances, covariance_type))
         return emission
 
+    def check_parameters(self, n_components):
+        self._first_values((n_components,))
+
     def first(self, rows, labels, n_components, summary, rng):
-        means, covariances = self._check_first(n_components, rows.X.shape[1], summary.moments)
+        n_features, kind = rows.X.shape[1], self.covariance_type
+        means, covariances = self._first_values((n_components,), n_features, summary.moments)
         if means is None or covariances is None:
-            found, _ = first_normals(rows, labels, n_components, self.covariance_type, summary, rng)
-            means = found.locations if means is None else means
-            covariances = found.scales if covariances is None else covariances
-        return NormalComponents.of(self.covariance_type, means, covariances)
+            found = first_normals(rows, labels, n_components, kind, summary, rng)
+            means = found[0] if means is None else means
+            covariances = found[1] if covariances is None else covariances
+        return GaussianParameters.of(kind, means, covariances)
 
     def maximize(self, old, statistics, summary):
-        return old.maximize(statistics, summary)
-
-    def store(self, parameters):
-        self._store_normals(parameters, (parameters.n_components,))
-
-    def _parameters(self):
-        return self._components_of(self.means_, self.covariances_, self.precisions_cholesky_)
+        previous = old.locations, old.scales
+        found = statistics.maximize(summary.floor, summary.moments.resolution, previous)
+        return GaussianParameters(self.covariance_type, *found)

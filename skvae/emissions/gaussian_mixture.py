@@ -16,15 +16,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skvae.emissions.base import NO_ROWS, mean_weight
-from skvae.emissions.normal import (
-    NormalComponents,
-    NormalEmission,
+from skvae.emissions.base import NO_ROWS
+from skvae.emissions.location_scale import (
+    GaussianParameters,
+    LocationScaleEmission,
     first_normals,
     known_means,
     known_normals,
 )
 from skvae.gaussian.checks import LARGEST_SINGLE, check_weights, filled
+from skvae.gaussian.covariance import STRUCTURES
 from skvae.initialization import first_labels, rows_to_start_from
 from skvae.validation import check_array_parameter, check_number
 
@@ -36,12 +37,12 @@ class GaussianMixtureParameters(NamedTuple):
     ----------
     weights : ndarray of shape (n_components, n_mix)
         w; each row sums to one.
-    normals : NormalComponents
+    normals : GaussianParameters
         The K·M Gaussians, those of a state together.
     """
 
     weights: np.ndarray
-    normals: NormalComponents
+    normals: GaussianParameters
 
     @property
     def n_components(self):
@@ -92,14 +93,6 @@ class GaussianMixtureParameters(NamedTuple):
         """Return the statistics, of given weights (K,), that the parameters are the maximum of."""
         weights = np.asarray(weights, dtype=np.float64)
         return self.normals.statistics((weights[:, None] * self.weights).ravel())
-
-    def maximize(self, statistics, summary):
-        """Return the M step: the parameters that maximise the expected log-likelihood."""
-        counts = statistics.counts.reshape(self.weights.shape)
-        total = counts.sum(axis=1, keepdims=True)
-        empty = total <= NO_ROWS * total.sum()
-        weights = np.where(empty, self.weights, counts / np.where(empty, 1.0, total))
-        return GaussianMixtureParameters(weights, self.normals.maximize(statistics, summary))
 
     def pack(self, summary):
         """Return the parameters as a vector; −inf stands in it where a weight is zero."""
@@ -196,7 +189,7 @@ class MixtureBlock:
         self._normals.accumulate(sums, shared.reshape(-1, shared.shape[2]))
 
 
-class GaussianMixtureEmission(NormalEmission):
+class GaussianMixtureEmission(LocationScaleEmission):
     """Gaussian mixture emissions: a mixture of ``n_mix`` Gaussians for each state.
 
     Parameters
@@ -322,11 +315,8 @@ class GaussianMixtureEmission(NormalEmission):
 
     def check_parameters(self, n_components):
         check_number("n_mix", self.n_mix, Integral, 1)
-        super().check_parameters(n_components)
+        self._first_values((n_components, self.n_mix))
         self._first_weights(n_components)
-
-    def _components_shape(self, n_components):
-        return (n_components, self.n_mix)
 
     def _first_weights(self, n_components):
         if self.weights_init is None:
@@ -334,34 +324,42 @@ class GaussianMixtureEmission(NormalEmission):
         return _checked_weights("weights_init", self.weights_init, (n_components, self.n_mix))
 
     def first(self, rows, labels, n_components, summary, rng):
+        lead, n_features = (n_components, self.n_mix), rows.X.shape[1]
+        kind = self.covariance_type
         weights = self._first_weights(n_components)
-        means, covariances = self._check_first(n_components, rows.X.shape[1], summary.moments)
+        means, covariances = self._first_values(lead, n_features, summary.moments)
         if any(each is None for each in (weights, means, covariances)):
             labels = _divided(rows, labels, self.n_mix, n_components, summary.moments, rng)
-            n_normals = n_components * self.n_mix
-            found, counts = first_normals(
-                rows, labels, n_normals, self.covariance_type, summary, rng
-            )
-            counts = counts.reshape(n_components, self.n_mix) + mean_weight(rows)
+            found = first_normals(rows, labels, n_components * self.n_mix, kind, summary, rng)
+            counts = found[2].reshape(lead) + rows.weight() / rows.n_rows
             weights = counts / counts.sum(axis=1, keepdims=True) if weights is None else weights
-            means = found.locations if means is None else means
-            covariances = found.scales if covariances is None else covariances
-        means = means.reshape(-1, means.shape[-1])
-        if self.covariance_type != "tied" and self.covariances_init is not None:
-            covariances = covariances.reshape(-1, *covariances.shape[2:])
-        normals = NormalComponents.of(self.covariance_type, means, covariances)
-        return GaussianMixtureParameters(weights, normals)
+            means = found[0] if means is None else means
+            covariances = found[1] if covariances is None else covariances
+        means = means.reshape(-1, n_features)
+        covariances = covariances.reshape(STRUCTURES[kind].shape(*means.shape))
+        return GaussianMixtureParameters(weights, GaussianParameters.of(kind, means, covariances))
 
     def maximize(self, old, statistics, summary):
-        return old.maximize(statistics, summary)
+        counts = statistics.counts.reshape(old.weights.shape)
+        total = counts.sum(axis=1, keepdims=True)
+        empty = total <= NO_ROWS * total.sum()
+        weights = np.where(empty, old.weights, counts / np.where(empty, 1.0, total))
+        previous = old.normals.locations, old.normals.scales
+        found = statistics.maximize(summary.floor, summary.moments.resolution, previous)
+        return GaussianMixtureParameters(weights, GaussianParameters(self.covariance_type, *found))
 
     def store(self, parameters):
-        self._store_normals(parameters.normals, parameters.weights.shape)
+        super().store(parameters.normals)
         self.weights_ = parameters.weights.copy()
+        lead = self.weights_.shape
+        self.means_ = self.means_.reshape(*lead, -1)
+        if self.covariance_type != "tied":
+            self.covariances_ = self.covariances_.reshape(*lead, *self.covariances_.shape[1:])
+            shape = self.covariances_.shape
+            self.precisions_cholesky_ = self.precisions_cholesky_.reshape(shape)
 
     def _parameters(self):
-        normals = self._components_of(self.means_, self.covariances_, self.precisions_cholesky_)
-        return GaussianMixtureParameters(self.weights_, normals)
+        return GaussianMixtureParameters(self.weights_, super()._parameters())
 
 
 def _checked_weights(name, weights, shape):

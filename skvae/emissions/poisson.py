@@ -19,9 +19,8 @@ from skvae.emissions.base import (
     check_first_values,
     check_width,
     label_statistics,
-    mean_weight,
 )
-from skvae.emissions.linear import LinearKernel, diagonal, weighted_mean
+from skvae.emissions.exponential_family import ExponentialFamilyKernel, diagonal, weighted_mean
 from skvae.gaussian.moments import feature_moments
 from skvae.validation import check_array_parameter
 
@@ -63,7 +62,7 @@ class PoissonParameters(NamedTuple):
         zero = self.rates == 0
         slopes = np.log(np.where(zero, 1.0, self.rates))
         excluded = zero.astype(np.float64), np.zeros_like(self.rates)
-        return LinearKernel(slopes, -self.rates, excluded, _minus_log_factorials)
+        return ExponentialFamilyKernel(slopes, -self.rates, excluded, _minus_log_factorials)
 
     def n_parameters(self):
         """Return the number of free parameters."""
@@ -197,8 +196,8 @@ class PoissonEmission(Emission):
         # The rows of a label and one row of the overall rate, which is above zero.
         overall = np.maximum(summary.mean, 0.5 / rows.n_rows)
         old = PoissonParameters(np.tile(overall, (n_components, 1)))
-        statistics = label_statistics(old.kernel(), rows, labels)
-        unit = mean_weight(rows)
+        statistics = label_statistics(old, rows, labels)
+        unit = rows.weight() / rows.n_rows
         rates = (statistics[1] + unit * overall) / (statistics[0] + unit)
         empty = np.bincount(labels[labels >= 0], minlength=n_components) == 0
         # States that start equal stay equal.

@@ -30,14 +30,15 @@ import numpy as np
 from scipy.optimize import brentq
 
 from skvae.emissions.base import NO_ROWS
-from skvae.emissions.normal import (
-    NormalComponents,
-    NormalEmission,
+from skvae.emissions.location_scale import (
+    GaussianParameters,
+    LocationScaleEmission,
     first_normals,
     known_means,
     known_normals,
 )
 from skvae.emissions.student_t_kernel import StudentTKernel, StudentTStatistics
+from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.student import log_minus_digamma
 from skvae.validation import check_array_parameter, check_choice
 
@@ -63,7 +64,7 @@ def solve_dof(shortfall):
 
 
 def maximize_normals(statistics, old, empty, summary):
-    """Return the NormalComponents that maximise the expected log-likelihood.
+    """Return the GaussianParameters that maximise the expected log-likelihood.
 
     Those of a Gaussian, but that sums of rows are divided by Σ r u and scatters by Σ r.
     """
@@ -77,7 +78,7 @@ def maximize_normals(statistics, old, empty, summary):
     scales, factors = structure.maximize(scatter, counts, statistics.counts.sum(), summary.floor)
     structure.check(scales, summary.moments.resolution)
     locations = np.where(empty[:, None], old.locations, scaled.centers + shift)
-    return NormalComponents(scaled.covariance_type, locations, scales, factors)
+    return GaussianParameters(scaled.covariance_type, locations, scales, factors)
 
 
 class StudentTParameters(NamedTuple):
@@ -85,7 +86,7 @@ class StudentTParameters(NamedTuple):
 
     Parameters
     ----------
-    normals : NormalComponents
+    normals : GaussianParameters
         m and Σ.
     dofs : ndarray of shape (n_components,)
         ν.
@@ -93,7 +94,7 @@ class StudentTParameters(NamedTuple):
         Whether ν is free.
     """
 
-    normals: NormalComponents
+    normals: GaussianParameters
     dofs: np.ndarray
     learned: bool = True
 
@@ -148,17 +149,6 @@ class StudentTParameters(NamedTuple):
         shortfalls = weights * log_minus_digamma(0.5 * self.dofs)
         return StudentTStatistics(self.normals.statistics(weights), weights, shortfalls)
 
-    def maximize(self, statistics, summary):
-        """Return the M step: the parameters that maximise the expected log-likelihood."""
-        counts = statistics.counts
-        empty = (counts <= NO_ROWS * counts.sum()) | ~(statistics.scaled.counts > 0)
-        normals = maximize_normals(statistics, self.normals, empty, summary)
-        dofs = self.dofs.copy()
-        if self.learned:
-            for k in np.flatnonzero(~empty):
-                dofs[k] = solve_dof(statistics.shortfalls[k] / counts[k])
-        return StudentTParameters(normals, dofs, self.learned)
-
     def pack(self, summary):
         """Return the parameters as a vector without constraints, ln ν in front if it is free."""
         log_dofs = np.log(self.dofs) if self.learned else []
@@ -175,7 +165,7 @@ class StudentTParameters(NamedTuple):
 # The emission -------------------------------------------------------------------------------------
 
 
-class StudentTEmission(NormalEmission):
+class StudentTEmission(LocationScaleEmission):
     """Student-t emissions: like Gaussian ones, but outliers count for less.
 
     Parameters
@@ -299,7 +289,7 @@ class StudentTEmission(NormalEmission):
         return emission
 
     def check_parameters(self, n_components):
-        super().check_parameters(n_components)
+        self._first_values((n_components,))
         check_choice("learn_dofs", self.learn_dofs, (True, False))
         self._first_dofs(n_components)
 
@@ -313,29 +303,35 @@ class StudentTEmission(NormalEmission):
         return dofs
 
     def first(self, rows, labels, n_components, summary, rng):
-        dofs = self._first_dofs(n_components)
-        means, covariances = self._check_first(n_components, rows.X.shape[1], summary.moments)
+        dofs, kind = self._first_dofs(n_components), self.covariance_type
+        n_features, structure = rows.X.shape[1], STRUCTURES[kind]
+        means, covariances = self._first_values((n_components,), n_features, summary.moments)
         if means is None or covariances is None:
-            found, _ = first_normals(rows, labels, n_components, self.covariance_type, summary, rng)
-            means = found.locations if means is None else means
+            found = first_normals(rows, labels, n_components, kind, summary, rng)
+            means = found[0] if means is None else means
             if covariances is None:
-                # Σ of the rows' covariance Σ ν / (ν − 2); any will do where there is none.
-                heavy = np.where(dofs > 2.5, 1.0 - 2.0 / dofs, 0.2)
-                shrunk = _times(found.scales, heavy, found.structure)
-                covariances = found.structure.raise_to(shrunk, summary.first_floor)[0]
-        normals = NormalComponents.of(self.covariance_type, means, covariances)
+                # The rows' covariance is Σ ν / (ν − 2); it does not exist for ν ≤ 2.
+                shrunk = _times(found[1], np.where(dofs > 2.5, 1.0 - 2.0 / dofs, 0.2), structure)
+                covariances = structure.raise_to(shrunk, summary.first_floor)[0]
+        normals = GaussianParameters.of(kind, means, covariances)
         return StudentTParameters(normals, dofs, bool(self.learn_dofs))
 
     def maximize(self, old, statistics, summary):
-        return old.maximize(statistics, summary)
+        counts = statistics.counts
+        empty = (counts <= NO_ROWS * counts.sum()) | ~(statistics.scaled.counts > 0)
+        normals = maximize_normals(statistics, old.normals, empty, summary)
+        dofs = old.dofs.copy()
+        if old.learned:
+            for k in np.flatnonzero(~empty):
+                dofs[k] = solve_dof(statistics.shortfalls[k] / counts[k])
+        return StudentTParameters(normals, dofs, old.learned)
 
     def store(self, parameters):
-        self._store_normals(parameters.normals, (parameters.n_components,))
+        super().store(parameters.normals)
         self.dofs_ = parameters.dofs.copy()
 
     def _parameters(self):
-        normals = self._components_of(self.means_, self.covariances_, self.precisions_cholesky_)
-        return StudentTParameters(normals, self.dofs_, bool(self.learn_dofs))
+        return StudentTParameters(super()._parameters(), self.dofs_, bool(self.learn_dofs))
 
 
 def _times(scales, factors, structure):

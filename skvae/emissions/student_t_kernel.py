@@ -75,7 +75,7 @@ class StudentTKernel:
 
     Parameters
     ----------
-    normals : NormalComponents
+    normals : GaussianParameters
         m and Σ.
     dofs : ndarray of shape (n_components,)
         ν.

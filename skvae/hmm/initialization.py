@@ -138,7 +138,7 @@ def first_parameters(data, estimator, emission, summary, rng):
     """
     n = estimator.n_components
     startprob, transmat, prior = check_chain(estimator)
-    if emission.is_given and startprob is not None and transmat is not None:
+    if startprob is not None and transmat is not None and emission.is_given:
         unread = data.chosen(np.zeros(1, dtype=np.intp))
         parameters = emission.first(unread, np.array([-1]), n, summary, rng)
         return ChainParameters(startprob, transmat, parameters)

@@ -7,8 +7,7 @@ scikit-learn's convention and import matplotlib only when they draw.
 from skvae.inspection.bound_terms import BoundTermsDisplay
 from skvae.inspection.bound_trace import BoundTraceDisplay
 from skvae.inspection.comparison import ComparisonDisplay
-from skvae.inspection.decomposition import elbo_decomposition
-from skvae.inspection.decomposition_display import ElboDecompositionDisplay
+from skvae.inspection.decomposition import ElboDecompositionDisplay, elbo_decomposition
 from skvae.inspection.density import DensityDisplay
 from skvae.inspection.latent import LatentSpaceDisplay, LatentTraversalDisplay
 from skvae.inspection.row_pictures import ReconstructionDisplay, SampleDisplay

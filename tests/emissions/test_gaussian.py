@@ -11,7 +11,7 @@ from skvae.ascent.loop import Collapse
 from skvae.blocks import Rows
 from skvae.emissions.gaussian import GaussianEmission
 from skvae.gaussian.kernel import gaussian_kernel
-from tests.emissions.normal_families import (
+from tests.emissions.location_scale_cases import (
     assert_same_normals,
     evaluate,
     fixed_weights_em,

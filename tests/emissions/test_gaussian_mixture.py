@@ -11,7 +11,7 @@ from skvae.blocks import Rows
 from skvae.emissions.gaussian import GaussianEmission
 from skvae.emissions.gaussian_mixture import GaussianMixtureEmission
 from skvae.initialization import MAX_ROWS
-from tests.emissions.normal_families import (
+from tests.emissions.location_scale_cases import (
     assert_same_normals,
     evaluate,
     fixed_weights_em,

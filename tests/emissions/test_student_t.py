@@ -19,7 +19,7 @@ from skvae.emissions.student_t import (
 )
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.student import log_minus_digamma
-from tests.emissions.normal_families import (
+from tests.emissions.location_scale_cases import (
     assert_same_normals,
     evaluate,
     fixed_weights_em,

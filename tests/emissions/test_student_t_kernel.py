@@ -7,7 +7,7 @@ from scipy.stats import multivariate_t
 
 from skvae.emissions.gaussian import GaussianEmission
 from skvae.emissions.student_t import StudentTEmission
-from tests.emissions.normal_families import (
+from tests.emissions.location_scale_cases import (
     assert_same_normals,
     evaluate,
     log_density,

@@ -141,7 +141,7 @@ def test_many_rows_in_blocks(monkeypatch):
     X = rows_of(model, (5000,))
     whole = elbo_decomposition(model, X)
     assert_sums_vanish(whole.gap, (5000,))
-    monkeypatch.setattr("skvae.inspection.decomposition_chain._PAIRS", 160)
+    monkeypatch.setattr("skvae.inspection.decomposition.hidden_markov._PAIRS", 160)
     for found, expected in zip(elbo_decomposition(model, X), whole, strict=True):
         assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
@@ -206,6 +206,19 @@ def test_lists_arrays_and_groups_are_the_same():
     cube = X[:9].reshape(3, 3, 2)
     for found, part in zip(elbo_decomposition(model, cube).elbo, cube, strict=True):
         assert_allclose(found, elbo_decomposition(model, part).elbo, rtol=1e-12)
+
+
+def test_all_sequences_are_decomposed_together(monkeypatch):
+    model, calls = known_model("full"), []
+    log_density = GaussianEmission.log_density
+
+    def counted(emission, X):
+        calls.append(len(X))
+        return log_density(emission, X)
+
+    monkeypatch.setattr(GaussianEmission, "log_density", counted)
+    elbo_decomposition(model, rows_of(model, (3,) * 50), groups=np.repeat(np.arange(50), 3))
+    assert calls == [150]
 
 
 def test_data_frames_and_single_precision():

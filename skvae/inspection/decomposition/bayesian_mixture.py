@@ -14,20 +14,20 @@ import numpy as np
 from scipy.special import digamma, gammaln
 
 from skvae.gaussian.conjugate import NormalWishart
-from skvae.inspection.decomposition_densities import gaussian_log_density
+from skvae.inspection.decomposition.expectations import gaussian_log_density
 
 
 def expected_log_joint(estimator, X):
     """Return E_q ln p(x, z = k | θ) of rows with NaN, shape (n_samples, n_components)."""
     kind, n_features = estimator.covariance_type, X.shape[1]
-    log_density = gaussian_log_density(X, estimator.means_, estimator.covariances_, kind)
+    log_density = gaussian_log_density(estimator, X)
     shortfall = _log_det_shortfall(estimator.degrees_of_freedom_, kind, n_features)
     spread = n_features / estimator.mean_precision_
     return _expected_log_weights(estimator) + log_density - 0.5 * (shortfall + spread)
 
 
 def global_divergence(estimator):
-    """Return KL(q(θ) ‖ p(θ)) of all that rows share, a float."""
+    """Return KL(q(θ) ‖ p(θ)), a float."""
     prior = NormalWishart.prior(
         estimator.covariance_type,
         len(estimator.means_),
@@ -59,7 +59,7 @@ def _log_det_shortfall(dofs, covariance_type, n_features):
 
 
 def _expected_log_weights(estimator):
-    """Return E ln π, shape (K,): of a Dirichlet, or of sticks, which come as a pair."""
+    """Return E ln π, shape (K,): of a Dirichlet, or of sticks, a pair of concentrations."""
     concentration = estimator.weight_concentration_
     if not isinstance(concentration, tuple):
         return digamma(concentration) - digamma(concentration.sum())

@@ -7,7 +7,7 @@ from skvae.blocks import Rows
 from skvae.emissions.gaussian import GaussianEmission
 from skvae.emissions.gaussian_mixture import GaussianMixtureEmission
 from skvae.emissions.student_t import StudentTEmission
-from tests.emissions.normal_families import fixed_weights_em, summary_of
+from tests.emissions.location_scale_cases import fixed_weights_em, summary_of
 from tests.problems import COVARIANCE_TYPES, blobs, knock_out
 
 FAMILIES = (GaussianEmission, GaussianMixtureEmission, StudentTEmission)

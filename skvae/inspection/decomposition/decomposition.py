@@ -3,9 +3,9 @@ r"""Both sides of the evidence lower bound's identity, row by row, for every mod
 .. math:: E_q[\ln p(z, x)] + H(q) = \mathrm{ELBO}(q)
           = \ln p(x) - \mathrm{KL}(q(z) \,\|\, p(z \mid x)) .
 
-The left side is made of a model's posterior and its parameters, by formulas of its own; the right
-side's :math:`\ln p(x)` is what the model's ``score_samples`` says. Neither is made of the other, so
-that a gap of zero is a finding. Everything is in nats, ``q`` stands for posteriors (n, K).
+The left side is computed from a model's posterior, its parameters and its densities given z; on
+the right side, :math:`\ln p(x)` is ``score_samples``. Neither is computed from the other, so a gap
+of zero is a result. Everything is in nats; ``q`` are posteriors (n, K).
 
 References: Neal & Hinton (1998), A view of the EM algorithm that justifies incremental, sparse, and
 other variants, eqs. 4 to 8. Bishop (2006), Pattern Recognition and Machine Learning, section 9.4.
@@ -16,10 +16,15 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.inspection.decomposition_bayes import expected_log_joint, global_divergence
-from skvae.inspection.decomposition_chain import chain_terms
-from skvae.inspection.decomposition_densities import gaussian_log_density
-from skvae.inspection.decomposition_rows import as_double, entropies, expectations, rows_of
+from skvae.inspection.decomposition.bayesian_mixture import expected_log_joint, global_divergence
+from skvae.inspection.decomposition.expectations import (
+    as_double,
+    entropies,
+    expectations,
+    gaussian_log_density,
+    rows_of,
+)
+from skvae.inspection.decomposition.hidden_markov import chain_terms
 
 _SUPPORTED = (
     "EMGaussianMixture, EMHiddenMarkov, BayesianMixtureSVI and VariationalAutoencoder, or another "
@@ -68,18 +73,18 @@ def elbo_decomposition(estimator, X, *, groups=None, posterior=None):
     r"""Return both sides of ELBO = E_q ln p(z, x) + H(q) = ln p(x) − KL(q ‖ p(z | x)), per row.
 
     The left side is computed from the posterior and the parameters, ``log_evidence`` by
-    ``score_samples``: neither from the other. What q, z and p(x) are depends on the model.
+    ``score_samples``: neither from the other. The meaning of q, z and p(x) depends on the model.
 
     Gaussian mixture
-        z is the component and q(z) the responsibilities, which are exact: the gap is zero but for
+        z is the component and q(z) the responsibilities, which are exact: the gap is zero up to
         rounding.
     Hidden Markov model
-        z is the path of states of a sequence, q its exact posterior. The terms are spread over the
-        rows. Row t has :math:`E \ln p(z_t \mid z_{t-1}) + E \ln p(x_t \mid z_t)` and
-        :math:`H(z_t \mid z_{t+1}, x)`, the last row of a sequence :math:`H(z_T \mid x)`, as the
-        chain rule has it, :math:`\ln p(x_t \mid x_1, \ldots, x_{t-1})` on the other side. Sums over
-        a sequence are the path's. So the gap of a row may have either sign, and it is their sum
-        over a sequence that is zero.
+        z is the path of states of a sequence, q its exact posterior. Each row has a share of the
+        terms, by the chain rule. Row t has
+        :math:`E \ln p(z_t \mid z_{t-1}) + E \ln p(x_t \mid z_t)` and
+        :math:`H(z_t \mid z_{t+1}, x)`, the last row of a sequence :math:`H(z_T \mid x)`; the other
+        side has :math:`\ln p(x_t \mid x_1, \ldots, x_{t-1})`. Sums over a sequence are those of the
+        path. So the gap of a row may have either sign; the sum over a sequence is zero.
     Bayesian mixture
         z is the component, θ the weights, means and precisions, and q(θ) q(z) the fitted posterior.
         A row's terms are :math:`E \ln p(x, z \mid \theta)` and :math:`H(q(z))`. The divergence of
@@ -88,7 +93,7 @@ def elbo_decomposition(estimator, X, *, groups=None, posterior=None):
         ``log_evidence`` is that of a row by itself, after the fit: the posterior predictive
         :math:`\ln \int p(x \mid \theta)\, q(\theta)\, d\theta`. The identity is exact for it, with
         q(θ) as the prior: ``elbo`` is its lower bound, and ``gap`` ≥ 0 the divergence of q(θ) q(z)
-        from what the row would make of q(θ) and z. It is what one more row has to teach.
+        from the posterior of θ and z given the row: how much one more row would change q.
     Variational autoencoder
         z is the latent vector, q(z) the encoder's Gaussian, and its entropy may be negative.
         ``elbo`` has a Monte Carlo error where it has no formula, and ``log_evidence`` is
@@ -98,25 +103,24 @@ def elbo_decomposition(estimator, X, *, groups=None, posterior=None):
     ----------
     estimator : estimator
         Fitted: :class:`skvae.EMGaussianMixture`, :class:`skvae.EMHiddenMarkov`,
-        :class:`skvae.BayesianMixtureSVI`, :class:`skvae.VariationalAutoencoder`, or what has the
-        public attributes of the first, such as :class:`sklearn.mixture.GaussianMixture`.
+        :class:`skvae.BayesianMixtureSVI`, :class:`skvae.VariationalAutoencoder`, or a mixture with
+        the public attributes of the first, such as :class:`sklearn.mixture.GaussianMixture`.
     X : {array-like, DataFrame} of shape (n_samples, n_features), or list of such for a chain
         Rows as the estimator takes them; NaN is missing and integrated out.
     groups : array-like of shape (n_samples,), default=None
-        The sequence of each row; None is one sequence. For chains alone: other models take rows one
-        by one, and do without.
+        The sequence of each row; None is one sequence. Only for chains.
     posterior : estimator, default=None
         Another fitted model of the same kind and size, whose posterior of z is q; by default
-        `estimator` itself. The model before an EM step as `posterior` and that after it as
-        `estimator` show what the M step leaves for the next E step to gain. Not for autoencoders.
+        `estimator` itself. With the model before an EM step as `posterior` and the model after it
+        as `estimator`, the gap is the gain of the next E step. Not for autoencoders.
 
     Returns
     -------
     decomposition : ElboDecomposition
         Named tuple ``(expected_joint, entropy, elbo, log_evidence, gap, global_kl, elbo_error,
-        log_evidence_error)``: arrays (n_samples,) in float64 but for `global_kl`, and the errors
-        where nothing is random, which are 0.0. Of a list of sequences, lists of arrays. A row that
-        is impossible has −inf on both sides and a gap of NaN.
+        log_evidence_error)``: float64 arrays (n_samples,), except `global_kl`, and the errors of
+        exact terms, which are 0.0. For a list of sequences, lists of arrays. A row that is
+        impossible has −inf on both sides and a gap of NaN.
 
     Raises
     ------
@@ -201,9 +205,7 @@ def _mixture(estimator, X, _groups, posterior):
     log_evidence = np.asarray(estimator.score_samples(X), np.float64)
     q, rows = np.asarray(posterior.predict_proba(X), np.float64), rows_of(X)
     with np.errstate(divide="ignore"):
-        log_joint = np.log(estimator.weights_) + gaussian_log_density(
-            rows, estimator.means_, estimator.covariances_, estimator.covariance_type
-        )
+        log_joint = np.log(estimator.weights_) + gaussian_log_density(estimator, rows)
     return _both_sides(expectations(q, log_joint), entropies(q), log_evidence)
 
 
@@ -233,7 +235,5 @@ def _autoencoder(estimator, X, _groups, _posterior):
 
 
 def _chain(estimator, X, groups, posterior):
-    listed, sequences = chain_terms(estimator, X, groups, posterior)
-    found = [_both_sides(*terms) for terms in sequences]
-    join = list if listed else np.concatenate
-    return ElboDecomposition(*(join([each[i] for each in found]) for i in range(5)))
+    sequences, terms = chain_terms(estimator, X, groups, posterior)
+    return ElboDecomposition(*map(sequences.give_back, _both_sides(*terms)[:5]))

@@ -1,9 +1,9 @@
-r"""What the Gaussian families share: normal components as a value, their checks and their start.
+r"""Emissions with locations and scale matrices: their Gaussian parameters, checks and start.
 
 .. math:: p(x \mid k) = N(x \mid m_k, \Sigma_k)
 
-A Gaussian emission is these components, a Gaussian mixture has several of them for each state, a
-Student-t emission has one whose covariance a latent scale divides.
+A Gaussian emission has one of these for each state, a Gaussian mixture has several, and a Student-t
+emission has one whose covariance is divided by a latent scale.
 """
 
 from numbers import Real
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skvae.ascent.loop import Collapse
-from skvae.emissions.base import Emission, mean_weight
+from skvae.emissions.base import Emission
 from skvae.gaussian.checks import (
     FIRST_FLOOR,
     check_near,
@@ -27,8 +27,8 @@ from skvae.gaussian.statistics import GaussianStatistics
 from skvae.validation import LARGEST_FLOOR, check_array_parameter, check_choice, check_number
 
 
-class NormalSummary(NamedTuple):
-    """What the Gaussian families need to know about the data and about the floor.
+class GaussianSummary(NamedTuple):
+    """Properties of the data that Gaussian emissions use, and the floors of covariances.
 
     Parameters
     ----------
@@ -37,21 +37,16 @@ class NormalSummary(NamedTuple):
     floor : ndarray of shape (n_features,)
         Covariances are kept ⪰ diag(floor).
     first_floor : ndarray of shape (n_features,)
-        The same for first covariances, where there is always one.
+        The same for first covariances, which have a floor even if ``reg_covar`` is 0.
     """
 
     moments: Moments
     floor: np.ndarray
     first_floor: np.ndarray
 
-    @classmethod
-    def of(cls, moments, reg_covar):
-        """Return the summary of moments under a constructor's ``reg_covar``."""
-        return cls(moments, moments.floor(reg_covar), moments.floor(reg_covar or FIRST_FLOOR))
 
-
-class NormalComponents(NamedTuple):
-    """K normal distributions: locations, covariances of one structure, and their factors.
+class GaussianParameters(NamedTuple):
+    """Parameters of Gaussian emissions, and the Gaussian part of those of other emissions.
 
     Parameters
     ----------
@@ -93,12 +88,14 @@ class NormalComponents(NamedTuple):
 
     def kernel(self, offsets=None):
         """Return the kernel of the components, with 0 or ``offsets`` (K,) added to ln p(x|k)."""
-        mean = self.locations.mean(axis=0)
-        within = self.structure.variances(self.scales, *self.locations.shape)
-        variance = (within + (self.locations - mean) ** 2).mean(axis=0)
-        offsets = np.zeros(self.n_components) if offsets is None else offsets
+        locations = self.locations
+        offsets = np.zeros(len(locations)) if offsets is None else offsets
+        structure = STRUCTURES[self.covariance_type]
+        mean = locations.mean(axis=0)
+        within = structure.variances(self.scales, *locations.shape)
+        variance = (within + (locations - mean) ** 2).mean(axis=0)
         spread = mean, np.sqrt(variance)
-        return gaussian_kernel(self.covariance_type, self.locations, self.factors, offsets, spread)
+        return gaussian_kernel(self.covariance_type, locations, self.factors, offsets, spread)
 
     def n_parameters(self):
         """Return the number of free parameters."""
@@ -126,17 +123,11 @@ class NormalComponents(NamedTuple):
         return self.structure.variances(self.scales, *shape[:2])[:, :, None] * np.eye(shape[1])
 
     def statistics(self, weights):
-        """Return the statistics, of given weights (K,), that the components are the maximum of."""
+        """Return the expected statistics of ``weights[k]`` rows of each component k."""
         weights = np.asarray(weights, dtype=np.float64)
         scatter = self.structure.scatter_of(self.scales, weights)
         sums = np.zeros_like(self.locations)
         return GaussianStatistics(self.covariance_type, weights, sums, scatter, self.locations)
-
-    def maximize(self, statistics, summary):
-        """Return the components that maximise the expected log-likelihood."""
-        previous = self.locations, self.scales
-        found = statistics.maximize(summary.floor, summary.moments.resolution, previous)
-        return NormalComponents(self.covariance_type, *found)
 
     def _unit(self, summary):
         scale = summary.moments.scale
@@ -149,7 +140,7 @@ class NormalComponents(NamedTuple):
         return np.concatenate([(self.locations / unit).ravel(), self.structure.pack(scaled)])
 
     def unpack(self, vector, summary):
-        """Return the components that a vector stands for; raise Collapse if there are none."""
+        """Return the components of a vector; raise Collapse if they are not usable."""
         unit, size = self._unit(summary), self.locations.size
         with np.errstate(all="ignore"):
             locations = vector[:size].reshape(self.locations.shape) * unit
@@ -158,17 +149,18 @@ class NormalComponents(NamedTuple):
         if not all(np.isfinite(part).all() for part in (locations, scales)):
             raise Collapse("the extrapolation overflows")
         raised = self.structure.raise_to(scales, summary.floor)
-        return NormalComponents(self.covariance_type, locations, *raised)
+        return GaussianParameters(self.covariance_type, locations, *raised)
 
 
 # The start ----------------------------------------------------------------------------------------
 
 
 def first_normals(rows, labels, n_components, covariance_type, summary, rng):
-    """Return (NormalComponents, counts) that hard labels give; every covariance is usable.
+    """Return (locations, scales, counts) of rows whose components are given by hard labels.
 
-    A component borrows one row's worth of the covariance within all components, so that one that
-    has few rows can let others come; one without rows stands at a row drawn at random.
+    A component without rows is at a row drawn at random. The covariance within all components is
+    added to each with the weight of one row, so that a component with few rows stays wide enough
+    to gain others.
 
     Parameters
     ----------
@@ -180,10 +172,19 @@ def first_normals(rows, labels, n_components, covariance_type, summary, rng):
         The number of components.
     covariance_type : {'full', 'tied', 'diag', 'spherical'}
         The covariance structure.
-    summary : NormalSummary
-        Of the data.
+    summary : GaussianSummary
+        The summary of the data.
     rng : RandomState
         Draws the rows.
+
+    Returns
+    -------
+    locations : ndarray of shape (n_components, n_features)
+        Means.
+    scales : ndarray
+        Covariances in the structure's shape, above the first floor.
+    counts : ndarray of shape (n_components,)
+        The weight of each component's rows.
     """
     moments, structure = summary.moments, STRUCTURES[covariance_type]
     used = np.flatnonzero(labels >= 0)
@@ -195,114 +196,112 @@ def first_normals(rows, labels, n_components, covariance_type, summary, rng):
     def resp_of(start, stop):
         return (labels[start:stop] == np.arange(n_components)[:, None]).astype(np.float64)
 
-    centers = np.tile(moments.mean, (n_components, 1))
+    locations = np.tile(moments.mean, (n_components, 1))
     scales = structure.pooled(np.diag(moments.scale**2), n_components)
-    # Twice, about better centres, so that a large offset cancels nothing; the first way is cheap.
-    rough = statistics_of(chosen, resp_of, centers, "spherical", moments)
+    # Twice, the second time about the means, so that a large offset cancels nothing.
+    rough = statistics_of(chosen, resp_of, locations, "spherical", moments)
     counts = rough.counts
     if counts.any():
-        centers = centers + rough.sums / np.where(counts > 0, counts, 1.0)[:, None]
-        statistics = statistics_of(chosen, resp_of, centers, covariance_type, moments)
-        nothing = np.zeros_like(summary.floor)
-        found = statistics.maximize(summary.first_floor, nothing, (centers, scales))
-        centers, scales = found[0], _smoothed(found[1], counts, mean_weight(rows), structure)
+        locations = locations + rough.sums / np.where(counts > 0, counts, 1.0)[:, None]
+        statistics = statistics_of(chosen, resp_of, locations, covariance_type, moments)
+        resolution = np.zeros_like(summary.floor)  # the floor keeps every variance above it
+        found = statistics.maximize(summary.first_floor, resolution, (locations, scales))
+        locations, scales = found[0], found[1]
+        if covariance_type != "tied":
+            shaped = counts.reshape((-1,) + (1,) * (scales.ndim - 1))
+            within = (shaped * scales).sum(axis=0) / counts.sum()
+            weight = rows.weight() / rows.n_rows
+            scales = (shaped * scales + weight * within) / (shaped + weight)
     empty = np.flatnonzero(counts == 0)
     if len(empty):
         drawn = rows.at(rng.choice(rows.n_rows, size=len(empty)))
-        centers[empty] = filled(drawn, moments)
-    return NormalComponents.of(covariance_type, centers, scales), counts
-
-
-def _smoothed(scales, counts, weight, structure):
-    """Return covariances to which the one within components adds ``weight`` of a row."""
-    if structure.name == "tied":
-        return scales
-    shaped = counts.reshape((-1,) + (1,) * (scales.ndim - 1))
-    within = (shaped * scales).sum(axis=0) / counts.sum()
-    return (shaped * scales + weight * within) / (shaped + weight)
+        locations[empty] = filled(drawn, moments)
+    return locations, scales, counts
 
 
 # The emission -------------------------------------------------------------------------------------
 
 
-class NormalEmission(Emission):
-    """What the Gaussian families have in common: ``covariance_type``, ``reg_covar``, first values.
+class LocationScaleEmission(Emission):
+    """Base of the emissions with ``covariance_type``, ``reg_covar``, first means and covariances.
 
-    A subclass stores ``covariance_type``, ``reg_covar``, ``means_init`` and ``covariances_init``.
+    A subclass has these constructor parameters, and ``means_init`` and ``covariances_init``.
     """
 
     _heavy_tails = False
 
-    def check_parameters(self, n_components):
-        check_choice("covariance_type", self.covariance_type, (*STRUCTURES,))
-        check_number("reg_covar", self.reg_covar, Real, 0, LARGEST_FLOOR)
-        self._check_first(n_components)
-
     def check_rows(self, X, feature_names=None):
-        pass  # every finite row will do
+        pass  # every finite row is possible
 
     def summarize(self, rows, pool, feature_names=None):
-        return NormalSummary.of(feature_moments(rows, pool, feature_names), self.reg_covar)
+        moments, floor = feature_moments(rows, pool, feature_names), self.reg_covar
+        first_floor = moments.floor(floor or FIRST_FLOOR)
+        return GaussianSummary(moments, moments.floor(floor), first_floor)
 
-    def _components_shape(self, n_components):
-        """Return the shape of what has one entry for each component."""
-        return (n_components,)
+    def _first_values(self, lead, n_features=None, moments=None):
+        """Return (means_init, covariances_init), each a checked array or None.
 
-    def _check_first(self, n_components, n_features=None, moments=None):
-        """Return the checked (means_init, covariances_init), each an array or None."""
-        lead = self._components_shape(n_components)
+        Parameters
+        ----------
+        lead : tuple of int
+            The shape of the means before their last axis.
+        n_features : int, optional
+            Without it the two need only fit each other.
+        moments : Moments, optional
+            Of the data, from which they must not be too far.
+        """
+        check_choice("covariance_type", self.covariance_type, (*STRUCTURES,))
+        check_number("reg_covar", self.reg_covar, Real, 0, LARGEST_FLOOR)
         means, covariances = self.means_init, self.covariances_init
-        if n_features is None:  # then they need only agree with each other
-            given = [_shape(each) for each in (means, covariances) if each is not None]
-            n_features = given[0][-1] if given and given[0] else 1
-        given = check_normals(
+        if means is None and covariances is None:
+            return None, None
+        if n_features is None:
+            n_features = _last_axis(covariances if means is None else means)
+        means, covariances = check_normals(
             ("means_init", means),
             ("covariances_init", covariances),
             (*lead, n_features),
             self.covariance_type,
         )
         if moments is not None:
-            # Outliers decide the variance of X, and say nothing of heavy tails' covariances.
-            covariances = None if self._heavy_tails else given[1]
-            named = ("means_init", given[0]), ("covariances_init", covariances)
+            # With heavy tails the variance of X depends on outliers, and bounds no covariance.
+            near = None if self._heavy_tails else covariances
+            named = ("means_init", means), ("covariances_init", near)
             check_near(*named, self.covariance_type, moments)
-        return given
+        return means, covariances
 
-    def _components_of(self, means, covariances, factors):
-        """Return fitted arrays with any number of leading axes as NormalComponents."""
-        structure = STRUCTURES[self.covariance_type]
-        means = means.reshape(-1, means.shape[-1])
-        shape = structure.shape(*means.shape)
-        return NormalComponents(
-            self.covariance_type, means, covariances.reshape(shape), factors.reshape(shape)
-        )
+    def store(self, parameters):
+        self.means_ = parameters.locations.copy()
+        self.covariances_ = parameters.scales.copy()
+        self.precisions_cholesky_ = parameters.factors.copy()
+        self.n_features_in_ = self.means_.shape[1]
 
-    def _store_normals(self, components, lead):
-        """Set the fitted attributes of the components, with ``lead`` as their leading axes."""
-        shape = normals_shape(self.covariance_type, (*lead, components.n_features))
-        self.means_ = components.locations.reshape((*lead, components.n_features)).copy()
-        self.covariances_ = components.scales.reshape(shape).copy()
-        self.precisions_cholesky_ = components.factors.reshape(shape).copy()
-        self.n_features_in_ = components.n_features
+    def _parameters(self):
+        """Return the Gaussian parameters; leading axes of the attributes become one."""
+        means = self.means_.reshape(-1, self.means_.shape[-1])
+        shape = STRUCTURES[self.covariance_type].shape(*means.shape)
+        scales = self.covariances_.reshape(shape)
+        factors = self.precisions_cholesky_.reshape(shape)
+        return GaussianParameters(self.covariance_type, means, scales, factors)
 
 
-def _shape(given):
-    """Return the shape of a parameter; of what has none, and is named later, ()."""
+def _last_axis(given):
+    """Return the size of the last axis of a parameter, or 1 if it has none."""
     try:
-        return np.shape(given)
-    except (RuntimeError, ValueError):
-        return ()
+        return (1, *np.shape(given))[-1]
+    except (RuntimeError, ValueError):  # check_normals names it
+        return 1
 
 
 def normals_shape(covariance_type, means_shape):
-    """Return the shape of the covariances that belong to means (..., n_features)."""
+    """Return the shape of the covariances of means (..., n_features)."""
     if covariance_type == "tied":
         return (means_shape[-1],) * 2
     return (*means_shape[:-1], *STRUCTURES[covariance_type].shape(1, means_shape[-1])[1:])
 
 
 def check_normals(named_means, named_covariances, shape, covariance_type):
-    """Return (means, covariances) as arrays, or None where they are; raise ValueError if unusable.
+    """Return (means, covariances), each as a checked array or None.
 
     Parameters
     ----------
@@ -328,7 +327,7 @@ def check_normals(named_means, named_covariances, shape, covariance_type):
 
 
 def known_means(means, n_axes):
-    """Return given means as an array with ``n_axes`` axes, none of which is empty."""
+    """Return means as an array; raise ValueError unless it has ``n_axes`` axes, none empty."""
     means = check_array_parameter("means", means, None, "", largest=LARGEST)
     if means.ndim != n_axes or 0 in means.shape:
         raise ValueError(f"means has shape {means.shape}: must have {n_axes} axes, none empty")
@@ -336,7 +335,7 @@ def known_means(means, n_axes):
 
 
 def known_normals(means, covariances, covariance_type):
-    """Return the NormalComponents of known parameters; raise ValueError if they are not usable."""
+    """Return GaussianParameters of arrays; raise ValueError if they are not usable."""
     check_choice("covariance_type", covariance_type, (*STRUCTURES,))
     means, covariances = check_normals(
         ("means", means), ("covariances", covariances), np.shape(means), covariance_type
@@ -344,6 +343,6 @@ def known_normals(means, covariances, covariance_type):
     flat = means.reshape(-1, means.shape[-1])
     covariances = covariances.reshape(STRUCTURES[covariance_type].shape(*flat.shape))
     try:
-        return NormalComponents.of(covariance_type, flat, covariances)
+        return GaussianParameters.of(covariance_type, flat, covariances)
     except Collapse as collapse:
         raise ValueError(f"covariances is not usable: {collapse}") from collapse

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skvae.inspection.decomposition import elbo_decomposition
+from skvae.inspection.decomposition.decomposition import elbo_decomposition
 from skvae.inspection.display import COLORS, INK, AxesDisplay
 
 _WIDTH = 0.26  # of a bar; three stand side by side for a model

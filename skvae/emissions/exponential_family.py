@@ -17,7 +17,7 @@ from skvae.emissions.base import NO_ROWS
 from skvae.gaussian.block import Workspace
 
 
-class LinearKernel:
+class ExponentialFamilyKernel:
     """Log-densities and sums of rows under K states; see the module.
 
     Parameters
@@ -56,7 +56,7 @@ class LinearKernel:
             x[missing] = 0.0
             np.subtract(1.0, missing, out=observed)
             used = slice(1, None)
-        yield slice(None), _LinearBlock(self, terms, used, out)
+        yield slice(None), _ExponentialFamilyBlock(self, terms, used, out)
 
     def log_density(self, terms, used, out):
         """Fill ``out`` with the log-densities of a block."""
@@ -76,8 +76,8 @@ class LinearKernel:
         return sums.swapaxes(1, 2)
 
 
-class _LinearBlock:
-    """A block of rows, as the terms of a LinearKernel."""
+class _ExponentialFamilyBlock:
+    """A block of rows, as the terms of a ExponentialFamilyKernel."""
 
     __slots__ = ("_kernel", "_out", "_terms", "_used")
 

@@ -1,12 +1,15 @@
-"""Rows as arrays, and expectations and entropies under discrete posteriors, in nats."""
+"""Rows as float64 arrays; expectations and entropies under discrete posteriors, in nats."""
 
 import numpy as np
 from scipy.special import xlogy
 from sklearn.utils import check_array
 
+from skvae.emissions.base import log_density_of
+from skvae.emissions.location_scale import GaussianParameters
+
 
 def as_double(X):
-    """Return X with its float32 arrays in float64, so that answers of models are in float64."""
+    """Return X with its float32 arrays in float64, so that a model's results are in float64."""
     if isinstance(X, list | tuple):
         return [as_double(part) if hasattr(part, "dtype") else part for part in X]
     if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.dtype != np.float64:
@@ -19,6 +22,14 @@ def rows_of(X):
     if isinstance(X, np.ma.MaskedArray):
         X = X.astype(np.float64).filled(np.nan)
     return check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
+
+
+def gaussian_log_density(estimator, X):
+    """Return ln N(x; m_k, Σ_k) of rows with NaN under a fitted Gaussian mixture, (n, K)."""
+    normals = GaussianParameters.of(
+        estimator.covariance_type, estimator.means_, estimator.covariances_
+    )
+    return log_density_of(normals, X)
 
 
 def expectations(q, values):
