@@ -235,5 +235,8 @@ def _autoencoder(estimator, X, _groups, _posterior):
 
 
 def _chain(estimator, X, groups, posterior):
-    sequences, terms = chain_terms(estimator, X, groups, posterior)
-    return ElboDecomposition(*map(sequences.give_back, _both_sides(*terms)[:5]))
+    terms, offsets = chain_terms(estimator, X, groups, posterior)
+    found = _both_sides(*terms)
+    if offsets is None:
+        return found
+    return ElboDecomposition(*(np.split(field, offsets[1:-1]) for field in found[:5]))

@@ -21,7 +21,6 @@ from copy import copy
 import numpy as np
 from scipy.special import logsumexp
 
-from skvae.hmm.sequences import as_series
 from skvae.inspection.decomposition.expectations import entropies, expectations, rows_of
 
 _PAIRS = 1 << 20  # numbers in a block of (t, K, K)
@@ -31,7 +30,7 @@ _FLOORED, _ANY_WEIGHT = 1e-100, 1e-20
 
 
 def chain_terms(estimator, X, groups, posterior):
-    """Return the sequences, and (expected_joint, entropy, log_evidence) of their rows.
+    """Return (expected_joint, entropy, log_evidence) of all rows, and the offsets of a list.
 
     Parameters
     ----------
@@ -43,32 +42,58 @@ def chain_terms(estimator, X, groups, posterior):
         The sequence of each row.
     posterior : estimator
         The fitted chain whose posterior over paths is q.
+
+    Returns
+    -------
+    terms : tuple of ndarray of shape (n_rows,)
+        Of the rows of all sequences, one sequence after the other.
+    offsets : ndarray of int or None
+        Sequence s has the rows from offsets[s] to offsets[s + 1]; None if X is not a list.
     """
     log_evidence = estimator.score_samples(X, groups=groups)  # it checks X and groups, too
     filtered, smoothed = (
         copy(posterior).set_params(inference=inference).predict_proba(X, groups=groups)
         for inference in ("filter", "smooth")
     )
-    sequences = as_series(X, groups, rows_of)
-    join = np.concatenate if sequences.listed else np.asarray
+    listed = isinstance(log_evidence, list)
+    if listed:
+        offsets, rows = np.cumsum([0, *map(len, log_evidence)]), _joined_rows(X)
+    else:
+        offsets, rows = _offsets(groups, len(log_evidence)), rows_of(X)
+    join = np.concatenate if listed else np.asarray
     log_evidence, filtered, smoothed = (
         np.asarray(join(each), np.float64) for each in (log_evidence, filtered, smoothed)
     )
-    log_filtered = _log_filtered(posterior, sequences, filtered, smoothed)
-    begins, ends = sequences.offsets[:-1], sequences.offsets[1:] - 1
-    expected = expectations(smoothed, estimator.emission_.log_density(sequences.X))
+    log_filtered = _log_filtered(posterior, rows, offsets, filtered, smoothed)
+    begins, ends = offsets[:-1], offsets[1:] - 1
+    expected = expectations(smoothed, estimator.emission_.log_density(rows))
     entropy = np.zeros(len(expected))
     entropy[ends] = entropies(smoothed[ends])
     with np.errstate(divide="ignore"):
         log_start, log_transmat = np.log(estimator.startprob_), np.log(estimator.transmat_)
         log_transmat_q = np.log(posterior.transmat_)
     expected[begins] += expectations(smoothed[begins], log_start)
-    for now in _blocks(_rows_before_another(sequences.offsets), len(log_start)):
+    for now in _blocks(_rows_before_another(offsets), len(log_start)):
         backward = _backward(log_filtered[now], log_transmat_q)
         pairs = np.exp(backward) * smoothed[now + 1, None, :]
         expected[now + 1] += expectations(pairs, log_transmat)
         entropy[now] = -expectations(pairs, backward)
-    return sequences, (expected, entropy, log_evidence)
+    return (expected, entropy, log_evidence), offsets if listed else None
+
+
+def _joined_rows(sequences):
+    """Return the rows of a list of sequences as one float64 array."""
+    if all(type(sequence) is np.ndarray for sequence in sequences):  # checked once, not each
+        return rows_of(np.concatenate(sequences))
+    return np.concatenate([rows_of(sequence) for sequence in sequences])
+
+
+def _offsets(groups, n_rows):
+    """Return the offsets of the sequences of rows, (n_sequences + 1,)."""
+    if groups is None:
+        return np.array([0, n_rows])
+    groups = np.asarray(groups).reshape(-1)
+    return np.concatenate([[0], np.flatnonzero(groups[1:] != groups[:-1]) + 1, [n_rows]])
 
 
 def _rows_before_another(offsets):
@@ -89,19 +114,19 @@ def _backward(log_filtered, log_transmat):
     return joint - np.where(total > -np.inf, total, 0.0)
 
 
-def _log_filtered(estimator, sequences, filtered, smoothed):
+def _log_filtered(estimator, rows, offsets, filtered, smoothed):
     """Return ln α_t of all rows, (n, K), without underflow where the smoothed posterior needs it.
 
     Sequences with such a row are filtered again in logs.
     """
     with np.errstate(divide="ignore"):
         log_filtered = np.log(filtered)
-    now = _rows_before_another(sequences.offsets)
+    now = _rows_before_another(offsets)
     small = (filtered[now] @ estimator.transmat_ < _FLOORED) & (smoothed[now + 1] > _ANY_WEIGHT)
-    rows = now[small.any(axis=1)]
-    for s in np.unique(np.searchsorted(sequences.offsets, rows, side="right") - 1):
-        own = slice(*sequences.offsets[s : s + 2])
-        log_filtered[own] = _filtered_in_logs(estimator, sequences.X[own])
+    places = now[small.any(axis=1)]
+    for s in np.unique(np.searchsorted(offsets, places, side="right") - 1):
+        own = slice(*offsets[s : s + 2])
+        log_filtered[own] = _filtered_in_logs(estimator, rows[own])
     return log_filtered
 
 
