@@ -11,6 +11,7 @@ References: Neal & Hinton (1998), A view of the EM algorithm that justifies incr
 other variants, eqs. 4 to 8. Bishop (2006), Pattern Recognition and Machine Learning, section 9.4.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -239,4 +240,5 @@ def _chain(estimator, X, groups, posterior):
     found = _both_sides(*terms)
     if offsets is None:
         return found
-    return ElboDecomposition(*(np.split(field, offsets[1:-1]) for field in found[:5]))
+    slices = [slice(a, b) for a, b in pairwise(offsets.tolist())]
+    return ElboDecomposition(*([field[own] for own in slices] for field in found[:5]))
