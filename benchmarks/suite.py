@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run measures.
+    """The settings of a run.
 
     Parameters
     ----------
@@ -18,9 +18,9 @@ class Settings:
     seed : int
         Seed of all data.
     data : Path or None
-        A folder with Fashion-MNIST, for the benchmarks that want it.
+        A folder with Fashion-MNIST, for the benchmarks that use it.
     minutes : float
-        Of training, of those that go on as long as they are let.
+        Limit of the training, for benchmarks with a limit of time.
     """
 
     quick: bool = False
@@ -41,11 +41,11 @@ class Section:
     Parameters
     ----------
     name : str
-        Names for the filter of the command line, for example "iteration/full-200000-16-16".
+        The first part of the names of cases, as in "iteration/full-200000-16-16".
     title : str
         Heading of the table.
     method : str
-        How it was measured, in words; printed under the title.
+        A description of the measurement; printed under the title.
     columns : sequence of str
         Head of the table.
     cases : mapping from str to object

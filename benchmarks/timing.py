@@ -84,8 +84,8 @@ def seconds_per_iteration(fit, *, first, last, at_least):
     first, last : int
         Numbers of iterations, `first` < `last`.
     at_least : float
-        The pair is repeated, and the median taken, until this many seconds have been measured: a
-        contender of few milliseconds is not left to one sample of the clock.
+        The pair is repeated, and the median taken, until this many seconds have been measured, so
+        that a fit of a few milliseconds has several samples.
     """
     differences, measured = [], 0.0
     while not differences or measured < at_least:

@@ -9,7 +9,7 @@ from benchmarks.suite import Section
 from benchmarks.timing import interleave, seconds_per_iteration
 
 FIRST, LAST = 1, 3
-# Of log-likelihoods: contenders of one table have to have computed the same thing.
+# Of log-likelihoods: contenders of one table must compute the same.
 AGREE = 1e-6
 
 CASES = {
@@ -76,7 +76,7 @@ def iteration_times(entrants, problem, X, start, settings):
             at_least=0.05 if settings.quick else 1.0,
         )
         warm_ups[name] = functools.partial(run, FIRST)
-    # Compilation, thread pools, page faults and lazy imports are nobody's iteration.
+    # Compilation, thread pools, page faults and lazy imports are not a part of an iteration.
     interleave(warm_ups, 1, may_fail=["pomegranate"])
     return interleave(measures, settings.rounds, may_fail=["pomegranate"]), fitted
 

@@ -18,7 +18,7 @@ CASES = {
 
 
 def measure(problem, settings):
-    """Return a row for each contender; skvae is judged against the thriftiest of hmmlearn's."""
+    """Return a row for each contender; skvae's target is relative to hmmlearn's smallest."""
     problem = problem.sized(settings)
     peaks = {
         name: peak_beyond_data(
@@ -38,7 +38,7 @@ def measure(problem, settings):
 
 
 def prepare(problem, contender, seed):
-    """Return the fit to weigh, after libraries were loaded and compiled and the data made.
+    """Return the fit to measure, after loading and compiling the libraries and making the data.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A problem for a hidden Markov model: its sizes, its data, and the start every contender gets."""
+"""A problem for a hidden Markov model: its sizes, its data, and the start of all contenders."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -158,5 +158,5 @@ class Problem:
 
 
 def _last(begins):
-    """Return for each row the last row up to it that begins something; the first row does."""
+    """Return, for each row, the last marked row up to it; the first row counts as marked."""
     return np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))

@@ -24,7 +24,7 @@ CASES = {
 
 
 class Race(NamedTuple):
-    """E steps of one seed: `accelerated` is None where the plain run's bound was not reached.
+    """E steps of one seed; `accelerated` is None if the bound of the plain run was not reached.
 
     `gap` is the accelerated run's last bound less plain EM's, nats per row: negative where it ended
     in a lower optimum.
@@ -48,7 +48,7 @@ def measure(problem, settings):
     )
     row.append(f"{min(race.gap for race in races):+.1e}")
     row.append(_ratio(finished, len(races)))
-    # The target is for every seed: one that did not arrive misses it.
+    # The target is for every seed: a seed that did not reach the bound misses it.
     worst = max(math.inf if r.accelerated is None else r.accelerated / r.plain for r in races)
     return [[*row, report.verdict(worst, problem.target, sign="≤")]]
 

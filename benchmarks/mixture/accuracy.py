@@ -1,4 +1,4 @@
-"""Errors against high-precision arithmetic, on data that make float64 cancel."""
+"""Errors against high-precision arithmetic, on data with cancellation in float64."""
 
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ CASES = {
 
 
 def measure(case, settings):
-    """Return a row for every contender; one that breaks down is shown as broken."""
+    """Return a row for every contender, also for one that fails."""
     X, start = _make(case, 60 if settings.quick else 300, settings.seed)
     dense = start.covariances
     if case.covariance_type == "diag":
@@ -54,7 +54,7 @@ def measure(case, settings):
     for name, one in contenders(case.covariance_type).items():
         try:
             errors = _errors(one, X, start, truth)
-        except Exception as error:  # Breaking down is a result here, and the table's to show.
+        except Exception as error:  # A failure is a result here, shown in the table.
             errors = [f"{type(error).__name__}"] + [report.NOT_APPLICABLE] * 2
         rows.append([case.words, case.covariance_type, name, *errors])
     return rows

@@ -1,4 +1,4 @@
-"""The contenders: three libraries' Gaussian mixtures behind the three verbs that are measured."""
+"""The contenders: Gaussian mixtures of three libraries, with the same three methods."""
 
 import importlib.util
 import warnings
@@ -108,7 +108,7 @@ class Pomegranate:
         covariances = start.covariances
         if start.covariance_type == "spherical":
             covariances = np.repeat(covariances[:, np.newaxis], start.means.shape[1], axis=1)
-        # Its parameters are updated in place: it gets copies, or the next fit starts elsewhere.
+        # Its parameters are updated in place, so it needs copies.
         components = [
             Normal(torch.tensor(mean), torch.tensor(cov), self.types[start.covariance_type])
             for mean, cov in zip(start.means, covariances, strict=True)
@@ -150,16 +150,15 @@ def contenders(covariance_type):
 
 
 def largest_difference(ours, theirs):
-    """Return how far two Parameters lie apart: the largest difference over the largest entry.
+    """Return the distance of two Parameters: the largest difference over the largest entry.
 
-    The larger of the figures for weights, means and covariances: contenders of one speed table have
-    to have computed the same thing.
+    The largest for weights, means and covariances: contenders of one table must compute the same.
     """
     return max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(ours, theirs, strict=True))
 
 
 def _quietly(fit, X):
-    # That a fixed number of iterations has not converged is the point, not a finding.
+    # The number of iterations is fixed, so the warning has no meaning.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return fit(X)

@@ -8,7 +8,7 @@ from benchmarks.mixture.problem import Problem, start_from
 from benchmarks.suite import Section
 from benchmarks.timing import interleave, seconds
 
-# A fit is dominated by its start when more than half of it is the start.
+# The target: the start is at most half of the fit.
 CASES = {
     "full-200000-16-16": Problem(200_000, 16, 16, target=0.5),
     "full-50000-64-16": Problem(50_000, 64, 16, target=0.5),
@@ -33,7 +33,7 @@ def measure(problem, settings):
             **limit,
         )
         n_iterations = default().n_iter_
-        # Both of the short fits do one iteration; only one of them has to look for its start.
+        # Both short fits make one iteration; only one of them makes its start.
         times = interleave(
             {
                 "whole": _timed(default),

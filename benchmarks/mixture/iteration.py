@@ -79,7 +79,7 @@ def iteration_times(entrants, settings):
             at_least=0.05 if settings.quick else 1.0,
         )
         warm_ups[name] = functools.partial(run, FIRST)
-    # Thread pools, page faults and lazy imports are nobody's iteration.
+    # Thread pools, page faults and lazy imports are not a part of an iteration.
     interleave(warm_ups, 1, may_fail=["pomegranate"])
     return interleave(measures, settings.rounds, may_fail=["pomegranate"]), fitted
 

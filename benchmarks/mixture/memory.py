@@ -17,7 +17,7 @@ _MEGABYTE = 1e6
 
 
 class Case(NamedTuple):
-    """A fit to weigh: `beginning` is "kmeans", or "given" for one that searches no start."""
+    """A fit to measure: `beginning` is "kmeans", or "given" for a fit from a given start."""
 
     problem: Problem
     contender: str
@@ -63,7 +63,7 @@ def measure(case, settings):
 
 
 def prepare(problem, contender, beginning, n_iterations, file, seed):
-    """Return the fit to weigh, after libraries were loaded and the data made.
+    """Return the fit to measure, after loading the libraries and making the data.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def _fit(one, X, problem, beginning, n_iterations, seed):
 
 
 def _small(problem):
-    """Return the problem with just the rows that load every library and start every thread."""
+    """Return the problem with just enough rows to load every library and start every thread."""
     fields = asdict(problem) | {"n_samples": 4 * problem.n_features * problem.n_components}
     return Problem(**fields)
 

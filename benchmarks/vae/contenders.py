@@ -39,7 +39,7 @@ def networks(n_features, n_hidden, n_components):
 
 
 class Handwritten(nn.Module):
-    """An autoencoder as one writes it for a single purpose.
+    """An autoencoder written by hand for a single purpose.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Handwritten(nn.Module):
 
 
 def train_by_hand(x, sizes, likelihood, *, batch_size, n_epochs, fused):
-    """Return the bound of the last epoch, nats per row, of the tightest loop there is.
+    """Return the bound of the last epoch, nats per row, of a loop with the least overhead.
 
     Rows are in one tensor, batches are taken from it by index, nothing waits for a number.
 

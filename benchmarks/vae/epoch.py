@@ -17,7 +17,7 @@ from skvae import VariationalAutoencoder
 
 @dataclass(frozen=True)
 class Problem:
-    """A net, its data and how often the difference of two fits is long enough to be measured."""
+    """A net, its data and the number of epochs that takes long enough to be measured."""
 
     sizes: tuple[int, int, int]
     likelihood: str

@@ -62,7 +62,7 @@ class Binarised(Callback):
 
 
 class Curve(Callback):
-    """Measures the held-out log-likelihood at some epochs, and ends training when time is up.
+    """Measures the held-out log-likelihood at some epochs, and ends training at the limit of time.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class Curve(Callback):
         self.points_, self.spent_, self.begin_ = [], 0.0, time.process_time()
 
     def on_epoch_end(self, net, **kwargs):
-        """Add a point; raise KeyboardInterrupt, which is skorch's way to stop, when time is up."""
+        """Add a point; at the limit of time raise KeyboardInterrupt, which stops skorch."""
         spent = self.spent_ + time.process_time() - self.begin_
         epoch, last = len(net.history), len(net.history) == net.max_epochs
         up = spent >= 60 * self.minutes
@@ -102,7 +102,7 @@ def held_out(model, x, n_draws, n_corrected, seed):
     """Return the mean log-likelihood of rows, its error by correcting few, and the mean ELBO.
 
     Thousands of draws for thousands of images take longer than training. The ELBO of all images is
-    cheap, and by how much it is too low hardly differs between images: that is taken from a few.
+    cheap, and its gap hardly differs between images, so the gap is estimated from a few.
     """
     model = in_double(model)
     bound = elbo_terms(model, x, 1, seed=seed).elbo

@@ -55,7 +55,7 @@ class NormalWishart(NamedTuple):
     covariance_type : {'full', 'tied', 'diag', 'spherical'}
         The structure.
     mean_precisions : ndarray of shape (n_components,)
-        β, the number of rows that the knowledge of each mean is worth.
+        β, the weight of the knowledge of each mean, in rows.
     means : ndarray of shape (n_components, n_features)
         m, the expected means.
     dofs : ndarray of shape (n_components,), or () where tied
@@ -223,7 +223,7 @@ class NormalWishart(NamedTuple):
         return GaussianStatistics(self.covariance_type, counts, -pseudo.sums, scatter, self.means)
 
     def _pseudo_statistics(self):
-        """Return the statistics, about the means, that this prior is worth."""
+        """Return the pseudo-statistics of this prior, about the means."""
         scatter = self._precisions.scatter(self.scales, self.means.shape[1])
         return GaussianStatistics(
             self.covariance_type,
