@@ -10,7 +10,7 @@ os.environ.setdefault("MPLBACKEND", "agg")  # tests draw without a screen
 
 @pytest.fixture(autouse=True)
 def _close_figures():
-    """Close what a test drew: matplotlib warns of too many open figures."""
+    """Close the figures of a test: matplotlib warns of too many open figures."""
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")

@@ -7,7 +7,7 @@ document.addEventListener("DOMContentLoaded", () => {
     picture.replaceWith(link);
     link.append(picture);
   }
-  // Long names may break after a point, a bracket or a sign of equality where skvae.css says so.
+  // Long names may break after a point, a bracket or a sign of equality as set in skvae.css.
   for (const word of document.querySelectorAll("code.literal span.pre")) {
     const parts = word.textContent.split(/(?<=[=,]|\((?!\))|\.(?=[A-Za-z]))/);
     word.replaceChildren(...parts.flatMap((part) => [part, document.createElement("wbr")]).slice(0, -1));
