@@ -30,34 +30,28 @@ def check_number(name, value, kind, low, high=None, *, flags=False):
     flags : bool
         Whether True and False count as numbers.
     """
-    flag = isinstance(value, bool | np.bool_)
-    of_kind = flags if flag else isinstance(value, kind) and isinstance(value, _NUMBERS)
+    is_flag = isinstance(value, bool | np.bool_)
+    is_kind = flags if is_flag else isinstance(value, kind) and isinstance(value, _NUMBERS)
     if high is None:
         high = 2**63 - 1 if kind is Integral else math.inf
-    if not of_kind or not _is_held(value) or not low <= _plain(value) <= high:
-        noun = "an integer" if kind is Integral else "a finite number"
-        beyond = f" and <= {high:.3g}" if of_kind and low <= _plain(value) > high else ""
-        raise ValueError(f"{name}={value!r}: must be {noun} >= {low}{beyond}")
-
-
-def _plain(value):
-    """Return a number as an int or float: a float32 cannot be compared with 1e100."""
-    with np.errstate(over="ignore"):
-        return int(value) if isinstance(value, Integral) else float(value)
-
-
-def _is_held(value):
-    """Return whether an int64 holds an integer, or a float64 another number."""
-    value = _plain(value)
-    return -(2**63) <= value < 2**63 if isinstance(value, int) else math.isfinite(value)
+    if is_kind:
+        # A float32 cannot be compared with 1e100, and a large integer overflows in float64.
+        with np.errstate(over="ignore"):
+            number = int(value) if isinstance(value, Integral) else float(value)
+        representable = abs(number) < 2**63 if isinstance(number, int) else math.isfinite(number)
+        if representable and low <= number <= high:
+            return
+    noun = "an integer" if kind is Integral else "a finite number"
+    beyond = f" and <= {high:.3g}" if is_kind and number > high else ""
+    raise ValueError(f"{name}={value!r}: must be {noun} >= {low}{beyond}")
 
 
 def check_choice(name, value, choices):
     """Raise ValueError unless ``value`` is one of the choices."""
-    same = (isinstance(value, str | bool | np.bool_) and value == choice for choice in choices)
-    if not any(same) and not (value is None and None in choices):
-        listed = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{name}={value!r}: must be one of {listed}")
+    if isinstance(value, str | bool | np.bool_ | None) and value in choices:
+        return
+    listed = ", ".join(repr(choice) for choice in choices)
+    raise ValueError(f"{name}={value!r}: must be one of {listed}")
 
 
 def check_random(name, value):
@@ -111,7 +105,8 @@ def check_array_parameter(name, value, shape, meaning, *, largest=1e280):
         if np.iscomplexobj(value):
             raise TypeError("complex numbers")
         with np.errstate(over="ignore"):  # infinite then
-            array = np.array(_without_mask(value), dtype=np.float64)
+            value = _without_mask(value) if isinstance(value, np.ma.MaskedArray) else value
+            array = np.array(value, dtype=np.float64)
     except (OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{name}={value!r}: must be an array of numbers {meaning}") from error
     said = "" if array.ndim else f" ({value!r})"
@@ -128,21 +123,19 @@ def check_array_parameter(name, value, shape, meaning, *, largest=1e280):
 
 
 def _without_mask(X):
-    """Return a masked array as one in which NaN is what was masked, and others as they are."""
-    if not isinstance(X, np.ma.MaskedArray):
-        return X
+    """Return a masked array as an ndarray with NaN where it is masked."""
     if X.dtype.kind == "V":
         return np.ma.getdata(X)
-    if X.dtype.kind not in "biuf":  # others are not data, or cannot be told from it
+    if X.dtype.kind not in "biuf":  # no numbers: masked entries become NaN among objects
         return np.ma.getdata(X) if not np.ma.is_masked(X) else X.astype(object).filled(np.nan)
     return X.astype(np.float32 if X.dtype == np.float32 else np.float64).filled(np.nan)
 
 
 def plain_array_like(X):
-    """Return what scikit-learn's validation says the right thing about."""
+    """Return X in a form for which scikit-learn raises its usual error."""
     if hasattr(X, "columns") and tuple(getattr(X, "shape", ()))[1:] == (0,):
-        return np.empty(X.shape)  # of a data frame without columns
-    return _without_mask(X)
+        return np.empty(X.shape)  # a data frame without columns
+    return _without_mask(X) if isinstance(X, np.ma.MaskedArray) else X
 
 
 @contextmanager

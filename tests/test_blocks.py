@@ -120,12 +120,12 @@ def numbered(order=None):
 
 def test_places_are_those_of_rows_that_count_as_they_stand():
     rows = numbered(np.array([7, 2, 5, 9]))  # in X, 2, 5, 7, 9 count
-    assert rows.standing().order.tolist() == [2, 5, 7, 9]
+    assert rows.in_own_order().order.tolist() == [2, 5, 7, 9]
     X, weight = rows.chosen(np.array([3, 0])).take(0, 2)
     np.testing.assert_array_equal(X[:, 0], [18.0, 4.0])
     np.testing.assert_array_equal(weight, [9.0, 2.0])
     assert rows.chosen().order.tolist() == [2, 5, 7, 9]
-    assert numbered().standing().order is None
+    assert numbered().in_own_order().order is None
     np.testing.assert_array_equal(numbered().at(np.array([3]))[:, 0], [6.0])
 
 
@@ -154,13 +154,6 @@ def test_rows_are_read_by_pattern_and_without_weight_zero():
 
 def test_columns():
     assert numbered().columns([1]).X[:, 0].tolist() == list(range(1, 20, 2))
-
-
-def test_a_sum_in_memory_is_one_call():
-    rows = numbered()
-    found = rows.sum(lambda *given: given, "pool", 1, 2, each=[3])
-    assert found == (rows, "pool", 1, 2, 3)
-    assert rows.sum(lambda *given: given, None) == (rows, None)
 
 
 def test_one_thread_is_all_that_a_task_has():

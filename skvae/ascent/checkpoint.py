@@ -155,12 +155,9 @@ def resumable(path):
 
     Parameters
     ----------
-    path : str, PathLike or None
-        The file; without one, None is yielded.
+    path : str or PathLike
+        The file.
     """
-    if path is None:
-        yield None
-        return
     checkpoint = Checkpoint(path)
     try:
         yield checkpoint

@@ -1,14 +1,21 @@
 """Base of the estimators that learn by an ascent: parameter checks, fitted attributes, warnings."""
 
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
 
 from sklearn.exceptions import ConvergenceWarning
 
-from skvae.ascent.checkpoint import check_path, data_of, digest_of_state, settings_of
+from skvae.ascent.checkpoint import (
+    check_path,
+    data_of,
+    digest_of_state,
+    resumable,
+    settings_of,
+)
 from skvae.ascent.loop import Collapse
 from skvae.base import LatentVariableModel
+from skvae.gaussian.covariance import STRUCTURES
 from skvae.initialization import INIT_PARAMS
 from skvae.validation import LARGEST_FLOOR, check_choice, check_number, check_random
 
@@ -35,7 +42,7 @@ class AscentEstimator(LatentVariableModel):
     _method = "EM"
     _bound_before = -float("inf")  # the bound one iteration before lower_bound_
 
-    def _check_ascent(self):
+    def _check_parameters(self):
         """Raise ValueError if a parameter that all such estimators share is not valid."""
         check_number("n_components", self.n_components, Integral, 1)
         check_number("tol", self.tol, Real, 0)
@@ -51,6 +58,7 @@ class AscentEstimator(LatentVariableModel):
             raise ValueError(f"n_jobs={self.n_jobs!r}: must be None or an integer other than 0")
         if self.checkpoint is not None:
             check_path("checkpoint", self.checkpoint)
+        check_choice("covariance_type", self.covariance_type, tuple(STRUCTURES))
         if hasattr(self, "reg_covar"):
             check_number("reg_covar", self.reg_covar, Real, 0, LARGEST_FLOOR)
         if hasattr(self, "acceleration"):
@@ -62,11 +70,16 @@ class AscentEstimator(LatentVariableModel):
         return self.warm_start and hasattr(self, "converged_")
 
     @contextmanager
-    def _learning(self, where=""):
-        """Keep the earlier fit if learning fails; turn a Collapse into a ValueError with advice."""
+    def _learning(self, where="", *, resumes=False):
+        """Keep the earlier fit if learning fails; turn a Collapse into a ValueError with advice.
+
+        With ``resumes``, the Checkpoint of the fit is yielded, None without a path.
+        """
+        resumes = resumes and self.checkpoint is not None
         with self._unchanged_on_failure():
             try:
-                yield
+                with resumable(self.checkpoint) if resumes else nullcontext() as checkpoint:
+                    yield checkpoint
             except Collapse as collapse:
                 text = f"{self._method} failed{where}: {collapse}. {self._remedies()}."
                 raise ValueError(text) from collapse

@@ -223,7 +223,7 @@ class DistributedRows(NamedTuple):
 
     # By place ---------------------------------------------------------------------------------
 
-    def standing(self):
+    def in_own_order(self):
         """Return the same rows, to be read in their own order."""
         return self._replace(arranged=False)
 

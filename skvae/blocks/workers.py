@@ -5,8 +5,10 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import starmap
+from operator import itemgetter
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -58,7 +60,13 @@ class _SingleThreadedBlas:
             interruption = None
             for _ in range(_ATTEMPTS):
                 try:
-                    self._leave(caller)
+                    with self._lock:
+                        self._callers.discard(caller)  # if Ctrl-C let it come in at all
+                        if not self._callers and self._holder is not None:
+                            self._release.set()
+                            if self._holder.ident is not None:  # it was started
+                                self._holder.join()
+                            self._holder = None
                     break
                 except (KeyboardInterrupt, RuntimeError) as error:
                     interruption = error
@@ -70,16 +78,6 @@ class _SingleThreadedBlas:
         if self._callers:
             _controller().limit(limits=self._n_threads, user_api="blas")
         self.__init__()
-
-    def _leave(self, caller):
-        """Forget a caller, even if Ctrl-C struck while it came in; the last removes the limit."""
-        with self._lock:
-            self._callers.discard(caller)
-            if not self._callers and self._holder is not None:
-                self._release.set()
-                if self._holder.ident is not None:  # it was started
-                    self._holder.join()
-                self._holder = None
 
     def _set_limit(self):
         """Set the limit; ``_n_threads`` is the number before, which honours the user's limits."""
@@ -106,8 +104,8 @@ class _SingleThreadedBlas:
 
 def _blas_threads():
     """Return the number of threads that BLAS uses now."""
-    numbers = [pool["num_threads"] for pool in _controller().select(user_api="blas").info()]
-    return max(numbers, default=os.cpu_count() or 1)
+    pools = _controller().select(user_api="blas").info()
+    return max(map(itemgetter("num_threads"), pools), default=os.cpu_count() or 1)
 
 
 _single_threaded_blas = _SingleThreadedBlas()
@@ -119,12 +117,20 @@ _single_threaded_blas = _SingleThreadedBlas()
 _BUFFER = 256
 
 
+@dataclass
 class Workers:
-    """Threads that work through chunks of rows; see :func:`workers`."""
+    """Threads that work through chunks of rows; see :func:`workers`.
 
-    def __init__(self, n_threads):
-        self.n_threads = n_threads
-        self._executor = None
+    Parameters
+    ----------
+    n_threads : int
+        The number of threads.
+    executor : ThreadPoolExecutor or None
+        The threads, once the first work is handed to them.
+    """
+
+    n_threads: int
+    executor: ThreadPoolExecutor | None = None
 
     def map(self, function, n_rows, block):
         """Return an iterator over ``function(start, stop)`` of the chunks, in row order.
@@ -140,23 +146,17 @@ class Workers:
         return self._map_in_threads(function, chunks)
 
     def _map_in_threads(self, function, chunks):
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(
+        if self.executor is None:
+            self.executor = ThreadPoolExecutor(
                 self.n_threads, "skvae", initializer=np.setbufsize, initargs=(_BUFFER,)
             )
         waiting = deque()
         for start, stop in chunks:
-            waiting.append(self._executor.submit(function, start, stop))
+            waiting.append(self.executor.submit(function, start, stop))
             if len(waiting) > 2 * self.n_threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-    def close(self):
-        """End the threads and drop the work that has not begun."""
-        if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
-            self._executor = None
 
 
 _here = threading.local()
@@ -192,4 +192,5 @@ def workers(n_threads=None):
             yield pool
         finally:
             np.setbufsize(buffer)
-            pool.close()
+            if pool.executor is not None:  # work that has not begun is dropped
+                pool.executor.shutdown(cancel_futures=True)

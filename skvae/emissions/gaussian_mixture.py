@@ -24,8 +24,9 @@ from skvae.emissions.location_scale import (
     known_means,
     known_normals,
 )
-from skvae.gaussian.checks import LARGEST_SINGLE, check_weights, filled
+from skvae.gaussian.checks import check_weights
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.first_statistics import LARGEST_SINGLE, filled
 from skvae.initialization import first_labels, rows_to_start_from
 from skvae.validation import check_array_parameter, check_number
 

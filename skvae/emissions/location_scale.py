@@ -13,14 +13,9 @@ import numpy as np
 
 from skvae.ascent.loop import Collapse
 from skvae.emissions.base import Emission
-from skvae.gaussian.checks import (
-    FIRST_FLOOR,
-    check_near,
-    check_positive_definite,
-    filled,
-    statistics_of,
-)
+from skvae.gaussian.checks import check_near, check_positive_definite
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.first_statistics import FIRST_FLOOR, filled, statistics_of
 from skvae.gaussian.kernel import gaussian_kernel
 from skvae.gaussian.moments import LARGEST, Moments, feature_moments
 from skvae.gaussian.statistics import GaussianStatistics
@@ -193,17 +188,14 @@ def first_normals(rows, labels, n_components, covariance_type, summary, rng):
         labels = labels[used]
         chosen = rows._replace(order=used if rows.order is None else rows.order[used])
 
-    def resp_of(start, stop):
-        return (labels[start:stop] == np.arange(n_components)[:, None]).astype(np.float64)
-
     locations = np.tile(moments.mean, (n_components, 1))
     scales = structure.pooled(np.diag(moments.scale**2), n_components)
     # Twice, the second time about the means, so that a large offset cancels nothing.
-    rough = statistics_of(chosen, resp_of, locations, "spherical", moments)
+    rough = statistics_of(chosen, labels, locations, "spherical", moments)
     counts = rough.counts
     if counts.any():
         locations = locations + rough.sums / np.where(counts > 0, counts, 1.0)[:, None]
-        statistics = statistics_of(chosen, resp_of, locations, covariance_type, moments)
+        statistics = statistics_of(chosen, labels, locations, covariance_type, moments)
         resolution = np.zeros_like(summary.floor)  # the floor keeps every variance above it
         found = statistics.maximize(summary.first_floor, resolution, (locations, scales))
         locations, scales = found[0], found[1]

@@ -1,15 +1,11 @@
 """A block of complete rows: its densities and statistics, by the expanded or the direct way."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
 _FEW_TERMS = 256  # below it the product Φ Rᵀ is faster than its transpose
-
-
-def _aligned(size):
-    """Return memory for float64 numbers that begins at a cache line: vector loads are fastest."""
-    memory = np.empty(size + 8)
-    first = -(memory.ctypes.data // 8) % 8
-    return memory[first : first + size]
 
 
 class Workspace:
@@ -30,14 +26,21 @@ class Workspace:
 
     def __init__(self, largest, *heights):
         self._heights = heights
-        self._parts = [_aligned(height * largest) for height in heights]
+        self._parts = []
+        for height in heights:
+            memory = np.empty(height * largest + 8)
+            first = -(memory.ctypes.data // 8) % 8  # at a cache line: vector loads are fastest
+            self._parts.append(memory[first : first + height * largest])
 
     def cut(self, n_rows):
         """Return the parts for a block, arrays of shape (height, n_rows)."""
-        pairs = zip(self._parts, self._heights, strict=True)
-        return [part[: height * n_rows].reshape(height, n_rows) for part, height in pairs]
+        parts = []
+        for part, height in zip(self._parts, self._heights, strict=True):
+            parts.append(part[: height * n_rows].reshape(height, n_rows))
+        return parts
 
 
+@dataclass(slots=True)
 class Block:
     """A block of complete rows under a kernel, centred.
 
@@ -59,34 +62,30 @@ class Block:
         Memory that the kernel may write to.
     """
 
-    __slots__ = ("X", "direct", "kernel", "out", "scratch", "terms", "y")
-
-    def __init__(self, kernel, X, y, terms, direct, out, scratch):
-        self.kernel = kernel
-        self.X = X
-        self.y = y
-        self.terms = terms
-        self.direct = direct
-        self.out = out
-        self.scratch = scratch
+    kernel: Any
+    X: np.ndarray
+    y: np.ndarray
+    terms: np.ndarray
+    direct: np.ndarray
+    out: np.ndarray
+    scratch: np.ndarray
 
     def log_density(self):
         """Return the log-densities plus the kernel's offsets, shape (K, n), in nats."""
         kernel, out = self.kernel, self.out
         if len(self.direct) < len(out):
             np.matmul(kernel.coefficients, self.terms, out=out)
-            kernel.add_rest(out, self.terms, self.scratch)
+            if kernel.has_rest:
+                kernel.add_rest(out, self.terms, self.scratch)
+        # From X, not from y: x − m is exact where x is near m, however far from the centre.
         for k in self.direct:
+            deviation = np.subtract(self.X.T, kernel.means[k][:, None], dtype=np.float64)
             with np.errstate(over="ignore"):  # a row beyond 1e154 is at infinite distance
-                np.multiply(kernel.distance(self._deviation(k), k), -0.5, out=out[k])
+                np.multiply(kernel.distance(deviation, k), -0.5, out=out[k])
             out[k] += kernel.constants[k]
         if len(kernel.absent):
             out[kernel.absent] = -np.inf
         return out
-
-    def _deviation(self, k):
-        # From X, not from y: x − m is exact where x is near m, however far from the centre.
-        return np.subtract(self.X.T, self.kernel.means[k][:, None], dtype=np.float64)
 
     def accumulate(self, sums, resp):
         """Add the rows, weighted by resp (K, n), to the kernel's sums in place."""
@@ -100,9 +99,10 @@ class Block:
                 sums.expanded += (self.terms @ expanded.T).T
             else:
                 sums.expanded += expanded @ self.terms.T
-            kernel.accumulate_rest(sums, self.y, expanded, self.scratch)
+            if kernel.has_rest:
+                kernel.accumulate_rest(sums, self.y, expanded, self.scratch)
         for k in self.direct:
-            deviation = self._deviation(k)
+            deviation = np.subtract(self.X.T, kernel.means[k][:, None], dtype=np.float64)
             sums.counts[k] += resp[k].sum()
             sums.sums[k] += deviation @ resp[k]
             kernel.add_scatter(sums.scatter, k, deviation, resp[k])

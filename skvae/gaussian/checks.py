@@ -1,19 +1,10 @@
-"""Checks made before a Gaussian model is fitted, and the statistics of given assignments."""
+"""Checks made before a Gaussian model is fitted."""
 
 import numpy as np
-
-from skvae.blocks import ranges
-from skvae.gaussian.covariance import STRUCTURES
-from skvae.gaussian.kernel import gaussian_kernel
-
-# The floor of first covariances where reg_covar=0: a component that starts from one row has none.
-FIRST_FLOOR = 1e-6
 
 _FAR = 1e50  # beyond it the product of two squares overflows
 _APART = 1e14  # standard deviations at which two models have no digit of float64 in common
 _NARROW = 1e-7  # standard deviations: the least span that differences from earlier means resolve
-
-LARGEST_SINGLE = 1e15  # beyond it squared distances overflow in float32
 
 
 def check_weights(name, weights):
@@ -103,41 +94,3 @@ def check_batch(X, mean, scale, why):
             f"{why}: X spans {span[j]:.3g} standard deviations of the earlier fit in feature {j}: "
             f"must span {_NARROW:.0e} at least; rescale it as the rows before, or fit anew"
         )
-
-
-def filled(X, moments):
-    """Return X with each missing value replaced by the feature's mean."""
-    missing = np.isnan(X)
-    return np.where(missing, moments.mean, X).astype(X.dtype, copy=False) if missing.any() else X
-
-
-def statistics_of(rows, resp_of, centers, covariance_type, moments):
-    """Return the statistics of given responsibilities about given centres.
-
-    ``resp_of(start, stop)`` returns an array (K, n) and is called once for each range of rows, in
-    order. A list of such functions has one for each part of the rows.
-    """
-    structure = STRUCTURES[covariance_type]
-    pooled = structure.pooled(np.diag(moments.scale**2), len(centers))
-    kernel = gaussian_kernel(
-        covariance_type,
-        centers,
-        structure.precisions_cholesky(pooled),
-        np.zeros(len(centers)),
-        (moments.mean, moments.scale),
-        expand=False,
-    )
-    each = resp_of if isinstance(resp_of, list) else [resp_of] * len(rows.lengths)
-    return rows.sum(_statistics, None, kernel, each=each)[0]
-
-
-def _statistics(rows, _pool, kernel, resp_of):
-    sums, workspace = kernel.sums(), kernel.workspace()
-    for a, b in ranges(0, rows.n_rows, kernel.block_rows):
-        X, weight = rows.take(a, b)
-        resp = resp_of(a, b)
-        if weight is not None:
-            resp = resp * weight
-        for part, block in kernel.blocks(X, workspace):
-            block.accumulate(sums, resp[:, part])
-    return (kernel.finish(sums),)

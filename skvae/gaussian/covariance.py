@@ -42,37 +42,8 @@ def _factor(covariance, component=-1):
     return inverse.T
 
 
-def _raise_eigenvalues(covariances, floor):
-    """Return the (K, D, D) covariances with Σ ⪰ diag(floor), and their factors U.
-
-    See the module's docstring. Where eigenvalues are raised, U is computed from the eigenvectors:
-    for a component that is flat to within 1e-12 they are still exact, but its Cholesky factor is
-    not, and the bound would not be monotone.
-    """
-    if not floor.any():
-        return covariances, _factors(covariances)
-    try:
-        factors = _factors(covariances)
-        # tr(F Σ⁻¹) ≤ 1 is sufficient for Σ ⪰ F, and usually far from its limit.
-        if (np.einsum("kij,kij->ki", factors, factors) @ floor <= 1.0).all():
-            return covariances, factors
-    except Collapse:
-        pass  # singular: it becomes usable once the floor has raised it
-    scale = np.sqrt(floor)
-    outer = scale[:, None] * scale
-    raised, factors = covariances.copy(), np.empty_like(covariances)
-    for k, covariance in enumerate(covariances):
-        values, vectors = np.linalg.eigh(covariance / outer)
-        if values[0] < 1.0:
-            values = np.maximum(values, 1.0)
-            raised[k] = _symmetric((vectors * values) @ vectors.T) * outer
-        # Σ⁻¹ = A Aᵀ; with A = U Q it is U Uᵀ.
-        upper = rq(vectors / scale[:, None] / np.sqrt(values), mode="r")
-        factors[k] = upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)
-    return raised, factors
-
-
 def _factors(covariances):
+    """Return the factors U of the precisions, shape (K, D, D)."""
     factors = np.empty_like(covariances)
     for k, covariance in enumerate(covariances):
         factors[k] = _factor(covariance, k)
@@ -104,11 +75,6 @@ def _unresolved(component):
     )
 
 
-def _divide(numerator, counts):
-    """Return numerator / counts along the first axis, for counts that are positive."""
-    return numerator / counts.reshape((-1,) + (1,) * (np.ndim(numerator) - 1))
-
-
 def _condition(covariances, rest, given):
     """Return the covariances of ``rest`` given ``given`` (K, R, R), the regressions (K, R, G)."""
     between = covariances[:, rest[:, None], given]
@@ -138,11 +104,36 @@ class FullCovariance:
 
     def maximize(self, scatter, counts, total, floor):
         """Return the covariances, and factors, that maximise the likelihood of scatters."""
-        return self.raise_to(_symmetric(_divide(scatter, counts)), floor)
+        return self.raise_to(_symmetric(scatter / counts[:, None, None]), floor)
 
     def raise_to(self, covariances, floor):
-        """Return the covariances raised to ⪰ diag(floor), and their factors U."""
-        return _raise_eigenvalues(covariances, floor)
+        """Return the covariances raised to ⪰ diag(floor), and their factors U.
+
+        See the module's docstring. Where eigenvalues are raised, U is computed from the
+        eigenvectors: for a component that is flat to within 1e-12 they are still exact, but its
+        Cholesky factor is not, and the bound would not be monotone.
+        """
+        if not floor.any():
+            return covariances, _factors(covariances)
+        try:
+            factors = _factors(covariances)
+            # tr(F Σ⁻¹) ≤ 1 is sufficient for Σ ⪰ F, and usually far from its limit.
+            if (np.einsum("kij,kij->ki", factors, factors) @ floor <= 1.0).all():
+                return covariances, factors
+        except Collapse:
+            pass  # singular: it becomes usable once the floor has raised it
+        scale = np.sqrt(floor)
+        outer = scale[:, None] * scale
+        raised, factors = covariances.copy(), np.empty_like(covariances)
+        for k, covariance in enumerate(covariances):
+            values, vectors = np.linalg.eigh(covariance / outer)
+            if values[0] < 1.0:
+                values = np.maximum(values, 1.0)
+                raised[k] = _symmetric((vectors * values) @ vectors.T) * outer
+            # Σ⁻¹ = A Aᵀ; with A = U Q it is U Uᵀ.
+            upper = rq(vectors / scale[:, None] / np.sqrt(values), mode="r")
+            factors[k] = upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)
+        return raised, factors
 
     def scatter_of(self, covariances, counts):
         """Return the scatter about the means that makes these covariances their maximiser."""
@@ -158,9 +149,7 @@ class FullCovariance:
         for k in np.flatnonzero(~np.all(variances > resolution, axis=-1)):
             raise _unresolved(int(k))
 
-    def precisions_cholesky(self, covariances):
-        """Return the factors U of the precisions."""
-        return _factors(covariances)
+    precisions_cholesky = staticmethod(_factors)
 
     def precisions(self, precisions_cholesky):
         return precisions_cholesky @ np.swapaxes(precisions_cholesky, -1, -2)
@@ -252,7 +241,7 @@ class TiedCovariance(FullCovariance):
 
     def raise_to(self, covariances, floor):
         try:
-            raised, factors = _raise_eigenvalues(covariances[None], floor)
+            raised, factors = super().raise_to(covariances[None], floor)
         except Collapse:
             raise _collapse(-1) from None
         return raised[0], factors[0]
@@ -299,7 +288,7 @@ class DiagonalCovariance:
         return scatter - 2 * shift * sums + counts[:, None] * shift**2
 
     def maximize(self, scatter, counts, total, floor):
-        return self.raise_to(_divide(scatter, counts), floor)
+        return self.raise_to(scatter / counts[:, None], floor)
 
     def raise_to(self, covariances, floor):
         raised = np.maximum(covariances, floor)

@@ -17,6 +17,8 @@ components.
 Blocks are features-major: (D, n) arrays, so that products and sums over components are contiguous.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from skvae.blocks import block_rows, ranges
@@ -37,6 +39,7 @@ _PANEL = 32  # columns of U multiplied at a time: 5/8 of the work of a square pr
 _PANEL_ROWS = 128
 
 
+@dataclass(slots=True)
 class KernelSums:
     """Sums over rows, in the kernel's own terms; the blocks of a chunk are added in place.
 
@@ -50,14 +53,11 @@ class KernelSums:
         Second moments of the expanded components that are not among the features.
     """
 
-    __slots__ = ("counts", "expanded", "rest", "scatter", "sums")
-
-    def __init__(self, expanded, counts, sums, scatter, rest):
-        self.expanded = expanded
-        self.counts = counts
-        self.sums = sums
-        self.scatter = scatter
-        self.rest = rest
+    expanded: np.ndarray
+    counts: np.ndarray
+    sums: np.ndarray
+    scatter: np.ndarray
+    rest: np.ndarray
 
     def __iadd__(self, other):
         self.expanded += other.expanded
@@ -94,9 +94,18 @@ class GaussianKernel:
         decide which way is used, never the result.
     expand : bool
         Whether the expanded way may be used.
+
+    Notes
+    -----
+    A subclass has ``_expand()``, which returns the coefficients of x and of the features of second
+    order, and the norm of the precisions that bounds their error; ``fill``, ``distance``,
+    ``add_scatter`` and ``_scatter``. If it has second moments that are not among the features, it
+    sets ``has_rest``, and has ``add_rest`` and ``accumulate_rest``.
     """
 
     covariance_type = None
+    has_rest = False  # whether some second moments are not among the features
+    _n_scratch = 0  # numbers of scratch memory for each row of a block
 
     def __init__(self, means, precisions_cholesky, offsets, spread, *, expand=True):
         self.structure = STRUCTURES[self.covariance_type]
@@ -112,22 +121,22 @@ class GaussianKernel:
         self.constants = (
             np.where(np.isneginf(offsets), 0.0, offsets) + half_log_det - 0.5 * n_features * LOG_2PI
         )
-        self.n_terms = 1 + n_features + self._n_quadratic(n_features)
-        self.coefficients = np.zeros((len(means), self.n_terms))
-        self._norms = self._expand(self.coefficients)
-        self.coefficients[:, 0] += self.constants
+        linear, quadratic, norm = self._expand()
+        constant = np.einsum("ki,ki->k", linear, self.y_means)
+        one = (self.constants - 0.5 * constant)[:, None]
+        self.coefficients = np.concatenate([one, linear, quadratic], axis=1)
+        self.n_terms = self.coefficients.shape[1]
+        self._norms = norm, np.linalg.norm(linear * self.scale, axis=1), constant
         self._tolerance = TOLERANCE if expand else -1.0
-        self.block_rows = self._block_rows() // 8 * 8  # whole cache lines
-
-    def _block_rows(self):
-        numbers = self.n_terms + 2 * len(self.means)
-        return min(block_rows(numbers), max(_LONGEST, _SECOND_LEVEL // (8 * numbers)))
+        numbers = self.n_terms + 2 * len(means)
+        n_rows = min(block_rows(numbers), max(_LONGEST, _SECOND_LEVEL // (8 * numbers)))
+        self.block_rows = n_rows // 8 * 8  # whole cache lines
 
     # The block --------------------------------------------------------------------------------
 
     def workspace(self):
         """Return memory for one block; a chunk of rows reuses it for all of its blocks."""
-        return Workspace(self.block_rows, self.n_terms, len(self.means), self._n_scratch())
+        return Workspace(self.block_rows, self.n_terms, len(self.means), self._n_scratch)
 
     def blocks(self, X, workspace):
         """Yield (rows, block) of the rows of X, at most ``block_rows`` of them.
@@ -180,8 +189,8 @@ class GaussianKernel:
             np.zeros((n_components, self.n_terms)),
             np.zeros(n_components),
             np.zeros((n_components, n_features)),
-            np.zeros(self.structure.shape(n_components, n_features)),
-            np.zeros(self._rest_shape()),
+            np.zeros(self.factors.shape),
+            np.zeros(self.factors.shape if self.has_rest else 0),
         )
 
     def finish(self, sums):
@@ -199,21 +208,6 @@ class GaussianKernel:
             second,
             self.means,
         )
-
-    # Overridden by the structures -------------------------------------------------------------
-
-    def _n_scratch(self):
-        """Return how many numbers of scratch memory the kernel needs for each row of a block."""
-        return 0
-
-    def _rest_shape(self):
-        return (0,)
-
-    def add_rest(self, out, terms, scratch):
-        """Add, in place, the part of the log-densities that is not linear in the features."""
-
-    def accumulate_rest(self, sums, y, resp, scratch):
-        """Add to ``sums.rest``, in place, the second moments that are not among the features."""
 
 
 def _squares(rows):
@@ -235,30 +229,14 @@ class FullKernel(GaussianKernel):
 
     covariance_type = "full"
 
-    def _n_quadratic(self, n_features):
-        return n_features * (n_features + 1) // 2
-
-    def _expand(self, coefficients):
-        """Fill all coefficients but the constants; return the norms that bound their error."""
-        n_features = self.y_means.shape[1]
+    def _expand(self):
         precisions = self.structure.precisions(self.factors)
-        linear = np.einsum("kij,kj->ki", precisions, self.y_means)
-        rows, columns = np.triu_indices(n_features)
+        rows, columns = np.triu_indices(self.means.shape[1])
         quadratic = -precisions[:, rows, columns]
         quadratic[:, rows == columns] *= 0.5
-        coefficients[:, 1 + n_features :] = quadratic
-        return self._expand_linear(coefficients, precisions, linear)
-
-    def _expand_linear(self, coefficients, precisions, linear):
-        constant = np.einsum("ki,ki->k", linear, self.y_means)
-        coefficients[:, 0] = -0.5 * constant
-        coefficients[:, 1 : 1 + linear.shape[1]] = linear
+        linear = np.einsum("kij,kj->ki", precisions, self.y_means)
         scaled = precisions * (self.scale[:, None] * self.scale)
-        return (
-            np.sqrt(np.einsum("...ij,...ij->...", scaled, scaled)),
-            np.linalg.norm(linear * self.scale, axis=1),
-            constant,
-        )
+        return linear, quadratic, np.sqrt(np.einsum("kij,kij->k", scaled, scaled))
 
     def fill(self, quadratic, y):
         """Write the features of second order of the rows."""
@@ -295,15 +273,22 @@ class WideFullKernel(FullKernel):
     features are [1, x]; a panel of U and the mean maps them to the deviation.
     """
 
+    has_rest = True
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._width = int(np.clip(_PANEL_ROWS // len(self.means), 8, 32))
-        self._group = min(_PANEL_ROWS // self._width, len(self.means))
+        n_components, n_features = self.means.shape
+        self.coefficients[:, 0] = self.constants
+        self.coefficients[:, 1:] = 0.0  # the rest holds all other terms
+        width = int(np.clip(_PANEL_ROWS // n_components, 8, 32))
+        group = min(_PANEL_ROWS // width, n_components)
         self._panels = [
-            (group, self._panel(group, columns))
-            for group in ranges(0, len(self.means), self._group)
-            for columns in ranges(0, self.means.shape[1], self._width)
+            (components, self._panel(components, columns))
+            for components in ranges(0, n_components, group)
+            for columns in ranges(0, n_features, width)
         ]
+        self._n_scratch = max(n_features, group * width)
+        self.block_rows = int(np.clip((1 << 17) // self.n_terms, 256, 1024)) // 8 * 8
 
     def _panel(self, group, columns):
         """Return the map from [1, x] to some columns of some components' Uᵀ (x − m) / √2."""
@@ -315,21 +300,12 @@ class WideFullKernel(FullKernel):
         panel *= np.sqrt(0.5)
         return panel.reshape(-1, 1 + last)
 
-    def _n_scratch(self):
-        return max(self.means.shape[1], self._group * self._width)
-
-    def _block_rows(self):
-        return int(np.clip((1 << 17) // self.n_terms, 256, 1024))
-
-    def _n_quadratic(self, n_features):
-        return 0
-
-    def _expand(self, coefficients):
+    def _expand(self):
         precisions = self.structure.precisions(self.factors)
         linear = np.einsum("kij,kj->ki", precisions, self.y_means)
-        norms = self._expand_linear(coefficients, precisions, linear)
-        coefficients[:] = 0.0  # add_rest computes all but the constants
-        return norms
+        scaled = precisions * (self.scale[:, None] * self.scale)
+        norm = np.sqrt(np.einsum("kij,kij->k", scaled, scaled))
+        return linear, np.empty((len(linear), 0)), norm
 
     def fill(self, quadratic, y):
         """Write nothing."""
@@ -340,9 +316,6 @@ class WideFullKernel(FullKernel):
             white = np.matmul(panel, terms[: panel.shape[1]], out=scratch[: len(panel)])
             white = white.reshape(last - first, -1, n_rows)
             out[first:last] -= np.einsum("kin,kin->kn", white, white)
-
-    def _rest_shape(self):
-        return self.factors.shape
 
     def accumulate_rest(self, sums, y, resp, scratch):
         # Few calls of NumPy: each releases the interpreter lock, and waits for it afterwards.
@@ -369,12 +342,17 @@ class TiedKernel(FullKernel):
 
     covariance_type = "tied"
 
-    def _n_quadratic(self, n_features):
-        return 0
+    has_rest = True
 
-    def _expand(self, coefficients):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._n_scratch = self.means.shape[1]
+
+    def _expand(self):
         precision = self.structure.precisions(self.factors)
-        return self._expand_linear(coefficients, precision, self.y_means @ precision)
+        scaled = precision * (self.scale[:, None] * self.scale)
+        norm = np.sqrt(np.einsum("ij,ij->", scaled, scaled))
+        return self.y_means @ precision, np.empty((len(self.means), 0)), norm
 
     def fill(self, quadratic, y):
         """Write nothing."""
@@ -382,14 +360,8 @@ class TiedKernel(FullKernel):
     def distance(self, deviation, k):
         return _triangular_distance(self.factors, deviation)
 
-    def _n_scratch(self):
-        return self.means.shape[1]
-
     def add_rest(self, out, terms, scratch):
         out -= 0.5 * _triangular_distance(self.factors, terms[1:])
-
-    def _rest_shape(self):
-        return self.factors.shape
 
     def accumulate_rest(self, sums, y, resp, scratch):
         weighted = np.multiply(y, np.sqrt(resp.sum(axis=0)), out=scratch)
@@ -408,28 +380,10 @@ class DiagonalKernel(GaussianKernel):
 
     covariance_type = "diag"
 
-    def _n_quadratic(self, n_features):
-        return n_features
-
-    def _expand(self, coefficients):
-        precisions = self._precisions()
-        n_features = precisions.shape[1]
-        linear = precisions * self.y_means
-        constant = np.einsum("ki,ki->k", linear, self.y_means)
-        coefficients[:, 0] = -0.5 * constant
-        coefficients[:, 1 : 1 + n_features] = linear
-        self._expand_quadratic(coefficients[:, 1 + n_features :])
-        return (
-            (precisions * self.scale**2).max(axis=1),
-            np.linalg.norm(linear * self.scale, axis=1),
-            constant,
-        )
-
-    def _precisions(self):
-        return self.factors**2
-
-    def _expand_quadratic(self, coefficients):
-        coefficients[:] = -0.5 * self.factors**2
+    def _expand(self):
+        precisions = self.factors**2
+        norm = (precisions * self.scale**2).max(axis=1)
+        return precisions * self.y_means, -0.5 * precisions, norm
 
     def fill(self, quadratic, y):
         """Write the features of second order of the rows."""
@@ -452,14 +406,10 @@ class SphericalKernel(DiagonalKernel):
 
     covariance_type = "spherical"
 
-    def _n_quadratic(self, n_features):
-        return 1
-
-    def _precisions(self):
-        return np.repeat(self.factors[:, None] ** 2, self.means.shape[1], axis=1)
-
-    def _expand_quadratic(self, coefficients):
-        coefficients[:, 0] = -0.5 * self.factors**2
+    def _expand(self):
+        precisions = self.factors[:, None] ** 2
+        norm = (precisions * self.scale**2).max(axis=1)
+        return precisions * self.y_means, -0.5 * precisions, norm
 
     def fill(self, quadratic, y):
         np.einsum("ij,ij->j", y, y, out=quadratic[0])

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skvae.blocks import block_rows, ranges
+from skvae.blocks import DistributedRows, block_rows, ranges
 from skvae.gaussian.covariance import EPS
 
 _UNITS = 1e-120  # the least ratio of two features' units
@@ -77,12 +77,17 @@ def feature_moments(rows, pool, names=None):
     mean = np.zeros(rows.X.shape[1])
     # The second pass subtracts the mean of the first, so that a large offset cancels no digits.
     for _ in range(2):
-        sums, largest = rows.sum(_totals, pool, mean)
-        count, first, second = sums
-        _check(count, largest.values, names)
+        if isinstance(rows, DistributedRows):
+            (count, first, second), largest = rows.sum(_totals, pool, mean)
+        else:
+            (count, first, second), largest = _totals(rows, pool, mean)
+        size = largest.values
+        usable = (count > 0) & (size <= LARGEST) & ((size == 0) | (size >= SMALLEST))
+        if not usable.all():
+            _raise_unusable(count, size, names)
         mean = mean + first / count
     variance = np.maximum(second / count - (first / count) ** 2, 0.0)
-    moments = Moments(mean, variance, largest.values)
+    moments = Moments(mean, variance, size)
     units = moments.scale
     if units.min() < _UNITS * units.max():
         raise ValueError(
@@ -128,26 +133,19 @@ def _sums(rows, block, center, start, stop):
             total[0] += count
             total[1] += first
             total[2] += weight @ np.square(deviation, out=deviation)
-        total[3] = np.maximum(total[3], _magnitude(size))
+        # NumPy is slow down narrow columns: reshape many rows into one wide row (measured: a
+        # sixteenth of the time with four columns, a half with 64).
+        n_beside = len(size) // _BESIDE * _BESIDE
+        for part, n in ((size[:n_beside], _BESIDE), (size[n_beside:], 1)):
+            if len(part):
+                wide = part.reshape(len(part) // n, -1)
+                each = np.maximum(wide.max(axis=0), -wide.min(axis=0)).reshape(n, -1)
+                total[3] = np.maximum(total[3], each.max(axis=0))
     return total
 
 
-def _magnitude(X):
-    """Return the largest absolute value of each column of rows without NaN."""
-    # NumPy is slow down narrow columns: reshape many rows into one wide row (measured: a sixteenth
-    # of the time with four columns, a half with 64).
-    n_beside = len(X) // _BESIDE * _BESIDE
-    found = np.zeros(X.shape[1])
-    for rows, n in ((X[:n_beside], _BESIDE), (X[n_beside:], 1)):
-        if len(rows):
-            wide = rows.reshape(len(rows) // n, -1)
-            each = np.maximum(wide.max(axis=0), -wide.min(axis=0)).reshape(n, -1).max(axis=0)
-            found = np.maximum(found, each)
-    return found
-
-
-def _check(count, magnitude, names):
-    """Raise ValueError where a feature has no value, or squares overflow or underflow."""
+def _raise_unusable(count, magnitude, names):
+    """Raise ValueError: a feature has no value, or squares overflow or underflow."""
 
     def name_of(j):
         name = j if names is None else names[j]  # some of the columns: named by their indices
@@ -164,10 +162,8 @@ def _check(count, magnitude, names):
             f"X has a value of size {magnitude[j]:.3g} in feature {name_of(j)}: must be below "
             f"{LARGEST:.0e}, or sums of squares overflow; rescale the feature"
         )
-    small = (magnitude > 0) & (magnitude < SMALLEST)
-    if small.any():
-        j = int(np.argmax(small))
-        raise ValueError(
-            f"X has no value above {magnitude[j]:.3g} in feature {name_of(j)}: must have some "
-            f"above {SMALLEST:.0e}, or squares underflow; rescale the feature"
-        )
+    j = int(np.argmax((magnitude > 0) & (magnitude < SMALLEST)))
+    raise ValueError(
+        f"X has no value above {magnitude[j]:.3g} in feature {name_of(j)}: must have some "
+        f"above {SMALLEST:.0e}, or squares underflow; rescale the feature"
+    )

@@ -13,7 +13,6 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from skvae.ascent.checkpoint import resumable
 from skvae.ascent.estimator import AscentEstimator
 from skvae.ascent.restarts import search
 from skvae.blocks import is_distributed, workers
@@ -243,7 +242,7 @@ default=1.0
         >>> chain.converged_
         True
         """
-        with self._learning(" from every start"), resumable(self.checkpoint) as checkpoint:
+        with self._learning(" from every start", resumes=True) as checkpoint:
             data, emission = self._prepare(X, groups, sequence_weight, reset=True)
             X, offsets, weight, *_ = data
             with workers() as pool:
@@ -403,7 +402,7 @@ default=1.0
 
     def _prepare(self, X, groups, sequence_weight, *, reset):
         """Return the checked data and the emission; check the constructor's parameters too."""
-        self._check_ascent()
+        self._check_parameters()
         check_choice("inference", self.inference, ("smooth", "filter"))
         emission = emission_of(self)
         emission.check_parameters(self.n_components)

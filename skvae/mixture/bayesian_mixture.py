@@ -15,15 +15,12 @@ from typing import NamedTuple
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.ascent.checkpoint import resumable
 from skvae.ascent.estimator import AscentEstimator
 from skvae.ascent.loop import ascend
 from skvae.ascent.restarts import search
 from skvae.blocks import workers
 from skvae.gaussian.checks import check_batch
 from skvae.gaussian.conjugate import NormalWishart
-from skvae.gaussian.covariance import STRUCTURES
-from skvae.gaussian.moments import feature_moments
 from skvae.mixture.base import MixtureModel
 from skvae.mixture.bayesian.moves import MOVES
 from skvae.mixture.bayesian.posterior import MixturePosterior, MixturePrior
@@ -295,18 +292,17 @@ covariance_prior_ : float or ndarray
         >>> bool(mixture.elbo_ < 0)
         True
         """
-        with self._learning(" from every start"), resumable(self.checkpoint) as checkpoint:
+        with self._learning(" from every start", resumes=True) as checkpoint:
             rows = self._prepare(X, sample_weight, reset=True)
             with workers() as pool:
-                moments = feature_moments(rows, pool, getattr(self, "feature_names_in_", None))
-                earlier, random_state = None, self.random_state
+                problem = BayesianProblem(self, rows, pool)
+                random_state = self.random_state
                 if self._is_warm:
-                    earlier = self._same_model(rows, "warm_start=True"), self._bound_before
-                problem = BayesianProblem(self, rows, moments, pool, earlier)
+                    problem.earlier = self._same_model(rows, "warm_start=True"), self._bound_before
                 if checkpoint is not None:
-                    weights = rows.sample_weight
+                    beside = {"sample_weight": rows.sample_weight}
                     random_state = self._open(
-                        checkpoint, rows.X, moments, rows.weight(), sample_weight=weights
+                        checkpoint, rows.X, problem.moments, rows.weight(), **beside
                     )
                 problem.seed_steps(random_state)
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
@@ -360,9 +356,8 @@ covariance_prior_ : float or ndarray
             rows = self._prepare(X, sample_weight, reset=first)
             with workers() as pool:
                 if first:
-                    moments = feature_moments(rows, pool, getattr(self, "feature_names_in_", None))
                     rng = check_random_state(self.random_state)
-                    old = BayesianProblem(self, rows, moments, pool).first(rng)
+                    old = BayesianProblem(self, rows, pool).first(rng)
                 else:
                     old = self._same_model(rows, "partial_fit")
                 learn = self._stream if self.total_samples is None else self._minibatch
@@ -410,8 +405,7 @@ covariance_prior_ : float or ndarray
         return rows
 
     def _check_parameters(self):
-        self._check_ascent()
-        check_choice("covariance_type", self.covariance_type, tuple(STRUCTURES))
+        super()._check_parameters()
         check_choice(
             "weight_concentration_prior_type", self.weight_concentration_prior_type, tuple(WEIGHTS)
         )

@@ -1,10 +1,15 @@
 """EM for a Gaussian mixture: its problem for the search over starts, and its step."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from skvae.ascent.loop import Collapse, Step
-from skvae.gaussian.checks import FIRST_FLOOR, check_near
+from skvae.blocks import DistributedRows, Rows, Workers
+from skvae.gaussian.checks import check_near
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.first_statistics import FIRST_FLOOR
+from skvae.gaussian.moments import feature_moments
 from skvae.mixture.e_step import expect
 from skvae.mixture.initialization import check_initial, first_statistics, maximize_first
 from skvae.mixture.parameters import Coordinates, MixtureParameters
@@ -20,27 +25,33 @@ class MixtureProblem:
         are read.
     rows : Rows
         The data with their weights.
+    pool : Workers
+        The threads.
+
+    Attributes
+    ----------
     moments : Moments
         The data's.
-    earlier : tuple of (MixtureParameters, float), optional
+    earlier : tuple of (MixtureParameters, float) or None
         Of a warm start: the parameters of the earlier fit, and the bound one iteration before.
     """
 
-    def __init__(self, estimator, rows, moments, earlier=None):
-        self.earlier = earlier
+    def __init__(self, estimator, rows, pool):
+        self.earlier = None
+        self.moments = feature_moments(rows, pool, getattr(estimator, "feature_names_in_", None))
         self._estimator = estimator
         self._rows = rows
-        self._moments = moments
-        self._floor = moments.floor(estimator.reg_covar)
+        self._floor = self.moments.floor(estimator.reg_covar)
         self._given = check_initial(estimator, rows.X.shape[1])
 
     def first(self, rng):
         """Return the MixtureParameters of a new start: given values, others from the data."""
-        estimator, moments = self._estimator, self._moments
+        estimator, moments = self._estimator, self.moments
         weights, means, precisions = self._given
         kind = estimator.covariance_type
         covariances = None if precisions is None else STRUCTURES[kind].inverse(precisions)
-        check_near(("means_init", means), ("1 / precisions_init", covariances), kind, moments)
+        if means is not None or covariances is not None:
+            check_near(("means_init", means), ("1 / precisions_init", covariances), kind, moments)
         if weights is None or means is None or covariances is None:
             statistics = first_statistics(self._rows, estimator, moments, rng)
             floor = moments.floor(estimator.reg_covar or FIRST_FLOOR)
@@ -52,13 +63,14 @@ class MixtureProblem:
 
     def step(self, pool, _number):
         """Return the EMStep of a run."""
-        return EMStep(self._rows, self._floor, self._moments.resolution, pool)
+        return EMStep(self._rows, self._floor, self.moments.resolution, pool)
 
     def coordinates(self, parameters):
         """Return the Coordinates in which acceleration extrapolates."""
-        return Coordinates(parameters, self._moments.scale, self._floor)
+        return Coordinates(parameters, self.moments.scale, self._floor)
 
 
+@dataclass
 class EMStep(Step):
     """The step of EM: ``parameters → (M step of their E step, log-likelihood per unit weight)``.
 
@@ -70,30 +82,25 @@ class EMStep(Step):
         Bounds of the covariances.
     pool : Workers
         The threads.
-
-    Attributes
-    ----------
     n_steps : int
         The number of E steps with statistics so far.
     """
 
-    def __init__(self, rows, floor, resolution, pool):
-        self._rows = rows
-        self._weight = rows.weight()
-        self._floor = floor
-        self._resolution = resolution
-        self._pool = pool
-        self.n_steps = 0
+    rows: Rows | DistributedRows
+    floor: np.ndarray
+    resolution: np.ndarray
+    pool: Workers
+    n_steps: int = 0
 
     def __call__(self, parameters):
         self.n_steps += 1
-        statistics, log_likelihood = expect(self._rows, parameters.kernel(), self._pool)
+        statistics, log_likelihood = expect(self.rows, parameters.kernel(), self.pool)
         if not np.isfinite(log_likelihood):
             raise Collapse("the likelihood of some row is not a finite number")
-        proposal = parameters.maximize(statistics, self._floor, self._resolution)
-        return proposal, log_likelihood / self._weight
+        proposal = parameters.maximize(statistics, self.floor, self.resolution)
+        return proposal, log_likelihood / self.rows.weight()
 
     def evaluate(self, parameters):
         """Return the log-likelihood of the parameters, in nats per unit weight."""
-        kernel = parameters.kernel()
-        return expect(self._rows, kernel, self._pool, statistics=False)[1] / self._weight
+        _, log_likelihood = expect(self.rows, parameters.kernel(), self.pool, statistics=False)
+        return log_likelihood / self.rows.weight()

@@ -16,13 +16,12 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.ascent.checkpoint import resumable
 from skvae.ascent.estimator import AscentEstimator
 from skvae.ascent.restarts import search
-from skvae.blocks import workers
+from skvae.blocks import DistributedRows, workers
 from skvae.gaussian.checks import check_batch, check_positive_definite, check_weights
 from skvae.gaussian.covariance import STRUCTURES
-from skvae.gaussian.moments import LARGEST, Moments, feature_moments
+from skvae.gaussian.moments import LARGEST, Moments
 from skvae.mixture.base import MixtureModel
 from skvae.mixture.e_step import expect, fill_rows, normalize
 from skvae.mixture.em import MixtureProblem
@@ -216,18 +215,17 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         >>> mixture.converged_
         True
         """
-        with self._learning(" from every start"), resumable(self.checkpoint) as checkpoint:
+        with self._learning(" from every start", resumes=True) as checkpoint:
             rows = self._prepare(X, sample_weight, reset=True)
             with workers() as pool:
-                moments = self._moments(rows, pool)
-                earlier, random_state = None, self.random_state
+                problem = MixtureProblem(self, rows, pool)
+                random_state = self.random_state
                 if self._is_warm:
-                    earlier = self._same_model(rows, "warm_start=True"), self._bound_before
-                problem = MixtureProblem(self, rows, moments, earlier)
+                    problem.earlier = self._same_model(rows, "warm_start=True"), self._bound_before
                 if checkpoint is not None:
-                    weights = rows.sample_weight
+                    beside = {"sample_weight": rows.sample_weight}
                     random_state = self._open(
-                        checkpoint, rows.X, moments, rows.weight(), sample_weight=weights
+                        checkpoint, rows.X, problem.moments, rows.weight(), **beside
                     )
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters)
@@ -292,21 +290,13 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
     def _before_batch(self, rows, first, pool):
         """Return the parameters before a batch and the bounds of covariances."""
         if first:
-            moments = self._moments(rows, pool)
-            rng = check_random_state(self.random_state)
-            old = MixtureProblem(self, rows, moments).first(rng)
+            problem = MixtureProblem(self, rows, pool)
+            moments, old = problem.moments, problem.first(check_random_state(self.random_state))
         else:
             old = self._same_model(rows, "partial_fit")
             mean, variance = old.moments()
             moments = Moments(mean, variance, np.abs(mean) + np.sqrt(variance))
         return old, moments.floor(self.reg_covar), moments.resolution
-
-    def _moments(self, rows, pool):
-        return feature_moments(rows, pool, getattr(self, "feature_names_in_", None))
-
-    def _check_parameters(self):
-        self._check_ascent()
-        check_choice("covariance_type", self.covariance_type, tuple(STRUCTURES))
 
     def _same_model(self, rows, why):
         """Return the fitted parameters; raise ValueError unless model and rows go with them."""
@@ -632,18 +622,22 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         bic = self.bic(X, sample_weight=sample_weight)
         rows = self._rows(X, sample_weight)
         with workers() as pool:
-            negative = rows.sum(_sum_of_negative_entropies, pool, self._parameters().kernel())[0]
-        return bic - 2 * negative
+            kernel = self._parameters().kernel()
+            if isinstance(rows, DistributedRows):
+                entropy = rows.sum(_entropy, pool, kernel)[0]
+            else:
+                entropy = _entropy(rows, pool, kernel)[0]
+        return bic + 2 * entropy
 
 
-def _negative_entropy(log_joint, _block):
+def _entropy(rows, pool, kernel):
+    """Return the weighted sum of the entropies of the rows' responsibilities, in nats, a tuple."""
+    entropies, weight = np.zeros(len(rows.X)), rows.sample_weight
+    fill_rows(rows, kernel, pool, entropies, _row_entropies)
+    return (float(entropies.sum() if weight is None else entropies @ weight),)
+
+
+def _row_entropies(log_joint, _block):
     normalize(log_joint)
     logs = np.log(log_joint, out=np.zeros_like(log_joint), where=log_joint > 0)
-    return np.einsum("kn,kn->n", log_joint, logs)
-
-
-def _sum_of_negative_entropies(rows, pool, kernel):
-    negative = np.zeros(len(rows.X))
-    fill_rows(rows, kernel, pool, negative, _negative_entropy)
-    weight = rows.sample_weight
-    return (float(negative.sum() if weight is None else negative @ weight),)
+    return -np.einsum("kn,kn->n", log_joint, logs)

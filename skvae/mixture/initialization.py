@@ -2,14 +2,10 @@
 
 import numpy as np
 
-from skvae.gaussian.checks import (
-    LARGEST_SINGLE,
-    check_positive_definite,
-    check_weights,
-    filled,
-    statistics_of,
-)
+from skvae.blocks import DistributedRows
+from skvae.gaussian.checks import check_positive_definite, check_weights
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.first_statistics import LARGEST_SINGLE, filled, statistics_of
 from skvae.gaussian.moments import LARGEST
 from skvae.initialization import ResponsibilityDraws, first_labels, rows_to_start_from
 from skvae.validation import check_array_parameter
@@ -77,23 +73,21 @@ def first_statistics(rows, estimator, moments, rng):
         The source of randomness.
     """
     n_components, method = estimator.n_components, estimator.init_params
-    centers = np.tile(moments.mean, (n_components, 1))
     if method == "random":
-        rows = rows.standing()
-        resp_of = ResponsibilityDraws(n_components, rng).parted(rows.lengths)
+        rows = rows.in_own_order()
+        resp = ResponsibilityDraws(n_components, rng)
+        if isinstance(rows, DistributedRows):
+            resp = resp.parted(rows.lengths)
+        centers = np.tile(moments.mean, (n_components, 1))
     else:
         rows = rows.chosen(rows_to_start_from(rows.n_rows, n_components, rng))
         X, weight = rows.take(0, rows.n_rows)
         X = filled(X, moments)
         if moments.magnitude.max() > LARGEST_SINGLE:
             X = X.astype(np.float64, copy=False)
-        labels = first_labels(X, weight, n_components, method, rng)
-        centers = _label_means(X, labels, weight, n_components, moments)
-
-        def resp_of(start, stop):
-            return (labels[start:stop] == np.arange(n_components)[:, None]).astype(np.float64)
-
-    return statistics_of(rows, resp_of, centers, estimator.covariance_type, moments)
+        resp = first_labels(X, weight, n_components, method, rng)
+        centers = _label_means(X, resp, weight, n_components, moments)
+    return statistics_of(rows, resp, centers, estimator.covariance_type, moments)
 
 
 def maximize_first(statistics, floor, moments, rows, rng):

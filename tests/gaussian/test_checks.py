@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from skvae.blocks import Rows, workers
-from skvae.gaussian.checks import check_positive_definite, check_weights, filled, statistics_of
+from skvae.gaussian.checks import check_positive_definite, check_weights
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.first_statistics import filled, statistics_of
 from skvae.gaussian.moments import feature_moments
 from tests.problems import COVARIANCE_TYPES, blobs
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from skvae.ascent.loop import Step, ascend
 from skvae.blocks import Rows
-from skvae.gaussian.checks import filled, statistics_of
+from skvae.gaussian.first_statistics import filled, statistics_of
 from skvae.initialization import first_labels
 from skvae.mixture.base import readable_rows
 from skvae.mixture.bayesian.steps import BatchStep
@@ -202,12 +202,9 @@ class MovingStep(Step):
         white = white @ factor if np.ndim(factor) == 2 else white * factor
         halves = first_labels(white, None, 2, "kmeans", self._rng, n_init=_SPLITS)
 
-        def resp_of(start, stop):
-            return (halves[start:stop] == np.arange(2)[:, None]).astype(np.float64)
-
         part = Rows(X)
         two = statistics_of(
-            part, resp_of, components.means[[k, k]], total.covariance_type, self._moments
+            part, halves, components.means[[k, k]], total.covariance_type, self._moments
         )
         # The two settle among these rows before they meet the others.
         start = posterior.prior.posterior(two)

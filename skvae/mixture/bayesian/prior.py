@@ -14,8 +14,9 @@ from numbers import Real
 
 import numpy as np
 
-from skvae.gaussian.checks import check_near, check_positive_definite, statistics_of
+from skvae.gaussian.checks import check_near, check_positive_definite
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.first_statistics import statistics_of
 from skvae.gaussian.moments import LARGEST
 from skvae.mixture.bayesian.posterior import MixturePrior
 from skvae.validation import check_array_parameter, check_number

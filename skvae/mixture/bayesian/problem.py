@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skvae.gaussian.moments import feature_moments
 from skvae.mixture.bayesian.moves import MovingStep
 from skvae.mixture.bayesian.prior import prior_of
 from skvae.mixture.bayesian.steps import BatchStep, MemoizedStep, OnlineStep
@@ -21,20 +22,23 @@ class BayesianProblem:
         Its prior, learning method, ``moves``, ``n_components`` and ``init_params`` are read.
     rows : Rows
         The data with their weights.
-    moments : Moments
-        The data's.
     pool : Workers
         The threads.
-    earlier : tuple of (MixturePosterior, float), optional
+
+    Attributes
+    ----------
+    moments : Moments
+        The data's.
+    earlier : tuple of (MixturePosterior, float) or None
         Of a warm start: the posterior of the earlier fit, and the bound one iteration before.
     """
 
-    def __init__(self, estimator, rows, moments, pool, earlier=None):
-        self.earlier = earlier
+    def __init__(self, estimator, rows, pool):
+        self.earlier = None
+        self.moments = feature_moments(rows, pool, getattr(estimator, "feature_names_in_", None))
         self._estimator = estimator
         self._rows = rows
-        self._moments = moments
-        self._prior = prior_of(estimator, rows, moments)
+        self._prior = prior_of(estimator, rows, self.moments)
         self._seed = 0
 
     def seed_steps(self, random_state):
@@ -43,7 +47,7 @@ class BayesianProblem:
 
     def first(self, rng):
         """Return the MixturePosterior of a new start, its components in decreasing size."""
-        statistics = first_statistics(self._rows, self._estimator, self._moments, rng)
+        statistics = first_statistics(self._rows, self._estimator, self.moments, rng)
         statistics = statistics * (self._rows.weight() / statistics.counts.sum())
         order = np.argsort(-statistics.counts, kind="stable")
         return self._prior.posterior(statistics.take(order))
@@ -62,4 +66,4 @@ class BayesianProblem:
         step = MemoizedStep(rows, pool, min(size, n))
         if not estimator.moves:
             return step
-        return MovingStep(step, rows, tuple(estimator.moves), self._moments, rng, pool)
+        return MovingStep(step, rows, tuple(estimator.moves), self.moments, rng, pool)
