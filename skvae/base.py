@@ -38,6 +38,10 @@ class LatentVariableModel(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
+    def transform(self, X, **params):
+        """Return the posterior of the latent variable of each row, as ``predict_proba`` does."""
+        return self.predict_proba(X, **params)
+
     @contextmanager
     def _unchanged_on_failure(self):
         """Put back every attribute if what is done meanwhile fails or is interrupted."""

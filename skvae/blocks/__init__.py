@@ -38,6 +38,7 @@ from skvae.blocks.rows import (
     pattern_order,
     ranges,
 )
+from skvae.blocks.sequences import Sequences, as_sequences, is_list_of_sequences
 from skvae.blocks.workers import N_CHUNKS, Workers, workers
 
 __all__ = [
@@ -45,7 +46,9 @@ __all__ = [
     "DistributedRows",
     "DistributedWeights",
     "Rows",
+    "Sequences",
     "Workers",
+    "as_sequences",
     "block_rows",
     "boxed",
     "by_chunks",
@@ -55,6 +58,7 @@ __all__ = [
     "even_block",
     "is_complete",
     "is_distributed",
+    "is_list_of_sequences",
     "map_rows",
     "mapped",
     "missing_patterns",

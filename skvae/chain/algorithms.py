@@ -2,34 +2,49 @@ r"""Inference on a discrete chain: functions of log start, log transition and lo
 
 .. math:: p(z, x) = \pi_{z_1} \prod_t A_{z_{t-1} z_t} \prod_t p(x_t \mid z_t)
 
-They know no model: ``log_likelihood[t, j]`` is ln p(x_t | z_t = j) of one sequence, wherever it
-comes from. −inf is what is impossible. A row that is impossible in every state that can be reached
-makes the sequence's log-likelihood −inf; posteriors pass over it as over a missing row.
+Every function takes the same first arguments and all sequences of a batch in one call:
+
+``log_start`` : ndarray of shape (K,)
+    ln π, −inf for an impossible state.
+``log_transmat`` : ndarray of shape (K, K)
+    ln A, from row to column.
+``log_likelihood`` : ndarray of shape (n_rows, K), or a source of blocks
+    ``log_likelihood[t, j]`` is ln p(x_t | z_t = j), in nats. A source needs no array of all rows:
+    it has ``n_rows``; ``block_rows``, the most rows of a block; ``sums()``, empty statistics of the
+    rows or None; and ``reader()``, for one thread an object with ``block(start, stop)``. A block
+    has ``log_density()``, an array (K, n) that may be overwritten, and ``accumulate(sums, resp)``,
+    which adds the rows, weighted by ``resp`` (K, n), to the statistics.
+``offsets`` : ndarray of int, shape (n_sequences + 1,), default=None
+    Sequence s has the rows from offsets[s] to offsets[s + 1]; None is one sequence.
+``pool`` : Workers, default=None
+    The threads; None is the calling thread alone. Results do not depend on their number.
+
+A row that is impossible in every reachable state makes the log-likelihood of its sequence −inf;
+posteriors take it as a missing row.
+
+Rabiner (1989), Proc. IEEE 77, 257-286.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from skvae.blocks import workers
-from skvae.chain import kernels_paths as paths
-from skvae.chain.sweep import Sequences, Sweep
-from skvae.chain.viterbi import BestPaths
-
-_BLOCK = 4096
+from skvae.blocks import ranges
+from skvae.chain import kernels_paths
+from skvae.chain.batch import Batch
 
 
 class Smoothed(NamedTuple):
-    """The posterior of one sequence.
+    """The posterior of the states of sequences.
 
     Parameters
     ----------
     log_likelihood : float
-        ln p(x_1..x_T), in nats.
-    posterior : ndarray of shape (T, K)
-        p(z_t | x_1..x_T).
+        ln p(x), summed over sequences, in nats.
+    posterior : ndarray of shape (n_rows, K)
+        p(z_t | x) given the whole sequence.
     pairs : ndarray of shape (K, K)
-        Σ_t p(z_t = i, z_{t+1} = j | x_1..x_T).
+        Σ_t p(z_t = i, z_{t+1} = j | x) over all sequences.
     """
 
     log_likelihood: float
@@ -37,33 +52,58 @@ class Smoothed(NamedTuple):
     pairs: np.ndarray
 
 
-class _Array:
-    """A source that has all log-likelihoods in memory."""
+def expect(
+    log_start, log_transmat, log_likelihood, offsets=None, *, weight=None, pool=None, buffers=None
+):
+    """Return the expected statistics of sequences, the E step of Baum-Welch.
 
-    def __init__(self, log_likelihood):
-        self._rows = log_likelihood
-
-    def log_likelihood(self, start, stop):
-        return self._rows[start:stop].T.copy()
-
-
-def _sweep(log_start, log_transmat, log_likelihood):
-    sequences = Sequences(np.array([0, len(log_likelihood)]))
-    source = _Array(np.asarray(log_likelihood, dtype=np.float64))
-    return Sweep(np.exp(log_start), np.exp(log_transmat), sequences, lambda: source, _BLOCK)
-
-
-def smooth(log_start, log_transmat, log_likelihood):
-    """Return the Smoothed posterior of one sequence by the forward-backward algorithm.
+    Memory beyond the source's does not grow with the number of rows times states.
 
     Parameters
     ----------
-    log_start : ndarray of shape (K,)
-        ln π.
-    log_transmat : ndarray of shape (K, K)
-        ln A, from row to column.
-    log_likelihood : ndarray of shape (T, K)
-        In nats.
+    log_start, log_transmat, log_likelihood, offsets, pool
+        See the module.
+    weight : ndarray of shape (n_rows,), default=None
+        The weight of each row, constant within a sequence.
+    buffers : Buffers, default=None
+        Memory of an earlier call, to be used again: calls one after the other are quicker.
+
+    Returns
+    -------
+    sums : ChainSums
+        Expected starts (K,), transitions (K, K) and statistics of the rows under the posterior, and
+        the log-likelihood, all weighted.
+    """
+    batch = Batch(log_start, log_transmat, log_likelihood, offsets, weight, pool, buffers=buffers)
+    total = batch.sums()
+    for sums in batch.smooth_halves():
+        total += sums
+    for sums in batch.pool.map(batch.smooth, len(batch.segments), 1):
+        total += sums
+    return total
+
+
+def log_likelihood_of(
+    log_start, log_transmat, log_likelihood, offsets=None, *, weight=None, pool=None
+):
+    """Return the (weighted) log-likelihood of sequences, a float in nats.
+
+    The arguments are those of :func:`expect`; a forward pass is enough.
+    """
+    batch = Batch(log_start, log_transmat, log_likelihood, offsets, weight, pool)
+    total = sum(joined.log_likelihood for joined in batch.join_halves(0))
+    return float(total + sum(batch.pool.map(batch.forward, len(batch.segments), 1)))
+
+
+def smooth(log_start, log_transmat, log_likelihood, offsets=None, *, pool=None, dtype=np.float64):
+    """Return the Smoothed posterior of sequences by the forward-backward algorithm.
+
+    Parameters
+    ----------
+    log_start, log_transmat, log_likelihood, offsets, pool
+        See the module.
+    dtype : dtype
+        Of the posterior.
 
     Examples
     --------
@@ -74,83 +114,169 @@ def smooth(log_start, log_transmat, log_likelihood):
     array([[0.96818656, 0.03181344],
            [0.96818656, 0.03181344]])
     """
-    posterior = np.empty(np.shape(log_likelihood))
-
-    def visit(_found, _source, start, stop, gamma):
-        posterior[start:stop] = gamma
-
-    with workers() as pool:
-        sums = _sweep(log_start, log_transmat, log_likelihood).smooth(pool, visit)
-    return Smoothed(sums.log_likelihood, posterior, sums.pairs)
-
-
-def filtered(log_start, log_transmat, log_likelihood):
-    """Return (log_p, alpha): ln p(x_t | x_1..x_{t−1}) (T,) and p(z_t | x_1..x_t) (T, K)."""
-    log_p, alpha = np.empty(len(log_likelihood)), np.empty(np.shape(log_likelihood))
-
-    def visit(start, stop, log_p_of_block, alpha_of_block):
-        log_p[start:stop], alpha[start:stop] = log_p_of_block, alpha_of_block
-
-    with workers(1) as pool:
-        _sweep(log_start, log_transmat, log_likelihood).filter(pool, visit)
-    return log_p, alpha
+    batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool)
+    batch.posterior = np.empty((batch.n_rows, batch.n_states), dtype=dtype)
+    total = batch.sums()
+    for sums in batch.smooth_halves():
+        total += sums
+    for sums in batch.pool.map(batch.smooth, len(batch.segments), 1):
+        total += sums
+    return Smoothed(float(total.log_likelihood), batch.posterior, total.pairs)
 
 
-def viterbi(log_start, log_transmat, log_likelihood):
-    """Return (log_prob, path): the most probable path, and ln p(path, x) in nats."""
-    source = _Array(np.asarray(log_likelihood, dtype=np.float64))
-    sequences = Sequences(np.array([0, len(log_likelihood)]))
-    found = BestPaths(np.exp(log_start), np.exp(log_transmat), sequences, lambda: source, _BLOCK)
-    with workers() as pool:
-        found.fill(pool)
-    return float(found.log_p.sum()), found.states
+def predictive(
+    log_start, log_transmat, log_likelihood, offsets=None, *, pool=None, dtype=np.float64
+):
+    """Return ln p(x_t | x_1..x_{t−1}) of each row in its sequence, (n_rows,), in nats.
+
+    The arguments are those of :func:`smooth`.
+    """
+    batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool)
+    batch.unhalve()
+    batch.log_p = np.empty(batch.n_rows, dtype=dtype)
+    for _ in batch.pool.map(batch.forward, len(batch.segments), 1):
+        pass
+    return batch.log_p
+
+
+def filtered(
+    log_start,
+    log_transmat,
+    log_likelihood,
+    offsets=None,
+    *,
+    pool=None,
+    dtype=np.float64,
+    logs=False,
+):
+    """Return p(z_t | x_1..x_t), the states' posterior given the rows so far, (n_rows, K).
+
+    Parameters
+    ----------
+    log_start, log_transmat, log_likelihood, offsets, pool, dtype
+        As for :func:`smooth`.
+    logs : bool
+        Whether to return ln p(z_t | x_1..x_t), where no share has underflowed.
+    """
+    batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool)
+    batch.unhalve()
+    batch.alpha, batch.logs = np.empty((batch.n_rows, batch.n_states), dtype=dtype), logs
+    for _ in batch.pool.map(batch.forward, len(batch.segments), 1):
+        pass
+    return batch.alpha
+
+
+def viterbi(log_start, log_transmat, log_likelihood, offsets=None, *, pool=None):
+    """Return the most probable path of each sequence (Viterbi, IEEE Trans. Inf. Theory 13, 1967).
+
+    The arguments are those of the module.
+
+    Returns
+    -------
+    log_probs : ndarray of shape (n_sequences,)
+        ln p(path, x), in nats.
+    states : ndarray of int, shape (n_rows,)
+        The paths.
+    """
+    batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool, best=True)
+    batch.states, batch.log_p = np.empty(batch.n_rows, dtype=np.int64), np.empty(batch.n_rows)
+    for _ in batch.smooth_halves():
+        pass
+    for _ in batch.pool.map(batch.smooth, len(batch.segments), 1):
+        pass
+    return np.add.reduceat(batch.log_p, batch.offsets[:-1]), batch.states
 
 
 def k_best(log_start, log_transmat, log_likelihood, k):
-    """Return (log_probs (m,), paths (m, T)) of the m ≤ k most probable paths, best first."""
-    log_probs, found = paths.best_paths(log_start, log_transmat, log_likelihood, k)
+    """Return the k most probable paths of one sequence (Seshadri & Sundberg, 1994).
+
+    Parameters
+    ----------
+    log_start, log_transmat, log_likelihood
+        See the module; all rows are one sequence.
+    k : int
+        The number of paths.
+
+    Returns
+    -------
+    log_probs : ndarray of shape (m,)
+        ln p(path, x), in nats, the largest first; m < k where fewer paths are possible.
+    paths : ndarray of int, shape (m, n_rows)
+        The paths.
+    """
+    rows = log_likelihood
+    if not isinstance(rows, np.ndarray):
+        rows, reader = np.empty((log_likelihood.n_rows, len(log_start))), log_likelihood.reader()
+        for start, stop in ranges(0, len(rows), log_likelihood.block_rows):
+            rows[start:stop] = reader.block(start, stop).log_density().T
+    log_probs, found = kernels_paths.best_paths(log_start, log_transmat, rows, k)
     possible = log_probs > -np.inf
     return log_probs[possible], found[possible]
 
 
-def sample_paths(log_start, log_transmat, log_likelihood, n_draws, rng):
-    """Return draws (n_draws, T) from p(z | x) of one sequence."""
-    out = np.empty((n_draws, len(log_likelihood)), dtype=np.int64)
-    uniform = rng.uniform(size=out.shape)
-    paths.draw_paths(*_logs(log_start, log_transmat, log_likelihood), uniform, out)
-    return out
+def sample_paths(
+    log_start, log_transmat, log_likelihood, offsets=None, *, n_draws=1, rng, pool=None
+):
+    """Return draws from p(z | x), the posterior over paths, (n_draws, n_rows) int.
+
+    Parameters
+    ----------
+    log_start, log_transmat, log_likelihood, offsets, pool
+        See the module.
+    n_draws : int
+        The number of paths of each sequence.
+    rng : RandomState
+        The source of randomness.
+    """
+    alpha, transposed, offsets = _backward_chain(
+        log_start, log_transmat, log_likelihood, offsets, pool
+    )
+    paths = np.empty((n_draws, len(alpha)), dtype=np.int64)
+    kernels_paths.draw_paths(alpha, transposed, offsets, rng.uniform(size=paths.size), paths)
+    return paths
 
 
-def path_entropy(log_start, log_transmat, log_likelihood):
-    """Return the entropy of p(z | x) of one sequence, in nats."""
-    return paths.path_entropy(*_logs(log_start, log_transmat, log_likelihood))
+def path_entropy(log_start, log_transmat, log_likelihood, offsets=None, *, pool=None):
+    """Return the entropy of p(z | x) of each sequence, (n_sequences,), in nats.
+
+    The arguments are those of the module. Hernando, Crespi & Cybenko (2005), IEEE Trans. Inf.
+    Theory 51, eq. 8.
+    """
+    return kernels_paths.path_entropy(
+        *_backward_chain(log_start, log_transmat, log_likelihood, offsets, pool)
+    )
 
 
-def _logs(log_start, log_transmat, log_likelihood):
-    """Return ln p(z_t | x_1..x_t) (T, K), nothing lost, and the log transitions into each state."""
-    sweep = _sweep(log_start, log_transmat, log_likelihood)
-    alpha = np.empty(np.shape(log_likelihood))
-
-    def visit(start, stop, _log_p, alpha_of_block):
-        alpha[start:stop] = alpha_of_block
-
-    with workers(1) as pool:
-        sweep.filter(pool, visit, logs=True)
-    return alpha, np.ascontiguousarray(np.transpose(log_transmat))
+def _backward_chain(log_start, log_transmat, log_likelihood, offsets, pool):
+    """Return what p(z_t | z_{t+1}, x) ∝ α_t A is made of: ln α, ln Aᵀ, and the offsets."""
+    alpha = filtered(log_start, log_transmat, log_likelihood, offsets, pool=pool, logs=True)
+    offsets = np.array([0, len(alpha)]) if offsets is None else offsets
+    return alpha, np.ascontiguousarray(np.transpose(log_transmat)), offsets
 
 
 def forecast(state_proba, transmat, n_steps):
-    """Return p(z_{T+h}) for h = 1..n_steps, shape (n_steps, K), from p(z_T)."""
-    out = np.empty((n_steps, len(transmat)))
+    """Return p(z_{T+h}) for h = 1..n_steps, shape (..., n_steps, K), from p(z_T).
+
+    Parameters
+    ----------
+    state_proba : ndarray of shape (..., K)
+        p(z_T), of one sequence or of several.
+    transmat : ndarray of shape (K, K)
+        A.
+    n_steps : int
+        The number of steps.
+    """
+    out = np.empty((*state_proba.shape[:-1], n_steps, len(transmat)))
     for step in range(n_steps):
-        state_proba = out[step] = state_proba @ transmat
+        state_proba = out[..., step, :] = state_proba @ transmat
     return out
 
 
-def walk(startprob, transmat, n_steps, rng):
+def sample_chain(startprob, transmat, n_steps, rng):
     """Return a path (n_steps,) drawn from the chain itself."""
     path = np.empty(n_steps, dtype=np.int64)
     # The last share is made exactly one: no uniform number lies above it.
     start, rows = np.cumsum(startprob), np.cumsum(transmat, axis=1)
-    paths.walk(start / start[-1], rows / rows[:, -1:], rng.uniform(size=n_steps), path)
+    uniform = rng.uniform(size=n_steps)
+    kernels_paths.draw_chain(start / start[-1], rows / rows[:, -1:], uniform, path)
     return path

@@ -1,10 +1,14 @@
-"""How the recursions are compiled.
+"""Compilation of the recursions.
 
-A cache knows when the file of a function has changed, not when a function of another file has that
-was compiled into it. So every compiled function calls compiled functions of its own file only.
+numba's cache of a function is renewed when the function's own file changes, not when another file
+changes whose functions were compiled into it. So every compiled function calls compiled functions
+of its own file only.
 """
 
+import inspect
+
 import numba
+from numba.extending import overload
 
 # Sums may be reordered, so that they are vectorised; infinities and NaN keep their meaning.
 _OPTIONS = {
@@ -18,10 +22,32 @@ def compiled(function):
     """Return the function compiled on its first call, from the cache if there is one."""
     try:
         return numba.njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:  # nowhere to write a cache to: compiled anew in each process
+    except RuntimeError:  # no folder for a cache can be written to: each process compiles anew
         return numba.njit(**_OPTIONS)(function)
 
 
 def inlined(function):
-    """Return the function as a part of those that call it: a call costs as much as the work."""
+    """Return the function as a part of its callers: a call costs as much as the work."""
     return numba.njit(inline="always", **_OPTIONS)(function)
+
+
+def by_form(form, functions):
+    """Return a function that compiled functions call, one of several by its arguments' types.
+
+    Parameters
+    ----------
+    form : callable
+        Given the numba types of the arguments, it returns a key of ``functions``.
+    functions : dict
+        Python functions with the same arguments; the one that is chosen is compiled in.
+    """
+
+    def choose(*types):
+        return functions[form(*types)]
+
+    def stub(*_):
+        raise TypeError("only compiled functions can call this function")
+
+    choose.__signature__ = inspect.signature(next(iter(functions.values())))
+    overload(stub, inline="always", jit_options=_OPTIONS)(choose)
+    return stub

@@ -1,13 +1,13 @@
 """The scaled recursions of at most eight states, compiled: a row stays in registers.
 
-The same as the dense ones of :mod:`skvae.chain.kernels_scaled`. There a row
-is an array that is written and read again for each time step; here it is one or two tuples of four
-numbers (measured: a third of the time with four states, eight tenths with eight).
+The same as those of dense transitions in :mod:`skvae.chain.kernels_scaled`. There a row is an array
+that is written and read again for each time step; here it is one or two tuples of four numbers
+(measured: a third of the time with four states, eight tenths with eight).
 """
 
 from skvae.chain.compilation import compiled, inlined
 
-# As there: what is compiled in has to be in the same file.
+# As there: a compiled function uses the constants of its own file only.
 LEAST_MESSAGE = 1e-100
 SMALLEST_SCALE = 1e-100
 _FOUR_ONES = (1.0, 1.0, 1.0, 1.0)
@@ -44,8 +44,8 @@ def _sum(four):
 
 
 @inlined
-def _felt(four):
-    """Return the numbers, and zero for what no posterior could feel."""
+def _without_least(four):
+    """Return the numbers, and zero for those below LEAST_MESSAGE: they change no posterior."""
     a, b, c, d = four
     return (
         a if a > LEAST_MESSAGE else 0.0,
@@ -74,11 +74,11 @@ def _product(four, matrix, i, j):
 
 
 @compiled
-def forward_of_four(first, start, chain, likelihood, alpha, scale):
-    """Fill what :func:`skvae.chain.kernels_scaled.forward_dense` fills, of four states."""
-    matrix, row = chain[0], _take(alpha, 0, 0)
+def forward_of_four(first, start, transitions, likelihood, alpha, scale):
+    """Fill the same as :func:`skvae.chain.kernels_scaled.forward`, of four states."""
+    matrix, row = transitions[0], _take(alpha, 0, 0)
     beginning = start[0], start[1], start[2], start[3]
-    well, share = True, 1.0
+    exact, share = True, 1.0
     for t in range(len(first)):
         _put(alpha, t, 0, _scaled(row, share))
         if first[t]:
@@ -89,18 +89,18 @@ def forward_of_four(first, start, chain, likelihood, alpha, scale):
         total = _sum(row)
         scale[t] = total
         share = 1.0 / total
-        well &= total >= SMALLEST_SCALE
+        exact &= total >= SMALLEST_SCALE
     _put(alpha, len(first), 0, _scaled(row, share))
-    return well
+    return exact
 
 
 @compiled
-def forward_of_eight(first, start, chain, likelihood, alpha, scale):
-    """Fill what :func:`skvae.chain.kernels_scaled.forward_dense` fills, of eight states."""
-    matrix, low, high = chain[0], _take(alpha, 0, 0), _take(alpha, 0, 4)
+def forward_of_eight(first, start, transitions, likelihood, alpha, scale):
+    """Fill the same as :func:`skvae.chain.kernels_scaled.forward`, of eight states."""
+    matrix, low, high = transitions[0], _take(alpha, 0, 0), _take(alpha, 0, 4)
     low_beginning = start[0], start[1], start[2], start[3]
     high_beginning = start[4], start[5], start[6], start[7]
-    well, share = True, 1.0
+    exact, share = True, 1.0
     for t in range(len(first)):
         _put(alpha, t, 0, _scaled(low, share))
         _put(alpha, t, 4, _scaled(high, share))
@@ -114,39 +114,39 @@ def forward_of_eight(first, start, chain, likelihood, alpha, scale):
         total = _sum(low) + _sum(high)
         scale[t] = total
         share = 1.0 / total
-        well &= total >= SMALLEST_SCALE
+        exact &= total >= SMALLEST_SCALE
     _put(alpha, len(first), 0, _scaled(low, share))
     _put(alpha, len(first), 4, _scaled(high, share))
-    return well
+    return exact
 
 
 @compiled
-def backward_of_four(first, chain, likelihood, alpha, scale, weight, beta, gamma):
-    """Fill what :func:`skvae.chain.kernels_scaled.backward_dense` fills, of four states."""
-    transposed = chain[1]
+def backward_of_four(first, transitions, likelihood, alpha, scale, weight, beta, gamma):
+    """Fill the same as :func:`skvae.chain.kernels_scaled.backward`, of four states."""
+    transposed = transitions[1]
     message = beta[0], beta[1], beta[2], beta[3]
     for t in range(len(first) - 1, -1, -1):
         _put(gamma, t, 0, _scaled(_times(_take(alpha, t + 1, 0), message), weight[t]))
-        v = _felt(_times(_scaled(_take(likelihood, t, 0), 1.0 / scale[t]), message))
+        v = _without_least(_times(_scaled(_take(likelihood, t, 0), 1.0 / scale[t]), message))
         if first[t]:
             v, message = _scaled(v, 0.0), _FOUR_ONES
         else:
-            message = _felt(_product(v, transposed, 0, 0))
+            message = _without_least(_product(v, transposed, 0, 0))
         _put(likelihood, t, 0, _scaled(v, weight[t]))
     beta[0], beta[1], beta[2], beta[3] = message
 
 
 @compiled
-def backward_of_eight(first, chain, likelihood, alpha, scale, weight, beta, gamma):
-    """Fill what :func:`skvae.chain.kernels_scaled.backward_dense` fills, of eight states."""
-    transposed = chain[1]
+def backward_of_eight(first, transitions, likelihood, alpha, scale, weight, beta, gamma):
+    """Fill the same as :func:`skvae.chain.kernels_scaled.backward`, of eight states."""
+    transposed = transitions[1]
     low, high = (beta[0], beta[1], beta[2], beta[3]), (beta[4], beta[5], beta[6], beta[7])
     for t in range(len(first) - 1, -1, -1):
         _put(gamma, t, 0, _scaled(_times(_take(alpha, t + 1, 0), low), weight[t]))
         _put(gamma, t, 4, _scaled(_times(_take(alpha, t + 1, 4), high), weight[t]))
         share = 1.0 / scale[t]
-        v_low = _felt(_times(_scaled(_take(likelihood, t, 0), share), low))
-        v_high = _felt(_times(_scaled(_take(likelihood, t, 4), share), high))
+        v_low = _without_least(_times(_scaled(_take(likelihood, t, 0), share), low))
+        v_high = _without_least(_times(_scaled(_take(likelihood, t, 4), share), high))
         if first[t]:
             v_low, v_high, low, high = (
                 _scaled(v_low, 0.0),
@@ -155,10 +155,10 @@ def backward_of_eight(first, chain, likelihood, alpha, scale, weight, beta, gamm
                 _FOUR_ONES,
             )
         else:
-            low = _felt(
+            low = _without_least(
                 _plus(_product(v_low, transposed, 0, 0), _product(v_high, transposed, 4, 0))
             )
-            high = _felt(
+            high = _without_least(
                 _plus(_product(v_low, transposed, 0, 4), _product(v_high, transposed, 4, 4))
             )
         _put(likelihood, t, 0, _scaled(v_low, weight[t]))

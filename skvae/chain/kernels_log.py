@@ -28,9 +28,9 @@ def _normalize(logs):
 
 
 @compiled
-def _predict(alpha, chain, top, predicted):
+def _predict(alpha, transitions, top, predicted):
     """Fill ``predicted`` with ln Σ_i exp(alpha_i + ln A_ij)."""
-    pointers, columns, logs = chain
+    pointers, columns, logs = transitions
     top[:] = -np.inf
     predicted[:] = 0.0
     for i in range(len(pointers) - 1):
@@ -47,19 +47,19 @@ def _predict(alpha, chain, top, predicted):
 
 
 @compiled
-def forward(first, start, chain, likelihood, alpha, scale):
+def forward(first, start, transitions, likelihood, alpha, scale):
     """Fill the filtered log-posteriors and log normalisers of a block.
 
-    As :func:`skvae.chain.kernels_scaled.forward_dense` with logs in place of all probabilities;
-    ``chain`` is (row pointers, columns, log values) of the transitions. The log-likelihoods of an
-    impossible row become zeros.
+    As :func:`skvae.chain.kernels_scaled.forward` with logs in place of all probabilities;
+    ``transitions`` is (row pointers, columns, log values). The log-likelihoods of an impossible row
+    become zeros.
     """
     predicted, top = np.empty_like(start), np.empty_like(start)
     for t in range(len(first)):
         if first[t]:
             predicted[:] = start
         else:
-            _predict(alpha[t], chain, top, predicted)
+            _predict(alpha[t], transitions, top, predicted)
         alpha[t + 1] = predicted + likelihood[t]
         scale[t] = _normalize(alpha[t + 1])
         if scale[t] == -np.inf:
@@ -69,13 +69,13 @@ def forward(first, start, chain, likelihood, alpha, scale):
 
 
 @compiled
-def backward(first, chain, likelihood, alpha, scale, weight, beta, gamma, pairs):
+def backward(first, transitions, likelihood, alpha, scale, weight, beta, gamma, pairs):
     """Fill the smoothed posteriors of a block, themselves and not their logs.
 
-    As :func:`skvae.chain.kernels_scaled.backward_dense`, with logs in place of probabilities;
+    As :func:`skvae.chain.kernels_scaled.backward`, with logs in place of probabilities;
     ``pairs``, one for each transition, gets the sums of the posteriors of pairs added.
     """
-    pointers, columns, logs = chain
+    pointers, columns, logs = transitions
     for t in range(len(first) - 1, -1, -1):
         v = likelihood[t]
         gamma[t] = weight[t] * np.exp(alpha[t + 1] + beta)

@@ -14,7 +14,7 @@ from skvae.chain.compilation import compiled, inlined
 
 
 @inlined
-def _settle(predicted, likelihood, alpha, scale, t):
+def _normalize(predicted, likelihood, alpha, scale, t):
     """Fill row t + 1 of δ, relative to its maximum, which goes to ``scale``."""
     top = -np.inf
     for j in range(len(predicted)):
@@ -30,13 +30,13 @@ def _settle(predicted, likelihood, alpha, scale, t):
 
 
 @compiled
-def forward_dense(first, start, chain, likelihood, alpha, scale):
+def forward_dense(first, start, transitions, likelihood, alpha, scale):
     """Fill δ, each row relative to its maximum, and these maxima.
 
-    ``chain`` is (log transitions (K, K), padded with −inf, their transpose); the rest as for
+    ``transitions`` is (log transitions (K, K), padded with −inf, their transpose); the rest as for
     :func:`skvae.chain.kernels_log.forward`.
     """
-    logs = chain[0]
+    logs = transitions[0]
     n = len(start)
     predicted = np.empty_like(start)
     for t in range(len(first)):
@@ -52,13 +52,13 @@ def forward_dense(first, start, chain, likelihood, alpha, scale):
                     x = max(a + logs[i, j], b + logs[i + 1, j])
                     y = max(c + logs[i + 2, j], d + logs[i + 3, j])
                     predicted[j] = max(predicted[j], max(x, y))
-        _settle(predicted, likelihood, alpha, scale, t)
+        _normalize(predicted, likelihood, alpha, scale, t)
 
 
 @compiled
-def forward_sparse(first, start, chain, likelihood, alpha, scale):
-    """Fill δ as :func:`forward_dense`; ``chain`` is (row pointers, columns, log values)."""
-    pointers, columns, logs = chain[:3]
+def forward_sparse(first, start, transitions, likelihood, alpha, scale):
+    """Fill δ as :func:`forward_dense`; ``transitions`` is (row pointers, columns, log values)."""
+    pointers, columns, logs = transitions[:3]
     predicted = np.empty_like(start)
     for t in range(len(first)):
         if first[t]:
@@ -69,7 +69,7 @@ def forward_sparse(first, start, chain, likelihood, alpha, scale):
                 for p in range(pointers[i], pointers[i + 1]):
                     j = columns[p]
                     predicted[j] = max(predicted[j], alpha[t, i] + logs[p])
-        _settle(predicted, likelihood, alpha, scale, t)
+        _normalize(predicted, likelihood, alpha, scale, t)
 
 
 @compiled
@@ -171,62 +171,70 @@ def _origins(alpha, transposed, t, state, share):
 
 
 @compiled
-def draw_paths(alpha, transposed, uniform, paths):
-    """Fill ``paths`` (n_draws, T) with draws from the posterior of one sequence.
+def draw_paths(alpha, transposed, offsets, uniform, paths):
+    """Fill ``paths`` (n_draws, n_rows) with draws from the posterior of each sequence.
 
     Backwards: the last state from the filtered posterior, each one before in proportion to
-    α_t(i) A_ij (Chib, J. Econometrics 75, 1996). ``alpha`` (T, K) and ``transposed`` (K, K), into
-    each state, are logs; ``uniform`` (n_draws, T) decides.
+    α_t(i) A_ij (Chib, J. Econometrics 75, 1996). ``alpha`` (n_rows, K) and ``transposed`` (K, K),
+    into each state, are logs. ``uniform`` (n_draws · n_rows,) has the numbers that decide: those of
+    a sequence are neighbours, draw by draw.
     """
-    n_steps, n_states = alpha.shape
-    share = np.empty(n_states)
-    for d in range(len(paths)):
-        for t in range(n_steps - 1, -1, -1):
-            if t == n_steps - 1:
-                share[:] = np.exp(alpha[t])
-            else:
-                _origins(alpha, transposed, t, paths[d, t + 1], share)
-            total, state = 0.0, 0
-            for i in range(n_states):
-                if share[i] > 0.0:
-                    state = i  # the last that is possible, where rounding leaves a rest
-                    total += share[i]
-                    if total > uniform[d, t]:
-                        break
-            paths[d, t] = state
+    share = np.empty(alpha.shape[1])
+    n_draws = len(paths)
+    for s in range(len(offsets) - 1):
+        a, b = offsets[s], offsets[s + 1]
+        for d in range(n_draws):
+            first = n_draws * a + d * (b - a)
+            for t in range(b - 1, a - 1, -1):
+                if t == b - 1:
+                    share[:] = np.exp(alpha[t])
+                else:
+                    _origins(alpha, transposed, t, paths[d, t + 1], share)
+                total, state = 0.0, 0
+                for i in range(len(share)):
+                    if share[i] > 0.0:
+                        state = i  # the last that is possible, where rounding leaves a rest
+                        total += share[i]
+                        if total > uniform[first + t - a]:
+                            break
+                paths[d, t] = state
 
 
 @compiled
-def path_entropy(alpha, transposed):
-    """Return the entropy of the posterior over paths of one sequence, in nats.
+def path_entropy(alpha, transposed, offsets):
+    """Return the entropy of the posterior over paths of each sequence, (n_sequences,), in nats.
 
     By recursion over the filtered posteriors (Hernando, Crespi & Cybenko, IEEE Trans. Inf. Theory
     51, 2005, eq. 8): with p(i | j) ∝ α_{t−1}(i) A_ij,
-    H_t(j) = Σ_i p(i | j) (H_{t−1}(i) − ln p(i | j)). ``alpha`` (T, K) and ``transposed`` (K, K) are
-    logs.
+    H_t(j) = Σ_i p(i | j) (H_{t−1}(i) − ln p(i | j)). ``alpha`` (n_rows, K) and ``transposed``
+    (K, K) are logs.
     """
-    n_steps, n_states = alpha.shape
+    n_states = alpha.shape[1]
+    out = np.empty(len(offsets) - 1)
     entropy, before, share = np.zeros(n_states), np.zeros(n_states), np.empty(n_states)
-    for t in range(1, n_steps):
-        before[:] = entropy
+    for s in range(len(out)):
+        entropy[:] = 0.0
+        for t in range(offsets[s] + 1, offsets[s + 1]):
+            before[:] = entropy
+            for j in range(n_states):
+                entropy[j] = 0.0
+                if alpha[t, j] == -np.inf:
+                    continue
+                _origins(alpha, transposed, t - 1, j, share)
+                for i in range(n_states):
+                    if share[i] > 0.0:
+                        entropy[j] += share[i] * (before[i] - np.log(share[i]))
+        out[s] = 0.0
         for j in range(n_states):
-            entropy[j] = 0.0
-            if alpha[t, j] == -np.inf:
-                continue
-            _origins(alpha, transposed, t - 1, j, share)
-            for i in range(n_states):
-                if share[i] > 0.0:
-                    entropy[j] += share[i] * (before[i] - np.log(share[i]))
-    total = 0.0
-    for j in range(n_states):
-        p = np.exp(alpha[n_steps - 1, j])
-        if p > 0.0:
-            total += p * (entropy[j] - alpha[n_steps - 1, j])
-    return total
+            last = alpha[offsets[s + 1] - 1, j]
+            p = np.exp(last)
+            if p > 0.0:
+                out[s] += p * (entropy[j] - last)
+    return out
 
 
 @compiled
-def walk(start, rows, uniform, path):
+def draw_chain(start, rows, uniform, path):
     """Fill a path (T,) from cumulative start probabilities (K,) and transitions (K, K)."""
     for t in range(len(path)):
         state = 0

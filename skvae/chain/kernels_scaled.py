@@ -13,31 +13,38 @@ Arrays are padded with impossible states to a multiple of four: four rows of the
 a time, which halves the loads and stores (measured at 8 to 128 states).
 
 A share α that underflows is lost for good unless the chain brings it back from the other states.
-Where it might not (guarded), the shares of reachable states are kept at ``MARK`` at least, and
-what stems from marks is carried along beside α: it bounds the error of every α. Where that could be
-felt, or a normaliser all but vanishes, the sequence is to be done in log space.
+For chains that may not (:func:`forward_bounded`), the shares of reachable states are kept at
+``LEAST_SHARE`` at least, and the part of every α that stems from shares which were raised is
+carried along: it bounds the error of α. Where that bound exceeds ``LARGEST_ERROR``, or a normaliser
+all but vanishes, the segment has to be processed in log space.
+
+The transitions have one of three forms, and each function is compiled for each of them: *dense*,
+the padded matrix and its transpose; *sparse*, (row pointers, columns, values) of the entries that
+are not zero; *banded*, (shifts, diagonals), where ``diagonals[d, i]`` is the transition from i to
+i + shifts[d].
 """
 
 import numpy as np
 
-from skvae.chain.compilation import compiled, inlined
+from skvae.chain.compilation import by_form, compiled, inlined
 
-# Where it is guarded, nothing is ever so small that a product is no longer a normal number: these
-# take a processor a hundred times as long as others.
-MARK = 1e-140  # what stands for a reachable state's share that is smaller
-LEAST_TRANSITION = 1e-60  # what stands for a transition that is smaller
-LEAST_LIKELIHOOD = 1e-100  # what stands for a likelihood that is smaller, relative to its row's
-_LEAST_STEM = 1e-190  # of a mark, at most 1e-50 of the share it is a part of
-LEAST_MESSAGE = 1e-100  # of β and v: the posterior is no larger
+# Where shares are bounded, no number is so small that a product leaves the normal range: denormal
+# numbers take a processor a hundred times as long as others.
+LEAST_SHARE = 1e-140  # smaller shares of reachable states are raised to it
+LEAST_TRANSITION = 1e-60  # smaller transitions are raised to it
+LEAST_LIKELIHOOD = 1e-100  # smaller likelihoods, relative to the largest of a row, are raised to it
+_LEAST_ERROR = 1e-190  # of a raised share, at most 1e-50 of the share it is a part of
+LEAST_MESSAGE = 1e-100  # smaller entries of β and v are set to zero: the posterior is no larger
 SMALLEST_SCALE = 1e-100  # a normaliser below it has lost too much
-LARGEST_MARKS = 1e-14  # of all shares, what may stem from marks
+LARGEST_ERROR = 1e-14  # of all shares: the part that may stem from raised shares
 
 
-# Rows are passed as an array and an index: a view of a row costs as much as a small product.
+# Products with the transitions. Rows are passed as an array and an index: a view of a row costs as
+# much as a small product.
 
 
 @inlined
-def _push(rows, t, matrix, out):
+def _product(rows, t, matrix, out):
     """Fill ``out`` with rows[t] @ matrix."""
     n = len(out)
     for j in range(n):
@@ -48,6 +55,81 @@ def _push(rows, t, matrix, out):
             out[j] += (a * matrix[i, j] + b * matrix[i + 1, j]) + (
                 c * matrix[i + 2, j] + d * matrix[i + 3, j]
             )
+
+
+def _push_dense(rows, t, transitions, out):
+    """Fill ``out`` with rows[t] @ A."""
+    _product(rows, t, transitions[0], out)
+
+
+def _push_sparse(rows, t, transitions, out):
+    """Fill ``out`` with rows[t] @ A."""
+    pointers, columns, values = transitions
+    out[:] = 0.0
+    for i in range(len(pointers) - 1):
+        a = rows[t, i]
+        if a > 0.0:
+            for p in range(pointers[i], pointers[i + 1]):
+                out[columns[p]] += a * values[p]
+
+
+def _push_banded(rows, t, transitions, out):
+    """Fill ``out`` with rows[t] @ A."""
+    shifts, diagonals = transitions
+    n = len(out)
+    out[:] = 0.0
+    for d in range(len(shifts)):
+        shift = shifts[d]
+        for i in range(max(0, -shift), min(n, n - shift)):
+            # Unsigned: an index that may count from the end is not vectorised.
+            out[np.uintp(i + shift)] += rows[t, np.uintp(i)] * diagonals[d, np.uintp(i)]
+
+
+def _pull_dense(v, t, transitions, weight, alpha, beta, pairs):  # noqa: ARG001 (those of its kind)
+    """Fill ``beta`` with A @ v[t]; multiply v[t] by the weight, for a product of all rows."""
+    _product(v, t, transitions[1], beta)
+    for j in range(len(beta)):
+        v[t, j] *= weight[t]
+
+
+def _pull_sparse(v, t, transitions, weight, alpha, beta, pairs):
+    """Fill ``beta`` with A @ v[t]; add α_{t−1}(i) A_ij v_t(j) times the weight to ``pairs``."""
+    pointers, columns, values = transitions
+    for i in range(len(pointers) - 1):
+        a, total = weight[t] * alpha[t, i], 0.0
+        for p in range(pointers[i], pointers[i + 1]):
+            ahead = values[p] * v[t, columns[p]]
+            total += ahead
+            pairs[p] += a * ahead
+        beta[i] = total
+
+
+def _pull_banded(v, t, transitions, weight, alpha, beta, pairs):
+    """Fill ``beta`` with A @ v[t]; add α_{t−1}(i) A_ij v_t(j) times the weight to ``pairs``."""
+    shifts, diagonals = transitions
+    n = len(beta)
+    beta[:] = 0.0
+    for d in range(len(shifts)):
+        shift = shifts[d]
+        for k in range(max(0, -shift), min(n, n - shift)):
+            i = np.uintp(k)
+            ahead = diagonals[d, i] * v[t, np.uintp(k + shift)]
+            beta[i] += ahead
+            pairs[d, i] += weight[t] * alpha[t, i] * ahead
+
+
+def _form(_, __, transitions, *___):
+    """Return the form of transitions by their numba type."""
+    if len(transitions) == 3:
+        return "sparse"
+    return "dense" if transitions[0].ndim == 2 else "banded"
+
+
+_push = by_form(_form, {"dense": _push_dense, "sparse": _push_sparse, "banded": _push_banded})
+_pull = by_form(_form, {"dense": _pull_dense, "sparse": _pull_sparse, "banded": _pull_banded})
+
+
+# One row ------------------------------------------------------------------------------------------
 
 
 @inlined
@@ -65,24 +147,24 @@ def _absorb(predicted, likelihood, alpha, t):
 
 
 @inlined
-def _mark(predicted, likelihood, alpha, t, scale, stems, marks):
-    """Raise the shares of reachable states to the mark; return what now stems from marks.
+def _raise_shares(predicted, likelihood, alpha, t, scale, ahead, error):
+    """Raise the shares of reachable states to the least one; return the bound of all errors.
 
-    ``stems`` is what the prediction owes to marks, ``marks`` (1, K) is filled with what α does.
+    ``ahead`` is the error of the prediction; ``error`` (1, K) is filled with that of α.
     """
     total, share = 0.0, 1.0 / scale
     for j in range(len(predicted)):
-        stem = stems[j] if stems[j] > _LEAST_STEM else 0.0
-        mark = stem * likelihood[t, j] * share
+        own = ahead[j] if ahead[j] > _LEAST_ERROR else 0.0
+        own = own * likelihood[t, j] * share
         value = alpha[t + 1, j]
         # Without a branch, so that it is vectorised.
-        low = (value < MARK) | (likelihood[t, j] < 1.001 * LEAST_LIKELIHOOD)
+        low = (value < LEAST_SHARE) | (likelihood[t, j] < 1.001 * LEAST_LIKELIHOOD)
         low &= (predicted[j] > 0.0) & (likelihood[t, j] > 0.0)
-        raised = max(value, MARK)
+        raised = max(value, LEAST_SHARE)
         alpha[t + 1, j] = raised if low else value
-        mark = raised if low else mark
-        marks[0, j] = mark
-        total += mark
+        own = raised if low else own
+        error[0, j] = own
+        total += own
     return total
 
 
@@ -96,42 +178,12 @@ def _emit(likelihood, scale, weight, alpha, beta, gamma, t):
         likelihood[t, j] = v if v > LEAST_MESSAGE else 0.0
 
 
-@inlined
-def _settle(beta):
-    """Set to zero what no posterior could feel."""
-    for j in range(len(beta)):
-        if beta[j] < LEAST_MESSAGE:
-            beta[j] = 0.0
-
-
-@inlined
-def _push_few(rows, t, chain, out):
-    """Fill ``out`` with rows[t] @ matrix, of a matrix as (row pointers, columns, values)."""
-    pointers, columns, values = chain
-    out[:] = 0.0
-    for i in range(len(pointers) - 1):
-        a = rows[t, i]
-        if a > 0.0:
-            for p in range(pointers[i], pointers[i + 1]):
-                out[columns[p]] += a * values[p]
-
-
-@inlined
-def _push_band(rows, t, chain, out):
-    """Fill ``out`` with rows[t] @ matrix, of a matrix as (places of diagonals, diagonals)."""
-    places, diagonals = chain
-    n = len(out)
-    out[:] = 0.0
-    for d in range(len(places)):
-        shift = places[d]
-        for i in range(max(0, -shift), min(n, n - shift)):
-            # Unsigned: an index that may count from the end is not vectorised.
-            out[np.uintp(i + shift)] += rows[t, np.uintp(i)] * diagonals[d, np.uintp(i)]
+# The recursions -----------------------------------------------------------------------------------
 
 
 @compiled
-def forward_dense(first, start, chain, likelihood, alpha, scale):
-    """Fill the filtered posteriors and normalisers of a block; return whether all is well.
+def forward(first, start, transitions, likelihood, alpha, scale):
+    """Fill the filtered posteriors and normalisers of a block; return whether they are exact.
 
     Parameters
     ----------
@@ -139,8 +191,8 @@ def forward_dense(first, start, chain, likelihood, alpha, scale):
         Whether a row begins a sequence.
     start : ndarray of shape (K,)
         Start probabilities, padded.
-    chain : tuple
-        The transition matrix (K, K), padded, and its transpose.
+    transitions : tuple
+        Dense.
     likelihood : ndarray of shape (n, K)
         Of each row up to a factor; at least one is 1.
     alpha : ndarray of shape (n + 1, K)
@@ -148,10 +200,9 @@ def forward_dense(first, start, chain, likelihood, alpha, scale):
     scale : ndarray of shape (n,)
         Filled with the normalisers.
     """
-    matrix = chain[0]
     predicted, row = np.empty_like(start), np.empty((1, len(start)))
     row[0] = alpha[0]
-    well = True
+    exact = True
     # A row is divided by its normaliser while the next is predicted: nothing waits for the division
     # (measured: a fifth of the time with 32 states).
     share = 1.0
@@ -162,7 +213,7 @@ def forward_dense(first, start, chain, likelihood, alpha, scale):
                 predicted[j] = start[j]
             share = 1.0
         else:
-            _push(row, 0, matrix, predicted)
+            _push(row, 0, transitions, predicted)
             for j in range(len(start)):
                 alpha[t, j] = row[0, j] * share
         total = 0.0
@@ -172,61 +223,62 @@ def forward_dense(first, start, chain, likelihood, alpha, scale):
             total += u
         scale[t] = total
         share = 1.0 / total
-        well &= total >= SMALLEST_SCALE
+        exact &= total >= SMALLEST_SCALE
     for j in range(len(start)):
         alpha[len(first), j] = row[0, j] * share
-    return well
+    return exact
 
 
 @compiled
-def forward_guarded(first, start, chain, likelihood, alpha, scale, slack, marks):
-    """Fill the same as :func:`forward_dense`, with marks for what underflows.
+def forward_bounded(first, start, transitions, likelihood, alpha, scale, slack, error):
+    """Fill the same as :func:`forward` for transitions of any form, with a bound of the error.
 
     Parameters
     ----------
-    first, start, chain, likelihood, alpha, scale
-        As for :func:`forward_dense`.
+    first, start, transitions, likelihood, alpha, scale
+        As for :func:`forward`.
     slack : ndarray of shape (K,)
-        By how much the transitions into each state were raised, in all.
-    marks : ndarray of shape (1, K)
-        What of α stems from marks: before the block on entry, at its end on return.
+        The sum by which the transitions into each state were raised.
+    error : ndarray of shape (1, K)
+        The part of α that stems from raised shares: before the block on entry, at its end on
+        return.
     """
-    matrix = chain[0]
-    predicted, stems = np.empty_like(start), np.zeros_like(start)
-    well = True
+    predicted, ahead = np.empty_like(start), np.zeros_like(start)
+    exact = True
     for t in range(len(first)):
         if first[t]:
             predicted[:] = start
-            stems[:] = 0.0
+            ahead[:] = 0.0
         else:
-            _push(alpha, t, matrix, predicted)
-            _push(marks, 0, matrix, stems)
-            stems += slack
+            _push(alpha, t, transitions, predicted)
+            _push(error, 0, transitions, ahead)
+            ahead += slack
         scale[t] = _absorb(predicted, likelihood, alpha, t)
-        found = _mark(predicted, likelihood, alpha, t, scale[t], stems, marks)
-        well &= scale[t] >= SMALLEST_SCALE and found <= LARGEST_MARKS
-    return well
+        total = _raise_shares(predicted, likelihood, alpha, t, scale[t], ahead, error)
+        exact &= scale[t] >= SMALLEST_SCALE and total <= LARGEST_ERROR
+    return exact
 
 
 @compiled
-def backward_dense(first, chain, likelihood, alpha, scale, weight, beta, gamma):
-    """Fill the smoothed posteriors of a block.
-
-    The sum of the posteriors of pairs is then ``A * (alpha[:-1].T @ v)``.
+def backward(first, transitions, likelihood, alpha, scale, weight, beta, gamma, pairs):
+    """Fill the smoothed posteriors of a block, and add to the sums over pairs.
 
     Parameters
     ----------
-    first, chain, likelihood, alpha, scale
-        As for :func:`forward_dense`. The likelihoods become v times the weight; zero where a
-        sequence begins.
+    first, transitions, likelihood, alpha, scale
+        As for :func:`forward_bounded`. The likelihoods become v, zero where a sequence begins; of
+        dense transitions v times the weight.
     weight : ndarray of shape (n,)
-        What each row counts.
+        The weight of each row.
     beta : ndarray of shape (K,)
         β of the last row on entry, of the row before the block on return.
     gamma : ndarray of shape (n, K)
         Filled with γ times the weight.
+    pairs : ndarray
+        One number for each transition of sparse and banded ones: α_{t−1}(i) A_ij v_t(j) times the
+        weight is added. Unchanged for dense transitions, where the sum is
+        ``A * (alpha[:-1].T @ v)``.
     """
-    transposed = chain[1]
     for t in range(len(first) - 1, -1, -1):
         _emit(likelihood, scale, weight, alpha, beta, gamma, t)
         if first[t]:
@@ -234,100 +286,7 @@ def backward_dense(first, chain, likelihood, alpha, scale, weight, beta, gamma):
                 likelihood[t, j] = 0.0
                 beta[j] = 1.0
         else:
-            _push(likelihood, t, transposed, beta)
-            _settle(beta)
+            _pull(likelihood, t, transitions, weight, alpha, beta, pairs)
             for j in range(len(beta)):
-                likelihood[t, j] *= weight[t]
-
-
-@compiled
-def forward_sparse(first, start, chain, likelihood, alpha, scale, slack, marks):
-    """Fill the same as :func:`forward_guarded`.
-
-    ``chain`` is (row pointers, columns, values) of the transitions.
-    """
-    predicted, stems = np.empty_like(start), np.zeros_like(start)
-    well = True
-    for t in range(len(first)):
-        if first[t]:
-            predicted[:] = start
-            stems[:] = 0.0
-        else:
-            _push_few(alpha, t, chain, predicted)
-            _push_few(marks, 0, chain, stems)
-            stems += slack
-        scale[t] = _absorb(predicted, likelihood, alpha, t)
-        found = _mark(predicted, likelihood, alpha, t, scale[t], stems, marks)
-        well &= scale[t] >= SMALLEST_SCALE and found <= LARGEST_MARKS
-    return well
-
-
-@compiled
-def backward_sparse(first, chain, likelihood, alpha, scale, weight, beta, gamma, pairs):
-    """Fill the smoothed posteriors of a block.
-
-    As :func:`backward_dense`, but ``chain`` is (row pointers, columns, values) of the transitions
-    and ``pairs``, one for each of them, gets the sums of α_{t−1}(i) A_ij v_t(j) added.
-    """
-    pointers, columns, values = chain
-    for t in range(len(first) - 1, -1, -1):
-        _emit(likelihood, scale, weight, alpha, beta, gamma, t)
-        if first[t]:
-            likelihood[t] = 0.0
-            beta[:] = 1.0
-            continue
-        for i in range(len(pointers) - 1):
-            a, total = weight[t] * alpha[t, i], 0.0
-            for p in range(pointers[i], pointers[i + 1]):
-                ahead = values[p] * likelihood[t, columns[p]]
-                total += ahead
-                pairs[p] += a * ahead
-            beta[i] = total
-        _settle(beta)
-
-
-@compiled
-def forward_banded(first, start, chain, likelihood, alpha, scale, slack, marks):
-    """Fill the same as :func:`forward_guarded`.
-
-    ``chain`` is (places, diagonals): ``diagonals[d, i]`` is the transition from i to i + places[d].
-    """
-    predicted, stems = np.empty_like(start), np.zeros_like(start)
-    well = True
-    for t in range(len(first)):
-        if first[t]:
-            predicted[:] = start
-            stems[:] = 0.0
-        else:
-            _push_band(alpha, t, chain, predicted)
-            _push_band(marks, 0, chain, stems)
-            stems += slack
-        scale[t] = _absorb(predicted, likelihood, alpha, t)
-        found = _mark(predicted, likelihood, alpha, t, scale[t], stems, marks)
-        well &= scale[t] >= SMALLEST_SCALE and found <= LARGEST_MARKS
-    return well
-
-
-@compiled
-def backward_banded(first, chain, likelihood, alpha, scale, weight, beta, gamma, pairs):
-    """Fill the smoothed posteriors of a block.
-
-    As :func:`backward_sparse`, but ``chain`` is (places, diagonals), and so are the ``pairs``.
-    """
-    places, diagonals = chain
-    n = len(beta)
-    for t in range(len(first) - 1, -1, -1):
-        _emit(likelihood, scale, weight, alpha, beta, gamma, t)
-        if first[t]:
-            likelihood[t] = 0.0
-            beta[:] = 1.0
-            continue
-        beta[:] = 0.0
-        for d in range(len(places)):
-            shift = places[d]
-            for k in range(max(0, -shift), min(n, n - shift)):
-                i = np.uintp(k)
-                ahead = diagonals[d, i] * likelihood[t, np.uintp(k + shift)]
-                beta[i] += ahead
-                pairs[d, i] += weight[t] * alpha[t, i] * ahead
-        _settle(beta)
+                if beta[j] < LEAST_MESSAGE:  # it cannot change a posterior
+                    beta[j] = 0.0

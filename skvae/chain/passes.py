@@ -1,13 +1,12 @@
-r"""Forward and backward over the rows of a unit, block by block, in bounded memory.
+r"""Forward and backward pass over the blocks of one segment, in bounded memory.
 
-A unit is a run of rows that is walked at once: some whole sequences, or one half of a long one.
-The forward pass keeps the blocks it made last, as many as a budget allows; the backward pass makes
-the others again from the α at their start.
+The forward pass keeps its last blocks, as many as a budget allows; the backward pass computes the
+others again from the α at their start.
 
-A long sequence is walked from both ends at the same time. With
-:math:`\psi_t = b_t \beta_t` the backward recursion is :math:`\psi_t = b_t\, A \psi_{t+1}`: the
-forward recursion of the reversed rows under :math:`A^T`. So the second half is a unit like any
-other, and in the middle each half gets the other's message, with which it walks back.
+A long sequence is processed from both ends at the same time. With :math:`\psi_t = b_t \beta_t`
+the backward recursion is :math:`\psi_t = b_t\, A \psi_{t+1}`: the forward recursion of the reversed
+rows under :math:`A^T`. So the second half is a segment like any other, and in the middle each half
+gets the other's message, with which its backward pass begins.
 """
 
 from collections import deque
@@ -15,44 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skvae.blocks import ranges
-
 BUDGET = 3 << 23  # bytes of blocks that a forward pass keeps
 
 
-class Underflow(ArithmeticError):
-    """Raised where the scaled recursion could lose what matters: log space is needed."""
-
-
-class Unit(NamedTuple):
-    """A run of rows that is walked at once.
-
-    Parameters
-    ----------
-    start, stop : int
-        Its rows.
-    reverse : bool
-        Whether it is walked from its last row to its first.
-    """
-
-    start: int
-    stop: int
-    reverse: bool = False
-
-    def blocks(self, size):
-        """Return (start, stop) of its blocks in walking order."""
-        blocks = list(ranges(0, self.stop - self.start, size))
-        if self.reverse:
-            return [(self.stop - b, self.stop - a) for a, b in blocks]
-        return [(self.start + a, self.start + b) for a, b in blocks]
-
-    def walk(self, rows):
-        """Return an array's rows of a block in walking order."""
-        return rows[::-1] if self.reverse else rows
-
-
-class Walked(NamedTuple):
-    """A block after the forward pass: arrays in walking order."""
+class Filtered(NamedTuple):
+    """A block after the forward pass: arrays in the order of processing."""
 
     likelihood: np.ndarray
     alpha: np.ndarray
@@ -60,148 +26,174 @@ class Walked(NamedTuple):
     top: np.ndarray
 
 
-class Memory:
-    """Buffers of blocks that passes take and give back: fresh memory takes a third of their time.
+class Buffers:
+    """Memory of blocks that is used again: fresh memory takes a third of a pass's time.
 
-    Threads may share it.
+    Threads may share it, and so may calls one after the other.
     """
 
     def __init__(self):
+        self.n_rows = self.width = None
         self._free = deque()
-        self._shape = None
 
-    def take(self, n_rows, width):
-        """Return (likelihood, alpha, scale, top) for blocks of so many rows."""
-        if self._shape != (n_rows, width):
+    def of_size(self, n_rows, width):
+        """Return the same for blocks of another size."""
+        if (self.n_rows, self.width) != (n_rows, width):
+            self.n_rows, self.width = n_rows, width
             self._free.clear()
-            self._shape = n_rows, width
+        return self
+
+    def take(self):
+        """Return (likelihood, alpha, scale, top) of one block."""
         try:
             return self._free.pop()
         except IndexError:
             return (
-                np.empty((n_rows, width)),
-                np.empty((n_rows + 1, width)),
-                np.empty(n_rows),
-                np.empty(n_rows),
+                np.empty((self.n_rows, self.width)),
+                np.empty((self.n_rows + 1, self.width)),
+                np.empty(self.n_rows),
+                np.empty(self.n_rows),
             )
 
     def give(self, buffers):
-        """Take back buffers that nobody reads any more."""
-        if buffers[0].shape == self._shape:
-            self._free.append(buffers)
+        """Take back the arrays of a block that is no longer used."""
+        self._free.append(buffers)
 
 
-class Pass:
-    """The forward and the backward pass over one unit.
+class SegmentPasses:
+    """The forward and the backward pass over one segment; the caller reads the blocks.
 
     Parameters
     ----------
-    unit : Unit
+    segment : Segment
         The rows.
     recursion : Recursion
-        The chain; for a reversed unit the one that runs backwards.
-    source : object
-        ``source.log_likelihood(start, stop)`` gives an array (K, n) in row order that may be
-        overwritten.
-    first : ndarray of bool, shape (n_rows,)
-        Whether a row begins a sequence.
-    block : int
-        The most rows of a block.
-    memory : Memory, optional
-        Where buffers come from.
+        The chain; for a reversed segment that of the transposed transitions.
+    offsets : ndarray of int
+        Where sequences begin and end.
+    buffers : Buffers
+        Its number of rows is the most of a block.
+    budget : int
+        Bytes of the blocks that are kept for the backward pass.
+
+    Attributes
+    ----------
+    blocks : list of (int, int)
+        The blocks in the order of processing: the forward pass goes from the first to the last, the
+        backward pass from the last to the first.
     """
 
-    def __init__(self, unit, recursion, source, first, block, memory=None):
-        self.unit = unit
+    def __init__(self, segment, recursion, offsets, buffers, budget=BUDGET):
+        self.segment = segment
         self.recursion = recursion
-        self._source = source
-        self._first = first
-        self._blocks = unit.blocks(block)
-        self._size = block
-        self._memory = Memory() if memory is None else memory
+        self.blocks = segment.blocks(buffers.n_rows)
+        self._offsets = offsets
+        self._buffers = buffers
+        self._n_kept = max(1, budget // (16 * buffers.n_rows * buffers.width))
         self._kept = {}
-        self._carries = []
-        self._marks = {}
-        self.message = None  # α after the last row that was walked
-        self.marks = None  # what of it stems from marks
+        # Before each block: α of the row before it and the bound of its error.
+        none = np.zeros((1, buffers.width))
+        self._before = [(none[0], none)]
 
-    def _first_of(self, start, stop):
-        if not self.unit.reverse:
-            return self._first[start:stop]
-        first = np.zeros(stop - start, dtype=bool)
-        first[0] = stop == self.unit.stop
-        return first
+    @property
+    def message(self):
+        """Return α after the last block."""
+        return self._before[-1][0]
 
-    def _walk(self, index, buffers):
-        """Return the Walked block of an index, and its rows' log-likelihoods given the past."""
-        start, stop = self._blocks[index]
+    @property
+    def error(self):
+        """Return the bound of the error of α after the last block."""
+        return self._before[-1][1]
+
+    def in_log_space(self):
+        """Return the passes over the same segment in log space, not begun."""
+        while self._kept:
+            self._buffers.give(self._kept.popitem()[1][1])
+        passes = SegmentPasses(
+            self.segment, self.recursion.in_log_space(), self._offsets, self._buffers
+        )
+        passes._n_kept = self._n_kept
+        return passes
+
+    def forward(self, index, log_likelihood):
+        """Return whether the forward pass over a block is exact; it is in log space.
+
+        Parameters
+        ----------
+        index : int
+            The block.
+        log_likelihood : ndarray of shape (n_states, n)
+            Of its rows, in their order; it is overwritten.
+        """
+        start, stop = self.blocks[index]
         n = stop - start
-        alpha = buffers[1][: n + 1]
+        if len(self._kept) == self._n_kept:
+            self._buffers.give(self._kept.pop(min(self._kept))[1])
+        buffers = self._buffers.take()
         likelihood, scale, top = (buffers[i][:n] for i in (0, 2, 3))
-        log_likelihood = self._source.log_likelihood(start, stop)
-        self.recursion.load(self.unit.walk(log_likelihood.T).T, likelihood, top)
-        if index:
-            alpha[0] = self._carries[index]
+        alpha = buffers[1][: n + 1]
+        self.recursion.load(self.segment.in_order(log_likelihood.T).T, likelihood, top)
+        before, error = self._before[index]
+        alpha[0] = before  # that of the first block is multiplied by zeros alone
+        error = error.copy()
+        first = self.segment.first(self._offsets, start, stop)
+        self._kept[index] = Filtered(likelihood, alpha, scale, top), buffers
+        exact = self.recursion.forward(first, likelihood, alpha, scale, error)
+        if index + 1 == len(self._before):
+            self._before.append((alpha[-1].copy(), error))
+        return exact
+
+    def log_p(self, index):
+        """Return ln p(x_t | x_1..x_{t−1}) of the rows of a block that was just processed."""
+        filtered = self._kept[index][0]
+        return self.segment.in_order(self.recursion.log_scale(filtered.scale) + filtered.top)
+
+    def alpha(self, index, *, logs=False):
+        """Return the filtered posteriors (n, K) of the same rows, or their logs."""
+        filtered = self._kept[index][0]
+        return self.recursion.probabilities(self.segment.in_order(filtered.alpha[1:]), logs)
+
+    def release(self, index):
+        """Give up a block whose backward pass is not needed."""
+        self._buffers.give(self._kept.pop(index)[1])
+
+    def is_kept(self, index):
+        """Return whether a block need not be processed again before its backward pass."""
+        return index in self._kept
+
+    def turn(self, beta=None):
+        """Begin the backward pass; ``beta`` (K,) is the message from behind the segment, if any."""
+        self._beta = self.recursion.ones() if beta is None else beta
+        self._pairs = self.recursion.no_pairs()
+        self._spare = self._buffers.take()
+
+    def backward(self, index, weight):
+        """Return the smoothed posteriors (n, K) of a block times the weights of its rows.
+
+        They are valid until the next call.
+
+        Parameters
+        ----------
+        index : int
+            The block: from the last to the first.
+        weight : ndarray of shape (n_rows,) or None
+            The weights of all rows.
+        """
+        start, stop = self.blocks[index]
+        filtered, buffers = self._kept.pop(index)
+        gamma = self._spare[0][: stop - start]
+        if weight is None:
+            share = np.ones(stop - start)
         else:
-            alpha[0] = 0.0  # met only by rows that begin a sequence, and by products with zeros
-        marks = self.recursion.no_marks() if index == 0 else self._marks[index].copy()
-        first = self._first_of(start, stop)
-        if not self.recursion.forward(first, likelihood, alpha, scale, marks):
-            raise Underflow
-        self._marks[index + 1] = marks
-        return Walked(likelihood, alpha, scale, top)
+            share = self.segment.in_order(weight[start:stop]).copy()
+        first = self.segment.first(self._offsets, start, stop)
+        self.recursion.balance(filtered.alpha[-1], self._beta)
+        self.recursion.backward(first, *filtered[:3], share, self._beta, gamma, self._pairs)
+        self._buffers.give(buffers)
+        return self.segment.in_order(gamma[:, : self.recursion.n_states])
 
-    def forward(self, visit=None, *, keep=BUDGET, logs=False):
-        """Walk the unit; call ``visit(start, stop, log_p, alpha)`` for each block, in row order.
-
-        ``log_p`` are the rows' ln p(x_t | x_1..x_{t−1}); ``alpha`` the filtered posteriors (n, K),
-        probabilities or their logs. Of a reversed unit they are those of the reversed chain. Blocks
-        of ``keep`` bytes in all are kept for the way back.
-        """
-        width = len(self.recursion.start)
-        bytes_of_block = 16 * self._size * width
-        n_kept = max(1, keep // bytes_of_block)
-        self._carries = [None]
-        for index, (start, stop) in enumerate(self._blocks):
-            if len(self._kept) == n_kept:
-                self._memory.give(self._kept.pop(min(self._kept))[1])
-            buffers = self._memory.take(self._size, width)
-            walked = self._walk(index, buffers)
-            self._kept[index] = walked, buffers
-            self._carries.append(walked.alpha[-1].copy())
-            if visit is not None:
-                log_p = self.unit.walk(self.recursion.log_scale(walked.scale) + walked.top)
-                alpha = self.recursion.probabilities(self.unit.walk(walked.alpha[1:]), logs)
-                visit(start, stop, log_p, alpha)
-        self.message = self._carries[-1]
-        self.marks = self._marks[len(self._blocks)]
-        if not keep:
-            self._memory.give(self._kept.popitem()[1][1])
-
-    def backward(self, visit, beta=None, weight=None):
-        """Walk back; call ``visit(start, stop, gamma)`` for each block, in row order.
-
-        ``gamma`` are the smoothed posteriors (n, K) times the rows' weights. ``beta`` is the
-        message from behind the unit. Returns the sums over pairs of neighbours (K, K).
-        """
-        recursion = self.recursion
-        beta = recursion.ones() if beta is None else beta
-        pairs = recursion.no_pairs()
-        spare = self._memory.take(self._size, len(recursion.start))
-        for index in range(len(self._blocks) - 1, -1, -1):
-            start, stop = self._blocks[index]
-            n = stop - start
-            if index in self._kept:
-                walked, buffers = self._kept.pop(index)
-            else:
-                buffers = self._memory.take(self._size, len(recursion.start))
-                walked = self._walk(index, buffers)
-            gamma = spare[0][:n]
-            share = np.ones(n) if weight is None else self.unit.walk(weight[start:stop]).copy()
-            first = self._first_of(start, stop)
-            recursion.balance(walked.alpha[-1], beta)
-            recursion.backward(first, *walked[:3], share, beta, gamma, pairs)
-            visit(start, stop, self.unit.walk(gamma[:, : recursion.n_states]))
-            self._memory.give(buffers)
-        self._memory.give(spare)
-        return recursion.finish_pairs(pairs)
+    def end(self):
+        """Return the sums over pairs of neighbours (K, K), after the backward pass."""
+        self._buffers.give(self._spare)
+        pairs = self.recursion.finish_pairs(self._pairs)
+        return pairs.T if self.segment.reverse else pairs

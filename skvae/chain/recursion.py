@@ -1,17 +1,17 @@
-"""How a chain is walked: its start and transitions made ready for the compiled recursions."""
+"""One chain prepared for the compiled recursions: padded, in the form that suits its zeros."""
 
 import numpy as np
 
 from skvae.chain import kernels_few_states as few_states
-from skvae.chain import kernels_log as logspace
-from skvae.chain import kernels_scaled as scaled
+from skvae.chain import kernels_log, kernels_scaled
 
-_SAFE = 1e-30  # transitions above it bring back whatever underflows
-DENSE_SHARE = 0.1  # of non-zero transitions, above which products of whole rows are faster
+_SAFE = 1e-30  # larger transitions bring back every share that underflows
+_LEAST_JOINT = 1e-100  # of two halves' messages; below it too much was lost
+DENSE_SHARE = 0.1  # of transitions that are not zero, above which products of whole rows are faster
 
 
 def padded_size(n_states):
-    """Return how many states the arrays have: a multiple of four."""
+    """Return the number of states of the arrays: a multiple of four."""
     return -(-n_states // 4) * 4
 
 
@@ -23,38 +23,35 @@ def pad(array, fill=0.0):
     return out
 
 
-def _diagonals(matrix):
-    """Return (places, diagonals) of the diagonals of a matrix that are not zero, padded.
-
-    ``diagonals[d, i]`` is ``matrix[i, i + places[d]]``.
-    """
+def _banded(matrix):
+    """Return (shifts, diagonals) of the diagonals of a matrix that are not zero, padded."""
     rows, columns = np.nonzero(matrix)
-    places = np.unique(columns - rows)
-    diagonals = np.zeros((len(places), padded_size(len(matrix))))
-    diagonals[np.searchsorted(places, columns - rows), rows] = matrix[rows, columns]
-    return places, diagonals
+    shifts = np.unique(columns - rows)
+    diagonals = np.zeros((len(shifts), padded_size(len(matrix))))
+    diagonals[np.searchsorted(shifts, columns - rows), rows] = matrix[rows, columns]
+    return shifts, diagonals
 
 
-def _non_zeros(matrix):
+def _sparse(matrix):
     """Return (row pointers, columns, values) of the entries that are not zero."""
     rows, columns = np.nonzero(matrix)
     pointers = np.searchsorted(rows, np.arange(len(matrix) + 1))
     return pointers, columns, matrix[rows, columns]
 
 
+def _dense(matrix):
+    """Return (matrix, its transpose), padded."""
+    matrix = pad(matrix)
+    return matrix, np.ascontiguousarray(matrix.T)
+
+
 # By the number of states, padded.
-_FORWARD_DENSE = {4: few_states.forward_of_four, 8: few_states.forward_of_eight}
-_BACKWARD_DENSE = {4: few_states.backward_of_four, 8: few_states.backward_of_eight}
-_FORWARD = {
-    "dense": scaled.forward_guarded,
-    "sparse": scaled.forward_sparse,
-    "banded": scaled.forward_banded,
-}
-_BACKWARD = {"sparse": scaled.backward_sparse, "banded": scaled.backward_banded}
+_FORWARD = {4: few_states.forward_of_four, 8: few_states.forward_of_eight}
+_BACKWARD = {4: few_states.backward_of_four, 8: few_states.backward_of_eight}
 
 
 class Recursion:
-    """The forward and backward recursions of one chain.
+    """The scaled forward and backward recursions of one chain.
 
     Parameters
     ----------
@@ -62,113 +59,88 @@ class Recursion:
         Start probabilities, or any non-negative first message.
     transmat : ndarray of shape (K, K)
         Transition probabilities, or their transpose for the chain that runs backwards.
-    log : bool
-        Whether to work in log space, where nothing underflows.
+
+    Attributes
+    ----------
+    bounded : bool
+        Whether a bound of α's error is carried along: a transition is too small to bring back every
+        share that underflows.
     """
 
-    def __init__(self, start, transmat, *, log=False):
+    def __init__(self, start, transmat):
         self.n_states = len(start)
         self.transmat = transmat
-        self.log = log
-        self._start = start
-        with np.errstate(divide="ignore"):
-            self.start = pad(np.log(start), -np.inf) if log else pad(start)
-        self.guard = not log and transmat.min() < _SAFE
-        if not (log or self.guard):  # no transition is raised
-            matrix = pad(transmat)
-            self._form, self._chain = "dense", (matrix, np.ascontiguousarray(matrix.T))
+        self.start = pad(start)
+        self._first = start
+        self.bounded = bool(transmat.min() < _SAFE)
+        if not self.bounded:
+            self._form, self._transitions = "dense", _dense(transmat)
             return
-        raised = np.where(transmat > 0, np.maximum(transmat, scaled.LEAST_TRANSITION), 0.0)
+        raised = np.where(transmat > 0, np.maximum(transmat, kernels_scaled.LEAST_TRANSITION), 0.0)
         self._slack = pad((raised - transmat).sum(axis=0))
-        self._form, self._chain = self._with_zeros(raised, log)
-
-    def _with_zeros(self, raised, log):
-        """Return (form, chain) of transitions of which some are, or all but are, zero."""
-        if log:
-            pointers, columns, values = _non_zeros(self.transmat)
-            return "sparse", (pointers, columns, np.log(values))
-        n_given, limit = np.count_nonzero(raised), DENSE_SHARE * raised.size
-        bands = _diagonals(raised)
-        if bands[1].size < 2 * limit:  # whole diagonals are quick
-            return "banded", bands
-        if n_given < limit:
-            return "sparse", _non_zeros(raised)
-        matrix = pad(raised)
-        return "dense", (matrix, np.ascontiguousarray(matrix.T))
+        limit = DENSE_SHARE * raised.size
+        self._form, self._transitions = "banded", _banded(raised)
+        if self._transitions[1].size >= 2 * limit:  # whole diagonals are quick
+            few = np.count_nonzero(raised) < limit
+            self._form = "sparse" if few else "dense"
+            self._transitions = _sparse(raised) if few else _dense(raised)
 
     def in_log_space(self):
-        """Return the same recursion in log space."""
-        return Recursion(self._start, self.transmat, log=True)
+        """Return the same recursions in log space, where nothing underflows."""
+        return LogRecursion(self._first, self.transmat)
 
     def load(self, log_likelihood, likelihood, top):
         """Fill ``likelihood`` (n, padded) up to a factor per row whose log goes to ``top`` (n,).
 
-        ``log_likelihood`` (K, n) is overwritten. A row that is impossible in every state becomes
-        one of which nothing was observed, and its ``top`` is −inf.
+        ``log_likelihood`` (K, n) is overwritten. A row that is impossible in every state becomes a
+        row without an observation, and its ``top`` is −inf.
         """
-        log_likelihood.max(axis=0, out=top)
-        impossible = top == -np.inf
-        if impossible.any():
-            log_likelihood[:, impossible] = 0.0
-            log_likelihood -= np.where(impossible, 0.0, top)
-        else:
-            log_likelihood -= top
-        if self.guard:  # zero is then what is impossible, not what underflows
+        _relative(log_likelihood, top)
+        if self.bounded:  # zero then means impossible, not underflow
             never = log_likelihood == -np.inf
-            np.maximum(log_likelihood, np.log(scaled.LEAST_LIKELIHOOD), out=log_likelihood)
+            np.maximum(log_likelihood, np.log(kernels_scaled.LEAST_LIKELIHOOD), out=log_likelihood)
             if never.any():
                 log_likelihood[never] = -np.inf
-        if not self.log:
-            np.exp(log_likelihood, out=log_likelihood)
+        np.exp(log_likelihood, out=log_likelihood)
         likelihood[:, : self.n_states] = log_likelihood.T
-        if len(self.start) > self.n_states:  # the padding
-            likelihood[:, self.n_states :] = -np.inf if self.log else 0.0
+        likelihood[:, self.n_states :] = 0.0
 
-    def no_marks(self):
-        """Return what of α stems from marks before the first row: nothing."""
-        return np.zeros((1, len(self.start)))
+    def forward(self, first, likelihood, alpha, scale, error):
+        """Fill α (rows 1 and on, from row 0) and the normalisers; return whether they are exact.
 
-    def forward(self, first, likelihood, alpha, scale, marks):
-        """Fill α (rows 1 and on, from row 0) and the normalisers; return whether all is well.
-
-        ``marks`` (1, K) goes on from what :meth:`no_marks` gave; see
-        :mod:`skvae.chain.kernels_scaled`.
+        ``error`` (1, K), the bound of α's error, goes from that of row 0 to that of the last row;
+        see :mod:`skvae.chain.kernels_scaled`.
         """
-        given = first, self.start, self._chain, likelihood, alpha, scale
-        if self.log:
-            logspace.forward(*given)
-            return True
-        if not self.guard:
-            return _FORWARD_DENSE.get(len(self.start), scaled.forward_dense)(*given)
-        return _FORWARD[self._form](*given, self._slack, marks)
+        given = first, self.start, self._transitions, likelihood, alpha, scale
+        if self.bounded:
+            return kernels_scaled.forward_bounded(*given, self._slack, error)
+        return _FORWARD.get(len(self.start), kernels_scaled.forward)(*given)
 
     def log_scale(self, scale):
         """Return the logs of the normalisers."""
-        return scale if self.log else np.log(scale)
+        return np.log(scale)
 
     def no_pairs(self):
         """Return empty sums over pairs of neighbours, to be added to."""
-        return np.zeros(self._chain[0 if self._form == "dense" else -1].shape)
+        return np.zeros(self._transitions[0 if self._form == "dense" else -1].shape)
 
     def ones(self):
         """Return the message from behind the end of a sequence."""
-        return np.full(len(self.start), 0.0 if self.log else 1.0)
+        return np.ones(len(self.start))
 
     def balance(self, alpha, beta):
         """Scale β in place so that the posterior sums to one: rounding does not add up."""
-        if not self.log:
-            beta /= alpha @ beta
+        beta /= alpha @ beta
 
     def backward(self, first, likelihood, alpha, scale, weight, beta, gamma, pairs):
         """Fill γ times weights, move β to before the block, add to the pairs."""
-        given = first, self._chain, likelihood, alpha, scale, weight, beta, gamma
-        if self.log:
-            logspace.backward(*given, pairs)
-        elif self._form == "dense":
-            _BACKWARD_DENSE.get(len(self.start), scaled.backward_dense)(*given)
-            pairs += alpha[:-1].T @ likelihood
+        given = first, self._transitions, likelihood, alpha, scale, weight, beta, gamma
+        if self._form == "dense" and len(self.start) in _BACKWARD:
+            _BACKWARD[len(self.start)](*given)
         else:
-            _BACKWARD[self._form](*given, pairs)
+            kernels_scaled.backward(*given, pairs)
+        if self._form == "dense":
+            pairs += alpha[:-1].T @ likelihood
 
     def finish_pairs(self, pairs):
         """Return the sums over pairs as a (K, K) array."""
@@ -177,30 +149,119 @@ class Recursion:
             return self.transmat * pairs[:n, :n]
         out = np.zeros((n, n))
         if self._form == "banded":
-            for shift, diagonal in zip(self._chain[0], pairs, strict=True):
+            for shift, diagonal in zip(self._transitions[0], pairs, strict=True):
                 rows = np.arange(max(0, -shift), min(n, n - shift))
                 out[rows, rows + shift] = diagonal[rows]
         else:
-            pointers, columns, _ = self._chain
+            pointers, columns, _ = self._transitions
             out[np.repeat(np.arange(n), np.diff(pointers)), columns] = pairs
         return out
+
+    def join(self, head, tail):
+        """Return (messages, log-probability, posterior of pairs) of the boundary of two halves.
+
+        None where they hardly have a state in common, or the bound of the error is too large. The
+        messages are those with which the backward passes over both halves begin.
+
+        Parameters
+        ----------
+        head, tail : SegmentPasses
+            After their forward passes; that of the tail is under the reversed chain.
+        """
+        n, transmat = self.n_states, self.transmat
+        alpha, psi = head.message[:n], tail.message[:n]
+        pairs = alpha[:, None] * transmat * psi
+        total = pairs.sum()
+        error = head.error[0, :n] @ transmat @ psi + alpha @ transmat @ tail.error[0, :n]
+        if not (total >= _LEAST_JOINT and error <= kernels_scaled.LARGEST_ERROR * total):
+            return None
+        messages = []
+        for message in (transmat @ psi, alpha @ transmat):
+            padded = self.ones()
+            padded[:n] = message / total
+            messages.append(padded)
+        return messages, np.log(total), pairs / total
 
     def probabilities(self, alpha, logs=False):
         """Return rows of α without the padding as probabilities, or as their logs."""
         alpha = alpha[..., : self.n_states]
-        if logs == self.log:
+        if not logs:
             return alpha
         with np.errstate(divide="ignore"):
-            return np.log(alpha) if logs else np.exp(alpha)
+            return np.log(alpha)
+
+
+def _relative(log_likelihood, top):
+    """Subtract each row's largest log-likelihood, which goes to ``top``, in place."""
+    log_likelihood.max(axis=0, out=top)
+    impossible = top == -np.inf
+    if impossible.any():
+        log_likelihood[:, impossible] = 0.0
+        log_likelihood -= np.where(impossible, 0.0, top)
+    else:
+        log_likelihood -= top
+
+
+class LogRecursion(Recursion):
+    """The recursions in log space: slower, and nothing underflows."""
+
+    bounded = False
+    _form = "sparse"
+
+    def __init__(self, start, transmat):
+        self.n_states = len(start)
+        self.transmat = transmat
+        with np.errstate(divide="ignore"):
+            self.start = pad(np.log(start), -np.inf)
+        pointers, columns, values = _sparse(transmat)
+        self._transitions = pointers, columns, np.log(values)
+
+    def in_log_space(self):
+        """Return the same."""
+        return self
+
+    def load(self, log_likelihood, likelihood, top):
+        """Fill the log-likelihoods of a block, relative to ``top``."""
+        _relative(log_likelihood, top)
+        likelihood[:, : self.n_states] = log_likelihood.T
+        likelihood[:, self.n_states :] = -np.inf
+
+    def forward(self, first, likelihood, alpha, scale, error):
+        """Fill ln α and the log normalisers, which are always exact."""
+        kernels_log.forward(first, self.start, self._transitions, likelihood, alpha, scale)
+        return True
+
+    def log_scale(self, scale):
+        """Return the logs of the normalisers."""
+        return scale
+
+    def ones(self):
+        """Return the log message from behind the end of a sequence."""
+        return np.zeros(len(self.start))
+
+    def balance(self, alpha, beta):
+        """Leave β: in log space rounding does not add up."""
+
+    def backward(self, first, likelihood, alpha, scale, weight, beta, gamma, pairs):
+        """Fill γ times weights, move ln β to before the block, add to the pairs."""
+        kernels_log.backward(
+            first, self._transitions, likelihood, alpha, scale, weight, beta, gamma, pairs
+        )
+
+    def probabilities(self, alpha, logs=False):
+        """Return rows of ln α without the padding as probabilities, or as they are."""
+        alpha = alpha[..., : self.n_states]
+        return alpha if logs else np.exp(alpha)
 
 
 class SingleState(Recursion):
-    """The recursions of a chain of one state: there is nothing to walk."""
+    """The recursions of a chain of one state, where every posterior is one."""
+
+    bounded = False
 
     def __init__(self):
         self.n_states = 1
         self.transmat = np.ones((1, 1))
-        self.log = self.guard = False
         self.start = np.ones(1)
 
     def in_log_space(self):
@@ -212,8 +273,8 @@ class SingleState(Recursion):
         top[:] = log_likelihood[0]
         likelihood[:] = 1.0
 
-    def forward(self, first, likelihood, alpha, scale, marks):
-        """Fill ones: a row's likelihood is all in what was divided out."""
+    def forward(self, first, likelihood, alpha, scale, error):
+        """Fill ones: a row's likelihood is all in ``top``."""
         alpha[1:] = 1.0
         scale[:] = 1.0
         return True
@@ -233,5 +294,5 @@ class SingleState(Recursion):
 
 
 def recursion_of(start, transmat):
-    """Return the Recursion of a chain in the form that suits it."""
+    """Return the Recursion of a chain."""
     return SingleState() if len(start) == 1 else Recursion(start, transmat)

@@ -1,4 +1,4 @@
-"""Sequences of a Dask array, whole ones in each chunk: what a chain learns of them, and says."""
+"""Sequences of a Dask array, whole ones in each chunk: statistics and results of a chain."""
 
 from functools import partial
 from itertools import pairwise
@@ -8,6 +8,7 @@ import numpy as np
 
 from skvae.blocks import (
     DistributedRows,
+    Sequences,
     boxed,
     by_chunks,
     collected,
@@ -16,12 +17,11 @@ from skvae.blocks import (
     unboxed,
     workers,
 )
-from skvae.chain.sweep import Sequences
-from skvae.hmm.e_step import ChainModel
+from skvae.hmm.e_step import expect, log_likelihood_of
 
 
-class DistributedRecordings(NamedTuple):
-    """The data of a fit as :class:`skvae.hmm.initialization.Recordings` has them, as a Dask array.
+class DistributedSequences(NamedTuple):
+    """Sequences as :class:`skvae.blocks.Sequences` has them, as a Dask array.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class DistributedRecordings(NamedTuple):
     offsets : ndarray of int, shape (n_sequences + 1,)
         Where sequences begin and end.
     weights : ndarray of shape (n_sequences,) or None
-        What each sequence counts; None is one.
+        The weight of each sequence; None is one each.
     parts : dask.array.Array
         For each chunk the offsets of its own sequences and their weights or None, as one object.
     """
@@ -54,30 +54,35 @@ class DistributedRecordings(NamedTuple):
         ]
         return cls(X, offsets, weights, boxed(parts).persist())
 
-    @classmethod
-    def weighted(cls, X, offsets, weight):
-        """Return the sequences with a weight for each row: DistributedWeights, or None."""
-        data = cls.of(X, offsets)
+    def weighted(self, weight):
+        """Return the sequences with weights, DistributedWeights or None, without those of zero.
+
+        Raises
+        ------
+        ValueError
+            A weight changes within a sequence.
+        """
         if weight is None:
-            return data
-        array = weight.array.rechunk((data.X.chunks[0],))
-        found = collected(_weights_of, [(array, "i"), (data.parts, "i")])
-        for (_, wrong), start in zip(found, np.cumsum([0, *data.X.chunks[0]]), strict=False):
+            return self
+        array = weight.array.rechunk((self.X.chunks[0],))
+        found = collected(_weights_of, [(array, "i"), (self.parts, "i")])
+        for (_, wrong), start in zip(found, np.cumsum([0, *self.X.chunks[0]]), strict=False):
             if wrong is not None:
                 row, value, first = wrong
                 raise ValueError(
                     f"sequence_weight is {value} in row {start + row} and {first} where its "
                     "sequence begins: must be one number within a sequence"
                 )
-        return cls.of(data.X, offsets, np.concatenate([weights for weights, _ in found]))
+        weights = np.concatenate([weights for weights, _ in found])
+        return self.of(self.X, self.offsets, weights)._used()
 
     @property
     def _arrays(self):
         return [(self.X, "ij"), (self.parts, "i")]
 
-    def used(self):
-        """Return the same without sequences of weight zero."""
-        if self.weights is None or self.weights.all():
+    def _used(self):
+        """Return the sequences whose weight is not zero."""
+        if self.weights.all():
             return self
         keep = self.weights > 0
         lengths = np.diff(self.offsets)[keep]
@@ -100,22 +105,26 @@ class DistributedRecordings(NamedTuple):
             weight = by_chunks(_row_weights, "i", parts, np.float64, adjust_chunks=lengths)
         return DistributedRows(self.X, weight, self.total(), arranged=False)
 
-    def chosen(self, places=None):
-        """Return some rows, or all, in memory, as Rows."""
-        return self.rows().chosen(places)
-
     def total(self):
         """Return the total weight of the rows."""
         if self.weights is None:
             return float(len(self.X))
         return float(self.weights @ np.diff(self.offsets))
 
-    def models(self, pool):
-        """Return a function from parameters to the model of the sequences under them."""
-        return lambda parameters: DistributedChain(parameters, self._arrays)
+    # Under parameters -----------------------------------------------------------------------------
 
-    def answers(self, model, method, width, dtype):
-        """Return what a fitted model's method says of the rows, a Dask array.
+    def expect(self, parameters):
+        """Return the ChainStatistics of the rows and their weighted log-likelihood, in nats."""
+        return summed(partial(_expect, parameters), self._arrays)
+
+    def log_likelihood(self, parameters):
+        """Return the weighted log-likelihood of the rows, in nats."""
+        return summed(partial(_log_likelihood, parameters), self._arrays)[0]
+
+    # Under a fitted model -------------------------------------------------------------------------
+
+    def results(self, model, method, width, dtype):
+        """Return the results of a fitted model's method for the rows, a Dask array.
 
         Parameters
         ----------
@@ -124,13 +133,13 @@ class DistributedRecordings(NamedTuple):
         method : str
             The method's name; it takes rows and their groups.
         width : int or None
-            How many numbers it gives for a row; None is one, without an axis for it.
+            The number of results of a row; None is one, without an axis for it.
         dtype : dtype
             Of the result.
         """
-        return mapped(partial(_answer, model, method), self._arrays, width, dtype)
+        return mapped(partial(_result, model, method), self._arrays, width, dtype)
 
-    def log_likelihood(self, model):
+    def log_evidence(self, model):
         """Return the log-likelihood of the rows under a fitted model, in nats."""
         return summed(partial(_log_likelihood_under, model), self._arrays)[0]
 
@@ -144,23 +153,7 @@ class DistributedRecordings(NamedTuple):
         return summed(partial(_score, model), [*self._arrays, (weight, "i")])[0]
 
 
-class DistributedChain:
-    """A chain and its emission ready to be asked, as :class:`skvae.hmm.e_step.ChainModel`."""
-
-    def __init__(self, parameters, arrays):
-        self._parameters = parameters
-        self._arrays = arrays
-
-    def expect(self):
-        """Return the ChainStatistics of the rows and their weighted log-likelihood, in nats."""
-        return summed(partial(_expect, self._parameters), self._arrays)
-
-    def log_likelihood(self):
-        """Return the weighted log-likelihood of the rows, in nats."""
-        return summed(partial(_log_likelihood, self._parameters), self._arrays)[0]
-
-
-# What is made of a chunk --------------------------------------------------------------------------
+# Tasks: one for each chunk ------------------------------------------------------------------------
 
 
 def _weights_of(weight, part):
@@ -189,18 +182,17 @@ def _check(emission, feature_names, X):
 
 def _expect(parameters, X, part):
     with workers() as pool:
-        return _model(parameters, X, part, pool).expect() if len(X) else None
+        return expect(parameters, _sequences(X, part), pool) if len(X) else None
 
 
 def _log_likelihood(parameters, X, part):
     with workers() as pool:
-        return (_model(parameters, X, part, pool).log_likelihood(),) if len(X) else None
+        return (log_likelihood_of(parameters, _sequences(X, part), pool),) if len(X) else None
 
 
-def _model(parameters, X, part, pool):
+def _sequences(X, part):
     offsets, weights = part
-    weight = None if weights is None else np.repeat(weights, np.diff(offsets))
-    return ChainModel(parameters, X, Sequences(offsets), pool, weight)
+    return Sequences(X, offsets, None if weights is None else np.repeat(weights, np.diff(offsets)))
 
 
 def _groups(part):
@@ -208,7 +200,7 @@ def _groups(part):
     return np.repeat(np.arange(len(lengths)), lengths)
 
 
-def _answer(model, method, X, part):
+def _result(model, method, X, part):
     return getattr(model, method)(X, groups=_groups(part))
 
 

@@ -1,8 +1,14 @@
 """The step of Baum-Welch: exact EM for a hidden Markov model."""
 
+from functools import partial
+
 import numpy as np
 
 from skvae.ascent.loop import Collapse, Step
+from skvae.blocks import is_complete
+from skvae.chain.passes import Buffers
+from skvae.hmm.dask_sequences import DistributedSequences
+from skvae.hmm.e_step import expect, log_likelihood_of
 from skvae.hmm.initialization import check_chain, first_parameters
 from skvae.hmm.parameters import ChainParameters, Coordinates
 
@@ -14,7 +20,7 @@ class HiddenMarkovProblem:
     ----------
     estimator : EMHiddenMarkov
         Its parameters of the chain and of the start are read.
-    data : Recordings or DistributedRecordings
+    data : Sequences or DistributedSequences
         The sequences.
     emission : Emission
         The emission family.
@@ -57,7 +63,7 @@ class BaumWelchStep(Step):
 
     Parameters
     ----------
-    data : Recordings or DistributedRecordings
+    data : Sequences or DistributedSequences
         The sequences.
     emission : Emission
         The emission family.
@@ -79,14 +85,19 @@ class BaumWelchStep(Step):
         self._summary = summary
         self._prior = prior
         self._total = data.total()
-        self._model = data.models(pool)
+        if isinstance(data, DistributedSequences):
+            self._expect, self._log_likelihood = data.expect, data.log_likelihood
+        else:
+            given = {"sequences": data, "pool": pool, "complete": is_complete(data.X)}
+            self._expect = partial(expect, **given, buffers=Buffers())
+            self._log_likelihood = partial(log_likelihood_of, **given)
         self.n_steps = 0
 
     def __call__(self, parameters):
         self.n_steps += 1
-        statistics, log_likelihood = self._model(parameters).expect()
+        statistics, log_likelihood = self._expect(parameters)
         if not np.isfinite(log_likelihood):
-            raise Collapse("some sequence is impossible under the parameters it came to")
+            raise Collapse("a sequence has probability zero under the current parameters")
         return self.maximize(parameters, statistics), self._objective(parameters, log_likelihood)
 
     def maximize(self, parameters, statistics):
@@ -97,7 +108,7 @@ class BaumWelchStep(Step):
 
     def evaluate(self, parameters):
         """Return the objective of the parameters, in nats per row."""
-        return self._objective(parameters, self._model(parameters).log_likelihood())
+        return self._objective(parameters, self._log_likelihood(parameters))
 
     def _objective(self, parameters, log_likelihood):
         prior = self._prior.log_density(parameters.startprob, parameters.transmat)

@@ -15,20 +15,28 @@ from sklearn.utils import check_random_state
 
 from skvae.ascent.estimator import AscentEstimator
 from skvae.ascent.restarts import search
-from skvae.blocks import is_distributed, workers
-from skvae.emissions import Emission, GaussianEmission
+from skvae.blocks import as_sequences, is_distributed, workers
+from skvae.emissions import EMISSIONS, Emission, GaussianEmission
 from skvae.gaussian.checks import check_batch
-from skvae.hmm.dask_sequences import DistributedRecordings
+from skvae.gaussian.covariance import STRUCTURES
+from skvae.hmm.base import HiddenMarkovModel
+from skvae.hmm.dask_sequences import DistributedSequences
+from skvae.hmm.e_step import expect
 from skvae.hmm.em import HiddenMarkovProblem
-from skvae.hmm.family import emission_of, same_form
-from skvae.hmm.fitted import FittedHiddenMarkov, TransformsLists
-from skvae.hmm.initialization import Recordings, check_chain, check_stochastic
+from skvae.hmm.initialization import check_chain, check_stochastic
 from skvae.hmm.parameters import ChainParameters, ChainStatistics, expected_occupancy
-from skvae.hmm.sequences import as_series
 from skvae.validation import check_as_fitted, check_choice
 
+# Parameters of the estimator that configure emission='gaussian' alone, with their defaults.
+_OF_GAUSSIAN = {
+    "covariance_type": "full",
+    "reg_covar": 1e-6,
+    "means_init": None,
+    "covariances_init": None,
+}
 
-class EMHiddenMarkov(TransformsLists, AscentEstimator, FittedHiddenMarkov):
+
+class EMHiddenMarkov(AscentEstimator, HiddenMarkovModel):
     """Hidden Markov model fitted by Baum-Welch: density, segments, forecasts, samples of sequences.
 
     Rows of X are time steps. ``groups`` says where sequences begin and end; without it X is one
@@ -325,7 +333,7 @@ default=1.0
 
     def _blend(self, old, data, step, pool):
         """Return the M step of the statistics so far and those of a batch."""
-        statistics, _ = data.models(pool)(old).expect()
+        statistics, _ = expect(old, data, pool)
         starts, pairs, occupancy = expected_occupancy(
             old.startprob, old.transmat, np.diff(data.offsets)
         )
@@ -404,22 +412,31 @@ default=1.0
         """Return the checked data and the emission; check the constructor's parameters too."""
         self._check_parameters()
         check_choice("inference", self.inference, ("smooth", "filter"))
-        emission = emission_of(self)
+        emission = _emission_of(self)
         emission.check_parameters(self.n_components)
         anew = reset and not self._is_warm
-        series = as_series(
+        data = as_sequences(
             X, groups, lambda rows: self._validate(rows, reset=anew, min_rows=2 if reset else 1)
         )
-        weight = self._validate_weight(sequence_weight, series.X, "sequence_weight")
-        kind = DistributedRecordings if is_distributed(series.X) else Recordings
-        data = kind.weighted(series.X, series.offsets, weight).used()
-        data.check(emission, getattr(self, "feature_names_in_", None))
+        weight = self._validate_weight(sequence_weight, data.X, "sequence_weight")
+        if is_distributed(data.X):
+            data = DistributedSequences.of(data.X, data.offsets)
+        data = data.weighted(weight)
+        self._check_rows(data, emission)
         if reset and len(data.X) < self.n_components:
             raise ValueError(
                 f"n_components={self.n_components}: must be <= n_samples, which is {len(data.X)}"
                 + ("" if weight is None else " without the sequences of weight zero")
             )
         return data, emission
+
+    def _check_rows(self, data, emission):
+        """Raise ValueError if some row is impossible under an emission."""
+        names = getattr(self, "feature_names_in_", None)
+        if isinstance(data, DistributedSequences):
+            data.check(emission, names)
+        else:
+            emission.check_rows(data.X, names)
 
     def _summary(self, data, emission, pool):
         names = getattr(self, "feature_names_in_", None)
@@ -429,14 +446,14 @@ default=1.0
         """Return the fitted parameters; raise ValueError unless model and rows go with them."""
         parameters = self._parameters()
         check_as_fitted("n_components", self.n_components, len(parameters.startprob), why)
-        check_as_fitted("emission", emission, self.emission_, why, same_form)
+        check_as_fitted("emission", emission, self.emission_, why, _same_form)
         if (parameters.transmat[~check_chain(self)[2].allowed] > 0).any():
             raise ValueError(
                 f"transmat_init={self.transmat_init!r}: {why} goes on from a model that has "
                 "transitions which it rules out; keep the earlier zeros, or fit a new estimator"
             )
         # Rows that it cannot have made have no likelihood to go up from.
-        data.check(self.emission_, getattr(self, "feature_names_in_", None))
+        self._check_rows(data, self.emission_)
         means = parameters.emission.means()
         scale = np.sqrt(parameters.emission.covariances().diagonal(axis1=-2, axis2=-1).max(axis=0))
         check_batch(data.X, means.mean(axis=0), scale + np.abs(means).max(axis=0), why)
@@ -448,3 +465,55 @@ default=1.0
             f"(now {self.n_components!r}), or choose a simpler emission (now {self.emission!r}, "
             f"covariance_type={self.covariance_type!r})"
         )
+
+
+# The emission -------------------------------------------------------------------------------------
+
+
+def _emission_of(estimator):
+    """Return a new emission of the family that the parameters of an EMHiddenMarkov describe.
+
+    Raises
+    ------
+    ValueError
+        There is none of that name, or it does not take one of the parameters.
+    """
+    check_choice("covariance_type", estimator.covariance_type, tuple(STRUCTURES))
+    given, own = estimator.emission, {name: getattr(estimator, name) for name in _OF_GAUSSIAN}
+    if isinstance(given, str) and given == "gaussian":
+        return GaussianEmission(**own)
+    if isinstance(given, str) and given in EMISSIONS:
+        emission = EMISSIONS[given]()
+    elif isinstance(given, Emission):
+        emission = clone(given)
+    else:
+        names = ", ".join(map(repr, EMISSIONS))
+        raise ValueError(
+            f"emission={given!r}: must be one of {names} or an emission object of skvae.hmm"
+        )
+    for name, value in own.items():
+        if not _same(value, _OF_GAUSSIAN[name]):
+            raise ValueError(
+                f"{name}={value!r} configures emission='gaussian', but emission={given!r}: give it "
+                "to the emission object instead"
+            )
+    return emission
+
+
+def _same_form(now, before):
+    """Return whether two emissions are of one family, and their parameters of one shape."""
+    return _form(now) == _form(before)
+
+
+def _form(emission):
+    parts = {}
+    for name, value in emission.get_params().items():
+        if isinstance(value, Emission):
+            parts[name] = type(value)
+        elif name.endswith(("covariance_type", "n_mix")):
+            parts[name] = value
+    return type(emission), parts
+
+
+def _same(value, default):
+    return isinstance(value, type(default)) and value == default

@@ -1,78 +1,16 @@
-"""What Baum-Welch starts from: states by k-means, transitions by counting, and what is given."""
-
-from typing import NamedTuple
+"""First parameters of a chain: states by k-means, transitions by counting, and given values."""
 
 import numpy as np
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils.random import sample_without_replacement
 
-from skvae.blocks import Rows, is_complete
-from skvae.chain.sweep import Sequences
-from skvae.hmm.e_step import ChainModel
 from skvae.hmm.parameters import ChainParameters, ChainPrior, ChainStatistics
-from skvae.hmm.sequences import check_sequence_weight
 from skvae.initialization import MAX_ROWS, first_labels
 from skvae.validation import check_array_parameter
 
 _WINDOW = 256  # neighbouring rows that are read together, so that transitions can be counted
 _REACH = 5  # rows to either side, where first states are sought in averages
 _SMOOTHING = 1.0  # added to each count: EM never leaves an exact zero
-
-
-class Recordings(NamedTuple):
-    """The data of a fit: sequences of rows with their weights.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        The rows in time order.
-    offsets : ndarray of int, shape (n_sequences + 1,)
-        Where sequences begin and end.
-    weight : ndarray of shape (n_samples,) or None
-        What each row counts, positive and constant within a sequence; None is one.
-    """
-
-    X: np.ndarray
-    offsets: np.ndarray
-    weight: np.ndarray | None = None
-
-    @classmethod
-    def weighted(cls, X, offsets, weight):
-        """Return the sequences with a weight for each row, the same within a sequence, or None."""
-        return cls(X, offsets, check_sequence_weight(weight, offsets))
-
-    def rows(self):
-        """Return the rows as Rows."""
-        return Rows(self.X, self.weight)
-
-    def chosen(self, places=None):
-        """Return some rows, or all, as Rows."""
-        return Rows(self.X, self.weight, places)
-
-    def check(self, emission, feature_names):
-        """Raise ValueError if the emission family cannot have produced some row."""
-        emission.check_rows(self.X, feature_names)
-
-    def models(self, pool):
-        """Return a function from parameters to the model of the sequences under them."""
-        # What every iteration would find out anew.
-        sequences, complete = Sequences(self.offsets), is_complete(self.X)
-        return lambda parameters: ChainModel(
-            parameters, self.X, sequences, pool, self.weight, complete
-        )
-
-    def total(self):
-        """Return the total weight of the rows."""
-        return float(len(self.X)) if self.weight is None else float(self.weight.sum())
-
-    def used(self):
-        """Return the same without sequences of weight zero."""
-        if self.weight is None or self.weight.all():
-            return self
-        keep = self.weight > 0
-        lengths = np.diff(self.offsets)[keep[self.offsets[:-1]]]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return Recordings(self.X[keep], offsets, self.weight[keep])
 
 
 def check_stochastic(name, value, shape, meaning):
@@ -125,7 +63,7 @@ def first_parameters(data, estimator, emission, summary, rng):
 
     Parameters
     ----------
-    data : Recordings
+    data : Sequences or DistributedSequences
         The sequences.
     estimator : EMHiddenMarkov
         Its ``n_components``, ``init_params`` and what it gives of the chain are read.
@@ -139,11 +77,11 @@ def first_parameters(data, estimator, emission, summary, rng):
     n = estimator.n_components
     startprob, transmat, prior = check_chain(estimator)
     if startprob is not None and transmat is not None and emission.is_given:
-        unread = data.chosen(np.zeros(1, dtype=np.intp))
+        unread = data.rows().chosen(np.zeros(1, dtype=np.intp))
         parameters = emission.first(unread, np.array([-1]), n, summary, rng)
         return ChainParameters(startprob, transmat, parameters)
     index = _chosen_rows(len(data.X), n, rng)
-    rows = data.chosen(index)
+    rows = data.rows().chosen(index)
     index = np.arange(len(data.X)) if index is None else index
     labels = _labels(rows, index, data.offsets, estimator, emission, summary, prior, rng)
     parameters = emission.first(rows, labels, n, summary, rng)

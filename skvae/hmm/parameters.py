@@ -38,6 +38,11 @@ class ChainParameters(NamedTuple):
     transmat: np.ndarray
     emission: Any
 
+    def logs(self):
+        """Return (ln π, ln A)."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.startprob), np.log(self.transmat)
+
 
 @dataclass(frozen=True)
 class ChainStatistics:
@@ -69,7 +74,7 @@ class ChainStatistics:
 
 
 class ChainPrior(NamedTuple):
-    """What is known of a chain before the data.
+    """The prior of a chain, and its structural zeros.
 
     Parameters
     ----------

@@ -1,24 +1,42 @@
-"""Ways to run the chain's passes on arrays, gathered into one shape for comparison."""
+"""Ways to run the chain's algorithms on arrays, gathered into one shape for comparison."""
 
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 
 from skvae.blocks import workers
-from skvae.chain.passes import Pass
-from skvae.chain.recursion import Recursion
-from skvae.chain.sweep import Sequences, Sweep
+from skvae.chain import algorithms, segments
+from skvae.chain.batch import ArrayRows
+from skvae.chain.passes import Buffers, SegmentPasses
+from skvae.chain.recursion import LogRecursion, recursion_of
 from tests import hmm_oracles as oracles
 
 
-class RowSource:
-    """Log-likelihoods of rows (T, K) as a Pass reads them, in arrays of their own."""
+class RecordingRows(ArrayRows):
+    """Log-likelihoods of rows (T, K) in blocks, which record the posteriors they are given."""
 
-    def __init__(self, rows):
-        self._rows = np.asarray(rows, dtype=float)
+    def __init__(self, rows, block_rows):
+        super().__init__(np.asarray(rows, dtype=float), block_rows)
+        self.given = np.full(np.shape(rows), np.nan)
 
-    def log_likelihood(self, start, stop):
-        return self._rows[start:stop].T.copy()
+    def sums(self):
+        return np.zeros(self.given.shape[1])
+
+    def block(self, start, stop):
+        return _RecordingBlock(self, start, stop)
+
+
+class _RecordingBlock:
+    def __init__(self, rows, start, stop):
+        self.rows, self.where = rows, slice(start, stop)
+
+    def log_density(self):
+        return self.rows._rows[self.where].T.copy()
+
+    def accumulate(self, sums, resp):
+        self.rows.given[self.where] = resp.T
+        sums += resp.sum(axis=1)
 
 
 class Swept(NamedTuple):
@@ -32,31 +50,44 @@ class Swept(NamedTuple):
 
 
 def sweep(start, transmat, logs, lengths, block, weight=None, n_threads=1):
-    """Everything a Sweep over some sequences finds."""
+    """All statistics and posteriors of some sequences, by the public functions."""
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    work = Sweep(start, transmat, Sequences(offsets), lambda: RowSource(logs), block, weight)
-    smoothed, filtered = np.full((2, *logs.shape), np.nan)
-    log_p, seen = np.full(len(logs), np.nan), np.zeros(len(logs), dtype=int)
-
-    def see(_found, _source, a, b, gamma):
-        smoothed[a:b] = gamma
-        seen[a:b] += 1
-
-    def look(a, b, log_p_of_block, alpha):
-        log_p[a:b], filtered[a:b] = log_p_of_block, alpha
-
-    with workers(n_threads) as pool:
-        sums = work.smooth(pool, see)
-        work.filter(pool, look)
-        forward_only = work.log_likelihood(pool)
-    assert (seen >= 1).all()
+    chain = in_logs(start, transmat)
+    source = RecordingRows(logs, block)
+    with every_size_in_threads(), workers(n_threads) as pool:
+        sums = algorithms.expect(*chain, source, offsets, weight=weight, pool=pool)
+        log_p = algorithms.predictive(*chain, source, offsets, pool=pool)
+        filtered = algorithms.filtered(*chain, source, offsets, pool=pool)
+        forward_only = algorithms.log_likelihood_of(
+            *chain, source, offsets, weight=weight, pool=pool
+        )
+        smoothed = algorithms.smooth(*chain, source, offsets, pool=pool)
+    share = 1.0 if weight is None else weight[:, None]
+    np.testing.assert_allclose(smoothed.posterior * share, source.given, rtol=1e-9, atol=1e-300)
+    np.testing.assert_allclose(sums.emission, source.given.sum(axis=0), rtol=1e-9)
     return Swept(
-        sums.log_likelihood, sums.starts, sums.pairs, smoothed, log_p, filtered, forward_only
+        sums.log_likelihood, sums.starts, sums.pairs, source.given, log_p, filtered, forward_only
     )
 
 
+def in_logs(*arrays):
+    """The logs of arrays, without a warning where they are zero."""
+    with np.errstate(divide="ignore"):
+        return tuple(np.log(array) for array in arrays)
+
+
+@contextmanager
+def every_size_in_threads():
+    """Let threads take small problems too."""
+    before, segments._WORTH_THREADS = segments._WORTH_THREADS, 0
+    try:
+        yield
+    finally:
+        segments._WORTH_THREADS = before
+
+
 def expected_sweep(start, transmat, logs, lengths, weight=None, reference=oracles.forward_backward):
-    """What a Sweep must find, sequence by sequence."""
+    """The same by a reference, sequence by sequence."""
     sequences = oracles.split(logs, lengths)
     found = [reference(start, transmat, each) for each in sequences]
     share = np.ones(len(logs)) if weight is None else np.asarray(weight)
@@ -81,17 +112,20 @@ def assert_same_sweep(actual, expected, *, rtol=1e-9, atol=1e-12):
         np.testing.assert_allclose(left, right, rtol=rtol, atol=atol, err_msg=name)
 
 
-def passed(unit, start, transmat, logs, first, block, *, log=False, keep=1 << 25):
-    """(log_p, filtered, smoothed, pairs) of one unit by a single Pass."""
-    run = Pass(unit, Recursion(start, transmat, log=log), RowSource(logs), first, block)
+def passed(segment, start, transmat, logs, offsets, block, *, log=False, keep=1 << 25):
+    """(log_p, filtered, smoothed, pairs) of one segment by a single SegmentPasses."""
+    recursion = LogRecursion(start, transmat) if log else recursion_of(start, transmat)
+    buffers = Buffers().of_size(block, len(recursion.start))
+    passes = SegmentPasses(segment, recursion, np.asarray(offsets), buffers, keep)
     log_p, filtered, smoothed = np.full(len(logs), np.nan), *np.full((2, *logs.shape), np.nan)
-
-    def look(a, b, log_p_of_block, alpha):
-        log_p[a:b], filtered[a:b] = log_p_of_block, alpha
-
-    def see(a, b, gamma):
-        smoothed[a:b] = gamma
-
-    run.forward(look, keep=keep)
-    pairs = run.backward(see)
-    return log_p, filtered, smoothed, pairs
+    for index, (a, b) in enumerate(passes.blocks):
+        if not passes.forward(index, logs[a:b].T.copy()):
+            return None
+        log_p[a:b], filtered[a:b] = passes.log_p(index), passes.alpha(index)
+    passes.turn()
+    for index in range(len(passes.blocks) - 1, -1, -1):
+        a, b = passes.blocks[index]
+        if not passes.is_kept(index):
+            passes.forward(index, logs[a:b].T.copy())
+        smoothed[a:b] = passes.backward(index, None)
+    return log_p, filtered, smoothed, passes.end()

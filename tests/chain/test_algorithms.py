@@ -10,10 +10,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skvae.blocks import workers
 from skvae.chain import algorithms, recursion
-from skvae.chain.sweep import Sequences
-from skvae.chain.viterbi import BestPaths
+from skvae.chain.batch import ArrayRows
 from tests import hmm_oracles as oracles
-from tests.chain.sweeps import RowSource
+from tests.chain.sweeps import every_size_in_threads
 from tests.hmm.problems import left_right, random_chain
 from tests.strategies import seeds
 
@@ -52,7 +51,8 @@ def test_smoothing_and_filtering_are_sums_over_paths(problem):
     assert_allclose(found.log_likelihood, expected.log_likelihood, rtol=1e-11)
     assert_allclose(found.posterior, expected.smoothed, rtol=1e-8, atol=1e-10)
     assert_allclose(found.pairs, expected.pairs, rtol=1e-8, atol=1e-10)
-    log_p, alpha = algorithms.filtered(*in_logs(*problem))
+    log_p = algorithms.predictive(*in_logs(*problem))
+    alpha = algorithms.filtered(*in_logs(*problem))
     assert_allclose(log_p, expected.log_p, rtol=1e-9, atol=1e-8)
     assert_allclose(alpha, expected.filtered, rtol=1e-8, atol=1e-10)
 
@@ -111,14 +111,13 @@ def test_best_paths_of_sequences_in_blocks(share, block, kind, monkeypatch):
     lengths = [30, 1, 110, 4]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     logs = np.random.default_rng(1).normal(scale=2.0, size=(offsets[-1], n_states))
-    sequences = Sequences(offsets)
-    found = BestPaths(start, transmat, sequences, lambda: RowSource(logs), block)
-    with workers() as pool:
-        found.fill(pool)
-    for a, b in pairwise(offsets):
+    chain = in_logs(start, transmat, logs)[:2]
+    with every_size_in_threads(), workers() as pool:
+        log_probs, states = algorithms.viterbi(*chain, ArrayRows(logs, block), offsets, pool=pool)
+    for s, (a, b) in enumerate(pairwise(offsets)):
         log_prob, path = textbook_viterbi(start, transmat, logs[a:b])
-        assert_array_equal(found.states[a:b], path)
-        assert_allclose(found.log_p[a:b].sum(), log_prob, rtol=1e-12)
+        assert_array_equal(states[a:b], path)
+        assert_allclose(log_probs[s], log_prob, rtol=1e-12)
 
 
 def textbook_viterbi(start, transmat, logs):
@@ -167,7 +166,7 @@ def test_draws_have_the_frequencies_of_the_posterior_over_paths(seed, zeros):
     start, transmat = random_chain(3, seed, zeros=zeros)
     logs = np.random.default_rng(seed).normal(size=(4, 3))
     draws = algorithms.sample_paths(
-        *in_logs(start, transmat, logs), n_draws, np.random.RandomState(seed)
+        *in_logs(start, transmat, logs), n_draws=n_draws, rng=np.random.RandomState(seed)
     )
     every = oracles.every_path(start, transmat, logs)
     p = every.probabilities()
@@ -183,7 +182,7 @@ def test_draws_have_the_frequencies_of_the_posterior_over_paths(seed, zeros):
 def test_every_draw_is_possible(problem):
     possible, _ = oracles.without_impossible_rows(*problem)
     problem = problem[0], problem[1], possible
-    draws = algorithms.sample_paths(*in_logs(*problem), 50, np.random.RandomState(0))
+    draws = algorithms.sample_paths(*in_logs(*problem), n_draws=50, rng=np.random.RandomState(0))
     for path in draws:
         assert log_joint(*problem, path) > -np.inf
 
@@ -200,7 +199,7 @@ def test_entropy_is_the_mean_surprise_of_draws():
     start, transmat = random_chain(4, 0)
     logs = np.random.default_rng(0).normal(size=(300, 4))
     arguments = in_logs(start, transmat, logs)
-    draws = algorithms.sample_paths(*arguments, 400, np.random.RandomState(0))
+    draws = algorithms.sample_paths(*arguments, n_draws=400, rng=np.random.RandomState(0))
     total = algorithms.smooth(*arguments).log_likelihood
     surprise = np.array([total - log_joint(start, transmat, logs, path) for path in draws])
     error = surprise.std() / np.sqrt(len(surprise))
@@ -215,7 +214,7 @@ def test_draws_and_entropy_where_the_filter_has_lost_the_winner(winner):
     logs[:100, winner] = -20.0
     logs[100:, winner] = 30.0
     arguments = in_logs(start, transmat, logs)
-    draws = algorithms.sample_paths(*arguments, 20, np.random.RandomState(0))
+    draws = algorithms.sample_paths(*arguments, n_draws=20, rng=np.random.RandomState(0))
     assert_array_equal(draws, winner)
     assert_allclose(algorithms.path_entropy(*arguments), 0.0, atol=1e-10)
 
@@ -228,7 +227,7 @@ def test_draws_of_a_left_right_chain_that_stayed_behind():
     logs[100:, 0] = 30.0
     logs[199] = [-np.inf, 0.0, -1.0, -2.0, -3.0]
     arguments = in_logs(start, transmat, logs)
-    for path in algorithms.sample_paths(*arguments, 20, np.random.RandomState(0)):
+    for path in algorithms.sample_paths(*arguments, n_draws=20, rng=np.random.RandomState(0)):
         assert log_joint(start, transmat, logs, path) > -np.inf
         assert_array_equal(path[:199], 0)
         assert path[199] == 1
@@ -238,7 +237,7 @@ def test_draws_through_transitions_that_all_but_vanish():
     transmat = np.array([[1.0, 1e-300, 0.0], [0.0, 1.0, 1e-300], [0.0, 0.0, 1.0]])
     logs = np.array([[0.0, 0.0, 0.0], [0.0, -1.0, 0.0], [-np.inf, -np.inf, 0.0]])
     arguments = in_logs(np.array([1.0, 0.0, 0.0]), transmat, logs)
-    draws = algorithms.sample_paths(*arguments, 5, np.random.RandomState(0))
+    draws = algorithms.sample_paths(*arguments, n_draws=5, rng=np.random.RandomState(0))
     assert_array_equal(draws, [[0, 1, 2]] * 5)
 
 
@@ -257,10 +256,10 @@ def test_forecasts_are_powers_of_the_matrix():
 def test_a_walk_has_the_chain_s_frequencies(zeros):
     start, transmat = random_chain(4, 1, zeros=zeros)
     rng = np.random.RandomState(0)
-    first = np.array([algorithms.walk(start, transmat, 1, rng)[0] for _ in range(4000)])
+    first = np.array([algorithms.sample_chain(start, transmat, 1, rng)[0] for _ in range(4000)])
     p = np.bincount(first, minlength=4) / 4000
     assert abs(p - start).max() < 4 * 0.5 / np.sqrt(4000)
-    path = algorithms.walk(start, transmat, 40_000, rng)
+    path = algorithms.sample_chain(start, transmat, 40_000, rng)
     pairs = np.zeros((4, 4))
     np.add.at(pairs, (path[:-1], path[1:]), 1)
     assert (pairs[transmat == 0] == 0).all()

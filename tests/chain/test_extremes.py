@@ -44,7 +44,7 @@ def test_a_left_right_chain_that_stayed_behind(block, step):
     assert_same_sweep(sweep(start, transmat, logs, [200], block), expected, rtol=1e-9, atol=1e-10)
 
 
-def test_a_mark_is_not_felt_by_the_filter():
+def test_a_raised_share_does_not_change_the_filter():
     """A share far below the smallest float comes back a long way, not all, and is lost again."""
     start, transmat = np.array([0.5, 0.5]), np.eye(2)
     logs = np.zeros((7, 2))
@@ -136,7 +136,8 @@ def test_a_million_rows_against_long_double(kind):
     }[kind]
     logs = long_rows(1_000_000)
     expected = float(oracles.log_likelihood_by_doubling(start, transmat, logs))
-    log_p, filtered = algorithms.filtered(np.log(start), oracles._log(transmat), logs)
+    chain = np.log(start), oracles._log(transmat)
+    log_p, filtered = algorithms.predictive(*chain, logs), algorithms.filtered(*chain, logs)
     found = algorithms.smooth(np.log(start), oracles._log(transmat), logs)
     assert -8e8 < expected < -6e8
     assert_allclose(log_p.sum(), expected, rtol=1e-12)
@@ -177,6 +178,6 @@ def test_fifty_thousand_rows_one_by_one_against_long_double():
         log_p[t] = share.sum()
         share = filtered[t] = share / log_p[t]
     log_p = np.log(log_p) + logs.max(axis=1)
-    found = algorithms.filtered(np.log(start), np.log(transmat), logs)
-    assert_allclose(found[0], log_p.astype(float), rtol=1e-13)
-    assert_allclose(found[1], filtered.astype(float), rtol=1e-11)
+    chain = np.log(start), np.log(transmat)
+    assert_allclose(algorithms.predictive(*chain, logs), log_p.astype(float), rtol=1e-13)
+    assert_allclose(algorithms.filtered(*chain, logs), filtered.astype(float), rtol=1e-11)

@@ -1,15 +1,15 @@
-"""One pass over one unit: dense, sparse and in log space, forwards and from the end."""
+"""The passes over one segment: dense, sparse and in log space, forwards and from the end."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 from skvae.chain import recursion
-from skvae.chain.passes import Pass, Underflow, Unit
+from skvae.chain.passes import Buffers, SegmentPasses
 from skvae.chain.recursion import Recursion, pad, padded_size
-from skvae.chain.sweep import Sequences
+from skvae.chain.segments import Segment
 from tests import hmm_oracles as oracles
-from tests.chain.sweeps import RowSource, passed
+from tests.chain.sweeps import passed
 from tests.hmm.problems import random_chain
 
 LENGTHS = [4, 1, 9, 30]
@@ -31,10 +31,9 @@ def test_every_kernel_is_the_textbook_recursion(n_states, way, block, zeros, mon
     if way != "log":
         monkeypatch.setattr(recursion, "DENSE_SHARE", {"dense": 0.0, "sparse": 2.0}[way])
     start, transmat, logs = problem(n_states, zeros=zeros if n_states > 1 else 0.0)
-    first = Sequences(np.concatenate([[0], np.cumsum(LENGTHS)])).first
-    unit = Unit(0, N_ROWS)
+    offsets = np.concatenate([[0], np.cumsum(LENGTHS)])
     log_p, filtered, smoothed, pairs = passed(
-        unit, start, transmat, logs, first, block, log=way == "log"
+        Segment(0, N_ROWS), start, transmat, logs, offsets, block, log=way == "log"
     )
     found = [oracles.forward_backward(start, transmat, x) for x in oracles.split(logs, LENGTHS)]
     assert_allclose(log_p, np.concatenate([each.log_p for each in found]), rtol=1e-10)
@@ -51,9 +50,9 @@ def test_blocks_that_were_not_kept_are_made_again(log, budget):
     """Whatever the budget, the backward pass sees the same forward values."""
     start, transmat, logs = problem(3)
     logs = np.concatenate([logs] * 6)
-    first = np.zeros(len(logs), dtype=bool)
-    first[[0, 100]] = True
-    found = passed(Unit(0, len(logs)), start, transmat, logs, first, 7, log=log, keep=budget)
+    whole = Segment(0, len(logs))
+    offsets = [0, 100, len(logs)]
+    found = passed(whole, start, transmat, logs, offsets, 7, log=log, keep=budget)
     halves = [oracles.forward_backward(start, transmat, x) for x in (logs[:100], logs[100:])]
     assert_allclose(
         found[2], np.concatenate([each.smoothed for each in halves]), rtol=1e-9, atol=1e-13
@@ -61,34 +60,32 @@ def test_blocks_that_were_not_kept_are_made_again(log, budget):
     assert_allclose(found[3], sum(each.pairs for each in halves), rtol=1e-9, atol=1e-13)
 
 
-def test_a_reversed_unit_gives_the_message_from_its_end():
+def test_a_reversed_segment_gives_the_message_from_its_end():
     """ψ_t = b_t β_t by the forward recursion of the reversed rows under the transpose."""
     _, transmat, logs = problem(4)
     n_states = 4
     backwards = Recursion(np.ones(n_states), np.ascontiguousarray(transmat.T))
-    unit = Unit(10, N_ROWS, reverse=True)
-    first = np.zeros(N_ROWS, dtype=bool)
-    run = Pass(unit, backwards, RowSource(logs), first, 5)
-    seen = []
-    run.forward(lambda a, b, log_p, alpha: seen.append((a, b)))
+    segment = Segment(10, N_ROWS, reverse=True)
+    passes = SegmentPasses(segment, backwards, np.array([0, N_ROWS]), Buffers().of_size(5, 4))
+    for index, (start, stop) in enumerate(passes.blocks):
+        assert passes.forward(index, logs[start:stop].T.copy())
     rows = logs[10:]
     psi = np.exp(rows[-1])
     for row in rows[-2::-1]:
         psi = np.exp(row) * (transmat @ psi)
-    assert_allclose(run.message[:n_states], psi / psi.sum(), rtol=1e-10)
-    assert seen[0] == (N_ROWS - 5, N_ROWS)
-    assert seen[-1][0] == 10
+    assert_allclose(passes.message[:n_states], psi / psi.sum(), rtol=1e-10)
+    assert passes.blocks[0] == (N_ROWS - 5, N_ROWS)
+    assert passes.blocks[-1][0] == 10
 
 
-def test_underflow_is_raised_and_not_hidden():
+def test_underflow_is_found_and_not_hidden():
     """A normaliser that vanishes is a matter for log space, where it is exact."""
     transmat = np.array([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     start = np.array([1.0, 0.0, 0.0])
     logs = np.array([[0.0, 0.0, 0.0], [-900.0, -901.0, 0.0], [0.0, 0.0, 0.0]])
-    first = np.array([True, False, False])
-    with pytest.raises(Underflow):
-        passed(Unit(0, 3), start, transmat, logs, first, 10)
-    log_p, filtered, smoothed, _ = passed(Unit(0, 3), start, transmat, logs, first, 10, log=True)
+    whole = Segment(0, 3)
+    assert passed(whole, start, transmat, logs, [0, 3], 10) is None
+    log_p, filtered, smoothed, _ = passed(whole, start, transmat, logs, [0, 3], 10, log=True)
     expected = oracles.enumerate_paths(start, transmat, logs)
     assert_allclose(log_p, expected.log_p, rtol=1e-12, atol=1e-12)
     assert_allclose(filtered, expected.filtered, rtol=1e-12)

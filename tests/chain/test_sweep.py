@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 
 from skvae.chain import recursion
-from skvae.chain.sweep import Sequences
+from skvae.chain.segments import segments_of
 from tests import hmm_oracles as oracles
 from tests.chain.sweeps import assert_same_sweep, expected_sweep, sweep
 from tests.hmm.problems import left_right, random_chain
@@ -100,7 +100,7 @@ def test_a_long_sequence_is_walked_from_both_ends(kind, n_threads):
     logs = rng.normal(scale=2.0, size=(sum(lengths), 6))
     weight = np.repeat([2.0, 0.5, 3.0, 1.0], lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    assert len(Sequences(offsets).units(10)[1]) == 2  # the case that is meant is met
+    assert len(segments_of(offsets, 10)[1]) == 2  # the case that is meant is met
     expected = expected_sweep(start, transmat, logs, lengths, weight)
     found = sweep(start, transmat, logs, lengths, 10, weight, n_threads)
     assert_same_sweep(found, expected, rtol=1e-9, atol=1e-11)
@@ -141,35 +141,13 @@ def test_threads_and_blocks_do_not_change_a_bit():
 
 
 @pytest.mark.parametrize("block", [1, 4, 10, 1000])
-def test_units_hold_each_row_once(block):
+def test_segments_hold_each_row_once(block):
     for lengths in ([5], [100], [1] * 30, [3, 70, 2, 2, 90, 1], [10, 10, 10]):
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         for halve in (True, False):
-            units, halves = Sequences(offsets).units(block, halve=halve)
+            segments, halves = segments_of(offsets, block, halve=halve)
             assert halve or not halves
-            rows = [r for u in units for r in range(u.start, u.stop)]
+            rows = [r for u in segments for r in range(u.start, u.stop)]
             rows += [r for pair in halves for u in pair for r in range(u.start, u.stop)]
             assert sorted(rows) == list(range(offsets[-1]))
-            assert {u.start for u in units} <= set(offsets)
-
-
-def test_sums_of_visitors_are_added_up():
-    """What visitors collect comes back as one sum, whoever walked."""
-    from skvae.blocks import workers
-    from skvae.chain.sweep import Sweep
-    from tests.chain.sweeps import RowSource
-
-    start, transmat = random_chain(3, 0)
-    lengths = [5, 300, 2, 40]
-    logs = np.random.default_rng(0).normal(size=(sum(lengths), 3))
-    weight = np.repeat([1.0, 2.0, 0.5, 3.0], lengths)
-    sequences = Sequences(np.concatenate([[0], np.cumsum(lengths)]))
-    work = Sweep(start, transmat, sequences, lambda: RowSource(logs), 16, weight)
-
-    def add(found, _source, a, b, gamma):
-        found += gamma.sum(axis=0)
-
-    with workers(2) as pool:
-        total = work.smooth(pool, add, lambda: np.zeros(3))
-    expected = expected_sweep(start, transmat, logs, lengths, weight)
-    assert_allclose(total.found, expected.smoothed.sum(axis=0), rtol=1e-10)
+            assert {u.start for u in segments} <= set(offsets)

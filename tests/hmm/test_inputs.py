@@ -298,7 +298,7 @@ def test_a_failed_fit_leaves_the_earlier_one():
 
 
 def test_an_interrupted_fit_leaves_the_earlier_one(monkeypatch):
-    from skvae.hmm import hidden_markov
+    from skvae.hmm import em
 
     X = rows()
     model = EMHiddenMarkov(2, random_state=0, tol=0.1).fit(X)
@@ -307,7 +307,7 @@ def test_an_interrupted_fit_leaves_the_earlier_one(monkeypatch):
     def interrupt(self, statistics, log_likelihood):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(hidden_markov.BaumWelchStep, "maximize", interrupt)
+    monkeypatch.setattr(em.BaumWelchStep, "maximize", interrupt)
     for n_jobs in (1, 2):
         model.set_params(n_jobs=n_jobs, n_init=2)
         with pytest.raises(KeyboardInterrupt):

@@ -352,7 +352,7 @@ def test_a_start_under_which_the_data_are_impossible_is_an_error():
         transmat_init=[[0.5, 0.5], [0.0, 1.0]],
         random_state=0,
     )
-    with pytest.raises(ValueError, match="some sequence is impossible under the parameters"):
+    with pytest.raises(ValueError, match="a sequence has probability zero under"):
         model.fit([[4.0], [0.0], [5.0]])
 
 

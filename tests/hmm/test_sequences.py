@@ -117,7 +117,7 @@ def test_a_group_that_comes_back_is_an_error_that_says_where(model, X, method):
     groups = ids("str")
     groups[20:23] = groups[0]  # of the first rows
     state = state_of(model)
-    text = re.escape("comes back in row 20 after another group") + ".*stand together"
+    text = re.escape("comes back in row 20 after another group") + ".*must be neighbours"
     with pytest.raises(ValueError, match=rf"groups=.*{groups[0]}.* {text}"):
         getattr(model, method)(X, groups=groups)
     assert_same_state(model, state)

@@ -1,63 +1,101 @@
-"""Sequences as users have them, ``groups``, lists, 3-D arrays, and as rows with offsets."""
+"""Sequences of rows: read from ``groups``, lists or 3-D arrays, kept as rows with offsets."""
 
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import check_consistent_length, column_or_1d
 
-from skvae.blocks import collected, is_distributed, with_known_size
+from skvae.blocks.dask_rows import with_known_size
+from skvae.blocks.dask_tasks import collected, is_distributed
+from skvae.blocks.rows import Rows
 
 
-class Series(NamedTuple):
-    """Rows of one or more sequences, one after the other.
+class Sequences(NamedTuple):
+    """Rows of one or more sequences, one after the other, with their weights.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
-        The rows, validated.
+        The rows in time order, validated.
     offsets : ndarray of int, shape (n_sequences + 1,)
         Sequence s has the rows from offsets[s] to offsets[s + 1].
+    weight : ndarray of shape (n_samples,) or None
+        The weight of each row, positive and constant within a sequence; None is one each.
     listed : bool
-        Whether they came as a list or a 3-D array: then results come as a list of arrays.
+        Whether they came as a list or a 3-D array: then results are lists of arrays.
     """
 
     X: np.ndarray
     offsets: np.ndarray
-    listed: bool
+    weight: np.ndarray | None = None
+    listed: bool = False
 
-    def give_back(self, result):
-        """Return a result per row in the form in which X came."""
+    def weighted(self, weight):
+        """Return the sequences with weights (n_samples,), or None, without those of weight zero.
+
+        Raises
+        ------
+        ValueError
+            A weight changes within a sequence.
+        """
+        if weight is None:
+            return self
+        lengths = np.diff(self.offsets)
+        first = np.repeat(weight[self.offsets[:-1]], lengths)
+        if (weight != first).any():
+            row = int(np.argmax(weight != first))
+            raise ValueError(
+                f"sequence_weight is {weight[row]} in row {row} and {first[row]} where its "
+                "sequence begins: must be one number within a sequence"
+            )
+        if weight.all():
+            return self._replace(weight=weight)
+        used = weight > 0
+        offsets = np.concatenate([[0], np.cumsum(lengths[used[self.offsets[:-1]]])])
+        return Sequences(self.X[used], offsets, weight[used], self.listed)
+
+    def rows(self):
+        """Return the rows as Rows."""
+        return Rows(self.X, self.weight)
+
+    def total(self):
+        """Return the total weight of the rows."""
+        return float(len(self.X)) if self.weight is None else float(self.weight.sum())
+
+    def in_form(self, result):
+        """Return a result with one entry a row in the form of X: an array, or a list of arrays."""
         if not self.listed:
             return result
         return [result[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
 
 
-def as_series(X, groups, validate):
-    """Return X as a Series of validated rows.
+def as_sequences(X, groups, validate):
+    """Return X as Sequences of validated rows.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features), list of such, or array of shape (S, T, D)
         Rows are time steps. Each element of a list, or ``X[s]`` of a 3-D array, is a sequence.
-    validate : callable
-        ``X → ndarray``: checks rows.
     groups : array-like of shape (n_samples,), default=None
         The sequence of each row; None is one sequence.
+    validate : callable
+        ``X → ndarray``: checks rows.
 
     Raises
     ------
     ValueError
-        ``groups`` has another length than X, holds NaN, comes back to a sequence that had ended, or
+        ``groups`` has another length than X, holds NaN, returns to a sequence that had ended, or
         is given with a list; or a sequence of a list is empty or has other columns than the first.
     """
     depth = _depth(X)
     if depth < 3 or is_distributed(X):
         X = validate(X)
-        return Series(X, _offsets_of(X, groups), False)
+        offsets = np.array([0, len(X)]) if groups is None else _offsets_of(X, groups)
+        return Sequences(X, offsets)
     if groups is not None:
         raise ValueError(
-            "groups is given and X is a list of sequences: give one or the other, as a list says "
-            "where sequences end"
+            "groups is given and X is a list of sequences: give one or the other, as the elements "
+            "of a list are its sequences"
         )
     if depth > 3:
         raise ValueError(f"X has {depth} dimensions: must be rows, or a list of sequences of rows")
@@ -67,12 +105,13 @@ def as_series(X, groups, validate):
         n_rows = sequence.shape[0] if hasattr(sequence, "shape") and depth else 0
         n_rows = len(sequence) if isinstance(sequence, list | tuple) else n_rows
         if depth != 2 or not n_rows:
-            what = "is empty" if depth and not n_rows else f"has {depth} dimensions"
+            fault = "is empty" if depth and not n_rows else f"has {depth} dimensions"
             raise ValueError(
-                f"X[{s}] {what}: each sequence must have shape (n_timesteps >= 1, n_features)"
+                f"X[{s}] {fault}: each sequence must have shape (n_timesteps >= 1, n_features)"
             )
         lengths.append(n_rows)
-    return Series(validate(_joined(X)), np.concatenate([[0], np.cumsum(lengths)]), True)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Sequences(validate(_joined(X)), offsets, listed=True)
 
 
 def is_list_of_sequences(X):
@@ -141,9 +180,6 @@ def _width(sequence, s):
 
 
 def _offsets_of(X, groups):
-    n_rows = len(X)
-    if groups is None:
-        return np.array([0, n_rows])
     if is_distributed(groups):
         groups = with_known_size(groups)
         begins, ids = _runs_of_chunks(groups)
@@ -156,7 +192,7 @@ def _offsets_of(X, groups):
             raise ValueError(f"groups must be one name for each row of X: {error}") from error
         begins, ids = _runs(groups)
     check_consistent_length(X, groups)
-    offsets = np.concatenate([begins, [n_rows]])
+    offsets = np.concatenate([begins, [len(X)]])
     seen = set()
     for s, name in enumerate(ids.tolist()):
         if name not in seen:
@@ -165,7 +201,7 @@ def _offsets_of(X, groups):
         again, row = ids[s], int(offsets[s])
         raise ValueError(
             f"groups={again!r} comes back in row {row} after another group: the rows of a sequence "
-            "must stand together, in time order"
+            "must be neighbours, in time order"
         )
     return offsets
 
@@ -210,25 +246,3 @@ def _check_name(name):
         ) from error
     if missing:
         raise ValueError("groups contains NaN: must name the sequence of each row")
-
-
-def check_sequence_weight(sequence_weight, offsets):
-    """Return the weights (n_samples,) checked to be one number for each sequence, or None.
-
-    Parameters
-    ----------
-    sequence_weight : ndarray of shape (n_samples,) or None
-        Non-negative weights, one a row.
-    offsets : ndarray of int
-        Of the sequences.
-    """
-    if sequence_weight is None:
-        return None
-    first = np.repeat(sequence_weight[offsets[:-1]], np.diff(offsets))
-    if (sequence_weight != first).any():
-        row = int(np.argmax(sequence_weight != first))
-        raise ValueError(
-            f"sequence_weight is {sequence_weight[row]} in row {row} and {first[row]} where its "
-            "sequence begins: must be one number within a sequence"
-        )
-    return sequence_weight
