@@ -1,4 +1,4 @@
-"""What skvae.compare asks of its models before it fits any: that they can be, and share a space."""
+"""Checks made by `compare` before fitting: models are density estimators, in one space."""
 
 import warnings
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ __all__ = ["check_models", "warn_of_different_spaces"]
 
 
 def check_models(models):
-    """Return nothing if `models` can be compared, or raise what says why not.
+    """Raise an error unless `models` can be compared.
 
     Parameters
     ----------
@@ -47,15 +47,15 @@ def check_models(models):
             if not hasattr(model, method):
                 raise TypeError(
                     f"models[{name!r}] is {model!r}, which has no {method}: compare takes density "
-                    "estimators, whose score_samples gives the log-density of each row."
+                    "estimators with score_samples, the log-density of each row."
                 )
 
 
 def warn_of_different_spaces(models):
-    """Return nothing; warn where log-densities of different spaces would be compared.
+    """Warn if log-densities of different spaces would be compared.
 
-    That is between models that are not behind the same transformers, and within one that searches
-    over its own. The warnings point at the caller of the caller.
+    They would if models are not behind the same transformers, or if a search varies its
+    transformers. The warnings point at the caller of the caller.
 
     Parameters
     ----------
@@ -94,12 +94,12 @@ def warn_of_different_spaces(models):
 
 
 def _transformers(model, searched=()):
-    """Return, as text, the transformers before the density, and the searched parameters of them.
+    """Return, as text, the transformers before the density, and their parameters in a search.
 
-    `searched` are the parameters of `model` that a search around it varies.
+    `searched` are the parameters of `model` that an outer search varies.
     """
     while not isinstance(model, Pipeline) and hasattr(model, "estimator"):
-        # A search, or another wrapper around one estimator. Its grid is in the names of that one.
+        # A search, or another wrapper of one estimator. Its grid has the names of that estimator.
         searched = [*_below("estimator", searched), *_grid_names(model)]
         model = model.estimator
     if not isinstance(model, Pipeline):
@@ -113,13 +113,13 @@ def _transformers(model, searched=()):
 
 
 def _below(step, names):
-    """Return the parameter names that belong to one step, as it calls them."""
+    """Return the names of the parameters of one step, without the prefix."""
     prefix = f"{step}__"
     return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
 
 
 def _grid_names(search):
-    """Return the names of the parameters that a search varies; none if it is no search."""
+    """Return the names of the parameters that a search varies; other models have none."""
     grids = getattr(search, "param_grid", getattr(search, "param_distributions", ()))
     grids = [grids] if isinstance(grids, Mapping) else grids
     return list(dict.fromkeys(name for grid in grids for name in grid))

@@ -1,7 +1,7 @@
 """Held-out log-likelihood of each row under one density estimator, by cross-validation.
 
-scikit-learn's cross-validation keeps one number a fold. Here each fold keeps one number a row, so
-that models can be compared row by row.
+scikit-learn's cross-validation returns one number for each fold. Here each fold returns one number
+for each row, so that models can be compared row by row.
 """
 
 from inspect import signature
@@ -22,7 +22,7 @@ def held_out_log_likelihood(name, model, X, splits, *, groups=None, n_jobs=None,
     Parameters
     ----------
     name : str
-        What the errors call the model.
+        The name of the model in error messages.
     model : estimator
         With ``fit`` and ``score_samples``; it is cloned for each fold.
     X : {array-like, DataFrame} of shape (n_rows, n_features)
@@ -58,8 +58,8 @@ def held_out_log_likelihood(name, model, X, splits, *, groups=None, n_jobs=None,
     >>> held_out_log_likelihood("kde", KernelDensity(), X, splits)[0].round(3)
     array([   nan, -1.214, -1.044])
     """
-    # Requests for metadata are only read when routing is on; None leaves the caller's setting. It
-    # is on for the sake of _Recorder, which gives the model its own setting back.
+    # _Recorder receives groups only with metadata routing on; it restores the caller's setting for
+    # the model. None does not change the setting.
     routing = get_config()["enable_metadata_routing"]
     with config_context(enable_metadata_routing=None if groups is None else True):
         result = cross_validate(
@@ -103,7 +103,7 @@ def n_rows_of(X):
 
 
 class _Recorder(BaseEstimator):
-    """Keeps the held-out log-likelihoods of the rows, of which cross-validation keeps the mean."""
+    """Stores the held-out log-likelihood of each row; cross-validation returns only the mean."""
 
     __metadata_request__fit = {"groups": True}
     __metadata_request__score = {"groups": True}
@@ -114,10 +114,10 @@ class _Recorder(BaseEstimator):
         self.routing = routing
 
     def fit(self, X, y=None, groups=None):
-        wanted = get_routing_for_object(self.estimator).consumes("fit", ["groups"])
-        params = {"groups": groups} if groups is not None and wanted else {}
-        # Routing only where a model needs it: with it on, the score of a Pipeline hands on a
-        # sample_weight that not every density takes, and a search over one finds nan only.
+        requested = get_routing_for_object(self.estimator).consumes("fit", ["groups"])
+        params = {"groups": groups} if groups is not None and requested else {}
+        # Routing only where a model needs it: with it on, the score of a Pipeline passes on a
+        # sample_weight that not every density takes, and a search over it gets only nan.
         with config_context(enable_metadata_routing=self.routing or _needs_routing(self, params)):
             self.estimator_ = clone(self.estimator).fit(X, y, **params)
         return self
@@ -127,14 +127,14 @@ class _Recorder(BaseEstimator):
             scores = np.asarray(_score_samples(self.estimator_, X, groups))
         _check_log_likelihood(self.name, scores, n_rows_of(X))
         self.log_likelihood_ = scores.astype(float)
-        del self.estimator_  # a fold sends back its numbers, not its model
+        del self.estimator_  # a fold returns its numbers, not its model
         return float(np.mean(self.log_likelihood_))
 
 
 def _needs_routing(recorder, params):
     """Return whether `params` only reach the recorder's model by metadata routing.
 
-    Without it, a search hands `groups` to its splitter and to nothing else.
+    Without routing, a search passes `groups` only to its splitter.
     """
     model = recorder.estimator
     if params and hasattr(model, "cv") and hasattr(model, "estimator"):
@@ -145,8 +145,8 @@ def _needs_routing(recorder, params):
 def _score_samples(model, X, groups):
     """Return ``model.score_samples(X)``, with `groups` where the model, or one inside it, takes it.
 
-    scikit-learn has no metadata request for score_samples, and the score_samples of its Pipeline
-    and of its searches pass nothing on. So what they do is done here, with `groups`.
+    scikit-learn has no metadata request for score_samples: those of a Pipeline and of a search do
+    not pass `groups` on. So their steps are repeated here, with `groups`.
     """
     if groups is None:
         return model.score_samples(X)

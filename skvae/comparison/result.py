@@ -1,8 +1,8 @@
 """Paired held-out comparison of density estimators, in nats per row.
 
-Every model scores the same held-out rows, so what separates two of them is the mean of the paired
-differences d_i = ln p_a(x_i) − ln p_b(x_i), whose standard error is usually far below the standard
-errors of the two means: hard rows are hard for both, and the pairing takes that out [1]_.
+Every model scores the same held-out rows. Two models are compared by the mean of the paired
+differences d_i = ln p_a(x_i) − ln p_b(x_i). Its standard error is usually far below the standard
+errors of the two means, since a row that is hard for one model is hard for the other [1]_.
 
 Symbols: l_im, the held-out log-likelihood of row i under model m; b, the model with the largest
 mean; g, a group of rows that are not independent of each other.
@@ -30,7 +30,7 @@ __all__ = ["Comparison", "compare"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """Result of :func:`skvae.compare`: held-out log-likelihoods and what follows from them.
+    """Result of :func:`skvae.compare`: held-out log-likelihoods, means and differences.
 
     Arrays over models are in the order of `names`; the table and the plot put the best first.
 
@@ -64,19 +64,19 @@ class Comparison:
 
     See Also
     --------
-    skvae.compare : Makes it.
-    skvae.inspection.ComparisonDisplay : Plots it.
+    skvae.compare : Makes the comparison.
+    skvae.inspection.ComparisonDisplay : Plots the comparison.
 
     Notes
     -----
     The standard error of a mean of per-row numbers v_i over n rows is
     sqrt(G / (G − 1) Σ_g (Σ_{i in g} (v_i − v̄))²) / n, with G groups; without groups every row is
-    one, and it is the usual s / sqrt(n). It says how far the mean would move with other held-out
-    rows. It does not know how the fitted models would move with other training rows, and is nan
+    one, and it is the usual s / sqrt(n). It estimates how much the mean varies with the held-out
+    rows. It does not include how much the fitted models vary with the training rows, and is nan
     with fewer than two groups, or where a mean is infinite.
 
     A model that gives a single held-out row density zero has mean −inf: it was certain, and wrong.
-    The table says for how many rows.
+    The table has the number of such rows.
 
     Examples
     --------
@@ -162,7 +162,7 @@ class Comparison:
             raise ValueError(f"name={name!r} is none of the compared models: {list(self.names)}.")
         rows, groups = self._tested()
         column = self.names.index(name)
-        with np.errstate(invalid="ignore"):  # −inf − −inf is nan, and means it
+        with np.errstate(invalid="ignore"):  # −inf − −inf is nan
             paired = rows - rows[:, [column]]
         paired[:, column] = 0.0
         return paired.mean(axis=0), _standard_error(paired, groups)
@@ -261,7 +261,7 @@ class Comparison:
         return "\n".join(line.rstrip() for line in lines)
 
     def _table_rows(self, order):
-        # Each property goes over all rows of X: read once, and not for each line of the table.
+        # Each property is computed from all rows of X: once, not for each line of the table.
         means, standard_errors = self.means, self.standard_errors
         differences, errors = self.difference_to(self.names[order[0]])
         for m in order:
@@ -285,7 +285,7 @@ class Comparison:
     def _tested(self):
         """Return the rows that were held out at least once, and their groups."""
         tested = ~np.isnan(self.log_likelihoods[:, 0])
-        if tested.all():  # as good as always, and spares a copy
+        if tested.all():  # nearly always; without a copy
             return self.log_likelihoods, self.groups
         groups = None if self.groups is None else self.groups[tested]
         return self.log_likelihoods[tested], groups
@@ -319,11 +319,11 @@ def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
         An int, or None for 5, is the number of folds of
         :class:`~sklearn.model_selection.KFold`, which does not shuffle, or, with `groups`, of
         :class:`~sklearn.model_selection.GroupKFold`. A splitter or an iterable of
-        ``(train, test)`` is taken as it is, and is asked for its folds once. Rows tested by several
+        ``(train, test)`` is used as it is, and its folds are made once. Rows tested by several
         folds (repeated cross-validation) count once, with their mean; rows tested by none (the
         first rows of a :class:`~sklearn.model_selection.TimeSeriesSplit`) count nowhere.
     groups : array-like of shape (n_rows,), default=None
-        A label a row: which sequence, patient or site it is of. The splitter gets it, standard
+        A label for each row: its sequence, patient or site. The splitter gets it, standard
         errors are clustered by it, and the rows' slices of it go to the ``fit`` of each model that
         requests `groups` (by metadata request, which need not be enabled) and to each
         ``score_samples`` that has such a parameter.
@@ -362,15 +362,15 @@ def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
     A density has the unit of its space: after ``StandardScaler`` or ``PCA`` the same data have
     other log-densities, shifted by the log-determinant of the map, or incomparable. So a Pipeline
     with transformers may only be compared with models behind the same transformers, or X be
-    transformed once, before. A difference of transformers is warned about; a transformer that does
-    not move the data can be wrapped up in the estimator, or the warning be filtered.
+    transformed once, before. Different transformers cause a warning. If a transformer does not
+    change the data, wrap it in the estimator, or filter the warning.
 
-    The best model is chosen by the rows it is then judged by, so its lead is slightly optimistic,
-    the more so the more models there are and the less they differ. Where the order of the rows
-    means something (sorted by class, by time), pass a splitter that shuffles, or `groups`.
+    The best model is chosen and judged by the same rows, so its lead is slightly optimistic, the
+    more so the more models there are and the less they differ. If the rows have an order (sorted
+    by class, by time), pass a splitter that shuffles, or `groups`.
 
-    A model that is already fitted and is to be scored as it is goes in as a
-    :class:`sklearn.frozen.FrozenEstimator`; it should not have seen these rows.
+    To score a fitted model without another fit, pass it as a
+    :class:`sklearn.frozen.FrozenEstimator`; it should not have been fitted to these rows.
 
     Examples
     --------
@@ -393,7 +393,7 @@ def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
     if groups is not None:
         groups = column_or_1d(groups)
         check_consistent_length(X, groups)
-    # Once for all models: a splitter that shuffles gives other folds when it is asked again.
+    # Once for all models: a splitter that shuffles would give others other folds.
     splits = _folds(cv, X, groups)
 
     columns, fit_seconds, score_seconds = [], [], []
@@ -423,7 +423,7 @@ def _folds(cv, X, groups):
     """Return the (train, test) rows of each fold, none of them without test rows."""
     if groups is not None and (cv is None or isinstance(cv, Integral)):
         cv = GroupKFold(5 if cv is None else cv)
-    with warnings.catch_warnings():  # that a splitter ignores groups is said below, if it matters
+    with warnings.catch_warnings():  # the warning below covers it
         warnings.filterwarnings("ignore", message="The groups parameter is ignored")
         splits = list(check_cv(cv).split(X, groups=groups))
     rows = np.arange(n_rows_of(X))
@@ -437,7 +437,7 @@ def _folds(cv, X, groups):
         if n_split:
             warnings.warn(
                 f"{n_split} of {len(splits)} folds split groups: they test rows of a group that "
-                "they also train on, which flatters the models that can learn a group. Pass cv as "
+                "they also train on, which favours models that can learn a group. Pass cv as "
                 "an int, or as a splitter that keeps groups together.",
                 UserWarning,
                 stacklevel=3,
@@ -451,7 +451,7 @@ def _standard_error(values, groups):
     with np.errstate(invalid="ignore"):  # an infinite mean has no standard error: nan
         deviations = values - values.mean(axis=0)
     if groups is not None:
-        # Deviations of one group add up before they are squared: whatever they share counts once.
+        # Deviations of one group are added before they are squared, as they are correlated.
         _, codes = np.unique(groups, return_inverse=True)
         sums = np.zeros((codes.max() + 1, values.shape[1]))
         np.add.at(sums, codes, deviations)

@@ -46,7 +46,7 @@ def load_geyser(*, return_X_y=False, as_frame=False):
         frame : DataFrame of shape (299, 2) or None
             The data as a DataFrame, if `as_frame` is True.
         DESCR : str
-            What the data are, and where they come from.
+            The description of the data and of their source.
         filename : str
             The path of the CSV file below the package `data_module`.
         data_module : str
@@ -62,10 +62,10 @@ def load_geyser(*, return_X_y=False, as_frame=False):
 
     Notes
     -----
-    The durations of night eruptions were noted as short, medium or long, and stand in the data as
-    2, 3 and 4 minutes: 78 of the 299 rows hold one of these values exactly. A density with a
-    component as narrow as it likes can put a spike there, and held-out rows repeat the values too:
-    a floor on the variances, or the other rows alone, show the shape.
+    The durations of night eruptions were noted as short, medium or long, and are 2, 3 and 4
+    minutes in the data: 78 of the 299 rows hold one of these values exactly. A density with a very
+    narrow component can have a spike there, also for held-out rows, which repeat these values. Set
+    a floor of the variances, or leave these rows out.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Emission families: the density of a row given the state, its statistics, M step and draws."""
+"""Emissions: the density of a row given the state, its statistics, M step and draws."""
 
 from skvae.emissions.base import Emission
 from skvae.emissions.bernoulli import BernoulliEmission

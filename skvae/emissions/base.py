@@ -13,7 +13,7 @@ emission
     values and priors, its fitted attributes are θ. It checks rows, makes the first parameters, and
     does the M step. Only ``store`` changes it.
 parameters
-    θ as an immutable NamedTuple of arrays, whose first axis is the state:
+    θ as an immutable NamedTuple of arrays; their first axis is the state:
 
     * ``n_components``, ``n_features``, ``n_parameters()`` (free ones),
     * ``means()`` (K, D), ``covariances()`` (K, D, D), ``sample(states, rng)`` (n, D),
@@ -248,14 +248,14 @@ class Emission(BaseEstimator):
         raise NotImplementedError
 
     def first(self, rows, labels, n_components, summary, rng):
-        """Return the parameters that learning starts from.
+        """Return the first parameters of a fit.
 
         Parameters
         ----------
         rows : skvae.blocks.Rows
             The data with their weights.
         labels : ndarray of int, shape (n_rows,)
-            The state of each row in reading order; −1 is a row that is not used.
+            The state of each row in reading order; a row with −1 is not used.
         n_components : int
             The number of states; a state may be without rows.
         summary : object
@@ -284,7 +284,7 @@ class Emission(BaseEstimator):
         raise NotImplementedError
 
     def features(self, X, summary):
-        """Return rows as points that k-means can cluster, for first states.
+        """Return rows as points that k-means clusters into first states.
 
         Parameters
         ----------
@@ -425,7 +425,7 @@ def check_width(name, array, n_features):
 
 
 def label_statistics(parameters, rows, labels):
-    """Return the statistics of rows whose states are given, with the weights of the rows.
+    """Return the statistics of rows with given states, with the weights of the rows.
 
     Parameters
     ----------

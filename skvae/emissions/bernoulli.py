@@ -3,8 +3,8 @@ r"""Bernoulli emissions: columns of zeros and ones, independent given the state.
 .. math:: \ln p(x \mid k) = \sum_d \bigl( x_d \ln p_{kd} + (1 - x_d) \ln (1 - p_{kd}) \bigr),
           \qquad p_{kd} \leftarrow \frac{s_{kd} + a - 1}{n_{kd} + 2 (a - 1)} ,
 
-with a prior Beta(a, a) on each probability; a = 1 is none. A probability of 0 or 1 makes a value
-certain.
+with a prior Beta(a, a) on each probability; a = 1 is none. Under a probability of 0 or 1 the value
+is certain.
 """
 
 from numbers import Real
@@ -57,7 +57,7 @@ class BernoulliParameters(NamedTuple):
         p = np.where((p == 0) | (p == 1), 0.5, p)
         constants = np.where(no_ones + no_zeros, 0.0, np.log1p(-p))
         slopes = np.where(no_ones + no_zeros, 0.0, np.log(p) - np.log1p(-p))
-        # The number of ones where there are none, and of zeros, 1 − x, where there are none.
+        # Excluded values: ones, x, where p = 0, and zeros, 1 − x, where p = 1.
         return ExponentialFamilyKernel(slopes, constants, (no_ones - no_zeros, no_zeros))
 
     def n_parameters(self):
@@ -78,7 +78,7 @@ class BernoulliParameters(NamedTuple):
         return diagonal(self.probabilities * (1.0 - self.probabilities))
 
     def statistics(self, weights):
-        """Return the statistics, of the weights, that the parameters are the maximiser of."""
+        """Return the expected statistics of ``weights[k]`` rows in each state k."""
         weights = np.asarray(weights, dtype=np.float64)[:, None]
         shape = self.probabilities.shape
         return np.stack([np.broadcast_to(weights, shape), weights * self.probabilities])
@@ -89,10 +89,10 @@ class BernoulliParameters(NamedTuple):
             return (np.log(self.probabilities) - np.log1p(-self.probabilities)).ravel()
 
     def unpack(self, vector, summary):
-        """Return the parameters of a vector; raise Collapse if it is not of numbers."""
+        """Return the parameters of a vector; raise Collapse if it has NaN."""
         if np.isnan(vector).any():
             raise Collapse("the extrapolation overflows")
-        # No probability becomes 0 or 1 by rounding: EM would not leave it.
+        # No probability is rounded to 0 or 1: EM would never change it again.
         probabilities = np.clip(expit(vector), _SMALLEST, _LARGEST)
         return BernoulliParameters(probabilities.reshape(self.probabilities.shape))
 
@@ -208,7 +208,7 @@ class BernoulliEmission(Emission):
         unit = rows.weight() / rows.n_rows
         probabilities = (ones + unit * overall) / (weight + unit)
         empty = np.bincount(labels[labels >= 0], minlength=n_components) == 0
-        # States that start equal stay equal.
+        # States with equal first parameters would stay equal.
         odds = probabilities[empty] / (1.0 - probabilities[empty])
         odds *= rng.uniform(0.5, 2.0, size=odds.shape)
         probabilities[empty] = odds / (1.0 + odds)
@@ -217,7 +217,7 @@ class BernoulliEmission(Emission):
     def maximize(self, old, statistics, summary):
         extra = self.prior - 1.0
         found = weighted_mean(statistics, old.probabilities, extra=extra, extra_weight=2 * extra)
-        return BernoulliParameters(np.minimum(found, 1.0))  # n and s are rounded apart
+        return BernoulliParameters(np.minimum(found, 1.0))  # n and s are rounded separately
 
     def log_prior(self, parameters, summary):
         if self.prior == 1:

@@ -8,7 +8,7 @@ with a prior Dirichlet(a, …, a) on each distribution; a = 1 is none.
 A block of rows is a sparse matrix S with a one for the category of each row and column. The
 log-densities are S times a table of ln p, the statistics are Sᵀ times the responsibilities
 (measured: two to four times as fast as a look-up and a histogram for each column, and, unlike
-these, two threads at a time).
+these, parallel in two threads).
 """
 
 from numbers import Real
@@ -38,12 +38,12 @@ from skvae.emissions.exponential_family import diagonal
 from skvae.gaussian.moments import feature_moments
 from skvae.validation import check_array_parameter, check_number
 
-_MOST_INDICATORS = 256  # columns that first states are sought in
+_MOST_INDICATORS = 256  # columns of indicators in the clustering of first states
 _FORM = "(n_components, n_features, n_categories)"
 
 
 class CategoricalSummary(NamedTuple):
-    """What the data say about the categories.
+    """The numbers of categories in the data.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class CategoricalParameters(NamedTuple):
 
     @property
     def own(self):
-        """Return which entries are categories of their column, (n_features, max_categories)."""
+        """Return whether each entry is a category of its column, (n_features, max_categories)."""
         return np.arange(self.probabilities.shape[2]) < self.n_categories[:, None]
 
     def kernel(self):
@@ -94,7 +94,7 @@ class CategoricalParameters(NamedTuple):
     def sample(self, states, rng):
         """Return a draw for each of the states, shape (n, n_features)."""
         uniform = rng.random_sample((len(states), self.n_features))
-        # Divided by the last entry, so that nothing beyond the last possible category is drawn.
+        # Divided by the last entry, so that no draw is beyond the last possible category.
         cumulated = np.cumsum(self.probabilities, axis=2)
         cumulated /= cumulated[:, :, -1:]
         X = np.empty(uniform.shape)
@@ -114,7 +114,7 @@ class CategoricalParameters(NamedTuple):
         return diagonal((self.probabilities * deviation**2).sum(axis=2))
 
     def statistics(self, weights):
-        """Return the statistics, of the weights, that the parameters are the maximiser of."""
+        """Return the expected statistics of ``weights[k]`` rows in each state k."""
         return np.asarray(weights, dtype=np.float64)[:, None, None] * self.probabilities
 
     def pack(self, summary):
@@ -123,7 +123,7 @@ class CategoricalParameters(NamedTuple):
             return np.log(self.probabilities[:, self.own]).ravel()
 
     def unpack(self, vector, summary):
-        """Return the parameters of a vector; raise Collapse if it is not of numbers."""
+        """Return the parameters of a vector; raise Collapse if it is not finite."""
         own = self.own
         logs = np.full(self.probabilities.shape, -np.inf)
         logs[:, own] = vector.reshape(self.n_components, -1)
@@ -132,7 +132,7 @@ class CategoricalParameters(NamedTuple):
             raise Collapse("the extrapolation overflows")
         with np.errstate(under="ignore"):
             probabilities = np.exp(logs - top)
-        # No probability becomes zero by rounding: EM would not leave it.
+        # No probability is rounded to zero: EM would never raise it again.
         probabilities[:, own] = np.maximum(probabilities[:, own], 1e-300)
         probabilities /= probabilities.sum(axis=2, keepdims=True)
         return self._replace(probabilities=probabilities)
@@ -156,7 +156,7 @@ class CategoricalKernel:
         self._total = int(sizes.sum())
         with np.errstate(divide="ignore"):
             logs = np.log(parameters.probabilities[:, self._own])
-        # Two more categories: what is missing, and what is no category at all.
+        # Two more entries: for a missing value, and for a value that is no category.
         rest = np.tile([0.0, -np.inf], (len(logs), 1))
         self._table = np.ascontiguousarray(np.hstack([logs, rest]).T)
         n_components, n_features = self._shape[:2]
@@ -165,11 +165,11 @@ class CategoricalKernel:
         self._ends = np.arange(self.block_rows + 1, dtype=np.int32) * np.int32(n_features)
 
     def workspace(self):
-        """Return None: a block has its own memory."""
+        """Return None: each block allocates its own memory."""
         return
 
     def blocks(self, X, workspace):
-        """Yield (slice(None), block): whatever is missing, the rows are one block."""
+        """Yield (slice(None), block): all rows are one block, also those with missing values."""
         place = X + self._first
         known = (X >= 0) & (self._sizes > X)
         if not known.all():
@@ -217,9 +217,9 @@ class CategoricalEmission(Emission):
     Parameters
     ----------
     n_categories : int or sequence of int, default=None
-        How many categories the columns have, or each column has. None is what
-        ``probabilities_init`` has room for or else, for each column, the largest code in ``fit``
-        plus one: a larger code is then an error in whatever is done with the fitted model.
+        The number of categories of all columns, or of each column. None is the size of the last
+        axis of ``probabilities_init`` or, without it, for each column the largest code in ``fit``
+        plus one: the fitted model then raises an error for a larger code.
     prior : float, default=1.0
         Concentration a ≥ 1 of the prior Dirichlet(a, …, a) on each distribution. Its log-density is
         part of the objective; 1 is no prior.
@@ -267,7 +267,7 @@ class CategoricalEmission(Emission):
         probabilities : array-like of shape (n_components, n_features, max_categories)
             The probabilities; where columns differ in their number of categories, zero beyond.
         n_categories : int or sequence of int, default=None
-            How many categories the columns have, or each column has. None is the length of the
+            The number of categories of all columns, or of each column. None is the length of the
             last axis.
 
         Returns
@@ -305,7 +305,7 @@ class CategoricalEmission(Emission):
         self._first_probabilities(n_components)
 
     def _first_probabilities(self, n_components):
-        """Return the parameters that ``probabilities_init`` gives, or None."""
+        """Return the parameters in ``probabilities_init``, or None."""
         name = "probabilities_init"
         array = check_first_values(name, self.probabilities_init, n_components, _FORM)
         if array is None:
@@ -327,7 +327,7 @@ class CategoricalEmission(Emission):
             check_codes(X, feature_names, sizes, reason)
 
     def _known_sizes(self, n_features):
-        """Return (numbers of categories, reason), or (None, None) before they are known."""
+        """Return (numbers of categories, their source), or (None, None) if the data decide."""
         if hasattr(self, "n_categories_"):
             reason = "the categories of the fit; give n_categories to have room for more"
             return self.n_categories_, reason
@@ -369,13 +369,13 @@ class CategoricalEmission(Emission):
         uniform = np.where(own, 1.0 / sizes[:, None], 0.0)
         old = CategoricalParameters(np.tile(uniform, (n_components, 1, 1)), sizes)
         counts = label_statistics(old, rows, labels)
-        # The rows of a label and one row of the overall distribution, in which nothing is zero.
+        # The rows of a label and one row of the overall distribution, which has no zero.
         unit = rows.weight() / rows.n_rows
         overall = counts.sum(axis=0) + unit * own
         overall /= overall.sum(axis=1, keepdims=True)
         counts += unit * overall
         empty = np.bincount(labels[labels >= 0], minlength=n_components) == 0
-        # States that start equal stay equal.
+        # States with equal first parameters would stay equal.
         counts[empty] *= rng.uniform(0.5, 1.5, size=counts[empty].shape)
         return CategoricalParameters(counts / counts.sum(axis=2, keepdims=True), sizes)
 
@@ -403,7 +403,7 @@ class CategoricalEmission(Emission):
 
 
 def _sizes(n_categories, n_features, most=None):
-    """Return the number of categories of each column, of which ``most`` have room."""
+    """Return the number of categories of each column; the largest must be ``most``, if given."""
     sizes = categories_of_columns(most if n_categories is None else n_categories, n_features)
     if most is not None and sizes.max() != most:
         raise ValueError(
@@ -414,7 +414,7 @@ def _sizes(n_categories, n_features, most=None):
 
 
 def _parameters_of(name, array, sizes):
-    """Return given probabilities as parameters; raise ValueError unless they are distributions."""
+    """Return probabilities as parameters; raise ValueError unless they are distributions."""
     parameters = CategoricalParameters(array, sizes)
     if (array < 0).any():
         raise ValueError(f"{name} has an entry {array.min()}: must be >= 0")

@@ -1,10 +1,10 @@
-r"""Columns of different kinds: each part of the columns has an emission of its own.
+r"""Columns of different kinds: each part of the columns has its own emission.
 
 Given the state the parts are independent,
 
 .. math:: \ln p(x \mid k) = \sum_j \ln p_j(x_{C_j} \mid k),
 
-so log-densities add, and statistics and M steps stand side by side.
+so log-densities add, and each part has its own statistics and M step.
 """
 
 import numpy as np
@@ -26,8 +26,8 @@ _FORM = "a list of (name, emission, columns)"
 class ColumnEmission(Emission):
     """Emissions for columns of different kinds, independent given the state.
 
-    What :class:`sklearn.compose.ColumnTransformer` is to transformers: the parameters of a part are
-    reached as ``name__parameter``, and a part is replaced as ``name``.
+    As in a :class:`sklearn.compose.ColumnTransformer`, the parameters of a part are set as
+    ``name__parameter``, and a part is replaced as ``name``.
 
     Parameters
     ----------
@@ -178,13 +178,13 @@ class ColumnEmission(Emission):
         return self
 
     def _parts_as_given(self):
-        """Return the (name, emission) of whatever looks like a part, unchecked."""
+        """Return the (name, emission) of all parts that have this form, unchecked."""
         try:
             return [(name, part) for name, part, _ in self.emissions if isinstance(name, str)]
         except (TypeError, ValueError):  # reported by check_parameters
             return []
 
-    # What a model calls -----------------------------------------------------------------------
+    # A fit ------------------------------------------------------------------------------------
 
     def check_parameters(self, n_components):
         self._check_form()
@@ -193,7 +193,7 @@ class ColumnEmission(Emission):
                 part.check_parameters(n_components)
 
     def _check_form(self):
-        """Raise ValueError unless the parts are well-formed and have names of their own."""
+        """Raise ValueError unless the parts have the right form and different names."""
         parts = self.emissions
         if not isinstance(parts, list | tuple) or not parts:
             raise ValueError(f"emissions={parts!r}: must be {_FORM}, not empty")
@@ -244,7 +244,7 @@ class ColumnEmission(Emission):
 
     @property
     def smooth_start(self):
-        """Return whether one row tells little of its state: in every part."""
+        """Return whether every part has it."""
         return all(part.smooth_start for _, part, _ in self.emissions)
 
     @property
@@ -259,7 +259,7 @@ class ColumnEmission(Emission):
             axis=1,
             dtype=np.float64,
         )
-        # Parts have units of their own.
+        # Parts have different units.
         for j, column in enumerate(points.T):
             seen = column[~np.isnan(column)]
             if len(seen) and np.ptp(seen) > 0:

@@ -1,4 +1,4 @@
-"""Parameters, statistics and kernel of emissions that stand side by side."""
+"""Parameters, statistics and kernel of an emission that consists of parts."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class ColumnSummary(NamedTuple):
-    """Summaries side by side.
+    """The summaries of all parts.
 
     Parameters
     ----------
@@ -21,12 +21,12 @@ class ColumnSummary(NamedTuple):
 
 
 class Parts:
-    """Statistics, or sums, side by side; they add and scale part by part.
+    """The statistics, or sums, of all parts; they add and scale part by part.
 
     Parameters
     ----------
     parts : list
-        Those of each part.
+        The statistics of each part.
     """
 
     __slots__ = ("parts",)
@@ -49,14 +49,14 @@ class Parts:
 
 
 class ColumnParameters(NamedTuple):
-    """Parameters side by side.
+    """The parameters of all parts.
 
     Parameters
     ----------
     parts : tuple of NamedTuple
         The parameters of each part.
     columns : tuple of ndarray of int
-        The indices of each part's columns; together they are all columns.
+        The indices of each part's columns; each column is in one part.
     """
 
     parts: tuple
@@ -102,7 +102,7 @@ class ColumnParameters(NamedTuple):
         return covariances
 
     def statistics(self, weights):
-        """Return the statistics, of the weights, that the parameters are the maximiser of."""
+        """Return the expected statistics of ``weights[k]`` rows in each state k."""
         return Parts(part.statistics(weights) for part in self.parts)
 
     def pack(self, summary):
@@ -126,7 +126,7 @@ def summaries(summary, parameters):
 
 
 def selector(index):
-    """Return a slice for evenly spaced columns, so that they are a view, or else the indices."""
+    """Return a slice of evenly spaced columns, for a view of X, or else the indices."""
     step = index[1] - index[0] if len(index) > 1 else 1
     if step > 0 and (np.diff(index) == step).all():
         return slice(int(index[0]), int(index[-1]) + 1, int(step))
@@ -139,9 +139,9 @@ class ColumnKernel:
     Parameters
     ----------
     kernels : list of kernel
-        The parts'.
+        The kernel of each part.
     columns : tuple of ndarray of int
-        Their columns.
+        The columns of each part.
     n_components : int
         The number of states.
     """
@@ -153,11 +153,11 @@ class ColumnKernel:
         self.block_rows = min(kernel.block_rows for kernel in kernels)
 
     def workspace(self):
-        """Return memory for one block: that of each part."""
+        """Return memory for one block of each part."""
         return [kernel.workspace() for kernel in self.kernels]
 
     def blocks(self, X, workspace):
-        """Yield (slice(None), block): the blocks of the parts are within."""
+        """Yield (slice(None), block); the block divides its rows as each part does."""
         yield slice(None), _ColumnBlock(self, X, workspace)
 
     def sums(self):
@@ -200,9 +200,9 @@ class _ColumnBlock:
     def accumulate(self, sums, resp):
         """Add the rows, weighted by resp (K, n), to the sums in place."""
         for i, part in enumerate(sums.parts):
-            if i in self._whole:  # the part's only block: nothing has overwritten its memory
+            if i in self._whole:  # the part's only block: its memory is still filled
                 self._whole[i].accumulate(part, resp)
                 continue
             for rows, block in self._blocks(i):
-                block.log_density()  # what it leaves behind is used
+                block.log_density()  # accumulate() uses its workspace
                 block.accumulate(part, resp[:, rows])

@@ -1,4 +1,4 @@
-r"""The kernel of families of independent columns whose log-density is linear in the row.
+r"""The kernel of exponential families with the row as sufficient statistic.
 
 .. math:: \ln p(x \mid k) = h(x) + \sum_d (x_d\, a_{kd} + b_{kd}),
 
@@ -6,8 +6,9 @@ so the log-densities of all states are one matrix product, and the statistics, t
 observed :math:`n_{kd} = \sum r_k [x_d\ \text{observed}]` and the sum
 :math:`s_{kd} = \sum r_k x_d`, are another. A missing value drops out of every sum.
 
-What a state excludes, such as a count above zero under the rate zero, would be 0 · ∞ in a product.
-It is put in afterwards, where a second linear function, that counts what is excluded, is positive.
+A state may exclude values, such as a count above zero under the rate zero; their products would be
+0 · ∞. A second linear function counts the excluded values of a row; where it is positive, the
+log-density is set to −∞ afterwards.
 """
 
 import numpy as np
@@ -25,9 +26,9 @@ class ExponentialFamilyKernel:
     slopes, constants : ndarray of shape (n_components, n_features)
         a and b, finite; zero where a value is excluded or certain.
     excluded : tuple of two ndarrays of shape (n_components, n_features)
-        Slopes and constants of what counts the excluded values: above zero is impossible.
+        Slopes and constants of the number of excluded values: above zero is impossible.
     base : callable or None
-        ``x (D, n) → h (n,)``, in nats; what is missing is 0 in x. None is h = 0.
+        ``x (D, n) → h (n,)``, in nats; a missing value is 0 in x. None is h = 0.
     """
 
     def __init__(self, slopes, constants, excluded, base=None):
@@ -44,7 +45,7 @@ class ExponentialFamilyKernel:
         return Workspace(self.block_rows, 1 + 2 * n_features, n_components)
 
     def blocks(self, X, workspace):
-        """Yield (slice(None), block): whatever is missing, the rows are one block."""
+        """Yield (slice(None), block): all rows are one block, also those with missing values."""
         n_features = self._shape[1]
         terms, out = workspace.cut(len(X))
         terms[0] = 1.0
@@ -105,7 +106,7 @@ class _ExponentialFamilyBlock:
 
 
 def _stack(slopes, constants):
-    """Return the coefficients of [1, x, observed], of which the first or the last is left out."""
+    """Return the coefficients of [1, x, observed]; a block uses either the first or the last."""
     return np.concatenate([constants.sum(axis=1, keepdims=True), slopes, constants], axis=1)
 
 
@@ -117,7 +118,7 @@ def weighted_mean(statistics, old, *, extra=0.0, extra_weight=0.0):
     statistics : ndarray of shape (2, n_components, n_features)
         n and s.
     old : ndarray of shape (n_components, n_features)
-        What stays where there is nothing to divide by.
+        The mean where nothing was observed.
     extra, extra_weight : float
         Pseudo-statistics.
     """

@@ -2,8 +2,7 @@ r"""Gaussian emissions.
 
 .. math:: p(x \mid k) = N(x \mid m_k, \Sigma_k)
 
-The densities and the statistics are those of the mixtures, :mod:`skvae.gaussian.kernel`, with
-nothing added to a state's log-density. The M step is
+The densities and the statistics are computed by :mod:`skvae.gaussian.kernel`. The M step is
 
 .. math:: m_k = \frac{\sum_t \gamma_t(k)\, x_t}{\sum_t \gamma_t(k)}, \qquad
           \Sigma_k = \frac{\sum_t \gamma_t(k) (x_t - m_k)(x_t - m_k)^T}{\sum_t \gamma_t(k)},
@@ -58,7 +57,7 @@ class GaussianEmission(LocationScaleEmission):
 
     Notes
     -----
-    NaN is a missing value: the density is the marginal one of what was observed, and EM is exact.
+    NaN is a missing value: the density is the marginal one of the observed values, and EM is exact.
 
     Examples
     --------

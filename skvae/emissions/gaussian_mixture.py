@@ -72,7 +72,7 @@ class GaussianMixtureParameters(NamedTuple):
         if n_mix == 1:
             return self.normals.sample(states, rng)
         below = np.cumsum(self.weights, axis=1)
-        below /= below[:, -1:]  # exactly one at the end: a component of weight zero is not drawn
+        below /= below[:, -1:]  # exactly one at the end: no draw has weight zero
         drawn = (rng.uniform(size=len(states))[:, None] >= below[states]).sum(axis=1)
         return self.normals.sample(np.asarray(states) * n_mix + drawn, rng)
 
@@ -91,12 +91,12 @@ class GaussianMixtureParameters(NamedTuple):
         return array.reshape(*self.weights.shape, *array.shape[1:])
 
     def statistics(self, weights):
-        """Return the statistics, of given weights (K,), that the parameters are the maximum of."""
+        """Return the expected statistics of ``weights[k]`` rows in each state k."""
         weights = np.asarray(weights, dtype=np.float64)
         return self.normals.statistics((weights[:, None] * self.weights).ravel())
 
     def pack(self, summary):
-        """Return the parameters as a vector; −inf stands in it where a weight is zero."""
+        """Return the parameters as a vector; a weight of zero is −inf in it."""
         with np.errstate(divide="ignore"):
             log_weights = np.log(self.weights)
         return np.concatenate([log_weights.ravel(), self.normals.pack(summary)])
@@ -111,7 +111,7 @@ class GaussianMixtureParameters(NamedTuple):
 
 
 class MixtureKernel:
-    """The kernel of K states with M Gaussians each, made of a kernel of K·M Gaussians.
+    """The kernel of K states with M Gaussians each, by a kernel of K·M Gaussians.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class MixtureKernel:
         K and M.
     """
 
-    reuses_density = True  # a block's statistics need its log_density() to have been asked for
+    reuses_density = True  # accumulate() uses the results of log_density()
 
     def __init__(self, normals, shape):
         self._normals = normals
@@ -147,7 +147,7 @@ class MixtureKernel:
 
 
 class MixtureBlock:
-    """A block of rows; between its two calls it holds their responsibilities within states.
+    """A block of rows; ``log_density`` keeps the responsibilities within states for ``accumulate``.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ class MixtureBlock:
         self._within = within = within.reshape(*self._shape, within.shape[1])
         top = within.max(axis=1)
         possible = top > -np.inf
-        if not possible.all():  # no component is any nearer than another
+        if not possible.all():  # all components have equal responsibilities
             np.copyto(within, 0.0, where=~possible[:, None])
             top[~possible] = 0.0
         within -= top[:, None]
@@ -230,7 +230,7 @@ class GaussianMixtureEmission(LocationScaleEmission):
 
     Notes
     -----
-    NaN is a missing value: the density is the marginal one of what was observed, and EM is exact.
+    NaN is a missing value: the density is the marginal one of the observed values, and EM is exact.
     A start divides the rows of each state among its Gaussians by k-means.
 
     References
@@ -364,7 +364,7 @@ class GaussianMixtureEmission(LocationScaleEmission):
 
 
 def _checked_weights(name, weights, shape):
-    """Return weights whose rows are distributions; raise ValueError if they are not."""
+    """Return the weights; raise ValueError unless each row is a distribution."""
     weights = check_array_parameter(name, weights, shape, "(n_components, n_mix)")
     for k, row in enumerate(weights):
         check_weights(f"{name}[{k}]", row)
@@ -372,7 +372,7 @@ def _checked_weights(name, weights, shape):
 
 
 def _divided(rows, labels, n_mix, n_components, moments, rng):
-    """Return labels k·M + j of the rows labelled k, of which k-means makes M clusters in each k."""
+    """Return labels k·M + j: k-means divides the rows of each label k into M clusters j."""
     if n_mix == 1:
         return labels
     out = np.full(len(labels), -1)

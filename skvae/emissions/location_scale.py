@@ -3,7 +3,7 @@ r"""Emissions with locations and scale matrices: their Gaussian parameters, chec
 .. math:: p(x \mid k) = N(x \mid m_k, \Sigma_k)
 
 A Gaussian emission has one of these for each state, a Gaussian mixture has several, and a Student-t
-emission has one whose covariance is divided by a latent scale.
+emission has one, and divides its covariance by a latent scale.
 """
 
 from numbers import Real
@@ -151,7 +151,7 @@ class GaussianParameters(NamedTuple):
 
 
 def first_normals(rows, labels, n_components, covariance_type, summary, rng):
-    """Return (locations, scales, counts) of rows whose components are given by hard labels.
+    """Return (locations, scales, counts) of rows with given components.
 
     A component without rows is at a row drawn at random. The covariance within all components is
     added to each with the weight of one row, so that a component with few rows stays wide enough

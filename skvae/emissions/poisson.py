@@ -3,8 +3,8 @@ r"""Poisson emissions: columns of counts, independent given the state.
 .. math:: \ln p(x \mid k) = \sum_d (x_d \ln \lambda_{kd} - \lambda_{kd} - \ln x_d!), \qquad
           \lambda_{kd} \leftarrow s_{kd} / n_{kd} .
 
-A rate of zero makes zero certain. Rounding leaves an error of about ε x ln x in nats, below 1e-8
-for counts up to a million.
+Under a rate of zero the count is zero with certainty. Rounding leaves an error of about ε x ln x in
+nats, below 1e-8 for counts up to a million.
 """
 
 from typing import NamedTuple
@@ -81,7 +81,7 @@ class PoissonParameters(NamedTuple):
         return diagonal(self.rates)
 
     def statistics(self, weights):
-        """Return the statistics, of the weights, that the parameters are the maximiser of."""
+        """Return the expected statistics of ``weights[k]`` rows in each state k."""
         weights = np.asarray(weights, dtype=np.float64)[:, None]
         return np.stack([np.broadcast_to(weights, self.rates.shape), weights * self.rates])
 
@@ -120,8 +120,8 @@ class PoissonEmission(Emission):
 
     Notes
     -----
-    NaN is a missing value and drops out. Rates are of maximum likelihood: a state all of whose
-    counts are zero gets the rate zero.
+    NaN is a missing value and drops out. Rates are of maximum likelihood: a state with counts of
+    zero only gets the rate zero.
 
     Examples
     --------
@@ -200,7 +200,7 @@ class PoissonEmission(Emission):
         unit = rows.weight() / rows.n_rows
         rates = (statistics[1] + unit * overall) / (statistics[0] + unit)
         empty = np.bincount(labels[labels >= 0], minlength=n_components) == 0
-        # States that start equal stay equal.
+        # States with equal first parameters would stay equal.
         rates[empty] *= rng.uniform(0.5, 1.5, size=rates[empty].shape)
         return PoissonParameters(rates)
 

@@ -1,4 +1,4 @@
-r"""Student-t emissions: Gaussians whose precision a latent scale multiplies.
+r"""Student-t emissions: Gaussians with a precision that a latent scale multiplies.
 
 .. math:: p(x \mid k) = St(x \mid m_k, \Sigma_k, \nu_k)
           = \int N(x \mid m_k, \Sigma_k / \tau)\, Ga(\tau \mid \nu_k/2, \nu_k/2)\, d\tau .
@@ -16,7 +16,7 @@ outliers, and with :math:`r` the responsibilities
 .. math:: m = \frac{\sum r u\, x}{\sum r u}, \qquad
           \Sigma = \frac{\sum r\, [u\, (\hat x - m)(\hat x - m)^T + C]}{\sum r},
 
-where :math:`\hat x` and C are the conditional mean and covariance given what was observed: C is
+where :math:`\hat x` and C are the conditional mean and covariance given the observed values: C is
 that of a Gaussian, as the scale cancels. With :math:`h(x) = \ln x - \psi(x)`, which falls from ∞ to
 0, the degrees of freedom solve
 
@@ -66,7 +66,7 @@ def solve_dof(shortfall):
 def maximize_normals(statistics, old, empty, summary):
     """Return the GaussianParameters that maximise the expected log-likelihood.
 
-    Those of a Gaussian, but that sums of rows are divided by Σ r u and scatters by Σ r.
+    As for a Gaussian, but sums of rows are divided by Σ r u and scatters by Σ r.
     """
     scaled, structure = statistics.scaled, statistics.scaled.structure
     weights = np.where(empty, 1.0, scaled.counts)
@@ -121,7 +121,7 @@ class StudentTParameters(NamedTuple):
         noise = self.normals.noise(states, rng)
         shape = 0.5 * self.dofs[states]
         scale = rng.standard_gamma(shape) / shape
-        # A draw of a shape near zero may underflow: the row is as far as a float can say.
+        # A draw of a shape near zero may underflow; then the row is as far away as float64 allows.
         scale = np.maximum(scale, np.finfo(np.float64).tiny)
         return self.normals.locations[states] + noise / np.sqrt(scale)[:, None]
 
@@ -144,7 +144,7 @@ class StudentTParameters(NamedTuple):
         return out
 
     def statistics(self, weights):
-        """Return the statistics, of given weights (K,), that the parameters are the maximum of."""
+        """Return the expected statistics of ``weights[k]`` rows in each state k."""
         weights = np.asarray(weights, dtype=np.float64)
         shortfalls = weights * log_minus_digamma(0.5 * self.dofs)
         return StudentTStatistics(self.normals.statistics(weights), weights, shortfalls)
@@ -166,13 +166,13 @@ class StudentTParameters(NamedTuple):
 
 
 class StudentTEmission(LocationScaleEmission):
-    """Student-t emissions: like Gaussian ones, but outliers count for less.
+    """Student-t emissions: like Gaussian ones, but with less influence of outliers.
 
     Parameters
     ----------
     covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
         The form of the scale matrices: a matrix for each state, one matrix for all, a squared scale
-        per feature and state, or a squared scale per state. Whatever the form, the features of a
+        per feature and state, or a squared scale per state. In every form the features of a
         row share one heavy tail.
     reg_covar : float, default=1e-6
         A floor: scale matrices are kept ⪰ diag(f) with ``f = reg_covar * min(1, variance of the
@@ -208,7 +208,7 @@ class StudentTEmission(LocationScaleEmission):
 
     Notes
     -----
-    NaN is a missing value: the density is the marginal one of what was observed, which is a
+    NaN is a missing value: the density is the marginal one of the observed values, which is a
     Student-t distribution with the same degrees of freedom, and EM is exact.
 
     References

@@ -25,11 +25,11 @@ class StudentTStatistics:
     Parameters
     ----------
     scaled : GaussianStatistics
-        Sums with the weights r·u, but for conditional covariances, which have r.
+        Sums with the weights r·u; conditional covariances have the weights r.
     counts : ndarray of shape (n_components,)
         Σ r, the expected (weighted) number of rows.
     shortfalls : ndarray of shape (n_components,)
-        Σ r v, how far the scales are from being all one.
+        Σ r v, which measures the spread of the scales; it is zero if all are one.
     """
 
     scaled: GaussianStatistics
@@ -52,7 +52,7 @@ class StudentTStatistics:
 
 
 class StudentTSums:
-    """Sums over rows that add in place: those of the Gaussian kernel, Σ r and Σ r v."""
+    """Sums over rows that add in place: the sums of the Gaussian kernel, Σ r and Σ r v."""
 
     __slots__ = ("counts", "scaled", "shortfalls")
 
@@ -71,7 +71,7 @@ class StudentTSums:
 class StudentTKernel:
     """Log-densities and expected statistics under K Student-t distributions with one structure.
 
-    The distances are those of a Gaussian kernel, whose statistics also serve, with r·u for r.
+    A Gaussian kernel computes the distances and, with r·u for r, the sums.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class StudentTKernel:
         ν.
     """
 
-    reuses_density = True  # a block's statistics need its log_density() to have been asked for
+    reuses_density = True  # accumulate() uses the results of log_density()
 
     def __init__(self, normals, dofs):
         self.normals = normals
@@ -118,7 +118,7 @@ class StudentTKernel:
 
 
 class StudentTBlock:
-    """A block of rows; between its two calls it holds their distances from the states.
+    """A block of rows; ``log_density`` keeps the distances from the states for ``accumulate``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Both sides of the objective, and plots of fitted models and of their comparison.
+"""The decomposition of the bound, and plots of fitted models and of their comparison.
 
 All read public attributes only, so they work for any estimator that has them. Displays are in
 scikit-learn's convention and import matplotlib only when they draw.

@@ -1,4 +1,4 @@
-"""The evidence lower bound over the epochs of a training, and the two terms it is made of."""
+"""The evidence lower bound over the epochs of a training, and its two terms."""
 
 from numbers import Integral
 
@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae.inspection.display import COLORS, INK, AxesDisplay
 
-# Told apart without colour by how they are dashed.
+# The lines differ by their dashes too, for pictures without colour.
 _LINES = {
     "reconstruction": ("reconstruction", {"color": COLORS[0], "linestyle": ":"}),
     "bound": ("bound", {"color": COLORS[0]}),
@@ -19,9 +19,9 @@ class BoundTermsDisplay(AxesDisplay):
     """Plot of the bound over the epochs, and of its two terms: reconstruction and KL divergence.
 
     Make it with :meth:`from_estimator`. The bound is the reconstruction minus the KL divergence, so
-    the shaded gap between the two is the KL: what the latent vector says of a row. No gap means
-    that the latent space is not used. Where the bound of the rows kept aside stays behind that of
-    the others, the model has begun to remember rows.
+    the shaded gap between the two is the KL: the information about a row in its latent vector.
+    Without a gap the latent space is not used. Where the bound of the rows kept aside stays behind
+    that of the others, the model overfits.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class BoundTermsDisplay(AxesDisplay):
         ``"bound"``, ``"reconstruction"`` and ``"kl"`` of each epoch, and if there is one
         ``"valid_bound"``, in nats per row.
     n_iter : int, default=None
-        The epoch whose weights are kept, from 1; a dotted line.
+        The epoch of the kept weights, from 1; a dotted line.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class BoundTermsDisplay(AxesDisplay):
 
     See Also
     --------
-    BoundTraceDisplay : The one bound that a model judges itself by.
+    BoundTraceDisplay : The bound that a fit maximises.
 
     Examples
     --------
@@ -106,8 +106,7 @@ class BoundTermsDisplay(AxesDisplay):
         ax : matplotlib.axes.Axes, default=None
             Where to draw; by default a new figure.
         first_epoch : int, default=1
-            Epochs before it are left out: the first few gain so much that little of the others can
-            be seen.
+            Epochs before it are left out: the first few gain so much that the others look flat.
 
         Returns
         -------
@@ -129,7 +128,7 @@ class BoundTermsDisplay(AxesDisplay):
         n_epochs = len(self.history["bound"])
         if not isinstance(first_epoch, Integral) or not 1 <= first_epoch <= n_epochs:
             raise ValueError(
-                f"first_epoch={first_epoch!r} must be an epoch there was, from 1 to {n_epochs}."
+                f"first_epoch={first_epoch!r} must be an epoch, from 1 to {n_epochs}."
             )
         ax = self._set_axes(ax)
         epochs = np.arange(first_epoch, n_epochs + 1)
@@ -138,7 +137,7 @@ class BoundTermsDisplay(AxesDisplay):
         self.kl_area_ = ax.fill_between(
             epochs, above - shown["kl"], above, color=COLORS[0], alpha=0.15, linewidth=0, label="KL"
         )
-        marker = "." if len(epochs) <= 30 else None  # a short training is seen to be made of steps
+        marker = "." if len(epochs) <= 30 else None  # single epochs are visible in a short training
         self.lines_ = {}
         for name, (label, style) in _LINES.items():
             if name in shown:

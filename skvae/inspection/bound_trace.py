@@ -1,4 +1,4 @@
-"""How the bound rose over the iterations of a fit."""
+"""The bound over the iterations of a fit."""
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -29,7 +29,7 @@ class BoundTraceDisplay(AxesDisplay):
 
     See Also
     --------
-    ComparisonDisplay : What the bounds of several models are worth on held-out rows.
+    ComparisonDisplay : Several models on held-out rows.
 
     Examples
     --------
@@ -97,9 +97,8 @@ class BoundTraceDisplay(AxesDisplay):
             Where to draw; by default a new figure.
         gap : bool, default=False
             If True, draw how far each bound is below the last, on a log scale; bounds that are not
-            below it are left out. EM closes a
-            constant fraction of the gap at each iteration once it is near: a straight line, whose
-            slope says how much the components overlap.
+            below it are left out. Near the maximum, EM closes a constant fraction of the gap in
+            each iteration: a straight line, flatter the more the components overlap.
         name : str, default=None
             Label of the line; by default `estimator_name`.
         **line_kwargs : dict
@@ -127,7 +126,9 @@ class BoundTraceDisplay(AxesDisplay):
         if gap:
             ax.set_yscale("log")
         label = self.estimator_name if name is None else name
-        marker = "o" if len(values) <= 30 else None  # a short trace is seen to be made of steps
+        marker = (
+            "o" if len(values) <= 30 else None
+        )  # single iterations are visible in a short trace
         style = {"label": label, "marker": marker, "markersize": 3, **line_kwargs}
         (self.line_,) = ax.plot(iterations, values, **style)
         ax.set_xlabel("iteration")
@@ -147,7 +148,7 @@ class BoundTraceDisplay(AxesDisplay):
         if not gap:
             return iterations, values
         values = values[-1] - values
-        below = values > 0  # not the last bound, and none that rounding left level with it
+        below = values > 0  # without the last bound, and those equal to it up to rounding
         if not below.any():
             raise ValueError(
                 f"gap=True has nothing to draw: of {len(values)} lower_bounds none is below the "

@@ -1,4 +1,4 @@
-"""Which model is best on held-out rows, and by how much."""
+"""The differences between models on held-out rows."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ class ComparisonDisplay(AxesDisplay):
 
     Make it with :meth:`from_comparison` or :meth:`skvae.comparison.Comparison.plot`. A dot is the
     mean difference to the best model, its thick line one paired standard error each way, its thin
-    line two. A model whose thin line crosses zero is not clearly worse than the best.
+    line two. If the thin line of a model crosses zero, it is not clearly worse than the best.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class ComparisonDisplay(AxesDisplay):
         Parameters
         ----------
         ax : matplotlib.axes.Axes, default=None
-            Where to draw; by default a new figure, as high as the number of models asks.
+            Where to draw; by default a new figure, higher for more models.
 
         Returns
         -------
@@ -102,7 +102,7 @@ class ComparisonDisplay(AxesDisplay):
         array([ 0. , -0.5])
         """
         ax = self._set_axes(ax, figsize=(6.4, 1.2 + 0.32 * len(self.names)))
-        order = np.argsort(-self.differences, kind="stable")  # nan, which nothing orders, is last
+        order = np.argsort(-self.differences, kind="stable")  # nan is last
         x, error = self.differences[order], self.standard_errors[order]
         y = np.arange(len(order))
         finite = np.isfinite(x)

@@ -1,4 +1,4 @@
-"""A fitted density over two features, and the components it is made of."""
+"""A fitted density over two features, and its components."""
 
 from copy import copy
 from inspect import signature
@@ -13,18 +13,18 @@ from skvae.inspection.display import INK, AxesDisplay
 # grey as in colour.
 _MASSES = (0.99, 0.95, 0.8, 0.5)
 _SHADES = ("#e3eef6", "#c3d9ea", "#8fbcdb", "#5b9bc8")
-# So many draws place a contour to within 0.4 % of the probability (one standard error, at 50 %).
+# The probability within a contour then has a standard error of 0.4 % (at 50 %).
 _N_DRAWS = 20_000
-_COMPONENT = "#A03A00"  # vermilion, dark enough to be seen on the darkest shade without colour
+_COMPONENT = "#A03A00"  # vermilion, visible in grey on the darkest shade
 
 
 class DensityDisplay(AxesDisplay):
     """Plot of a density over two features: highest-density regions and components.
 
     Make it with :meth:`from_estimator`. The contours are those of the log-density that enclose
-    50, 80, 95 and 99 % of the probability [1]_: that of the density itself, as its own draws show
-    it, where the estimator has ``sample``, and otherwise that on the grid. A region narrower than
-    a cell of the grid is drawn no finer than the grid is. The ellipses enclose 86 % of each
+    50, 80, 95 and 99 % of the probability [1]_: estimated by draws from the density where the
+    estimator has ``sample``, and otherwise on the grid. A region narrower than a cell of the grid
+    is drawn no finer than the grid. The ellipses enclose 86 % of each
     Gaussian component (two standard deviations along each axis), drawn the stronger the larger its
     weight.
 
@@ -107,7 +107,7 @@ class DensityDisplay(AxesDisplay):
             that is ``weights_``, ``means_``, ``covariances_`` and ``covariance_type`` as in
             :class:`sklearn.mixture.GaussianMixture`.
         X : {array-like, DataFrame} of shape (n_samples, n_features)
-            Rows whose range is drawn; missing values are left out.
+            Rows; their range is drawn, without missing values.
         features : pair of int or of str, default=(0, 1)
             The features to draw, by index, or by name if X is a DataFrame.
         grid_resolution : int, default=150
@@ -249,7 +249,7 @@ def _two_columns(X, features):
 
 
 def _density_of_two(estimator, indices, X):
-    """Return what has the density of the two features: the estimator, or a marginal of it."""
+    """Return a model of the two features: the estimator, or a marginal of it."""
     n_features = np.shape(X)[1]
     if n_features == 2:
         return estimator
@@ -264,14 +264,14 @@ def _density_of_two(estimator, indices, X):
 def _grid_log_density(density, indices, x0, x1, X):
     """Return the log-density of two features on a grid, shape (len(x1), len(x0)), nats."""
     grid = np.column_stack([a.ravel() for a in np.meshgrid(x0, x1)])
-    if np.shape(X)[1] == 2 and indices == [1, 0]:  # a marginal has the order that was asked for
+    if np.shape(X)[1] == 2 and indices == [1, 0]:  # a marginal has the order of `indices`
         grid = grid[:, ::-1]
     return _score_rows(density, grid, X).reshape(len(x1), len(x0))
 
 
 def _score_rows(density, rows, X):
     if hasattr(X, "columns") and hasattr(density, "feature_names_in_"):
-        # Fitted to a DataFrame, it warns of anything else; pandas and polars both take a dict.
+        # A model of a DataFrame warns about arrays; pandas and polars both take a dict.
         rows = type(X)(dict(zip(density.feature_names_in_, rows.T, strict=True)))
     return density.score_samples(rows)
 
@@ -293,11 +293,10 @@ def _components(estimator, indices):
 
 
 def _draw_levels(density, X):
-    """Return the log-densities whose upper sets hold `_MASSES` of the probability, or None.
+    """Return the levels of the log-density that enclose `_MASSES` of the probability, or None.
 
     The log-density of a draw from the density exceeds its own (1 - p)-quantile with probability p,
-    so that quantile bounds the region of mass p, however narrow the region. None if the density
-    cannot be drawn from.
+    so that quantile bounds the region of mass p, however narrow the region. None without draws.
     """
     if not hasattr(density, "sample"):
         return None
@@ -305,7 +304,7 @@ def _draw_levels(density, X):
     if "random_state" in signature(density.sample).parameters:
         options["random_state"] = 0
     elif hasattr(density, "random_state"):
-        density = copy(density)  # sample reads the attribute; the caller's stays as it is
+        density = copy(density)  # sample reads the attribute; the caller's is not changed
         density.random_state = 0
     try:
         draws = density.sample(_N_DRAWS, **options)
@@ -317,7 +316,7 @@ def _draw_levels(density, X):
 
 
 def _grid_levels(log_density):
-    """Return the log-densities whose upper sets hold `_MASSES` of the probability on the grid.
+    """Return the levels of the log-density that enclose `_MASSES` of the probability on the grid.
 
     The cells have equal areas, so the densest cells that add up to the share are the region.
     """
@@ -327,7 +326,7 @@ def _grid_levels(log_density):
 
 
 def _distinct(levels):
-    """Return the rising levels, one for those a flat density has in common.
+    """Return the rising levels without repetitions, which a flat density has.
 
     A level lies a billionth of a nat low, so that rounding leaves a flat region inside it.
     """

@@ -1,10 +1,10 @@
-"""What the Displays share: where they draw, and colours that survive grey and colour blindness."""
+"""The base of the Displays, and colours that differ in grey and for the colour-blind."""
 
 import numpy as np
 
-# Blue and vermilion of Okabe and Ito (2008), which every eye tells apart.
+# Blue and vermilion of Okabe and Ito (2008), different for all kinds of colour vision.
 COLORS = ("#0072B2", "#D55E00")
-# These and the other colours of theirs that are not too pale for an area, and a grey.
+# These, their other colours that are not too pale for an area, and a grey.
 _STATE_COLORS = (*COLORS, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777")
 INK = "#333333"
 
@@ -13,7 +13,7 @@ class AxesDisplay:
     """Sets ``ax_`` and ``figure_``; the base of every Display."""
 
     def _set_axes(self, ax, **subplots_kwargs):
-        """Return `ax`, or the axes of a new figure, and remember it."""
+        """Set ``ax_`` and ``figure_``, and return the axes: `ax`, or those of a new figure."""
         import matplotlib.pyplot as plt
 
         if ax is None:
@@ -24,7 +24,7 @@ class AxesDisplay:
     def _state_colors(self, n_states):
         """Return one colour a state, shape (n_states, 4).
 
-        Up to seven are told apart by hue. More cannot be: they go from dark to light.
+        Up to seven differ by hue; more go from dark to light.
         """
         import matplotlib as mpl
 

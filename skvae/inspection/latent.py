@@ -1,4 +1,4 @@
-"""The latent space of a fitted model: where rows lie in it, and what its places decode to."""
+"""The latent space of a fitted model: the places of rows in it, and traversals of it."""
 
 from numbers import Integral
 
@@ -10,7 +10,7 @@ from skvae.inspection.row_pictures import RowPicturesDisplay, check_image_shape
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 _MAX_GROUPS = 20  # that a legend can name
-_MAX_HUES = 7  # more groups have names in the picture, since colours do not tell them apart
+_MAX_HUES = 7  # more groups have names in the picture, since their colours are too similar
 _MAX_TICKS = 11
 
 
@@ -22,11 +22,11 @@ class LatentSpaceDisplay(AxesDisplay):
     Parameters
     ----------
     Z : array-like of shape (n_samples, 2)
-        Where the rows lie.
+        The places of the rows.
     labels : array-like of shape (n_samples,), default=None
-        What colours them. Numbers of more than 20 values are a scale, anything else are groups.
+        Labels for colours. Numbers of more than 20 values are a scale, all others are groups.
     dimensions : tuple of int, default=(0, 1)
-        Which latent dimensions these are.
+        The latent dimensions of these places.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class LatentSpaceDisplay(AxesDisplay):
 
     See Also
     --------
-    LatentTraversalDisplay : What the places of the latent space decode to.
+    LatentTraversalDisplay : The rows to which places of the latent space decode.
 
     Examples
     --------
@@ -67,8 +67,8 @@ class LatentSpaceDisplay(AxesDisplay):
         X : {array-like, DataFrame} of shape (n_samples, n_features)
             Rows.
         labels : array-like of shape (n_samples,), default=None
-            What colours them; by default what ``estimator.predict`` gives, as with a mixture prior,
-            and one colour where it has none.
+            Labels for colours; by default ``estimator.predict(X)``, as with a mixture prior, and
+            one colour for an estimator without ``predict``.
         dimensions : pair of int, default=None
             The latent dimensions to draw; by default the two in which the rows vary most.
         ax : matplotlib.axes.Axes, default=None
@@ -155,7 +155,7 @@ class LatentSpaceDisplay(AxesDisplay):
             self.points_ = self._draw_groups(ax, style)
         for name, dimension in zip(("x", "y"), self.dimensions, strict=True):
             ax.set(**{f"{name}label": f"latent dimension {dimension}"})
-        ax.set_aspect("equal", adjustable="datalim")  # the prior's unit is the same in all of them
+        ax.set_aspect("equal", adjustable="datalim")  # the prior has one unit in all dimensions
         ax.spines[["top", "right"]].set_visible(False)
         return self
 
@@ -182,10 +182,10 @@ class LatentSpaceDisplay(AxesDisplay):
 
 
 class LatentTraversalDisplay(RowPicturesDisplay):
-    """Plot of E[x | z] along the latent dimensions: what each of them is good for.
+    """Plot of E[x | z] along the latent dimensions, for the effect of each.
 
     Make it with :meth:`from_estimator`. A line of pictures for each latent dimension, from low to
-    high with the others at rest; or a table in which one dimension goes to the right and another
+    high with the others fixed; or a table in which one dimension goes to the right and another
     upwards. All pictures are on one scale.
 
     Parameters
@@ -194,13 +194,13 @@ class LatentTraversalDisplay(RowPicturesDisplay):
         Expected rows. Those of a grid have `n_steps` lines, the lowest value of the second
         dimension first.
     values : array-like of shape (n_steps,)
-        Where the dimensions are moved to, rising.
+        Values of the moved dimensions, rising.
     dimensions : sequence of int
         One a line, or the two of a grid.
     grid : bool, default=False
         Whether the pictures are a grid of two dimensions.
     image_shape : tuple of int (height, width), default=None
-        Of a row as an image, whose pixels are the features line by line. None draws profiles.
+        Of a row as an image; the features are its pixels line by line. None draws profiles.
 
     Attributes
     ----------
@@ -215,7 +215,7 @@ class LatentTraversalDisplay(RowPicturesDisplay):
 
     See Also
     --------
-    LatentSpaceDisplay : Where rows lie in the latent space.
+    LatentSpaceDisplay : The places of rows in the latent space.
 
     Examples
     --------
@@ -254,7 +254,7 @@ class LatentTraversalDisplay(RowPicturesDisplay):
         estimator : estimator
             Fitted, with ``inverse_transform`` and ``get_feature_names_out``.
         dimensions : sequence of int, default=None
-            Which latent dimensions are moved; by default all, or the first two of a grid.
+            The latent dimensions to move; by default all, or the first two for a grid.
         grid : bool, default=False
             Whether to move two dimensions at once.
         n_steps : int, default=9
@@ -262,8 +262,8 @@ class LatentTraversalDisplay(RowPicturesDisplay):
         span : float, default=2.0
             How far to go from the centre each way; a standard normal prior has unit 1.
         center : array-like of shape (n_components,), default=None
-            Where the dimensions rest, such as ``estimator.transform(X[:1])[0]``: the neighbourhood
-            of a row. By default zero.
+            The fixed values of the dimensions, such as ``estimator.transform(X[:1])[0]`` for the
+            neighbourhood of a row. By default zero.
         image_shape : tuple of int (height, width), default=None
             Of a row as an image. None draws profiles.
         cmap : str or matplotlib.colors.Colormap, default="gray_r"
@@ -371,16 +371,16 @@ class LatentTraversalDisplay(RowPicturesDisplay):
         return self
 
 
-def _checked(dimensions, n_components, n_asked=None):
-    """Return `dimensions` as a list, if they are different latent dimensions, ``n_asked`` of them.
+def _checked(dimensions, n_components, n_wanted=None):
+    """Return `dimensions` as a list of different latent dimensions; raise ValueError if not.
 
-    None asks for at least one.
+    There must be ``n_wanted`` of them, or with None at least one.
     """
     found = list(dimensions) if np.iterable(dimensions) else []
     good = all(isinstance(d, Integral) and 0 <= d < n_components for d in found)
-    enough = found and (n_asked is None or len(found) == n_asked)
+    enough = found and (n_wanted is None or len(found) == n_wanted)
     if not good or not enough or len(set(found)) != len(found):
-        many = "" if n_asked is None else f"{n_asked} "
+        many = "" if n_wanted is None else f"{n_wanted} "
         raise ValueError(
             f"dimensions={dimensions!r} must be {many}different latent dimensions, from 0 to "
             f"{n_components - 1}."

@@ -18,7 +18,7 @@ class RowPicturesDisplay(AxesDisplay):
     """
 
     def _set_cells(self, ax, shape, image_shape):
-        """Return `ax`, or the axes of a new figure, with as many cells as `shape` says."""
+        """Return `ax`, or the axes of a new figure, for a table of cells of the given shape."""
         n_rows, n_columns = shape
         height, width = (1, 1) if image_shape is None else np.add(image_shape, 2)
         side = min(0.8, 12 / n_columns)  # inches
@@ -32,7 +32,7 @@ class RowPicturesDisplay(AxesDisplay):
     def _draw_images(self, ax, cells, image_shape, cmap):
         """Draw ``cells``, shape (n_rows, n_columns, n_features); return image and missing pixels.
 
-        The latter are crosses; None if nothing is missing.
+        Missing pixels are crosses; None if there are none.
         """
         n_rows, n_columns, _ = cells.shape
         height, width = image_shape
@@ -85,7 +85,7 @@ class RowPicturesDisplay(AxesDisplay):
 
 
 class ReconstructionDisplay(RowPicturesDisplay):
-    """Plot of rows and what a model makes of them: what a latent vector of few numbers keeps.
+    """Plot of rows and of their reconstructions by a model.
 
     Make it with :meth:`from_estimator`. As images, each row has its reconstruction below it, all on
     one scale; missing pixels are crosses. As profiles, lines over the features, the two are in one
@@ -98,7 +98,7 @@ class ReconstructionDisplay(RowPicturesDisplay):
     X_reconstructed : array-like of shape (n_samples, n_features)
         Their reconstructions.
     image_shape : tuple of int (height, width), default=None
-        Of a row as an image, whose pixels are the features line by line. None draws profiles.
+        Of a row as an image; the features are its pixels line by line. None draws profiles.
 
     Attributes
     ----------
@@ -115,8 +115,8 @@ class ReconstructionDisplay(RowPicturesDisplay):
 
     See Also
     --------
-    SampleDisplay : What the model makes of nothing.
-    LatentTraversalDisplay : What each latent dimension is good for.
+    SampleDisplay : Draws from the model.
+    LatentTraversalDisplay : The effect of each latent dimension.
 
     Examples
     --------
@@ -241,7 +241,7 @@ class SampleDisplay(RowPicturesDisplay):
     X : array-like of shape (n_samples, n_features)
         Draws.
     image_shape : tuple of int (height, width), default=None
-        Of a row as an image, whose pixels are the features line by line. None draws profiles.
+        Of a row as an image; the features are its pixels line by line. None draws profiles.
 
     Attributes
     ----------
@@ -256,7 +256,7 @@ class SampleDisplay(RowPicturesDisplay):
 
     See Also
     --------
-    ReconstructionDisplay : What the model makes of given rows.
+    ReconstructionDisplay : Rows and their reconstructions.
 
     Examples
     --------
@@ -291,10 +291,10 @@ class SampleDisplay(RowPicturesDisplay):
             Fitted, with ``sample(n_samples, random_state=...)``, which gives the draws or a tuple
             that begins with them.
         n_samples : int, default=30
-            How many.
+            The number of draws.
         noise : bool, default=True
-            False draws E[x | z] of the latent vectors z that are the second of the tuple, by
-            ``inverse_transform``: without the likelihood's noise, so not what rows look like.
+            False draws E[x | z], by ``inverse_transform`` of the latent vectors z in the second
+            entry of the tuple. They lack the likelihood's noise, so real rows look different.
         image_shape : tuple of int (height, width), default=None
             Of a row as an image. None draws profiles.
         n_columns : int, default=10
@@ -413,7 +413,7 @@ def in_columns(rows, n_columns):
     Parameters
     ----------
     rows : ndarray of shape (n_samples, n_features)
-        What is to be drawn.
+        The rows to draw.
     n_columns : int
         The most cells in a line. Cells that are left over hold NaN.
     """

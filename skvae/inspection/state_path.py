@@ -1,4 +1,4 @@
-"""Which state each row is in, and how sure that is."""
+"""The state of each row, and the probabilities of all states."""
 
 from numbers import Integral
 
@@ -6,26 +6,27 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.inspection.display import INK, AxesDisplay
+from skvae.inspection.sequences import joined_sequences
 
-_MAX_LANES = 8  # of features that are drawn without being asked for
-_MAX_BOUNDARIES = 100  # beyond, they would be all there is to see
+_MAX_LANES = 8  # of features that are drawn by default
+_MAX_BOUNDARIES = 100  # more would hide the rows
 _MAX_NAMED_STATES = 15
 _TINT = 0.35
 
 
 class StatePathDisplay(AxesDisplay):
-    """Plot of rows over time, of the state each is in, and of how probable the states are.
+    """Plot of rows over time, of their states, and of the probabilities of the states.
 
     Make it with :meth:`from_estimator`. The rows are drawn on a ground that has the colour of their
-    state on the most probable path. Below stands one line for each state, in its colour, the
-    stronger the more probable the state is. Sequences are parted by dashed lines, if there are not
-    more than a hundred of them. Where a value is missing its line has a gap.
+    state on the most probable path. Below is one line for each state, in its colour, the stronger
+    the more probable the state is. Dashed lines separate sequences, if there are at most a hundred
+    of them. A line has a gap where a value is missing.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
         The rows in time order, of the features that are to be drawn. One feature is drawn in its
-        own units; several stand above each other, each scaled to its own range.
+        own units; several are above each other, each scaled to its own range.
     states : array-like of int, shape (n_samples,)
         The state of each row.
     posterior : array-like of shape (n_samples, n_states)
@@ -54,7 +55,7 @@ class StatePathDisplay(AxesDisplay):
 
     See Also
     --------
-    TransitionDisplay : How one state follows another.
+    TransitionDisplay : The transitions between states.
 
     Examples
     --------
@@ -83,7 +84,7 @@ class StatePathDisplay(AxesDisplay):
         ----------
         estimator : estimator
             Fitted, with ``predict`` and ``predict_proba``: :class:`skvae.EMHiddenMarkov`, or a
-            mixture, whose rows do not know each other.
+            mixture, in which rows are independent.
         X : {array-like, DataFrame} of shape (n_samples, n_features), or list of such
             Rows in time order, as the estimator takes them.
         groups : array-like of shape (n_samples,), default=None
@@ -123,7 +124,9 @@ class StatePathDisplay(AxesDisplay):
         """
         check_is_fitted(estimator)
         params = {} if groups is None else {"groups": groups}
-        rows, columns, offsets = _as_rows(X, groups)
+        rows, offsets, listed = joined_sequences(X, groups)
+        first = X[0] if listed else X
+        columns = list(map(str, first.columns)) if hasattr(first, "columns") else None
         indices, names = _chosen(rows, columns, features)
         states, posterior = estimator.predict(X, **params), estimator.predict_proba(X, **params)
         if isinstance(states, list):
@@ -146,11 +149,10 @@ class StatePathDisplay(AxesDisplay):
             Where to draw the rows and the probabilities; by default a new figure. In a single axes
             the rows alone are drawn, with the states named in a legend.
         max_columns : int, default=600
-            More rows than these are not drawn one by one, which takes long and shows no more. They
-            are cut into so many columns of equal length. Of each column the smallest and largest
-            value are drawn, so that no peak is lost; its most frequent state, so that a visit of
-            less than half a column can be; and the mean of its probabilities, where it is still
-            seen, faintly.
+            More rows are cut into this many columns of equal length: single rows would take long to
+            draw and would not be visible. Of each column the smallest and largest value are drawn,
+            so that no peak is lost; its most frequent state, so that a visit of less than half a
+            column may be lost; and the mean of its probabilities, where the visit is still visible.
         **line_kwargs : dict
             Passed to :meth:`matplotlib.axes.Axes.plot`.
 
@@ -210,7 +212,7 @@ class StatePathDisplay(AxesDisplay):
         self._set_axes(ax[0])
 
     def _draw_rows(self, columns, line_kwargs):
-        """Draw one line a feature: in its units if it is alone, in a lane of its own if not."""
+        """Draw one line for each feature: a single one in its units, several in lanes."""
         n_features = self.X.shape[1]
         ends = self.offsets[1:-1]
         self.lines_ = []
@@ -221,7 +223,7 @@ class StatePathDisplay(AxesDisplay):
             gap = np.concatenate([[True], ~np.isfinite(y), [True]])
             alone = ~gap[1:-1] & gap[:-2] & gap[2:]
             style = {"color": INK, "linewidth": 0.9, "marker": ".", "markersize": 3, **line_kwargs}
-            style["markevery"] = np.flatnonzero(alone)  # a line of one row is not seen
+            style["markevery"] = np.flatnonzero(alone)  # a line of one row is invisible
             self.lines_ += self.ax_.plot(x, y, **style)
         if n_features > 1:
             self.ax_.set_yticks(np.arange(n_features)[::-1] + 0.5, self.feature_names)
@@ -245,7 +247,7 @@ class StatePathDisplay(AxesDisplay):
             alpha=_TINT,
             zorder=0,
         )
-        self.ax_.set_ylim(limits)  # an image takes them for its own
+        self.ax_.set_ylim(limits)  # the image has changed them
 
     def _draw_posterior(self, columns, colors):
         ax, n_states = self.posterior_ax_, len(colors)
@@ -296,7 +298,7 @@ class StatePathDisplay(AxesDisplay):
 
 
 class _Columns:
-    """Rows cut into at most so many columns of equal length, and what is drawn of each."""
+    """Rows cut into at most ``max_columns`` columns of equal length, with their summaries."""
 
     def __init__(self, n_rows, max_columns):
         self.n_columns = min(n_rows, int(max_columns))
@@ -318,7 +320,7 @@ class _Columns:
         return np.insert(x, gaps, np.nan), np.insert(y, gaps, np.nan)
 
     def most_frequent(self, states, n_states):
-        """Return the state that most rows of each column are in; of several, the first."""
+        """Return the most frequent state of each column; of several, the first."""
         column = np.repeat(np.arange(self.n_columns), self._lengths)
         counts = np.bincount(column * n_states + states, minlength=self.n_columns * n_states)
         return counts.reshape(self.n_columns, n_states).argmax(axis=1)
@@ -328,7 +330,7 @@ class _Columns:
         return np.add.reduceat(values, self._edges[:-1], axis=0) / self._lengths[:, None]
 
 
-_ENVELOPE = (np.fmin, np.fmax)  # they pass over what is missing
+_ENVELOPE = (np.fmin, np.fmax)  # they ignore NaN
 
 
 def _scaled(values):
@@ -338,20 +340,6 @@ def _scaled(values):
     if low == high:
         return np.where(np.isnan(values), np.nan, 0.5)
     return 0.05 + 0.9 * (values - low) / (high - low)
-
-
-def _as_rows(X, groups):
-    """Return X as one array of rows, the names of its columns or None, and the offsets."""
-    listed = isinstance(X, list | tuple) and len(X) and np.ndim(X[0]) == 2
-    if listed or getattr(X, "ndim", 2) in (1, 3):
-        first, rows = X[0], np.concatenate([np.asarray(sequence) for sequence in X])
-        offsets = np.concatenate([[0], np.cumsum([len(sequence) for sequence in X])])
-    else:
-        first, rows = X, np.asarray(X)
-        changes = [] if groups is None else np.asarray(groups)
-        changes = np.flatnonzero(changes[1:] != changes[:-1]) + 1 if len(changes) else changes
-        offsets = np.concatenate([[0], changes, [len(rows)]]).astype(int)
-    return rows, list(map(str, first.columns)) if hasattr(first, "columns") else None, offsets
 
 
 def _chosen(rows, columns, features):

@@ -1,4 +1,4 @@
-"""How one state of a chain follows another."""
+"""The transitions between the states of a chain."""
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -6,8 +6,8 @@ from sklearn.utils.validation import check_is_fitted
 from skvae.inspection.display import INK, AxesDisplay
 
 _KINDS = ("matrix", "graph")
-_MAX_VALUES = 15  # states of a matrix whose entries are written
-_MAX_LABELS = 5  # states of a graph whose arrows are labelled
+_MAX_VALUES = 15  # the most states of a matrix with numbers in it
+_MAX_LABELS = 5  # the most states of a graph with numbers at its arrows
 _WIDEST = 0.45  # of the arrow of probability 1, in radii of a state's circle
 
 
@@ -35,7 +35,7 @@ class TransitionDisplay(AxesDisplay):
     image_ : matplotlib.image.AxesImage or None
         The matrix, zeros masked.
     colorbar_ : matplotlib.colorbar.Colorbar or None
-        The scale of a matrix whose values are not written.
+        The scale of a matrix without numbers in it.
     circles_ : list of matplotlib.patches.Circle
         Of the graph, one a state.
     arrows_ : dict of (int, int) to matplotlib.patches.Polygon
@@ -46,7 +46,7 @@ class TransitionDisplay(AxesDisplay):
 
     See Also
     --------
-    StatePathDisplay : Which state each row is in.
+    StatePathDisplay : The state of each row.
 
     Examples
     --------
@@ -72,7 +72,7 @@ class TransitionDisplay(AxesDisplay):
         estimator : estimator
             Fitted, with ``transmat_``.
         kind : {"matrix", "graph"}, default="matrix"
-            What is drawn.
+            The kind of picture.
         state_names : sequence of str, default=None
             Names of the states; by default their numbers.
         min_probability : float, default=0.01
@@ -114,7 +114,7 @@ class TransitionDisplay(AxesDisplay):
         ax : matplotlib.axes.Axes, default=None
             Where to draw; by default a new figure.
         kind : {"matrix", "graph"}, default="matrix"
-            What is drawn.
+            The kind of picture.
         min_probability : float, default=0.01
             The graph leaves out less probable transitions.
 
@@ -188,7 +188,7 @@ class TransitionDisplay(AxesDisplay):
                 _arrow(line, _WIDEST * radius * probability, radius),
                 facecolor=colors[source],
                 edgecolor=colors[source],
-                linewidth=0.6,  # so that the least probable one is seen
+                linewidth=0.6,  # so that the least probable one is visible
                 zorder=1,
             )
             self.arrows_[source, target] = ax.add_patch(arrow)
@@ -213,7 +213,7 @@ class TransitionDisplay(AxesDisplay):
 
 
 def _written(value):
-    """Return a probability in two digits; what only rounding would make 0 or 1 says so."""
+    """Return a probability in two digits; ``<.01`` and ``>.99`` are not rounded to 0 and 1."""
     if value < 0.005:
         return "<.01"
     return ">.99" if 0.995 <= value < 1 else f"{value:.2f}"
@@ -234,8 +234,8 @@ def _course(centres, radius, source, target, n_points=200):
     """Return points along the middle of an arrow, from the edge of one circle to that of another.
 
     A state that follows itself has a loop that leads away from the middle of the graph. Others are
-    bent to the left by 0.4 of the angle at which a state sees two neighbouring ones, so that there
-    and back lie side by side and meet no others at the circle.
+    bent to the left by 0.4 of the angle between two neighbouring states seen from a third, so that
+    the arrows there and back are side by side and meet no others at the circle.
     """
     start, end = centres[source], centres[target]
     if source == target:

@@ -69,7 +69,7 @@ def test_no_rows_were_kept_aside():
 
 @pytest.mark.parametrize("first_epoch", [0, 4, -1, 1.5])
 def test_there_is_no_such_epoch(first_epoch):
-    rule = f"first_epoch={first_epoch} must be an epoch there was, from 1 to 3"
+    rule = f"first_epoch={first_epoch} must be an epoch, from 1 to 3"
     with pytest.raises(ValueError, match=rule):
         BoundTermsDisplay(HISTORY).plot(first_epoch=first_epoch)
     assert plt.get_fignums() == []

@@ -111,7 +111,7 @@ def elbo_decomposition(estimator, X, *, groups=None, posterior=None):
     groups : array-like of shape (n_samples,), default=None
         The sequence of each row; None is one sequence. Only for chains.
     posterior : estimator, default=None
-        Another fitted model of the same kind and size, whose posterior of z is q; by default
+        Another fitted model of the same kind and size: its posterior of z is q. By default
         `estimator` itself. With the model before an EM step as `posterior` and the model after it
         as `estimator`, the gap is the gain of the next E step. Not for autoencoders.
 

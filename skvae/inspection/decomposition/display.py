@@ -1,11 +1,11 @@
-"""The terms of the bound stacked up to the log-evidence, and the gap closing over iterations."""
+"""The terms of the bound stacked up to the log-evidence, and the gap over iterations."""
 
 import numpy as np
 
 from skvae.inspection.decomposition.decomposition import elbo_decomposition
 from skvae.inspection.display import COLORS, INK, AxesDisplay
 
-_WIDTH = 0.26  # of a bar; three stand side by side for a model
+_WIDTH = 0.26  # of a bar; a model has three side by side
 
 
 class ElboDecompositionDisplay(AxesDisplay):
@@ -26,12 +26,12 @@ class ElboDecompositionDisplay(AxesDisplay):
     log_evidence : array-like of shape (n_models,)
         The log-density ln p(x), nats per row.
     global_kl : array-like of shape (n_models,), default=None
-        The divergence of what all rows share from its prior, nats per row; by default zero.
+        The divergence of the parameters from their prior, nats per row; by default zero.
     names : sequence of str, default=None
         The models; by default they have none.
     iterations : array-like of shape (n_models,), default=None
-        Where each step stands in a fit: then lines are drawn over the iterations, halves being M
-        steps. By default bars are drawn, for each model by itself.
+        The iteration of each step in a fit: then lines are drawn over the iterations, and halves
+        are M steps. By default bars are drawn, for each model by itself.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class ElboDecompositionDisplay(AxesDisplay):
         groups : array-like of shape (n_samples,), default=None
             The sequence of each row, for a chain.
         name : str, default=None
-            What the estimator is called; by default its class's name.
+            The label; by default the name of the estimator's class.
         ax : matplotlib.axes.Axes, default=None
             Where to draw; by default a new figure.
 
@@ -174,21 +174,21 @@ class ElboDecompositionDisplay(AxesDisplay):
     def from_iterations(cls, estimators, X, *, groups=None, iterations=None, ax=None):
         """Return the plotted bound and log-evidence over the iterations of a fit.
 
-        Of mixtures and chains by EM each iteration has two halves. The M step is judged with the
-        posterior of the model before it, and leaves a gap; the E step, with the model's own, has
-        none. Of other models each is judged with its own posterior.
+        For EM each iteration has two halves. The bound after the M step is that of the posterior of
+        the model before it, and has a gap; after the E step, with the model's own posterior, there
+        is none. Other models are evaluated with their own posterior only.
 
         Parameters
         ----------
         estimators : sequence of estimators
             Fitted, the same model after more and more iterations: with ``max_iter`` 0, 1, 2, …, or
-            copies taken between fits with ``warm_start``, as below. For EM none may be left out.
+            copies between fits with ``warm_start``, as below. For EM no iteration may be left out.
         X : {array-like, DataFrame} of shape (n_samples, n_features), or list of such
             Rows: those of the fit, if the bound is to rise.
         groups : array-like of shape (n_samples,), default=None
             The sequence of each row, for chains.
         iterations : array-like of shape (n_estimators,), default=None
-            How far each had come; by default 0, 1, 2, ….
+            The number of iterations of each; by default 0, 1, 2, ….
         ax : matplotlib.axes.Axes, default=None
             Where to draw; by default a new figure.
 
@@ -271,7 +271,7 @@ class ElboDecompositionDisplay(AxesDisplay):
         return self
 
     def _plot_terms(self, ax):
-        """Draw a bar for each term of each model, from where the one before it ends.
+        """Draw a bar for each term of each model, from the end of the bar before it.
 
         Their heights are written below them.
         """
@@ -330,6 +330,6 @@ def _means(decomposition):
 
 
 def _is_em(estimator):
-    """Return whether the posterior of another model says what an M step has left to gain."""
+    """Return whether the fit is EM, with a gap between the M step and the next E step."""
     exact = hasattr(estimator, "weights_") or hasattr(estimator, "emission_")
     return exact and not hasattr(estimator, "elbo_")

@@ -22,6 +22,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from skvae.inspection.decomposition.expectations import entropies, expectations, rows_of
+from skvae.inspection.sequences import joined_sequences
 
 _PAIRS = 1 << 20  # numbers in a block of (t, K, K)
 # A predicted probability below the first may have underflowed. Where the smoothed posterior of that
@@ -41,7 +42,7 @@ def chain_terms(estimator, X, groups, posterior):
     groups : array-like or None
         The sequence of each row.
     posterior : estimator
-        The fitted chain whose posterior over paths is q.
+        The fitted chain with the posterior q over paths.
 
     Returns
     -------
@@ -55,11 +56,8 @@ def chain_terms(estimator, X, groups, posterior):
         copy(posterior).set_params(inference=inference).predict_proba(X, groups=groups)
         for inference in ("filter", "smooth")
     )
-    listed = isinstance(log_evidence, list)
-    if listed:
-        offsets, rows = np.cumsum([0, *map(len, log_evidence)]), _joined_rows(X)
-    else:
-        offsets, rows = _offsets(groups, len(log_evidence)), rows_of(X)
+    rows, offsets, listed = joined_sequences(X, groups)
+    rows = rows_of(rows)
     join = np.concatenate if listed else np.asarray
     log_evidence, filtered, smoothed = (
         np.asarray(join(each), np.float64) for each in (log_evidence, filtered, smoothed)
@@ -79,21 +77,6 @@ def chain_terms(estimator, X, groups, posterior):
         expected[now + 1] += expectations(pairs, log_transmat)
         entropy[now] = -expectations(pairs, backward)
     return (expected, entropy, log_evidence), offsets if listed else None
-
-
-def _joined_rows(sequences):
-    """Return the rows of a list of sequences as one float64 array."""
-    if all(type(sequence) is np.ndarray for sequence in sequences):  # checked once, not each
-        return rows_of(np.concatenate(sequences))
-    return np.concatenate([rows_of(sequence) for sequence in sequences])
-
-
-def _offsets(groups, n_rows):
-    """Return the offsets of the sequences of rows, (n_sequences + 1,)."""
-    if groups is None:
-        return np.array([0, n_rows])
-    groups = np.asarray(groups).reshape(-1)
-    return np.concatenate([[0], np.flatnonzero(groups[1:] != groups[:-1]) + 1, [n_rows]])
 
 
 def _rows_before_another(offsets):
