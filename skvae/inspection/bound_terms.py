@@ -127,9 +127,7 @@ class BoundTermsDisplay(AxesDisplay):
         """
         n_epochs = len(self.history["bound"])
         if not isinstance(first_epoch, Integral) or not 1 <= first_epoch <= n_epochs:
-            raise ValueError(
-                f"first_epoch={first_epoch!r} must be an epoch, from 1 to {n_epochs}."
-            )
+            raise ValueError(f"first_epoch={first_epoch!r} must be an epoch, from 1 to {n_epochs}.")
         ax = self._set_axes(ax)
         epochs = np.arange(first_epoch, n_epochs + 1)
         shown = {name: values[first_epoch - 1 :] for name, values in self.history.items()}
