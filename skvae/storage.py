@@ -1,89 +1,209 @@
-"""States of a computation as files of arrays and JSON: written whole or not at all, read as data.
+"""The state of a computation as arrays and JSON, and as a file: written whole or not at all.
 
-A file is an ``.npz`` archive that NumPy opens without pickle. Its ``header`` is JSON that says
-where which array belongs; the comment at its end is the SHA-256 of all that stands before, so that
-what was cut off or changed is known before any of it is looked at. Nothing in a file is executed.
+`pack` turns nested values into a tree that JSON can write and a dict of NumPy arrays; `unpack` is
+its inverse. In a tree None, booleans, integers, strings, finite floats, lists and dicts with string
+keys are themselves. Every other value is a dict of one key that begins with ``$``::
+
+    {"$tuple": [...]}       {"$float": "nan"}       {"$dict": [[key, value], ...]}
+    {"$array": name}        {"$array": [name, shape, order of axes]}
+    {"$scalar": [dtype, value]}      {"$slice": [start, stop, step]}
+    {"$strings": [kind, shape, [...]]}
+
+A file is an ``.npz`` archive that NumPy opens without pickle. Its ``header`` is the tree; the
+comment at its end is the SHA-256 of all bytes before it, so that a file that was cut off or changed
+is recognised before its content is read. Nothing in a file is executed.
 """
 
 import json
+import math
 import os
+import re
 import secrets
 import stat
 import zipfile
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from io import BytesIO
+from typing import NamedTuple
 
 import numpy as np
 
 _DIGEST = 64  # hexadecimal digits
 _HEADER = "header"
-_MARK = "$array"
-_KINDS = "biuf"  # of the arrays that are kept
+_KINDS, _ITEMSIZE = "biuf", 8  # of the arrays that are kept: booleans, integers, floats
 
 
-# Objects and trees --------------------------------------------------------------------------------
+# Values and trees ---------------------------------------------------------------------------------
 
 
-def pack(state):
-    """Return a state as a JSON tree and its arrays.
+class Codec(NamedTuple):
+    """Stores values of a further type, each as an array and a word.
+
+    Parameters
+    ----------
+    tag : str
+        The key of their trees, ``{tag: [name of the array, word]}``; it begins with ``$``.
+    encode : callable
+        ``value → (array, word)``, or None if the value is of another type. Its TypeErrors continue
+        a sentence that begins with the place of the value.
+    decode : callable
+        ``(array, word) → value``.
+    """
+
+    tag: str
+    encode: object
+    decode: object
+
+
+def pack(state, codec=None):
+    """Return a state as a tree that JSON can write, and its arrays.
 
     Parameters
     ----------
     state : object
-        Numbers, strings, None, arrays of numbers, and tuples, NamedTuples, dataclasses, lists and
-        dicts with string keys of such.
+        Numbers, strings, None, slices, arrays of numbers or of strings, and tuples, lists, dicts
+        and dataclasses of such, nested at will. Keys of dicts are strings, numbers, None, or tuples
+        of such.
+    codec : Codec, default=None
+        Of values of a further type.
 
     Returns
     -------
     tree : object
-        Tuples and dataclasses are lists in it.
+        Subclasses are stored as the plain type: a NamedTuple as a tuple. A dataclass is the list of
+        its fields: :func:`rebuilt` restores it.
     arrays : dict of str to ndarray
-        Each array once, however often it occurs.
+        C-ordered, without repetition along an axis, named after their place in the state; an array
+        that occurs twice is stored once.
 
     Raises
     ------
     TypeError
-        Something is of another type.
+        A value is of another type; the message names its place.
+    ValueError
+        The state contains itself, or is nested too deeply.
 
     Examples
     --------
     >>> import numpy as np
     >>> from skvae.storage import pack
-    >>> pack({"n": 1, "mean": np.zeros(2)})
-    ({'n': 1, 'mean': {'$array': ['0', [2], [0]]}}, {'0': array([0., 0.])})
+    >>> pack({"n": 1, "mean": np.zeros(2), "best": (float("-inf"),)})
+    ({'n': 1, 'mean': {'$array': '0.mean'}, 'best': {'$tuple': [{'$float': '-inf'}]}},
+     {'0.mean': array([0., 0.])})
     """
-    arrays, marks = {}, {}
+    packer = _Packer(codec)
+    try:
+        return packer.tree(state, ()), packer.arrays
+    except RecursionError:
+        raise ValueError(
+            "the state contains itself, or is nested too deeply, to be stored"
+        ) from None
 
-    def packed(value):
-        if value is None or isinstance(value, str | bool | int) or type(value) is float:
+
+class _Packer:
+    """Makes trees of values, and keeps their arrays."""
+
+    def __init__(self, codec):
+        self.arrays, self._known, self._codec = {}, {}, codec
+
+    def tree(self, value, place):
+        """Return the tree of a value at a place, a tuple of keys."""
+        if value is None or isinstance(value, bool):
             return value
+        if isinstance(value, str):  # np.str_ too
+            return str.__str__(value)
+        if isinstance(value, np.generic):
+            _check_dtype(value.dtype, place)
+            return {"$scalar": [value.dtype.name, self.tree(value.item(), place)]}
+        if isinstance(value, int):
+            return int.__int__(value)
+        if isinstance(value, float):
+            number = float.__float__(value)
+            return number if math.isfinite(number) else {"$float": repr(number)}
         if isinstance(value, np.ndarray):
-            if id(value) not in marks:  # one that is shared stays shared
-                name = str(len(arrays))
-                arrays[name], order = _in_memory_order(value)
-                marks[id(value)] = {_MARK: [name, list(value.shape), order]}
-            return marks[id(value)]
-        if isinstance(value, np.generic) and value.dtype.kind in _KINDS:
-            return value.item()
-        if isinstance(value, tuple | list):
-            return [packed(item) for item in value]
+            return self._array(value, place)
+        if isinstance(value, list | tuple):
+            items = [self.tree(item, (*place, i)) for i, item in enumerate(value)]
+            return items if isinstance(value, list) else {"$tuple": items}
         if isinstance(value, dict):
-            return {str(key): packed(item) for key, item in value.items()}
+            return self._dict(value, place)
+        if isinstance(value, slice):
+            parts = (value.start, value.stop, value.step)
+            return {"$slice": [self.tree(part, (*place, "(slice)")) for part in parts]}
         if is_dataclass(value) and not isinstance(value, type):
-            return [packed(getattr(value, field.name)) for field in fields(value)]
-        raise TypeError(f"{type(value).__name__} is no number, array, or collection of such")
+            names = [field.name for field in fields(value)]
+            return [self.tree(getattr(value, name), (*place, name)) for name in names]
+        return self._other(value, place)
 
-    return packed(state), arrays
+    def _dict(self, value, place):
+        pairs = {key: self.tree(item, (*place, key)) for key, item in value.items()}
+        if all(isinstance(key, str) and not key.startswith("$") for key in value):
+            return {str.__str__(key): item for key, item in pairs.items()}
+        keys = _Packer(self._codec)
+        trees = [[keys.tree(key, (*place, "(key)")), item] for key, item in pairs.items()]
+        if keys.arrays:
+            raise TypeError(
+                f"{_where(place)} has a key with an array: to be stored, keys must be strings, "
+                "numbers, None, or tuples of such"
+            )
+        return {"$dict": trees}
+
+    def _array(self, value, place):
+        kind = {"U": "str", "O": "object"}.get(value.dtype.kind)
+        if kind is not None:
+            texts = value.ravel().tolist()
+            if not all(isinstance(text, str) for text in texts):
+                raise TypeError(
+                    f"{_where(place)} is an array of objects: to be stored all must be strings"
+                )
+            return {"$strings": [kind, list(value.shape), [str.__str__(text) for text in texts]]}
+        _check_dtype(value.dtype, place)
+        if id(value) not in self._known:  # an array that is shared stays shared
+            once, order = _in_memory_order(value)
+            tree = name = self._keep(once, place)
+            if once.shape != value.shape or order != sorted(order):
+                tree = [name, list(value.shape), order]
+            self._known[id(value)] = {"$array": tree}
+        return self._known[id(value)]
+
+    def _other(self, value, place):
+        try:
+            parts = None if self._codec is None else self._codec.encode(value)
+        except TypeError as error:
+            raise TypeError(f"{_where(place)} {error}") from None
+        if parts is None:
+            raise TypeError(
+                f"{_where(place)} is of type {type(value).__qualname__}: to be stored it must be a "
+                "dict, list, tuple, slice, array, number, string, bool or None"
+            )
+        array, word = parts
+        return {self._codec.tag: [self._keep(array, place), word]}
+
+    def _keep(self, array, place):
+        """Keep an array, and return its name: its number, and its place for readers of a file."""
+        words = re.sub(r"[^\w.-]", "_", ".".join(map(str, place)), flags=re.ASCII)
+        name = f"{len(self.arrays)}.{words}"
+        self.arrays[name] = array
+        return name
+
+
+def _where(place):
+    return "state" + "".join(f"[{part!r}]" for part in place)
+
+
+def _check_dtype(dtype, place):
+    if dtype.kind not in _KINDS or dtype.itemsize > _ITEMSIZE:
+        raise TypeError(
+            f"{_where(place)} has dtype {dtype}: to be stored it must be boolean, integer, float "
+            "or of strings"
+        )
 
 
 def _in_memory_order(array):
     """Return an array without repetition, its axes in the order of memory, and that order.
 
-    The layout is kept because sums of products round as it makes them.
+    The layout is kept because the rounding of sums of products depends on it.
     """
-    if array.dtype.kind not in _KINDS:
-        raise TypeError(f"an array of {array.dtype} is none of numbers")
     repeated = [stride == 0 and n > 1 for stride, n in zip(array.strides, array.shape, strict=True)]
     once = array[tuple(slice(0, 1) if again else slice(None) for again in repeated)]
     order = sorted(range(array.ndim), key=lambda axis: -abs(once.strides[axis]))
@@ -92,15 +212,22 @@ def _in_memory_order(array):
     ), order
 
 
-def unpack(tree, arrays):
-    """Return the tree with its arrays in their places, laid out as they were.
+def unpack(tree, arrays, codec=None):
+    """Return the state of a tree and its arrays, with the layout in memory that they had.
 
     Parameters
     ----------
     tree : object
-        As from :func:`pack`, after JSON or not.
+        From :func:`pack`, before or after JSON.
     arrays : mapping of str to ndarray
-        As from :func:`pack`.
+        From :func:`pack`: the tree names every one. They are not copied.
+    codec : Codec, default=None
+        Of values of a further type.
+
+    Raises
+    ------
+    ValueError
+        The tree is not from :func:`pack`, or does not name each of the arrays.
 
     Examples
     --------
@@ -109,41 +236,135 @@ def unpack(tree, arrays):
     >>> unpack(*pack((1, np.zeros((2, 3), order="F"))))[1].flags.f_contiguous
     True
     """
-    made = {}
+    unpacker = _Unpacker(arrays, codec)
+    try:
+        state = unpacker.value(tree)
+    except RecursionError:
+        raise ValueError("the stored state is nested too deeply") from None
+    unused = sorted(set(arrays) - unpacker.used)
+    if unused:
+        raise ValueError(f"the stored state does not name its array {unused[0]!r}")
+    return state
 
-    def unpacked(value):
-        if isinstance(value, list):
-            return [unpacked(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        if _MARK not in value:
-            return {key: unpacked(item) for key, item in value.items()}
-        name, shape, order = value[_MARK]
-        if name not in made:
-            once = np.asarray(arrays[name]).transpose(np.argsort(np.asarray(order, dtype=int)))
-            made[name] = once if once.shape == tuple(shape) else np.broadcast_to(once, shape)
-        return made[name]
 
-    return unpacked(tree)
+class _Unpacker:
+    """Makes values of trees."""
+
+    def __init__(self, arrays, codec):
+        self.used, self._arrays, self._codec, self._made = set(), arrays, codec, {}
+
+    def value(self, tree):
+        """Return the value of a tree."""
+        if tree is None or isinstance(tree, bool | int | float | str):
+            return tree
+        if isinstance(tree, list):
+            return [self.value(item) for item in tree]
+        if not isinstance(tree, dict):
+            raise ValueError(f"the stored state holds a {type(tree).__name__}, which is no data")
+        tag = next((key for key in tree if str(key).startswith("$")), None)
+        if tag is None:
+            return {key: self.value(item) for key, item in tree.items()}
+        coded = self._codec is not None and tag == self._codec.tag
+        if len(tree) != 1 or not (coded or tag in self._READERS):
+            raise ValueError(f"the stored state holds {tag!r}, which this version cannot read")
+        read = _Unpacker._coded if coded else self._READERS[tag]
+        try:
+            return read(self, tree[tag])
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"the stored state holds a {tag!r} that cannot be read: {error}"
+            raise ValueError(message) from None
+
+    def _tuple(self, tree):
+        return tuple(self.value(_list(tree)))
+
+    def _slice(self, tree):
+        return slice(*self._tuple(tree))
+
+    def _dict(self, tree):
+        keys = _Unpacker({}, self._codec)
+        return {keys.value(key): self.value(item) for key, item in _list(tree)}
+
+    def _float(self, tree):
+        if tree not in ("nan", "inf", "-inf"):
+            raise ValueError(f"{tree!r} is no such number")
+        return float(tree)
+
+    def _array(self, tree):
+        if not isinstance(tree, list):
+            return self._kept(tree)
+        name, shape, order = tree
+        if name not in self._made:
+            once = self._kept(name).transpose(np.argsort(np.asarray(order, dtype=int)))
+            self._made[name] = once if once.shape == tuple(shape) else np.broadcast_to(once, shape)
+        return self._made[name]
+
+    def _kept(self, name):
+        if not isinstance(name, str) or name not in self._arrays:
+            raise ValueError(f"there is no array {name!r}")
+        array = np.asarray(self._arrays[name])
+        if array.dtype.kind not in _KINDS or array.dtype.itemsize > _ITEMSIZE:
+            raise ValueError(f"array {name!r} has dtype {array.dtype}")
+        self.used.add(name)
+        return array
+
+    def _scalar(self, tree):
+        if isinstance(tree, list):
+            name, value = tree
+            dtype = np.dtype(name)
+            if dtype.kind not in _KINDS or not isinstance(value, dict | bool | int | float):
+                raise ValueError(f"{tree!r} is no number")
+            return dtype.type(self.value(value))
+        array = self._kept(tree)  # so were scalars stored before
+        if array.ndim:
+            raise ValueError(f"array {tree!r} has shape {array.shape} and is no scalar")
+        return array[()]
+
+    def _strings(self, tree):
+        kind, shape, texts = _list(tree)
+        if not all(isinstance(text, str) for text in _list(texts)):
+            raise ValueError("not all are strings")
+        dtype = {"str": np.str_, "object": object}[kind]
+        return np.array(texts, dtype=dtype).reshape([int(n) for n in _list(shape)])
+
+    def _coded(self, tree):
+        name, word = _list(tree)
+        return self._codec.decode(self._kept(name), word)
+
+    _READERS = {
+        "$tuple": _tuple,
+        "$slice": _slice,
+        "$dict": _dict,
+        "$float": _float,
+        "$array": _array,
+        "$scalar": _scalar,
+        "$strings": _strings,
+    }
+
+
+def _list(tree):
+    if not isinstance(tree, list):
+        raise ValueError(f"{tree!r} is no list")
+    return tree
 
 
 def rebuilt(like, tree, *, resized=False):
-    """Return what a tree says, as an object of the same make as another.
+    """Return the values of a state as an object of the same type as another.
 
     Parameters
     ----------
     like : object
-        What :func:`pack` takes but for lists and dicts: its types, names, and the dtypes and shapes
-        of its arrays are those of the result; numbers and the entries of arrays are the tree's.
+        Numbers, strings, arrays, tuples, NamedTuples and dataclasses. The result has its types, its
+        strings, and the dtypes and shapes of its arrays; numbers and entries of arrays are those of
+        the state.
     tree : object
-        As from :func:`unpack`.
+        From :func:`unpack`. Where `like` has a tuple or a dataclass, a tuple or a list.
     resized : bool
         Whether first axes may be of another length.
 
     Raises
     ------
     ValueError
-        The tree is none of such an object.
+        The state is not that of such an object.
 
     Examples
     --------
@@ -155,7 +376,7 @@ def rebuilt(like, tree, *, resized=False):
         same = isinstance(tree, np.ndarray) and tree.dtype == like.dtype and tree.ndim == like.ndim
         first = 1 if resized else 0
         if not same or tree.shape[first:] != like.shape[first:]:
-            raise ValueError(f"an array {like.dtype} of shape {like.shape} is not there")
+            raise ValueError(f"there is no array {like.dtype} of shape {like.shape}")
         return tree
     if isinstance(like, np.generic):
         return like.dtype.type(rebuilt(like.item(), tree))
@@ -163,13 +384,15 @@ def rebuilt(like, tree, *, resized=False):
         parts = [getattr(like, field.name) for field in fields(like)]
         return type(like)(*rebuilt(tuple(parts), tree, resized=resized))
     if isinstance(like, tuple):
-        if not isinstance(tree, list) or len(tree) != len(like):
-            raise ValueError(f"a {type(like).__name__} of {len(like)} is not there")
+        if not isinstance(tree, list | tuple) or len(tree) != len(like):
+            raise ValueError(f"there is no {type(like).__name__} of {len(like)}")
         pairs = zip(like, tree, strict=True)
         parts = [rebuilt(part, item, resized=resized) for part, item in pairs]
         return tuple(parts) if type(like) is tuple else type(like)(*parts)  # a NamedTuple
+    if isinstance(tree, np.generic):
+        tree = tree.item()
     if type(tree) is not type(like) or (not isinstance(like, int | float) and tree != like):
-        raise ValueError(f"{tree!r} stands where {like!r} or its like should")
+        raise ValueError(f"expected a value like {like!r}, found {tree!r}")
     return tree
 
 
@@ -195,14 +418,14 @@ def write(place, content):
     Parameters
     ----------
     place : Path
-        Where.
+        The file.
     content : bytes
-        What.
+        Its new content.
 
     Raises
     ------
     OSError
-        It cannot be written; nothing is left beside it.
+        The file cannot be written; nothing is left beside it.
     """
     beside = place.with_name(f"{_beside(place)}{secrets.token_hex(6)}")
     try:
@@ -220,7 +443,7 @@ def _beside(place):
 
 
 def remove(place):
-    """Remove a file, and what a process that was killed while it wrote left beside it."""
+    """Remove a file, and the parts beside it of processes that were killed while they wrote."""
     place.unlink(missing_ok=True)
     for path in place.parent.iterdir():
         if path.name.startswith(_beside(place)):
@@ -228,7 +451,7 @@ def remove(place):
 
 
 def read(place):
-    """Return the state of a file: trees, whose arrays are in their places.
+    """Return the state in a file.
 
     Parameters
     ----------
@@ -238,11 +461,11 @@ def read(place):
     Raises
     ------
     ValueError
-        It was not written by :func:`write` of :func:`encoded`, or was changed since.
+        The file was not written by :func:`write` of :func:`encoded`, or was changed since.
     OSError
-        It cannot be read.
+        The file cannot be read.
     """
-    if not stat.S_ISREG(os.stat(place).st_mode):  # reading a pipe would wait for ever
+    if not stat.S_ISREG(os.stat(place).st_mode):  # reading a pipe would never end
         raise ValueError("it is no file")
     with open(place, "rb") as file:
         head = file.read(4)
@@ -250,7 +473,7 @@ def read(place):
         file.seek(max(0, size - _DIGEST))
         digest = file.read()
         if head != b"PK\3\4" or len(digest) != _DIGEST or not digest.isalnum():
-            raise ValueError("it is cut off or no checkpoint")  # however large, it is not read
+            raise ValueError("it is cut off or no checkpoint")  # a large file is not read
         file.seek(0)
         content = file.read()
     if sha256(memoryview(content)[:-_DIGEST]).hexdigest().encode() != digest:
@@ -260,5 +483,5 @@ def read(place):
             arrays = {name: archive[name] for name in archive.files}
         return unpack(json.loads(arrays.pop(_HEADER).tobytes()), arrays)
     except Exception as error:
-        # It has the digest that it should have: what else is wrong was made so, in whatever way.
+        # The digest is right, so the content was written like this: errors can be of any kind.
         raise ValueError(f"its content cannot be read ({type(error).__name__}: {error})") from error

@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 import skops.io
 
+from skvae import VariationalAutoencoder
+from skvae.storage import read, rebuilt
+from tests.test_storage import Box, Pair
+
 FOLDER = Path(__file__).parent / "earlier"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text())
 
@@ -27,3 +31,25 @@ def test_a_file_written_before_gives_the_same_scores(name, form):
     expected = EXPECTED[name]
     found = _read(name, form).score_samples(np.array(expected["X"]))
     np.testing.assert_allclose(found, expected["score_samples"], rtol=1e-9)
+
+
+def test_a_safetensors_file_written_before_gives_the_same_scores():
+    expected = EXPECTED["autoencoder"]
+    found = VariationalAutoencoder.load(FOLDER / "autoencoder.safetensors")
+    scores = found.score_samples(np.array(expected["X"]))
+    np.testing.assert_allclose(scores, expected["score_samples"], rtol=1e-9)
+
+
+def test_a_state_written_before_is_read():
+    """Tuples and NumPy's numbers had no tags then, and not a number was no string."""
+    found = read(FOLDER / "state.npz")
+    box = rebuilt(Box(Pair("a", np.zeros((2, 3))), np.float64(0.0)), found["box"])
+    assert box.size == 0.1 + 0.2
+    assert isinstance(box.size, np.float64)
+    np.testing.assert_array_equal(box.content.values, np.arange(6.0).reshape(2, 3))
+    assert box.content.values.flags.f_contiguous
+    assert found["bounds"] == [1.5, float("-inf")]
+    shared, repeated = found["again"]
+    assert shared is box.content.values
+    np.testing.assert_array_equal(repeated, np.tile(np.arange(3.0), (4, 1)))
+    assert repeated.strides == (0, 8)

@@ -73,6 +73,18 @@ def test_what_is_shared_stays_shared(tmp_path):
     assert_array_equal(other, 2.0)
 
 
+def test_values_come_back_with_their_types(tmp_path):
+    state = {
+        "tuple": (1, (None, True), [np.float32(0.1), np.int8(-3), np.bool_(True)]),
+        "numbers": [float("nan"), float("inf"), -0.0, 2**70],
+        "words": np.array([["a", "bc"]]),
+        "objects": np.array(["a", "b"], dtype=object),
+        "keys": {1: slice(None, 3), ("a", 2.5): 0, "$array": "x"},
+    }
+    found = through_a_file(state, tmp_path)
+    assert repr(found) == repr(state)
+
+
 def test_objects_are_rebuilt_like_others(tmp_path):
     state = Box(Pair("a", np.ones((2, 3))), np.float64(0.1 + 0.2))
     like = Box(Pair("a", np.zeros((2, 3))), np.float64(0.0))
@@ -104,21 +116,21 @@ def test_objects_are_rebuilt_like_others(tmp_path):
     ],
 )
 def test_what_is_not_alike_is_refused(other):
-    with pytest.raises(ValueError, match=r"is not there|stands where"):
+    with pytest.raises(ValueError, match=r"there is no|expected a value like"):
         rebuilt(Box(Pair("a", np.zeros((2, 3))), 0.0), other)
 
 
-@pytest.mark.parametrize("value", [object(), {1}, 1j, b"a", np.array([None]), np.array(["a"]), Box])
+@pytest.mark.parametrize("value", [object(), {1}, 1j, b"a", np.array([None]), Box])
 def test_what_is_no_plain_value_is_refused(value):
-    with pytest.raises(TypeError, match=r"is no number|none of numbers"):
+    with pytest.raises(TypeError, match=r"state\['value'\]\[0\] is (of type|an array of objects)"):
         pack({"value": [value]})
 
 
 def test_numpy_opens_a_file(tmp_path):
     write(tmp_path / "state", encoded({"mean": np.arange(3.0)}))
     with np.load(tmp_path / "state", allow_pickle=False) as archive:
-        assert_array_equal(archive["0"], np.arange(3.0))
-        assert bytes(archive["header"]) == b'{"mean": {"$array": ["0", [3], [0]]}}'
+        assert_array_equal(archive["0.mean"], np.arange(3.0))
+        assert bytes(archive["header"]) == b'{"mean": {"$array": "0.mean"}}'
 
 
 class Bomb:

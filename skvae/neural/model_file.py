@@ -1,25 +1,17 @@
-"""The state of a model as plain arrays and JSON, and as one file that holds data and no code.
+"""The state of a model with tensors as arrays, and as one safetensors file without code.
 
-`pack` turns nested dicts, lists, tuples, tensors, arrays, numbers and strings into a tree that JSON
-can write and a dict of NumPy arrays; `unpack` is its inverse. Pickle and skops then see nothing
-but plain Python and arrays. `save` writes the two as a safetensors file, `load` reads it: nothing
-in the file is ever run or looked up by name.
+`pack` and `unpack` are those of :mod:`skvae.storage` for states with tensors, which a tree holds as
+``{"$tensor": [name, dtype]}``. Pickle and skops then find only plain Python and arrays. `save`
+writes tree and arrays as a safetensors file, `load` reads it: nothing in the file is ever run or
+looked up by name.
 
-In a tree None, True, integers, strings, finite floats, lists and dicts with string keys are
-themselves. Everything else is a dict of one key that begins with ``$``::
-
-    {"$tuple": [...]}       {"$float": "nan"}       {"$dict": [[key, value], ...]}
-    {"$array": name}        {"$scalar": name}       {"$tensor": [name, dtype]}
-    {"$strings": [kind, shape, [...]]}            {"$slice": [start, stop, step]}
-
-Besides tree and arrays a file holds a version and a digest of both. The digest finds damage; it is
-no signature, for whoever changes a file on purpose can change the digest too.
+Besides tree and arrays a file holds a version and a digest of both. The digest detects damage; it
+is no signature, since anyone can change a file together with its digest.
 """
 
 import errno
 import hashlib
 import json
-import math
 import os
 from pathlib import Path
 
@@ -28,20 +20,19 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
-from skvae.storage import write
+from skvae import storage
 
 VERSION = 1  # of the file: raised when an older skvae could not read it
-_KEY = "skvae"  # of the one entry of safetensors' metadata: two would come in any order
-_RESERVED = "__metadata__"  # safetensors' own name
+_KEY = "skvae"  # of the one entry of safetensors' metadata: the order of two would vary
 _SAVE_AGAIN = "the file was cut off, damaged or changed by hand: save the model again"
-# What a file can hold, and what every version of safetensors calls it.
+# The dtypes of a file, by their names in every version of safetensors.
 _ARRAYS = {
     np.dtype("bool"): "BOOL",
     **{np.dtype(f"i{n}"): f"I{8 * n}" for n in (1, 2, 4, 8)},
     **{np.dtype(f"u{n}"): f"U{8 * n}" for n in (1, 2, 4, 8)},
     **{np.dtype(f"f{n}"): f"F{8 * n}" for n in (2, 4, 8)},
 }
-# Those of torch, as an array. Where NumPy has no such type, the bits as integers.
+# Dtypes of torch that NumPy lacks are stored as integers of the same bits.
 _BITS = {torch.bfloat16: torch.int16}
 _TENSORS = {
     str(dtype).removeprefix("torch."): dtype
@@ -52,271 +43,95 @@ _TENSORS = {
 }
 
 
-# Objects and trees --------------------------------------------------------------------------------
+# Tensors ------------------------------------------------------------------------------------------
 
 
 def pack(state):
-    """Return the same state as a tree that JSON can write, and a dict of NumPy arrays.
+    """Return a state as a tree that JSON can write, and a dict of NumPy arrays.
 
     Parameters
     ----------
-    state : dict, list, tuple, tensor, ndarray, number, str, bool or None
-        Nested at will. Keys of dicts are strings, numbers, None, or tuples of such. Arrays hold
-        booleans, integers, floats or strings. Subclasses (``OrderedDict``, named tuples,
-        ``nn.Parameter``) come back as the plain type, a tensor on the CPU and without its graph.
-        What is one object in two places comes back as two.
+    state : object
+        Tensors, and anything that :func:`skvae.storage.pack` takes, nested at will.
 
     Returns
     -------
     tree : object
-        Plain Python; NaN and infinities are in it as strings.
+        As from :func:`skvae.storage.pack`.
     arrays : dict of str to ndarray
         C-ordered copies, in the byte order of the machine.
 
     Raises
     ------
     TypeError
-        If something in `state` is of another type; the message says where.
+        A value is of another type; the message names its place.
     ValueError
-        If it holds itself, or is nested too deeply.
+        The state contains itself, or is nested too deeply.
 
     Examples
     --------
-    >>> import numpy as np
+    >>> import torch
     >>> from skvae.neural.model_file import pack, unpack
-    >>> tree, arrays = pack({"mean": np.zeros(2), "best": (1, float("-inf"))})
+    >>> tree, arrays = pack({"mean": torch.zeros(2)})
     >>> tree
-    {'mean': {'$array': 'mean'}, 'best': {'$tuple': [1, {'$float': '-inf'}]}}
+    {'mean': {'$tensor': ['0.mean', 'float32']}}
     >>> unpack(tree, arrays)
-    {'mean': array([0., 0.]), 'best': (1, -inf)}
+    {'mean': tensor([0., 0.])}
     """
-    arrays = {}
-    try:
-        return _packed(state, (), arrays), arrays
-    except RecursionError:
-        raise ValueError("the state holds itself, or is nested too deeply, to be stored") from None
+    tree, arrays = storage.pack(state, _CODEC)
+    return tree, {name: _native_copy(array) for name, array in arrays.items()}
 
 
 def unpack(tree, arrays):
-    """Return the state that `pack` made into a tree and arrays.
+    """Return the state of a tree and its arrays, which are copied.
 
     Parameters
     ----------
     tree : object
-        As from `pack`.
+        From `pack`.
     arrays : mapping from str to ndarray
-        As from `pack`: the tree names every one.
+        From `pack`: the tree names every one.
 
     Returns
     -------
     state : object
-        Its arrays and tensors are copies.
+        Its tensors are on the CPU.
 
     Raises
     ------
     ValueError
-        If the tree is none of `pack`'s, or names other arrays than there are.
-
-    Examples
-    --------
-    >>> from skvae.neural.model_file import pack, unpack
-    >>> unpack(*pack([None, (True, "a"), {3: 0.5}]))
-    [None, (True, 'a'), {3: 0.5}]
+        The tree is not from `pack`, or does not name each of the arrays.
     """
-    used = set()
-    try:
-        state = _unpacked(tree, arrays, used)
-    except RecursionError:
-        raise ValueError("the stored state is nested too deeply") from None
-    unused = sorted(set(arrays) - used)
-    if unused:
-        raise ValueError(f"the stored state does not name its array {unused[0]!r}")
-    return state
+    copies = {name: np.array(array, order="C") for name, array in arrays.items()}
+    return storage.unpack(tree, copies, _CODEC)
 
 
-def _packed(value, path, arrays):
-    """Return the tree of one value; its arrays join `arrays`, named after where they are."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):  # np.str_ too
-        return str.__str__(value)
-    if isinstance(value, np.generic):
-        return {"$scalar": _keep(np.asarray(value), path, arrays)}
-    if isinstance(value, int):
-        return int.__int__(value)
-    if isinstance(value, float):
-        number = float.__float__(value)
-        return number if math.isfinite(number) else {"$float": repr(number)}
-    if isinstance(value, torch.Tensor):
-        return {"$tensor": [_keep(_bits(value, path), path, arrays), _torch_name(value)]}
-    if isinstance(value, np.ndarray):
-        return _packed_array(value, path, arrays)
-    if isinstance(value, list | tuple):
-        items = [_packed(item, (*path, i), arrays) for i, item in enumerate(value)]
-        return items if isinstance(value, list) else {"$tuple": items}
-    if isinstance(value, dict):
-        return _packed_dict(value, path, arrays)
-    if isinstance(value, slice):
-        parts = (value.start, value.stop, value.step)
-        return {"$slice": [_packed(part, (*path, "(slice)"), arrays) for part in parts]}
-    raise TypeError(
-        f"{_where(path)} is of type {type(value).__qualname__}: to be stored it must be a dict, "
-        "list, tuple, slice, tensor, array, number, string, bool or None"
-    )
+def _native_copy(array):
+    return np.array(array, dtype=array.dtype.newbyteorder("="), order="C", subok=False)
 
 
-def _packed_dict(value, path, arrays):
-    pairs = {key: _packed(item, (*path, key), arrays) for key, item in value.items()}
-    if all(isinstance(key, str) and not key.startswith("$") for key in value):
-        return {str.__str__(key): item for key, item in pairs.items()}
-    return {"$dict": [[_packed_key(key, path), item] for key, item in pairs.items()]}
-
-
-def _packed_key(key, path):
-    arrays = {}
-    tree = _packed(key, (*path, "(key)"), arrays)
-    if arrays:
+def _encoded(tensor):
+    """Return a tensor as (array of its bits, name of its dtype), other values as None."""
+    if not isinstance(tensor, torch.Tensor):
+        return None
+    name = str(tensor.dtype).removeprefix("torch.")
+    if name not in _TENSORS or tensor.layout is not torch.strided:
         raise TypeError(
-            f"{_where(path)} has the key {key!r}: to be stored, keys must be strings, Python's "
-            "numbers, None, or tuples of such"
+            f"is a {tensor.layout} tensor of {tensor.dtype}: to be stored it must be dense, of one "
+            f"of {', '.join(_TENSORS)}"
         )
-    return tree
+    return tensor.detach().cpu().view(_BITS.get(tensor.dtype, tensor.dtype)).numpy(), name
 
 
-def _packed_array(value, path, arrays):
-    kind = {"U": "str", "O": "object"}.get(value.dtype.kind)
-    if kind is None:
-        return {"$array": _keep(value, path, arrays)}
-    texts = value.ravel().tolist()
-    if not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"{_where(path)} is an array of objects: to be stored all must be strings")
-    return {"$strings": [kind, list(value.shape), [str.__str__(text) for text in texts]]}
-
-
-def _keep(array, path, arrays):
-    """Add a copy of an array to `arrays` and return its name there."""
-    native = array.dtype.newbyteorder("=")
-    if native not in _ARRAYS:
-        raise TypeError(
-            f"{_where(path)} has dtype {array.dtype}: to be stored it must be boolean, integer, "
-            "float or of strings"
-        )
-    # Names are for the reader of a file, the tree goes by them: any that differ will do.
-    name = ".".join(map(str, path)).encode("ascii", "backslashreplace").decode() or "value"
-    while name in arrays or name == _RESERVED:
-        name += "~"
-    arrays[name] = np.array(array, dtype=native, order="C", subok=False)
-    return name
-
-
-def _torch_name(tensor):
-    return str(tensor.dtype).removeprefix("torch.")
-
-
-def _bits(tensor, path):
-    """Return a tensor as an array of the same bits."""
-    if _torch_name(tensor) not in _TENSORS or tensor.layout is not torch.strided:
-        raise TypeError(
-            f"{_where(path)} is a {tensor.layout} tensor of {tensor.dtype}: to be stored it must "
-            f"be dense, of one of {', '.join(_TENSORS)}"
-        )
-    return tensor.detach().cpu().view(_BITS.get(tensor.dtype, tensor.dtype)).numpy()
-
-
-def _where(path):
-    return "state" + "".join(f"[{part!r}]" for part in path)
-
-
-# Trees and objects --------------------------------------------------------------------------------
-
-
-def _unpacked(tree, arrays, used):
-    if tree is None or isinstance(tree, bool | int | float | str):
-        return tree
-    if isinstance(tree, list):
-        return [_unpacked(item, arrays, used) for item in tree]
-    if not isinstance(tree, dict):
-        raise ValueError(f"the stored state holds a {type(tree).__name__}, which is never stored")
-    tag = next((key for key in tree if str(key).startswith("$")), None)
-    if tag is None:
-        return {key: _unpacked(item, arrays, used) for key, item in tree.items()}
-    if len(tree) != 1 or tag not in _READERS:
-        raise ValueError(f"the stored state holds {tag!r}, which this version does not know")
-    try:
-        return _READERS[tag](tree[tag], arrays, used)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"the stored state holds a {tag!r} that cannot be read: {error}") from None
-
-
-def _read_tuple(tree, arrays, used):
-    return tuple(_unpacked(_list(tree), arrays, used))
-
-
-def _read_slice(tree, arrays, used):
-    start, stop, step = (_unpacked(part, arrays, used) for part in _list(tree))
-    return slice(start, stop, step)
-
-
-def _read_dict(tree, arrays, used):
-    return {_unpacked(key, {}, set()): _unpacked(item, arrays, used) for key, item in _list(tree)}
-
-
-def _read_float(tree, _arrays, _used):
-    if tree not in ("nan", "inf", "-inf"):
-        raise ValueError(f"{tree!r} is no such number")
-    return float(tree)
-
-
-def _read_array(name, arrays, used):
-    if not isinstance(name, str) or name not in arrays:
-        raise ValueError(f"there is no array {name!r}")
-    array = np.asarray(arrays[name])
-    if array.dtype not in _ARRAYS:
-        raise ValueError(f"array {name!r} has dtype {array.dtype}")
-    used.add(name)
-    return np.array(array, order="C")
-
-
-def _read_scalar(name, arrays, used):
-    array = _read_array(name, arrays, used)
-    if array.ndim:
-        raise ValueError(f"array {name!r} has shape {array.shape} and is no scalar")
-    return array[()]
-
-
-def _read_tensor(tree, arrays, used):
-    name, dtype = _list(tree)
-    dtype = _TENSORS[dtype]
-    bits = torch.from_numpy(_read_array(name, arrays, used))
+def _decoded(array, name):
+    dtype = _TENSORS[name]
+    bits = torch.from_numpy(array)
     if bits.dtype != _BITS.get(dtype, dtype):
-        raise ValueError(f"array {name!r} of {bits.dtype} is no tensor of {dtype}")
+        raise ValueError(f"an array of {bits.dtype} is no tensor of {dtype}")
     return bits.view(dtype)
 
 
-def _read_strings(tree, _arrays, _used):
-    kind, shape, texts = _list(tree)
-    if not all(isinstance(text, str) for text in _list(texts)):
-        raise ValueError("not all are strings")
-    dtype = {"str": np.str_, "object": object}[kind]
-    return np.array(texts, dtype=dtype).reshape([int(n) for n in _list(shape)])
-
-
-def _list(tree):
-    if not isinstance(tree, list):
-        raise ValueError(f"{tree!r} is no list")
-    return tree
-
-
-_READERS = {
-    "$tuple": _read_tuple,
-    "$slice": _read_slice,
-    "$dict": _read_dict,
-    "$float": _read_float,
-    "$array": _read_array,
-    "$scalar": _read_scalar,
-    "$tensor": _read_tensor,
-    "$strings": _read_strings,
-}
+_CODEC = storage.Codec("$tensor", _encoded, _decoded)
 
 
 # Files --------------------------------------------------------------------------------------------
@@ -356,7 +171,7 @@ def save(path, tree, arrays):
     {'a': 1.0}
     """
     for name, array in arrays.items():
-        if array.dtype not in _ARRAYS or not array.flags.c_contiguous or name == _RESERVED:
+        if array.dtype not in _ARRAYS or not array.flags.c_contiguous:
             raise ValueError(
                 f"array {name!r} with dtype {array.dtype}: must be as from pack, C-ordered"
             )
@@ -469,4 +284,4 @@ def _write(path, content):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not place.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder to save in", str(place.parent))
-    write(place, content)
+    storage.write(place, content)

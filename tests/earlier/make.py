@@ -15,6 +15,8 @@ import skops.io
 
 from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, VariationalAutoencoder
 from skvae.hmm import ColumnEmission, GaussianEmission, PoissonEmission
+from skvae.storage import encoded  # skvae.stored_state in the version of these files
+from tests.test_storage import Box, Pair
 
 rng = np.random.default_rng(0)
 labels = np.repeat([0, 1, 0, 1], 15)
@@ -41,6 +43,12 @@ ESTIMATORS = {
     },
     "chain_column": (EMHiddenMarkov(2, emission=columns, random_state=0), MIXED),
 }
+SHARED = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+STATE = {
+    "box": Box(Pair("a", SHARED), np.float64(0.1 + 0.2)),
+    "bounds": [1.5, float("-inf")],
+    "again": (SHARED, np.broadcast_to(np.arange(3.0), (4, 3))),
+}
 
 
 def write(folder):
@@ -53,6 +61,8 @@ def write(folder):
         (folder / f"{name}.pickle").write_bytes(pickle.dumps(estimator))
         skops.io.dump(estimator, folder / f"{name}.skops")
         expected[name] = {"X": X.tolist(), "score_samples": estimator.score_samples(X).tolist()}
+    ESTIMATORS["autoencoder"][0].save(folder / "autoencoder.safetensors")
+    (folder / "state.npz").write_bytes(encoded(STATE))
     (folder / "expected.json").write_text(json.dumps(expected))
 
 

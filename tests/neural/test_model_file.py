@@ -187,7 +187,7 @@ def test_pickle_and_skops_see_plain_things_only():
         (np.array([object()]), "state is an array of objects: to be stored all must be strings"),
         (torch.zeros(2, dtype=torch.complex64), "state is a torch.strided tensor of .*complex64"),
         (torch.eye(2).to_sparse(), "state is a torch.sparse_coo tensor"),
-        ({np.float64(1.0): 1}, r"state has the key .*1\.0\)?: .* keys must be strings"),
+        ({torch.zeros(1): 1}, "state has a key with an array: .* keys must be strings"),
         ({frozenset(): 1}, r"state\['\(key\)'\] is of type frozenset"),
     ],
 )
@@ -199,7 +199,7 @@ def test_what_cannot_be_stored_is_named(state, message):
 def test_what_holds_itself_cannot_be_stored():
     state = []
     state.append(state)
-    with pytest.raises(ValueError, match="holds itself, or is nested too deeply"):
+    with pytest.raises(ValueError, match="contains itself, or is nested too deeply"):
         pack(state)
 
 
