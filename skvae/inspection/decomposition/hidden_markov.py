@@ -16,18 +16,13 @@ Reference: Rabiner (1989), Proc. IEEE 77; Hernando, Crespi & Cybenko (2005), IEE
 51.
 """
 
-from copy import copy
-
 import numpy as np
-from scipy.special import logsumexp
 
+from skvae.blocks import workers
 from skvae.inspection.decomposition.expectations import entropies, expectations, rows_of
 from skvae.inspection.sequences import joined_sequences
 
 _PAIRS = 1 << 20  # numbers in a block of (t, K, K)
-# A predicted probability below the first may have underflowed. Where the smoothed posterior of that
-# state is above the second, filtered probabilities are computed in logs.
-_FLOORED, _ANY_WEIGHT = 1e-100, 1e-20
 
 
 def chain_terms(estimator, X, groups, posterior):
@@ -52,26 +47,24 @@ def chain_terms(estimator, X, groups, posterior):
         Sequence s has the rows from offsets[s] to offsets[s + 1]; None if X is not a list.
     """
     log_evidence = estimator.score_samples(X, groups=groups)  # it checks X and groups, too
-    filtered, smoothed = (
-        copy(posterior).set_params(inference=inference).predict_proba(X, groups=groups)
-        for inference in ("filter", "smooth")
-    )
     rows, offsets, listed = joined_sequences(X, groups)
     rows = rows_of(rows)
-    join = np.concatenate if listed else np.asarray
-    log_evidence, filtered, smoothed = (
-        np.asarray(join(each), np.float64) for each in (log_evidence, filtered, smoothed)
-    )
-    log_filtered = _log_filtered(posterior, rows, offsets, filtered, smoothed)
+    log_evidence = np.asarray(np.concatenate(log_evidence) if listed else log_evidence, np.float64)
+    log_density = estimator.emission_.log_density(rows)
+    same = posterior is estimator
+    log_density_q = log_density if same else posterior.emission_.log_density(rows)
+    log_filtered, smoothed, log_transmat_q = _posterior(posterior, log_density_q, offsets)
     begins, ends = offsets[:-1], offsets[1:] - 1
-    expected = expectations(smoothed, estimator.emission_.log_density(rows))
-    entropy = np.zeros(len(expected))
-    entropy[ends] = entropies(smoothed[ends])
     with np.errstate(divide="ignore"):
         log_start, log_transmat = np.log(estimator.startprob_), np.log(estimator.transmat_)
-        log_transmat_q = np.log(posterior.transmat_)
+    expected = expectations(smoothed, log_density)
     expected[begins] += expectations(smoothed[begins], log_start)
-    for now in _blocks(_rows_before_another(offsets), len(log_start)):
+    entropy = np.zeros(len(expected))
+    entropy[ends] = entropies(smoothed[ends])
+    before_another = np.delete(np.arange(len(rows)), ends)
+    step = max(1, _PAIRS // len(log_start) ** 2)
+    for start in range(0, len(before_another), step):
+        now = before_another[start : start + step]
         backward = _backward(log_filtered[now], log_transmat_q)
         pairs = np.exp(backward) * smoothed[now + 1, None, :]
         expected[now + 1] += expectations(pairs, log_transmat)
@@ -79,15 +72,17 @@ def chain_terms(estimator, X, groups, posterior):
     return (expected, entropy, log_evidence), offsets if listed else None
 
 
-def _rows_before_another(offsets):
-    """Return the rows that are not the last of their sequence."""
-    return np.delete(np.arange(offsets[-1]), offsets[1:] - 1)
+def _posterior(chain, log_density, offsets):
+    """Return ln α_t (n, K), γ_t (n, K) and ln A (K, K) of a fitted chain."""
+    from skvae.chain import algorithms  # it compiles its kernels when it is imported
 
-
-def _blocks(rows, n_states):
-    """Return the rows in blocks of at most ``_PAIRS`` pairs of states."""
-    step = max(1, _PAIRS // n_states**2)
-    return [rows[start : start + step] for start in range(0, len(rows), step)]
+    with np.errstate(divide="ignore"):
+        log_start, log_transmat = np.log(chain.startprob_), np.log(chain.transmat_)
+    arguments = log_start, log_transmat, log_density, offsets
+    with workers() as pool:
+        log_filtered = algorithms.filtered(*arguments, pool=pool, logs=True)
+        smoothed = algorithms.smooth(*arguments, pool=pool).posterior
+    return log_filtered, smoothed, log_transmat
 
 
 def _backward(log_filtered, log_transmat):
@@ -96,33 +91,3 @@ def _backward(log_filtered, log_transmat):
     joint = log_filtered.T[:, :, None] + log_transmat[:, None, :]
     total = np.logaddexp.reduce(joint, axis=0)
     return np.moveaxis(joint - np.where(total > -np.inf, total, 0.0), 0, 1)
-
-
-def _log_filtered(estimator, rows, offsets, filtered, smoothed):
-    """Return ln α_t of all rows, (n, K), without underflow where the smoothed posterior needs it.
-
-    Sequences with such a row are filtered again in logs.
-    """
-    with np.errstate(divide="ignore"):
-        log_filtered = np.log(filtered)
-    now = _rows_before_another(offsets)
-    small = (filtered[now] @ estimator.transmat_ < _FLOORED) & (smoothed[now + 1] > _ANY_WEIGHT)
-    places = now[small.any(axis=1)]
-    for s in np.unique(np.searchsorted(offsets, places, side="right") - 1):
-        own = slice(*offsets[s : s + 2])
-        log_filtered[own] = _filtered_in_logs(estimator, rows[own])
-    return log_filtered
-
-
-def _filtered_in_logs(estimator, rows):
-    """Return ln α_t of one sequence, (T, K); impossible rows count as missing."""
-    log_emission = estimator.emission_.log_density(rows)
-    with np.errstate(divide="ignore"):
-        ahead, log_transmat = np.log(estimator.startprob_), np.log(estimator.transmat_)
-    out = np.empty_like(log_emission)
-    for t, own in enumerate(log_emission):
-        joint = ahead + own
-        joint = joint if joint.max() > -np.inf else ahead
-        out[t] = joint - logsumexp(joint)
-        ahead = logsumexp(out[t][:, None] + log_transmat, axis=0)
-    return out
