@@ -5,8 +5,8 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from skvae.blocks import as_sequences
 from skvae.inspection.display import INK, AxesDisplay
-from skvae.inspection.sequences import joined_sequences
 
 _MAX_LANES = 8  # of features that are drawn by default
 _MAX_BOUNDARIES = 100  # more would hide the rows
@@ -124,9 +124,9 @@ class StatePathDisplay(AxesDisplay):
         """
         check_is_fitted(estimator)
         params = {} if groups is None else {"groups": groups}
-        rows, offsets, listed = joined_sequences(X, groups)
-        first = X[0] if listed else X
-        columns = list(map(str, first.columns)) if hasattr(first, "columns") else None
+        sequences = as_sequences(X, groups, _as_table)
+        columns = getattr(sequences.X, "columns", None)
+        rows = np.asarray(sequences.X)
         indices, names = _chosen(rows, columns, features)
         states, posterior = estimator.predict(X, **params), estimator.predict_proba(X, **params)
         if isinstance(states, list):
@@ -135,7 +135,7 @@ class StatePathDisplay(AxesDisplay):
             rows[:, indices].astype(float),
             states,
             posterior,
-            offsets=offsets,
+            offsets=sequences.offsets,
             feature_names=names,
         )
         return display.plot(ax, max_columns=max_columns, **line_kwargs)
@@ -342,9 +342,17 @@ def _scaled(values):
     return 0.05 + 0.9 * (values - low) / (high - low)
 
 
+def _as_table(X):
+    """Return rows as an array or a data frame; masked values are NaN."""
+    if isinstance(X, np.ma.MaskedArray):
+        return X.astype(np.float64).filled(np.nan)
+    return X if hasattr(X, "columns") else np.asarray(X)
+
+
 def _chosen(rows, columns, features):
     """Return the indices and the names of the features that are to be drawn."""
     n_features = rows.shape[1]
+    columns = None if columns is None else list(map(str, columns))
     if features is None:
         features = range(min(n_features, _MAX_LANES))
     elif isinstance(features, str) or not np.iterable(features):

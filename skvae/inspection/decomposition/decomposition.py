@@ -11,7 +11,6 @@ References: Neal & Hinton (1998), A view of the EM algorithm that justifies incr
 other variants, eqs. 4 to 8. Bishop (2006), Pattern Recognition and Machine Learning, section 9.4.
 """
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -236,9 +235,5 @@ def _autoencoder(estimator, X, _groups, _posterior):
 
 
 def _chain(estimator, X, groups, posterior):
-    terms, offsets = chain_terms(estimator, X, groups, posterior)
-    found = _both_sides(*terms)
-    if offsets is None:
-        return found
-    slices = [slice(a, b) for a, b in pairwise(offsets.tolist())]
-    return ElboDecomposition(*([field[own] for own in slices] for field in found[:5]))
+    sequences, terms = chain_terms(estimator, X, groups, posterior)
+    return ElboDecomposition(*map(sequences.in_form, _both_sides(*terms)[:5]))

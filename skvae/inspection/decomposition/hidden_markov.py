@@ -18,15 +18,14 @@ Reference: Rabiner (1989), Proc. IEEE 77; Hernando, Crespi & Cybenko (2005), IEE
 
 import numpy as np
 
-from skvae.blocks import workers
+from skvae.blocks import as_sequences, workers
 from skvae.inspection.decomposition.expectations import entropies, expectations, rows_of
-from skvae.inspection.sequences import joined_sequences
 
 _PAIRS = 1 << 20  # numbers in a block of (t, K, K)
 
 
 def chain_terms(estimator, X, groups, posterior):
-    """Return (expected_joint, entropy, log_evidence) of all rows, and the offsets of a list.
+    """Return the Sequences, and (expected_joint, entropy, log_evidence) of their rows.
 
     Parameters
     ----------
@@ -38,18 +37,12 @@ def chain_terms(estimator, X, groups, posterior):
         The sequence of each row.
     posterior : estimator
         The fitted chain with the posterior q over paths.
-
-    Returns
-    -------
-    terms : tuple of ndarray of shape (n_rows,)
-        Of the rows of all sequences, one sequence after the other.
-    offsets : ndarray of int or None
-        Sequence s has the rows from offsets[s] to offsets[s + 1]; None if X is not a list.
     """
     log_evidence = estimator.score_samples(X, groups=groups)  # it checks X and groups, too
-    rows, offsets, listed = joined_sequences(X, groups)
-    rows = rows_of(rows)
-    log_evidence = np.asarray(np.concatenate(log_evidence) if listed else log_evidence, np.float64)
+    sequences = as_sequences(X, groups, rows_of)
+    rows, offsets = sequences.X, sequences.offsets
+    if sequences.listed:
+        log_evidence = np.concatenate(log_evidence)
     log_density = estimator.emission_.log_density(rows)
     same = posterior is estimator
     log_density_q = log_density if same else posterior.emission_.log_density(rows)
@@ -69,7 +62,7 @@ def chain_terms(estimator, X, groups, posterior):
         pairs = np.exp(backward) * smoothed[now + 1, None, :]
         expected[now + 1] += expectations(pairs, log_transmat)
         entropy[now] = -expectations(pairs, backward)
-    return (expected, entropy, log_evidence), offsets if listed else None
+    return sequences, (expected, entropy, np.asarray(log_evidence, np.float64))
 
 
 def _posterior(chain, log_density, offsets):
