@@ -107,7 +107,7 @@ class MovingStep(Step):
         """Return the posterior after laps from other statistics, or None if the bound is lower."""
         step, kept = self._step, self._step.memory
         before = step.bound(posterior)
-        found, _ = step.begin(posterior.prior.posterior(statistics), statistics)
+        found, _ = step(posterior.prior.posterior(statistics), statistics)
         for _ in range(_LAPS[move] - 1):
             if step.bound(found) > before:
                 break

@@ -202,43 +202,42 @@ class MemoizedStep(BatchStep):
         self._blocks = rows.cut(batch_size)
         self.memory = None
 
+    def __call__(self, posterior, start=None):
+        """Return the posterior after a lap, and the bound before it.
+
+        In the first lap, and in a lap with ``start``, no block has statistics yet: ``start``, by
+        default those of the posterior, represents the blocks that are still to come. It has the
+        total weight of all rows. The bound of such a lap is an estimate.
+        """
+        is_first = self.memory is None or start is not None
+        if is_first:
+            start = posterior.statistics if start is None else start
+            self.memory, bound, left = [], 0.0, self._total
+        else:
+            bound = self.bound(posterior)
+        self.n_steps += 1
+        for i, block in enumerate(self._blocks):
+            memory, weight, share = self._visit(posterior, block)
+            # The total is summed anew: a difference of sums would keep their rounding.
+            if is_first:
+                self.memory.append(memory)
+                bound += share / self._total
+                left = max(left - weight, 0.0)
+                seen = self.total()
+                if block is not self._blocks[-1]:
+                    seen = seen + start * (left / self._total)
+            else:
+                self.memory[i] = memory
+                seen = self.total()
+            posterior = posterior.prior.posterior(seen)
+        return self._sorted(posterior), bound
+
     def _visit(self, posterior, block):
         """Return the Memory of a block under a posterior, the block's weight and its bound."""
         rows = block.loaded()
         statistics, local = expect(rows, posterior.kernel(), self._pool)
         memory = _Memory(statistics, local - posterior.energy(statistics))
         return memory, rows.weight(), local - posterior.kl() * rows.weight() / self._total
-
-    def begin(self, posterior, before):
-        """Return the posterior after a first lap, and an estimate of the bound on the way.
-
-        ``before``, the statistics that the posterior is made of, of total weight that of all rows,
-        stands for blocks that were not visited yet.
-        """
-        self.n_steps += 1
-        self.memory, left, bound = [], self._total, 0.0
-        for block in self._blocks:
-            memory, weight, share = self._visit(posterior, block)
-            self.memory.append(memory)
-            bound += share
-            left = max(left - weight, 0.0)
-            seen = self.total()
-            if block is not self._blocks[-1]:
-                seen = seen + before * (left / self._total)
-            posterior = posterior.prior.posterior(seen)
-        return self._sorted(posterior), bound / self._total
-
-    def __call__(self, posterior):
-        """Return the posterior after a lap, and the bound before it."""
-        if self.memory is None:
-            return self.begin(posterior, posterior.statistics)
-        bound = self.bound(posterior)
-        self.n_steps += 1
-        for i, block in enumerate(self._blocks):
-            self.memory[i] = self._visit(posterior, block)[0]
-            # Summed anew: what is subtracted from a sum leaves its rounding there.
-            posterior = posterior.prior.posterior(self.total())
-        return self._sorted(posterior), bound
 
     def _sorted(self, posterior):
         """Return the posterior with its components in the order that makes the bound largest."""
