@@ -1,4 +1,4 @@
-"""What every model says in public, once: its verbs, the checks of input, the state it keeps."""
+"""Base of all models: the public methods of a density, checks of its input, kept state."""
 
 from contextlib import contextmanager
 
@@ -44,7 +44,7 @@ class LatentVariableModel(
 
     @contextmanager
     def _unchanged_on_failure(self):
-        """Put back every attribute if what is done meanwhile fails or is interrupted."""
+        """Restore every attribute if the body of the with statement fails or is interrupted."""
         before = self.__dict__.copy()
         try:
             yield
@@ -55,15 +55,17 @@ class LatentVariableModel(
     def _validate(self, X, *, reset=False, min_rows=1):
         """Return X as a 2-D float array in which NaN is missing and nothing is infinite.
 
-        A Dask array stays one where the model sums over its chunks, which are checked when they are
-        read; elsewhere it is read into memory.
+        A Dask array stays one if the model sums over chunks, which are checked when they are read;
+        otherwise it is read into memory.
         """
-        if self._sums_over_chunks and is_distributed(X):
-            return self._validate_distributed(X, reset, min_rows)
+        if type(X) is not np.ndarray:
+            if self._sums_over_chunks and is_distributed(X):
+                return self._validate_distributed(X, reset, min_rows)
+            X = plain_array_like(X)
         with reading("X"):
             X = validate_data(
                 self,
-                plain_array_like(X),
+                X,
                 reset=reset,
                 dtype=[np.float64, np.float32],
                 ensure_all_finite="allow-nan",
@@ -73,7 +75,7 @@ class LatentVariableModel(
         return X.astype(X.dtype.newbyteorder("="), copy=False)
 
     def _validate_distributed(self, X, reset, min_rows):
-        """Return a Dask array of rows to be checked; their number stays unknown if none need be."""
+        """Return a Dask array of rows, checked when read; their number is not needed for 0."""
         X = checked_rows(X, _checked_chunk)
         if min_rows:
             X = with_known_size(X)
@@ -88,8 +90,8 @@ class LatentVariableModel(
     def _validate_weight(self, sample_weight, X, name="sample_weight", *, relative=False):
         """Return the weights as float64 (n_samples,), or None if all are one.
 
-        Those of a Dask array are DistributedWeights. Relative ones are for a mean: products of
-        them do not overflow.
+        For a Dask array X they are DistributedWeights. Relative weights are for a mean, and are
+        scaled so that their products do not overflow.
         """
         if sample_weight is None:
             return None
@@ -97,14 +99,14 @@ class LatentVariableModel(
             raise ValueError(f"{name} has a masked entry: must be a number for each row")
         try:
             if isinstance(sample_weight, complex | np.complexfloating):
-                raise TypeError("it is complex")  # of arrays scikit-learn says so
+                raise TypeError("it is complex")  # for arrays scikit-learn raises this
             if is_distributed(X):
                 weight = checked_weights(sample_weight, X)
             else:
                 weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         except (OverflowError, TypeError) as error:
             raise ValueError(f"{name} must be an array of numbers: {error}") from error
-        except ValueError as error:  # scikit-learn's, which does not always name it
+        except ValueError as error:  # scikit-learn's text does not always have the name
             text = str(error).replace("sample_weight", name)
             raise ValueError(text if name in text else f"{name}: {text}") from error
         if weight.min() < 0:
@@ -121,11 +123,11 @@ class LatentVariableModel(
         return weight
 
     def _random_state_of(self, random_state):
-        """Return the generator of a draw: that of the call, or else of the estimator."""
+        """Return the generator of a draw: the call's, or else the estimator's."""
         check_random("random_state", random_state)
         return check_random_state(self.random_state if random_state is None else random_state)
 
 
 def _checked_chunk(X):
-    """Return some rows of a Dask array, checked as X in memory is."""
+    """Return some rows of a Dask array, checked like X in memory."""
     return LatentVariableModel()._validate(X, reset=True, min_rows=0)

@@ -64,11 +64,6 @@ class AscentEstimator(LatentVariableModel):
         if hasattr(self, "acceleration"):
             check_choice("acceleration", self.acceleration, (None, "anderson"))
 
-    @property
-    def _is_warm(self):
-        """Whether ``fit`` continues an earlier fit."""
-        return self.warm_start and hasattr(self, "converged_")
-
     @contextmanager
     def _learning(self, where="", *, resumes=False):
         """Keep the earlier fit if learning fails; turn a Collapse into a ValueError with advice.
@@ -84,15 +79,15 @@ class AscentEstimator(LatentVariableModel):
                 text = f"{self._method} failed{where}: {collapse}. {self._remedies()}."
                 raise ValueError(text) from collapse
 
-    def _open(self, checkpoint, X, summary, total, **beside):
-        """Return the random state of a fit, after its Checkpoint was opened, if it has one.
+    def _open(self, checkpoint, earlier, X, summary, total, **beside):
+        """Return the random state of a fit, after its Checkpoint was opened.
 
-        The arguments after the Checkpoint are those of :func:`skvae.ascent.checkpoint.data_of`.
+        ``earlier`` is the problem's; the arguments after it are those of
+        :func:`skvae.ascent.checkpoint.data_of`.
         """
 
         def identity():
             settings = settings_of(self, without=_NOT_IN_IDENTITY)
-            earlier = (self._parameters(), self._bound_before) if self._is_warm else None
             return {
                 "estimator": type(self).__name__,
                 **settings,

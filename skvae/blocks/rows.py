@@ -94,7 +94,7 @@ class Rows(NamedTuple):
         order = None
         if sample_weight is not None and not sample_weight.all():
             order = np.flatnonzero(sample_weight)
-        if not is_complete(X):
+        if np.isnan(X.min(initial=0.0)):
             by_pattern = pattern_order(X if order is None else X[order])
             order = by_pattern if order is None else order[by_pattern]
         return cls(X, sample_weight, order)

@@ -68,7 +68,8 @@ def maximize_normals(statistics, old, empty, summary):
 
     As for a Gaussian, but sums of rows are divided by Σ r u and scatters by Σ r.
     """
-    scaled, structure = statistics.scaled, statistics.scaled.structure
+    scaled = statistics.scaled
+    structure = STRUCTURES[scaled.covariance_type]
     weights = np.where(empty, 1.0, scaled.counts)
     shift = np.where(empty[:, None], 0.0, scaled.sums / weights[:, None])
     scatter = structure.recenter(scaled.scatter, scaled.counts, scaled.sums, shift)

@@ -29,24 +29,21 @@ def _collapse(component):
     return Collapse(f"{name} is singular (it holds too few distinct rows)")
 
 
-def _factor(covariance, component=-1):
-    """Return U with inv(covariance) = U Uᵀ, or raise Collapse."""
-    lower, info = lapack.dpotrf(covariance, lower=True, clean=True)
-    diagonal = np.diagonal(lower)
-    # diag(L)²/diag(Σ) is the share of a feature's variance that the earlier features do not
-    # explain: at D·eps it is round-off, and the factor is noise.
-    limit = 4 * EPS * len(diagonal)
-    if info or not np.all(diagonal**2 > limit * np.diagonal(covariance)):
-        raise _collapse(component)
-    inverse, _ = lapack.dtrtri(lower, lower=True, overwrite_c=True)
-    return inverse.T
-
-
 def _factors(covariances):
-    """Return the factors U of the precisions, shape (K, D, D)."""
+    """Return the factors U of the precisions, shape (K, D, D); raise Collapse if one is singular.
+
+    U is upper triangular with inv(covariance) = U Uᵀ.
+    """
     factors = np.empty_like(covariances)
+    limit = 4 * EPS * covariances.shape[-1]
     for k, covariance in enumerate(covariances):
-        factors[k] = _factor(covariance, k)
+        lower, info = lapack.dpotrf(covariance, lower=True, clean=True)
+        # diag(L)²/diag(Σ) is the share of a feature's variance that the earlier features do not
+        # explain: at D·eps it is round-off, and the factor is noise.
+        if info or not np.all(np.diagonal(lower) ** 2 > limit * np.diagonal(covariance)):
+            raise _collapse(k)
+        inverse, _ = lapack.dtrtri(lower, lower=True, overwrite_c=True)
+        factors[k] = inverse.T
     return factors
 
 
@@ -104,7 +101,8 @@ class FullCovariance:
 
     def maximize(self, scatter, counts, total, floor):
         """Return the covariances, and factors, that maximise the likelihood of scatters."""
-        return self.raise_to(_symmetric(scatter / counts[:, None, None]), floor)
+        covariances = scatter / counts[:, None, None]
+        return self.raise_to(0.5 * (covariances + covariances.swapaxes(1, 2)), floor)
 
     def raise_to(self, covariances, floor):
         """Return the covariances raised to ⪰ diag(floor), and their factors U.
@@ -257,7 +255,10 @@ class TiedCovariance(FullCovariance):
             raise _unresolved(-1)
 
     def precisions_cholesky(self, covariances):
-        return _factor(covariances)
+        try:
+            return _factors(covariances[None])[0]
+        except Collapse:
+            raise _collapse(-1) from None
 
     def pooled(self, covariance, n_components):
         return covariance

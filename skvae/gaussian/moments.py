@@ -22,27 +22,28 @@ class Moments(NamedTuple):
         Weighted, over the observed values; the variance is not below zero.
     magnitude : ndarray
         The largest absolute value.
+    resolution : ndarray
+        The variance below which a feature's values differ by round-off alone.
+    scale : ndarray
+        A standard deviation; a constant feature borrows it from the others. It is no less than
+        round-off, by which the values of a feature with a large offset still differ.
     """
 
     mean: np.ndarray
     variance: np.ndarray
     magnitude: np.ndarray
+    resolution: np.ndarray
+    scale: np.ndarray
 
-    @property
-    def resolution(self):
-        """Return the variance of round-off: a feature at or below it counts as constant."""
-        return (4 * EPS * self.magnitude) ** 2
-
-    @property
-    def scale(self):
-        """Return a standard deviation for each feature; for constant features that of the others.
-
-        It is never below round-off, by which the values of a feature with a large offset differ.
-        """
-        constant = self.variance <= self.resolution
-        others = self.variance[~constant]
-        borrowed = np.maximum(others.mean() if len(others) else 1.0, self.resolution)
-        return np.sqrt(np.where(constant, borrowed, self.variance))
+    @classmethod
+    def of(cls, mean, variance, magnitude):
+        """Return the moments with the resolution and the scale that follow from them."""
+        resolution = (4 * EPS * magnitude) ** 2
+        constant = variance <= resolution
+        others = variance[~constant]
+        borrowed = np.maximum(others.mean() if len(others) else 1.0, resolution)
+        scale = np.sqrt(np.where(constant, borrowed, variance))
+        return cls(mean, variance, magnitude, resolution, scale)
 
     def floor(self, reg_covar):
         """Return the floor of the covariances' diagonal form, in the features' squared units.
@@ -87,7 +88,7 @@ def feature_moments(rows, pool, names=None):
             _raise_unusable(count, size, names)
         mean = mean + first / count
     variance = np.maximum(second / count - (first / count) ** 2, 0.0)
-    moments = Moments(mean, variance, size)
+    moments = Moments.of(mean, variance, size)
     units = moments.scale
     if units.min() < _UNITS * units.max():
         raise ValueError(

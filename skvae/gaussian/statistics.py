@@ -43,18 +43,14 @@ class GaussianStatistics:
     scatter: np.ndarray
     centers: np.ndarray
 
-    @property
-    def structure(self):
-        """Return the covariance structure."""
-        return STRUCTURES[self.covariance_type]
-
     def recenter(self, centers):
         """Return the same statistics about other centres."""
         shift = centers - self.centers
+        structure = STRUCTURES[self.covariance_type]
         return replace(
             self,
             sums=self.sums - self.counts[:, None] * shift,
-            scatter=self.structure.recenter(self.scatter, self.counts, self.sums, shift),
+            scatter=structure.recenter(self.scatter, self.counts, self.sums, shift),
             centers=centers,
         )
 
@@ -121,14 +117,15 @@ class GaussianStatistics:
         Collapse
             A covariance is singular and the floor is zero.
         """
+        structure = STRUCTURES[self.covariance_type]
         # EM updates a component with any positive count; below _NO_ROWS the division underflows.
         empty = self.counts <= _NO_ROWS * self.counts.sum()
         counts = np.where(empty, 1.0, self.counts)
         shift = np.where(empty[:, None], 0.0, self.sums / counts[:, None])
-        scatter = self.structure.recenter(self.scatter, self.counts, self.sums, shift)
+        scatter = structure.recenter(self.scatter, self.counts, self.sums, shift)
         if empty.any():
-            scatter = self.structure.keep(scatter, previous[1], empty)
-        covariances, factors = self.structure.maximize(scatter, counts, self.counts.sum(), floor)
-        self.structure.check(covariances, resolution)
+            scatter = structure.keep(scatter, previous[1], empty)
+        covariances, factors = structure.maximize(scatter, counts, self.counts.sum(), floor)
+        structure.check(covariances, resolution)
         means = np.where(empty[:, None], previous[0], self.centers + shift)
         return means, covariances, factors

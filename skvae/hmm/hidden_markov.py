@@ -251,18 +251,21 @@ default=1.0
         True
         """
         with self._learning(" from every start", resumes=True) as checkpoint:
-            data, emission = self._prepare(X, groups, sequence_weight, reset=True)
+            warm = self.warm_start and hasattr(self, "converged_")
+            data, emission = self._prepare(X, groups, sequence_weight, reset=not warm)
             X, offsets, weight, *_ = data
             with workers() as pool:
                 summary = self._summary(data, emission, pool)
                 earlier, random_state = None, self.random_state
-                if self._is_warm:
+                if warm:
                     why = "warm_start=True"
                     earlier = self._same_model(data, emission, why), self._bound_before
                 problem = HiddenMarkovProblem(self, data, emission, summary, earlier)
                 if checkpoint is not None:
                     beside = {"groups": offsets, "sequence_weight": weight}
-                    random_state = self._open(checkpoint, X, summary, data.total(), **beside)
+                    random_state = self._open(
+                        checkpoint, earlier, X, summary, data.total(), **beside
+                    )
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters, emission, problem.prior)
             self._record(best, collapses)
@@ -315,7 +318,10 @@ default=1.0
         """
         with self._learning():
             first = not hasattr(self, "transmat_")
-            data, emission = self._prepare(X, groups, sequence_weight, reset=first)
+            min_rows = 2 if first else 1
+            data, emission = self._prepare(
+                X, groups, sequence_weight, reset=first, min_rows=min_rows
+            )
             with workers() as pool:
                 summary = self._summary(data, emission, pool)
                 problem = HiddenMarkovProblem(self, data, emission, summary)
@@ -408,22 +414,21 @@ default=1.0
 
     # Checks -----------------------------------------------------------------------------------
 
-    def _prepare(self, X, groups, sequence_weight, *, reset):
+    def _prepare(self, X, groups, sequence_weight, *, reset, min_rows=2):
         """Return the checked data and the emission; check the constructor's parameters too."""
         self._check_parameters()
         check_choice("inference", self.inference, ("smooth", "filter"))
         emission = _emission_of(self)
         emission.check_parameters(self.n_components)
-        anew = reset and not self._is_warm
         data = as_sequences(
-            X, groups, lambda rows: self._validate(rows, reset=anew, min_rows=2 if reset else 1)
+            X, groups, lambda rows: self._validate(rows, reset=reset, min_rows=min_rows)
         )
         weight = self._validate_weight(sequence_weight, data.X, "sequence_weight")
         if is_distributed(data.X):
             data = DistributedSequences.of(data.X, data.offsets)
         data = data.weighted(weight)
         self._check_rows(data, emission)
-        if reset and len(data.X) < self.n_components:
+        if min_rows > 1 and len(data.X) < self.n_components:
             raise ValueError(
                 f"n_components={self.n_components}: must be <= n_samples, which is {len(data.X)}"
                 + ("" if weight is None else " without the sequences of weight zero")

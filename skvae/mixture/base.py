@@ -8,15 +8,6 @@ from skvae.blocks import DistributedRows, Rows, is_distributed, map_rows, worker
 from skvae.mixture.e_step import expect, fill_rows, normalize
 
 
-def readable_rows(X, sample_weight=None):
-    """Return X as Rows, or as DistributedRows if it is a Dask array.
-
-    Rows of weight zero are left out, and rows with equal missing features are neighbours.
-    """
-    kind = DistributedRows if is_distributed(X) else Rows
-    return kind.readable(X, sample_weight)
-
-
 def _log_p(log_joint, _block):
     return normalize(log_joint)
 
@@ -40,7 +31,7 @@ def _filled(X, kernel, compute, width, dtype):
     out = np.empty(len(X) if width is None else (len(X), width), dtype=dtype)
     if len(X):
         with workers() as pool:
-            fill_rows(readable_rows(X), kernel, pool, out, compute)
+            fill_rows(Rows.readable(X), kernel, pool, out, compute)
     return out
 
 
@@ -252,14 +243,18 @@ class MixtureModel(LatentVariableModel):
 
     # Rows -----------------------------------------------------------------------------------------
 
-    def _prepare(self, X, sample_weight, *, reset):
-        """Return the checked data as Rows, after a check of the constructor's parameters."""
+    def _prepare(self, X, sample_weight, *, reset, min_rows=2):
+        """Return the checked data as Rows, after a check of the constructor's parameters.
+
+        ``reset`` sets the number and the names of the features; a first batch has ``min_rows=2``.
+        """
         self._check_parameters()
-        anew = reset and not self._is_warm
-        X = self._validate(X, reset=anew, min_rows=2 if reset else 1)
-        weight = self._validate_weight(sample_weight, X, relative=self._relative_weights)
-        rows = readable_rows(X, weight)
-        if reset and rows.n_rows < self.n_components:
+        X = self._validate(X, reset=reset, min_rows=min_rows)
+        weight = None
+        if sample_weight is not None:
+            weight = self._validate_weight(sample_weight, X, relative=self._relative_weights)
+        rows = (Rows if isinstance(X, np.ndarray) else DistributedRows).readable(X, weight)
+        if min_rows > 1 and rows.n_rows < self.n_components:
             raise ValueError(
                 f"n_components={self.n_components}: must be <= n_samples, which is {rows.n_rows}"
                 + ("" if weight is None else " without the rows of weight zero")
@@ -270,7 +265,8 @@ class MixtureModel(LatentVariableModel):
         """Return the checked data of a fitted mixture as Rows."""
         check_is_fitted(self)
         X = self._validate(X)
-        return readable_rows(X, self._validate_weight(sample_weight, X, relative=relative))
+        weight = self._validate_weight(sample_weight, X, relative=relative)
+        return (Rows if isinstance(X, np.ndarray) else DistributedRows).readable(X, weight)
 
     def _log_likelihood(self, rows):
         """Return Σ w ln p(x) of the rows, in nats."""

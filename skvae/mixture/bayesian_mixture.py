@@ -293,17 +293,17 @@ covariance_prior_ : float or ndarray
         True
         """
         with self._learning(" from every start", resumes=True) as checkpoint:
-            rows = self._prepare(X, sample_weight, reset=True)
+            warm = self.warm_start and hasattr(self, "converged_")
+            rows = self._prepare(X, sample_weight, reset=not warm)
             with workers() as pool:
                 problem = BayesianProblem(self, rows, pool)
                 random_state = self.random_state
-                if self._is_warm:
+                if warm:
                     problem.earlier = self._same_model(rows, "warm_start=True"), self._bound_before
                 if checkpoint is not None:
                     beside = {"sample_weight": rows.sample_weight}
-                    random_state = self._open(
-                        checkpoint, rows.X, problem.moments, rows.weight(), **beside
-                    )
+                    of = problem.earlier, rows.X, problem.moments, rows.weight()
+                    random_state = self._open(checkpoint, *of, **beside)
                 problem.seed_steps(random_state)
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters)
@@ -353,7 +353,7 @@ covariance_prior_ : float or ndarray
         """
         with self._learning():
             first = not hasattr(self, "weights_")
-            rows = self._prepare(X, sample_weight, reset=first)
+            rows = self._prepare(X, sample_weight, reset=first, min_rows=2 if first else 1)
             with workers() as pool:
                 if first:
                     rng = check_random_state(self.random_state)
@@ -395,8 +395,8 @@ covariance_prior_ : float or ndarray
 
     # Checks -----------------------------------------------------------------------------------
 
-    def _prepare(self, X, sample_weight, *, reset):
-        rows = super()._prepare(X, sample_weight, reset=reset)
+    def _prepare(self, X, sample_weight, *, reset, min_rows=2):
+        rows = super()._prepare(X, sample_weight, reset=reset, min_rows=min_rows)
         if rows.weight() > _LARGEST_WEIGHT:  # a posterior with no width that float64 holds
             raise ValueError(
                 f"sample_weight sums to {rows.weight():.3g}: must sum to {_LARGEST_WEIGHT:.0e} at "

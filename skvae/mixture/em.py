@@ -42,7 +42,11 @@ class MixtureProblem:
         self._estimator = estimator
         self._rows = rows
         self._floor = self.moments.floor(estimator.reg_covar)
-        self._given = check_initial(estimator, rows.X.shape[1])
+        self._given = None, None, None
+        if not (
+            estimator.weights_init is estimator.means_init is estimator.precisions_init is None
+        ):
+            self._given = check_initial(estimator, rows.X.shape[1])
 
     def first(self, rng):
         """Return the MixtureParameters of a new start: given values, others from the data."""
@@ -56,9 +60,11 @@ class MixtureProblem:
             statistics = first_statistics(self._rows, estimator, moments, rng)
             floor = moments.floor(estimator.reg_covar or FIRST_FLOOR)
             found = maximize_first(statistics, floor, moments, self._rows, rng)
-            weights = found[0] if weights is None else weights
-            means = found[1] if means is None else means
-            covariances = found[2] if covariances is None else covariances
+            if weights is means is covariances is None:
+                return found
+            weights = found.weights if weights is None else weights
+            means = found.means if means is None else means
+            covariances = found.covariances if covariances is None else covariances
         return MixtureParameters.of(kind, weights, means, covariances)
 
     def step(self, pool, _number):

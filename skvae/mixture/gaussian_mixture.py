@@ -216,17 +216,17 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         True
         """
         with self._learning(" from every start", resumes=True) as checkpoint:
-            rows = self._prepare(X, sample_weight, reset=True)
+            warm = self.warm_start and hasattr(self, "converged_")
+            rows = self._prepare(X, sample_weight, reset=not warm)
             with workers() as pool:
                 problem = MixtureProblem(self, rows, pool)
                 random_state = self.random_state
-                if self._is_warm:
+                if warm:
                     problem.earlier = self._same_model(rows, "warm_start=True"), self._bound_before
                 if checkpoint is not None:
                     beside = {"sample_weight": rows.sample_weight}
-                    random_state = self._open(
-                        checkpoint, rows.X, problem.moments, rows.weight(), **beside
-                    )
+                    of = problem.earlier, rows.X, problem.moments, rows.weight()
+                    random_state = self._open(checkpoint, *of, **beside)
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters)
             self._record(best, collapses)
@@ -275,7 +275,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         """
         with self._learning():
             first = not hasattr(self, "weights_")
-            rows = self._prepare(X, sample_weight, reset=first)
+            rows = self._prepare(X, sample_weight, reset=first, min_rows=2 if first else 1)
             rate = 1.0 if first else (self.n_iter_ + 2.0) ** -0.7
             with workers() as pool:
                 old, floor, resolution = self._before_batch(rows, first, pool)
@@ -295,7 +295,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         else:
             old = self._same_model(rows, "partial_fit")
             mean, variance = old.moments()
-            moments = Moments(mean, variance, np.abs(mean) + np.sqrt(variance))
+            moments = Moments.of(mean, variance, np.abs(mean) + np.sqrt(variance))
         return old, moments.floor(self.reg_covar), moments.resolution
 
     def _same_model(self, rows, why):
@@ -331,7 +331,8 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         self.means_ = parameters.means
         self.covariances_ = parameters.covariances
         self.precisions_cholesky_ = parameters.precisions_cholesky
-        self.precisions_ = parameters.structure.precisions(parameters.precisions_cholesky)
+        structure = STRUCTURES[parameters.covariance_type]
+        self.precisions_ = structure.precisions(parameters.precisions_cholesky)
         self._covariance_type = parameters.covariance_type
         self._n_features_out = len(parameters.weights)
 

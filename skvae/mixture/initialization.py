@@ -8,6 +8,7 @@ from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.first_statistics import LARGEST_SINGLE, filled, statistics_of
 from skvae.gaussian.moments import LARGEST
 from skvae.initialization import ResponsibilityDraws, first_labels, rows_to_start_from
+from skvae.mixture.parameters import MixtureParameters
 from skvae.validation import check_array_parameter
 
 
@@ -91,10 +92,10 @@ def first_statistics(rows, estimator, moments, rng):
 
 
 def maximize_first(statistics, floor, moments, rows, rng):
-    """Return the M step's (weights, means, covariances); an empty component starts at a row."""
-    n_components = len(statistics.counts)
-    spread = statistics.structure.pooled(np.diag(moments.scale**2), n_components)
-    means, covariances, _ = statistics.maximize(
+    """Return the MixtureParameters of the M step; an empty component starts at a row."""
+    kind, n_components = statistics.covariance_type, len(statistics.counts)
+    spread = STRUCTURES[kind].pooled(np.diag(moments.scale**2), n_components)
+    means, covariances, factors = statistics.maximize(
         floor, np.zeros_like(floor), (statistics.centers, spread)
     )
     counts = statistics.counts
@@ -104,4 +105,4 @@ def maximize_first(statistics, floor, moments, rows, rng):
         means[empty] = filled(rows.at(rng.choice(rows.n_rows, size=len(empty))), moments)
         counts = counts.copy()
         counts[empty] = counts.sum() / rows.n_rows
-    return counts / counts.sum(), means, covariances
+    return MixtureParameters(kind, counts / counts.sum(), means, covariances, factors)

@@ -37,11 +37,6 @@ class MixtureParameters(NamedTuple):
     covariances: np.ndarray
     precisions_cholesky: np.ndarray
 
-    @property
-    def structure(self):
-        """Return the covariance structure."""
-        return STRUCTURES[self.covariance_type]
-
     @classmethod
     def of(cls, covariance_type, weights, means, covariances):
         """Return the parameters with their covariances factored; raise Collapse if singular."""
@@ -51,7 +46,7 @@ class MixtureParameters(NamedTuple):
     def moments(self):
         """Return the mean and the variance of each feature, arrays of shape (n_features,)."""
         mean = self.weights @ self.means
-        within = self.structure.variances(self.covariances, *self.means.shape)
+        within = STRUCTURES[self.covariance_type].variances(self.covariances, *self.means.shape)
         return mean, self.weights @ (within + (self.means - mean) ** 2)
 
     def kernel(self):
@@ -66,7 +61,7 @@ class MixtureParameters(NamedTuple):
 
     def statistics(self):
         """Return the statistics, of total weight one, that the parameters are the maximum of."""
-        scatter = self.structure.scatter_of(self.covariances, self.weights)
+        scatter = STRUCTURES[self.covariance_type].scatter_of(self.covariances, self.weights)
         return GaussianStatistics(
             self.covariance_type, self.weights, np.zeros_like(self.means), scatter, self.means
         )
@@ -80,19 +75,19 @@ class MixtureParameters(NamedTuple):
     def n_parameters(self):
         """Return the number of free parameters."""
         n_components, n_features = self.means.shape
-        free = self.structure.n_parameters(n_components, n_features)
+        free = STRUCTURES[self.covariance_type].n_parameters(n_components, n_features)
         return free + n_components * n_features + n_components - 1
 
     def sample(self, n_samples, rng):
         """Return independent draws (n_samples, n_features) and their labels (n_samples,)."""
         labels = rng.choice(len(self.weights), size=n_samples, p=self.weights)
         noise = rng.standard_normal((n_samples, self.means.shape[1]))
-        X = self.means[labels] + self.structure.color(noise, labels, self.covariances)
-        return X, labels
+        structure = STRUCTURES[self.covariance_type]
+        return self.means[labels] + structure.color(noise, labels, self.covariances), labels
 
     def marginal(self, features):
         """Return the parameters of the distribution of a subset of the features."""
-        covariances = self.structure.restrict(self.covariances, features)
+        covariances = STRUCTURES[self.covariance_type].restrict(self.covariances, features)
         return self.of(self.covariance_type, self.weights, self.means[:, features], covariances)
 
     def conditional(self, features, values):
@@ -109,7 +104,8 @@ class MixtureParameters(NamedTuple):
                 f"values={values}: must be where the mixture has a density above zero in float64"
             )
         weights = resp[:, 0]
-        covariances, regression = self.structure.condition(self.covariances, rest, features)
+        structure = STRUCTURES[self.covariance_type]
+        covariances, regression = structure.condition(self.covariances, rest, features)
         deviation = values - self.means[:, features]
         means = self.means[:, rest] + (regression @ deviation[:, :, None])[:, :, 0]
         return self.of(self.covariance_type, weights / weights.sum(), means, covariances)
@@ -132,7 +128,7 @@ class Coordinates:
 
     def __init__(self, like, scale, floor):
         self._type = like.covariance_type
-        self._structure = like.structure
+        self._structure = STRUCTURES[like.covariance_type]
         self._shape = like.means.shape
         self._unit = scale if like.covariance_type != "spherical" else np.sqrt(np.mean(scale**2))
         self._floor = floor

@@ -11,7 +11,6 @@ from skvae.ascent.loop import Step, ascend
 from skvae.blocks import Rows
 from skvae.gaussian.first_statistics import filled, statistics_of
 from skvae.initialization import first_labels
-from skvae.mixture.base import readable_rows
 from skvae.mixture.bayesian.steps import BatchStep
 from skvae.mixture.e_step import fill_rows
 
@@ -53,6 +52,11 @@ class MovingStep(Step):
         self._moments = moments
         self._rng = rng
         self._pool = pool
+        self._candidates = {
+            "merge": self._merges,
+            "delete": self._deletes,
+            "birth": self._births,
+        }
         self._failed = {move: set() for move in moves}
         self.evaluate = step.evaluate
 
@@ -91,8 +95,7 @@ class MovingStep(Step):
 
     def _try(self, move, posterior, settled):
         """Return the posterior after tries of one kind of move."""
-        candidates = getattr(self, f"_{move}s")(posterior)
-        for tries, (name, statistics) in enumerate(candidates):
+        for tries, (name, statistics) in enumerate(self._candidates[move](posterior)):
             if tries == _TRIES and not settled:
                 break
             found = self._climb(move, posterior, statistics)
@@ -184,7 +187,7 @@ class MovingStep(Step):
         X = self._rows.at(index)
         labels = np.empty(len(X), dtype=np.intp)
         fill_rows(
-            readable_rows(X),
+            Rows.readable(X),
             posterior.kernel(),
             self._pool,
             labels,

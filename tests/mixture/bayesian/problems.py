@@ -8,8 +8,7 @@ from scipy.special import gammaln, logsumexp
 from scipy.stats import beta, dirichlet
 
 from skvae import BayesianMixtureSVI
-from skvae.blocks import workers
-from skvae.mixture.base import readable_rows
+from skvae.blocks import Rows, workers
 from skvae.mixture.bayesian.steps import elbo_of
 from tests.gaussian.conjugate_problems import log_prob, matrices
 from tests.problems import COVARIANCE_TYPES, run
@@ -43,7 +42,7 @@ def posterior_of(model):
 
 def elbo(posterior, X, sample_weight=None):
     with workers(1) as pool:
-        return elbo_of(posterior, readable_rows(X, sample_weight), pool)
+        return elbo_of(posterior, Rows.readable(X, sample_weight), pool)
 
 
 def assert_same_posterior(left, right, *, rtol=1e-9, atol=1e-12):

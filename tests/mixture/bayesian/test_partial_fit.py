@@ -8,8 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from skvae.blocks import workers
-from skvae.mixture.base import readable_rows
+from skvae.blocks import Rows, workers
 from skvae.mixture.e_step import expect
 from tests.gaussian.conjugate_problems import natural
 from tests.mixture.bayesian.problems import (
@@ -26,7 +25,7 @@ from tests.problems import assert_same_state, blobs, corners, knock_out, state_o
 
 def expected_statistics(posterior, X, sample_weight=None):
     with workers(1) as pool:
-        return expect(readable_rows(X, sample_weight), posterior.kernel(), pool)[0]
+        return expect(Rows.readable(X, sample_weight), posterior.kernel(), pool)[0]
 
 
 def by_size(model, name):

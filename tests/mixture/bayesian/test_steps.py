@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skvae.blocks import workers
-from skvae.mixture.base import readable_rows
+from skvae.blocks import Rows, workers
 from skvae.mixture.bayesian.steps import BatchStep, MemoizedStep, OnlineStep
 from skvae.mixture.e_step import expect
 from tests.gaussian.conjugate_problems import natural
@@ -94,7 +93,7 @@ def test_two_online_passes_by_hand(covariance_type, weight_type):
     """
     X, _ = weighted_rows(90)
     posterior = posterior_of(after(bayes(3, covariance_type, weight_type), X, 1))
-    rows, seen = readable_rows(X), []
+    rows, seen = Rows.readable(X), []
 
     class Recorder:
         def permutation(self, n):
@@ -109,7 +108,7 @@ def test_two_online_passes_by_hand(covariance_type, weight_type):
         expected, of_pass = posterior, None
         for t in range(6):
             n_pass, first = t // 3, 40 * (t % 3)
-            batch = readable_rows(X[np.sort(seen[n_pass][first : first + 40])])
+            batch = Rows.readable(X[np.sort(seen[n_pass][first : first + 40])])
             statistics, _ = expect(batch, expected.kernel(), pool)
             of_pass = statistics if first == 0 else of_pass + statistics
             target = posterior.prior.posterior(statistics * (90 / batch.n_rows))
@@ -147,7 +146,7 @@ def test_step_is_along_the_natural_gradient(covariance_type, weight_type, seed):
     here = posterior_of(after(model, X, 1)).statistics
     other = posterior_of(after(model.set_params(random_state=seed + 7), X, 4)).statistics
     with workers(1) as pool:
-        best, _ = expect(readable_rows(X), prior.posterior(here).kernel(), pool)
+        best, _ = expect(Rows.readable(X), prior.posterior(here).kernel(), pool)
 
     def moved(along_gradient, along_other):
         change = (best + here * -1.0) * along_gradient + (other + here * -1.0) * along_other
@@ -181,8 +180,8 @@ def test_integer_weights_are_repeated_rows(covariance_type, weight_type, method)
             "batch": lambda rows: BatchStep(rows, pool),
             "memoized": lambda rows: MemoizedStep(rows, pool, rows.n_rows),
         }[method]
-        weighted = make(readable_rows(X, weight.astype(float)))
-        repeated = make(readable_rows(X.repeat(weight, axis=0)))
+        weighted = make(Rows.readable(X, weight.astype(float)))
+        repeated = make(Rows.readable(X.repeat(weight, axis=0)))
         one = two = posterior
         for _ in range(4):
             (one, left), (two, right) = weighted(one), repeated(two)
@@ -216,7 +215,7 @@ def test_a_row_of_which_nothing_is_known_is_expected_by_all(covariance_type, wei
     model = after(bayes(3, covariance_type, weight_type), X, 3)
     posterior = posterior_of(model)
     with workers(1) as pool:
-        statistics, local = expect(readable_rows(nothing), posterior.kernel(), pool)
+        statistics, local = expect(Rows.readable(nothing), posterior.kernel(), pool)
     joint = posterior.weights.expected_log() + posterior.components.offsets()
     resp = np.exp(joint - np.logaddexp.reduce(joint))
     assert_allclose(statistics.counts, resp, rtol=1e-10)
