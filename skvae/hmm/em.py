@@ -51,9 +51,9 @@ class HiddenMarkovProblem:
         """Return the BaumWelchStep of a run."""
         return BaumWelchStep(self._data, self._emission, self._summary, self.prior, pool)
 
-    def coordinates(self, _parameters):
+    def coordinates(self, parameters):
         """Return the Coordinates in which acceleration extrapolates."""
-        return Coordinates(self.prior, self._summary)
+        return Coordinates(parameters, self.prior, self._summary)
 
 
 class BaumWelchStep(Step):

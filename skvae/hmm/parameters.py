@@ -148,17 +148,20 @@ _LONGEST = 1000
 
 
 class Coordinates:
-    """Parameters as vectors without constraints, and back: what acceleration extrapolates.
+    """Parameters as vectors without constraints, which acceleration extrapolates, and back.
 
     Parameters
     ----------
+    parameters : ChainParameters
+        Any parameters of the model: vectors are of the same form.
     prior : ChainPrior
         Which probabilities there are.
     summary : object
         The emission's summary of the data.
     """
 
-    def __init__(self, prior, summary):
+    def __init__(self, parameters, prior, summary):
+        self._emission = parameters.emission
         self._prior = prior
         self._summary = summary
 
@@ -167,7 +170,6 @@ class Coordinates:
         start = parameters.startprob[self._prior.start_allowed]
         transmat = parameters.transmat[self._prior.allowed]
         logs = np.log(np.maximum(np.concatenate([start, transmat]), _SMALLEST))
-        self._unpack_emission = parameters.emission.unpack
         return np.concatenate([logs, parameters.emission.pack(self._summary)])
 
     def unpack(self, vector):
@@ -182,5 +184,5 @@ class Coordinates:
             total, totals = start.sum(), transmat.sum(axis=1, keepdims=True)
         if not (np.isfinite(total) and np.isfinite(totals).all() and total > 0 and totals.all()):
             raise Collapse("the extrapolation overflows")
-        emission = self._unpack_emission(vector[n_chain:], self._summary)
+        emission = self._emission.unpack(vector[n_chain:], self._summary)
         return ChainParameters(start / total, transmat / totals, emission)
