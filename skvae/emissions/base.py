@@ -30,8 +30,8 @@ kernel
     * ``workspace()``: memory for one block, used again for the next,
     * ``blocks(X, workspace)``: yields (rows of X, block),
     * ``block.log_density()``: ln p(x | state), (K, n), in nats, of the observed values,
-    * ``block.accumulate(sums, resp)``: adds statistics with weights ``resp`` (K, n) in place. Where
-      the kernel has ``reuses_density = True``, ``log_density()`` of the block must come before,
+    * ``block.accumulate(sums, resp)``: adds statistics with weights ``resp`` (K, n) in place; an
+      earlier ``log_density()`` of the block saves work,
     * ``sums()`` and ``finish(sums)``: empty sums, and the statistics of filled ones. Sums have
       ``+=``, statistics have ``a + b`` and ``a * weight``.
 """

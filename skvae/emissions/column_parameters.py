@@ -204,5 +204,4 @@ class _ColumnBlock:
                 self._whole[i].accumulate(part, resp)
                 continue
             for rows, block in self._blocks(i):
-                block.log_density()  # accumulate() uses its workspace
                 block.accumulate(part, resp[:, rows])

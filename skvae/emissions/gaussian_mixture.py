@@ -121,8 +121,6 @@ class MixtureKernel:
         K and M.
     """
 
-    reuses_density = True  # accumulate() uses the results of log_density()
-
     def __init__(self, normals, shape):
         self._normals = normals
         self._shape = shape
@@ -185,7 +183,9 @@ class MixtureBlock:
 
     def accumulate(self, sums, resp):
         """Add the rows, weighted by resp (K, n), to the kernel's sums in place."""
-        shared = self._within
+        if self._within is None:
+            self.log_density()
+        shared, self._within = self._within, None  # it is overwritten
         shared *= resp[:, None]
         self._normals.accumulate(sums, shared.reshape(-1, shared.shape[2]))
 

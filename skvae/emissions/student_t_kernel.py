@@ -81,8 +81,6 @@ class StudentTKernel:
         ν.
     """
 
-    reuses_density = True  # accumulate() uses the results of log_density()
-
     def __init__(self, normals, dofs):
         self.normals = normals
         self.dofs = dofs
@@ -157,8 +155,11 @@ class StudentTBlock:
 
     def accumulate(self, sums, resp):
         """Add the rows, weighted by resp (K, n), to the kernel's sums in place."""
+        if self._distance is None:
+            self.log_density()
         kernel, dofs, n_observed = self._kernel, self._kernel.dofs[:, None], self._n_observed
         distance, shortfall, scale = self._distance, self._log_ratio, self._scratch[2]
+        self._distance = None  # it is overwritten
         np.add(distance, dofs, out=scale)
         # u − 1 = (d − δ)/(ν + δ), and −ln u = ln(1 + δ/ν) − ln(1 + d/ν): neither cancels.
         np.subtract(n_observed, distance, out=distance)

@@ -29,7 +29,7 @@ from skvae.comparison import Comparison
 
 
 class Table(BaseEstimator):
-    """A density that was told the log-density of each row: row i of X is [i]."""
+    """A density with a given log-density of each row: row i of X is [i]."""
 
     def __init__(self, values):
         self.values = values
@@ -235,7 +235,7 @@ def test_densities_behind_the_same_transformers_are_not(X):
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_search_over_transformers_is_warned_about(grid, searched, nested, X):
     search = GridSearchCV(make_pipeline(PCA(2), KernelDensity()), grid, cv=2)
-    if nested:  # the grid of a search around a pipeline whose last step is the pipeline
+    if nested:  # the grid of a search around a pipeline within a pipeline
         search.estimator = make_pipeline("passthrough", search.estimator)
         grids = grid if isinstance(grid, list) else [grid]
         search.param_grid = [

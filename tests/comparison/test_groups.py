@@ -1,4 +1,4 @@
-"""skvae.compare with groups: who gets them, what the folds and the searches do with them."""
+"""skvae.compare with groups: passed to models, to folds and to searches."""
 
 import numpy as np
 import pytest
@@ -107,7 +107,7 @@ def test_an_int_cv_keeps_groups_together(grouped):
 
 
 def _searches(cv=None):
-    """Return searches over a Pipeline whose density takes no sample_weight in its score."""
+    """Return searches over a Pipeline; the score of its density takes no sample_weight."""
     kernel = make_pipeline(StandardScaler(), KernelDensity())
     mixture = make_pipeline(StandardScaler(), GaussianMixture(random_state=0))
     return {
@@ -118,7 +118,7 @@ def _searches(cv=None):
 
 @pytest.fixture
 def two_clusters():
-    """Rows that one Gaussian does not fit, so that what the searches choose matters."""
+    """Rows that one Gaussian does not fit, so that the choice of the searches matters."""
     rng = np.random.default_rng(3)
     X = rng.normal(size=(80, 2)) * 0.5 + 4 * rng.integers(2, size=(80, 1))
     return X, np.repeat(np.arange(16), 5)

@@ -1,4 +1,4 @@
-"""What the tests of the Gaussian families share: a kernel run over rows, EM of one state chain."""
+"""Helpers of the tests of location-scale emissions: a kernel over rows, EM of a mixture."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def log_density(parameters, X):
 def evaluate(parameters, X, resp):
     """(ln p(x|k) (n, K), statistics of the responsibilities (n, K)), in several blocks.
 
-    The log-densities are overwritten before the block is asked to accumulate: a caller may.
+    The log-densities are overwritten before the block accumulates, as a caller may do.
     """
     kernel = parameters.kernel()
     size = min(kernel.block_rows, 37 if len(X) < 1000 else 1000)

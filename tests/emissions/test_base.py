@@ -1,14 +1,18 @@
-"""What holds for every emission: its log-densities of rows, in all forms of input."""
+"""Every emission: log-densities of rows, in all forms of input."""
+
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.exceptions import NotFittedError
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
+from skvae import EMHiddenMarkov
 from skvae.emissions import EMISSIONS, ColumnEmission
 from skvae.hmm import GaussianEmission, PoissonEmission
-from tests.emissions.tools import holes
+from tests.emissions.tools import holes, some_resp, summary_of
 from tests.hmm.problems import FAMILIES, known_model, rows_of
 from tests.hmm_oracles import log_emission
 
@@ -76,3 +80,49 @@ def test_rows_that_are_not_usable():
 def test_not_fitted(emission):
     with pytest.raises(NotFittedError, match="is not fitted: it has no parameters"):
         emission.log_density([[0.0]])
+
+
+# Blocks -------------------------------------------------------------------------------------------
+
+
+@every_family
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_block_accumulates_with_and_without_its_densities(family, missing):
+    model = known_model(family)
+    parameters = model.emission_.parameters()
+    X = rows_of(model, (60,))
+    X = holes(X) if missing else X
+    resp, found = some_resp(3, 60), []
+    for with_densities in (True, False):
+        kernel = parameters.kernel()
+        sums, workspace = kernel.sums(), kernel.workspace()
+        for rows, block in kernel.blocks(X, workspace):
+            if with_densities:
+                block.log_density()
+            block.accumulate(sums, resp[:, rows].copy())
+        # A second time: the results of log_density are used once.
+        for rows, block in kernel.blocks(X, workspace):
+            block.accumulate(sums, 0.0 * resp[:, rows])
+        found.append(model.emission_.maximize(parameters, kernel.finish(sums), summary(model, X)))
+    assert_allclose(found[0].means(), found[1].means(), rtol=1e-12)
+    assert_allclose(found[0].covariances(), found[1].covariances(), rtol=1e-12)
+
+
+def summary(model, X):
+    return summary_of(clone(model.emission_), X)
+
+
+@pytest.mark.parametrize("emission", EMISSIONS)
+def test_long_sequences_are_read_in_blocks(emission):
+    """Blocks that the forward pass keeps are read again for their statistics."""
+    rng = np.random.default_rng(0)
+    states = np.repeat(rng.integers(0, 2, 200), 150)
+    X = rng.poisson(np.array([1.0, 4.0])[states])[:, None].astype(float)
+    X = np.minimum(X, 1.0) if emission == "bernoulli" else X
+    chain = EMHiddenMarkov(2, emission=emission, random_state=0, max_iter=3, tol=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        chain.fit(X)
+    assert np.isfinite(chain.lower_bounds_).all()
+    assert (np.diff(chain.lower_bounds_) > -1e-10).all()
+    assert_allclose(chain.score(X), chain.lower_bound_, rtol=1e-12)

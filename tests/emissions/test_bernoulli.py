@@ -33,7 +33,7 @@ def problem(n_rows=300, seed=0, p=P):
 
 
 def oracle(X, p):
-    """Σ ln p of what was observed, (K, n)."""
+    """Σ ln p of the observed values, (K, n)."""
     terms = bernoulli.logpmf(np.nan_to_num(X).astype(int)[None], p[:, None])
     return np.where(np.isnan(X), 0.0, terms).sum(axis=2)
 

@@ -43,7 +43,7 @@ def problem(n_rows=300, seed=0, **shape):
 
 
 def oracle(X, p):
-    """Σ ln p of what was observed by scipy, entry by entry, (K, n)."""
+    """Σ ln p of the observed values by scipy, entry by entry, (K, n)."""
     out = np.zeros((len(p), len(X)))
     eye = np.eye(p.shape[2], dtype=int)
     for k in range(len(p)):
@@ -80,7 +80,7 @@ def test_what_is_impossible():
     never, half = -np.inf, np.log(0.5)
     expected = [[never, never, half, 0.0], [half, never, never, half]]
     assert_allclose(log_density(parameters, X), expected)
-    # What check_rows keeps out is not read from another column's table.
+    # A code that check_rows excludes is not read from another column's table.
     assert (log_density(parameters, np.array([[0.0, 2.0], [-1.0, 0.0], [9.0, 0.0]])) < -1e300).all()
 
 
@@ -249,7 +249,7 @@ def test_draws_have_their_frequencies():
 
 
 class Extremes:
-    """A generator whose uniform numbers are the smallest and the largest there are."""
+    """A generator of the smallest and the largest uniform numbers."""
 
     def random_sample(self, shape):
         return np.resize([0.0, np.nextafter(1.0, 0.0)], shape)

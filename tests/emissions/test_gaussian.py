@@ -182,7 +182,9 @@ def test_first_parameters_of_labels(kind):
     emission = GaussianEmission(kind)
     first = emission.first(Rows(X), labels, 3, summary_of(emission, X), np.random.RandomState(0))
     np.testing.assert_allclose(first.locations[:2], [X[:40].mean(0), X[40:100].mean(0)])
-    assert (first.locations[2] == X).all(axis=1).any()  # a label without rows stands at some row
+    assert (
+        (first.locations[2] == X).all(axis=1).any()
+    )  # the mean of a label without rows is some row
     full = matrices(kind, first.scales, (3, 2))
     within = matrices(kind, *_within(X, labels, kind))
     np.testing.assert_allclose(full[2], within[0], rtol=1e-9)

@@ -172,7 +172,7 @@ def test_start_reads_a_bounded_number_of_rows(monkeypatch):
     small = (1e20 * X[:100] + np.arange(100)[:, None] * 1e19).astype(np.float32)
     summary = summary_of(GaussianEmission(), small)
     emission.first(Rows(small), np.zeros(100, int), 1, summary, np.random.RandomState(0))
-    assert seen[1] == ((100, 1), np.float64)  # whose squared distances overflow in float32
+    assert seen[1] == ((100, 1), np.float64)  # squared distances overflow in float32
 
 
 def test_given_first_values_win():

@@ -1,4 +1,4 @@
-"""What the Gaussian families share does not depend on units, the order of labels or the family."""
+"""Location-scale emissions do not depend on units or on the order of labels."""
 
 import numpy as np
 import pytest

@@ -32,7 +32,7 @@ def problem(n_rows=300, seed=0, rates=RATES):
 
 
 def oracle(X, rates):
-    """Σ ln p of what was observed, (K, n)."""
+    """Σ ln p of the observed values, (K, n)."""
     terms = poisson.logpmf(np.nan_to_num(X)[None], rates[:, None])
     return np.where(np.isnan(X), 0.0, terms).sum(axis=2)
 

@@ -20,7 +20,7 @@ from tests.problems import COVARIANCE_TYPES, blobs, knock_out
 
 
 def oracle_log_density(parameters, X):
-    """scipy's multivariate t of what is observed in each row, (n, K)."""
+    """scipy's multivariate t of the observed values of each row, (n, K)."""
     normals, out = parameters.normals, np.zeros((len(X), parameters.n_components))
     full = matrices(normals.covariance_type, normals.scales, normals.locations.shape)
     for i, row in enumerate(np.asarray(X, dtype=float)):

@@ -1,4 +1,4 @@
-"""What the tests of the emission families share: whole-array views of kernels, and a plain EM."""
+"""Helpers of the tests of emissions: kernels over whole arrays, and a plain EM."""
 
 import numpy as np
 from scipy.special import logsumexp
@@ -29,13 +29,13 @@ def statistics(parameters, X, resp, block_rows=None):
 
 
 def summary_of(emission, X, sample_weight=None, feature_names=None):
-    """What the emission wants to know about the rows."""
+    """The emission's summary of the rows."""
     with workers() as pool:
         return emission.summarize(Rows(X, sample_weight), pool, feature_names)
 
 
 def first_of(emission, X, labels, n_components, seed=0, sample_weight=None):
-    """The parameters that hard labels give."""
+    """The first parameters of hard labels."""
     summary = summary_of(emission, X, sample_weight)
     rng = np.random.RandomState(seed)
     return emission.first(Rows(X, sample_weight), labels, n_components, summary, rng)

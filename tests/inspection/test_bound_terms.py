@@ -43,7 +43,7 @@ def test_the_gap_is_the_kl():
         "weights kept",
     ]
     styles = {line.get_linestyle() for line in display.lines_.values()}
-    assert len(styles) == 3  # told apart without colour
+    assert len(styles) == 3  # different without colour
 
 
 def test_the_kl_is_not_the_gap_to_an_importance_weighted_bound():

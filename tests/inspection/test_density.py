@@ -72,7 +72,7 @@ def test_regions_hold_it_too_where_a_component_is_narrower_than_a_cell(make, fea
 
 
 def test_regions_of_a_marginal_and_of_a_kernel_density(X, X3):
-    """The same density, asked for as a marginal and as it is; and one that draws no labels."""
+    """The same density, as a marginal and itself; and one that draws no labels."""
     mixture = EMGaussianMixture(2, random_state=0).fit(X3)
     marginal = mixture.marginal([2, 0])
     from_three = DensityDisplay.from_estimator(mixture, X3, features=(2, 0), grid_resolution=10)

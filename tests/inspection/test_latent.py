@@ -1,4 +1,4 @@
-"""The latent space, and what its places decode to."""
+"""The latent space, and traversals of it."""
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt

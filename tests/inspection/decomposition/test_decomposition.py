@@ -37,7 +37,7 @@ FIELDS = ("expected_joint", "entropy", "elbo", "log_evidence", "gap")
 
 
 def known_mixture(X, covariance_type, *, seed=0):
-    """A mixture whose components overlap, and the same as an oracle's."""
+    """A mixture with overlapping components, and its parameters for an oracle."""
     _, oracle = start(X, 3, covariance_type, seed=seed)
     return EMGaussianMixture.from_parameters(*oracle), oracle
 
@@ -315,7 +315,7 @@ def test_missing_values_of_an_autoencoder_are_integrated_out():
     assert (terms.gap > -error).all()
 
 
-# What it takes ------------------------------------------------------------------------------------
+# Input -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

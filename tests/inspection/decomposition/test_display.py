@@ -50,7 +50,7 @@ def test_the_terms_lead_from_the_expected_joint_to_the_evidence():
         assert_allclose(levels, values)
     assert [label.get_text() for label in display.ax_.get_xticklabels()] == list(models)
     hatches = {bars[0].get_hatch() for bars in display.bars_.values()}
-    assert len(hatches) == 3  # told apart without colour
+    assert len(hatches) == 3  # different without colour
     assert display.ax_.get_ylabel() == "nats per row"
     assert display.ax_.figure is display.figure_
     display.figure_.canvas.draw()

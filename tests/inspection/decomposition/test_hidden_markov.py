@@ -180,7 +180,7 @@ def test_an_impossible_row_is_minus_infinity_on_both_sides():
     model = EMHiddenMarkov.from_parameters(
         [1.0, 0.0], [[0.5, 0.5], [0.0, 1.0]], PoissonEmission.from_parameters([[0.0], [3.0]])
     )
-    X = np.array([[5.0], [0.0], [4.0], [2.0]])  # the first state knows zeros only
+    X = np.array([[5.0], [0.0], [4.0], [2.0]])  # the first state has zeros only
     terms = elbo_decomposition(model, X)
     assert (terms.expected_joint[0], terms.log_evidence[0]) == (-np.inf, -np.inf)
     assert np.isnan(terms.gap[0])
