@@ -20,7 +20,7 @@ def check_number(name, value, kind, low, high=None, *, flags=False):
     name : str
         The parameter's name, for the message.
     value : Any
-        What was passed.
+        The value passed.
     kind : {Integral, Real}
         The abstract type.
     low : float
@@ -65,22 +65,22 @@ def check_random(name, value):
 
 
 def check_as_fitted(name, now, before, why, same=eq):
-    """Raise ValueError unless a parameter is as in the fit that a further one goes on from.
+    """Raise ValueError unless a parameter is as in the fit that is to be continued.
 
     Parameters
     ----------
     name : str
         The parameter's name, for the message.
     now, before : Any
-        What it is, and what it was.
+        Its values now and in the earlier fit.
     why : str
-        What goes on, for the message: ``"partial_fit"`` or ``"warm_start=True"``.
+        The continuation, for the message: ``"partial_fit"`` or ``"warm_start=True"``.
     same : callable
         ``(now, before) → bool``, whether they mean the same.
     """
     if not same(now, before):
         raise ValueError(
-            f"{name}={now!r}: {why} goes on from a model that was fitted with {name}={before!r}; "
+            f"{name}={now!r}: {why} continues a model that was fitted with {name}={before!r}; "
             "keep it, or fit a new estimator"
         )
 
@@ -93,13 +93,13 @@ def check_array_parameter(name, value, shape, meaning, *, largest=1e280):
     name : str
         The parameter's name, for the message.
     value : Any
-        What was passed.
+        The value passed.
     shape : tuple of int or None
-        The shape wanted; None is any.
+        The required shape; None allows any.
     meaning : str
-        That shape in words.
+        The shape in words, for the message.
     largest : float
-        What sizes must be below, so that products and, of locations, squares do not overflow.
+        Upper limit of absolute values: products, and squares of locations, must not overflow.
     """
     try:
         if np.iscomplexobj(value):
@@ -117,7 +117,7 @@ def check_array_parameter(name, value, shape, meaning, *, largest=1e280):
     if array.size and np.abs(array).max() >= largest:
         raise ValueError(
             f"{name} has an entry of size {np.abs(array).max():.3g}: must be below {largest:.0e}, "
-            "or what is computed of it overflows; rescale X"
+            "or its products overflow; rescale X"
         )
     return array
 
@@ -140,7 +140,7 @@ def plain_array_like(X):
 
 @contextmanager
 def reading(name):
-    """Let what float64 does not hold become infinite, and name what cannot be read as numbers."""
+    """Turn overflow on conversion to float64 into infinity, and errors into a clear text."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             yield

@@ -184,7 +184,7 @@ def with_value(value):
 
 
 SEED = r"random_state='a': must be None, an integer in \[0, 2\*\*32\) or a RandomState"
-GOES_ON = "goes on from a model that was fitted with n_components=3; keep it, or fit a new"
+GOES_ON = "continues a model that was fitted with n_components=3; keep it, or fit a new"
 MISTAKES = {
     "size of a wrong type": (
         changed(n_components=2.0),

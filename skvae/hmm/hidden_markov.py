@@ -454,7 +454,7 @@ default=1.0
         check_as_fitted("emission", emission, self.emission_, why, _same_form)
         if (parameters.transmat[~check_chain(self)[2].allowed] > 0).any():
             raise ValueError(
-                f"transmat_init={self.transmat_init!r}: {why} goes on from a model that has "
+                f"transmat_init={self.transmat_init!r}: {why} continues a model that has "
                 "transitions which it rules out; keep the earlier zeros, or fit a new estimator"
             )
         # Rows that it cannot have made have no likelihood to go up from.

@@ -5,8 +5,8 @@ r"""Bayesian Gaussian mixtures by variational inference: online, batch and memoi
           \qquad \ln p(X) \ge \mathrm{ELBO}(q),
 
 with :math:`q(\pi) \prod_k q(\mu_k, \Lambda_k) \prod_n q(z_n)` (Attias, NIPS 1999; Blei & Jordan,
-Bayesian Anal. 1, 2006). Here ``posterior`` is q(π, μ, Λ), and the steps of
-:mod:`skvae.mixture.bayesian.steps` climb its bound.
+Bayesian Anal. 1, 2006). In the code ``posterior`` is q(π, μ, Λ), and the steps of
+:mod:`skvae.mixture.bayesian.steps` maximise its bound.
 """
 
 from numbers import Integral, Real
@@ -56,7 +56,7 @@ class CredibleInterval(NamedTuple):
 class BayesianMixtureSVI(AscentEstimator, MixtureModel):
     """Bayesian Gaussian mixture by stochastic, memoized or batch variational inference.
 
-    The number of components that are used finds itself: ``n_components`` is how many there may be.
+    The fit finds how many components the data use; ``n_components`` is the largest number.
 
     Parameters
     ----------
@@ -83,10 +83,10 @@ default='dirichlet_process'
         float for 'spherical'. None is the covariance of the data over ``10 ** (2 / D)``, the
         share of each of ten clusters that fill its volume: the fit does not depend on units.
     learning_method : {'memoized', 'batch', 'online'}, default='memoized'
-        'memoized' keeps the statistics of blocks of rows and updates after each: exact and
-        monotone, fast, no learning rate. 'batch' is plain coordinate ascent. 'online' takes
-        minibatches with a decreasing rate: for so many rows that two passes are all there is time
-        for.
+        'memoized' keeps the statistics of blocks of rows and updates after each block: exact,
+        monotone, fast, without a learning rate. 'batch' is plain coordinate ascent. 'online' uses
+        minibatches with a decreasing rate; it is for data so large that there is time for one or
+        two passes only.
     learning_decay : float, default=0.7
         Exponent κ of the rate (t + τ)^−κ of 'online' and ``partial_fit``, in (0.5, 1].
     learning_offset : float, default=10.0
@@ -95,27 +95,27 @@ default='dirichlet_process'
         Rows of a minibatch (None: 1024) or of a memoized block (None: a sixteenth of the data, and
         at least 8192).
     total_samples : float, default=None
-        For ``partial_fit``: how many rows the stream stands for. None: the posterior after a batch
-        is the prior of the next.
+        For ``partial_fit``: the number of rows that the stream represents. None: the posterior
+        after a batch is the prior of the next.
     moves : tuple of {'merge', 'delete', 'birth'}, default=()
-        With 'memoized': tried after each lap and taken only if the whole bound rises. Without any,
-        components that are not needed empty slowly, long after a pass changes less than ``tol``:
-        'merge' takes them away in a few passes.
+        Moves between numbers of components, for 'memoized': tried after each lap, and accepted only
+        if the whole bound rises. Without moves, superfluous components empty slowly, long after a
+        pass changes the bound by less than ``tol``. 'merge' removes them in a few passes.
     tol : float, default=1e-3
         The fit has converged when an iteration changes the bound, in nats per row, by less than
         this.
     max_iter : int, default=100
         The largest number of iterations, each a pass over the data; 0 keeps the start.
     n_init : int, default=1
-        The number of starts, of which the best is kept.
+        The number of starts; the best one is kept.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
         How a start is made. All but ``random`` look at no more than 16384 rows (or 128 per
         component), drawn at random, if there are more.
     random_state : int, RandomState instance or None, default=None
-        Decides the starts, minibatches and moves, and what :meth:`sample` draws if it is given
-        none.
+        Source of the starts, minibatches and moves, and of the draws of :meth:`sample` without its
+        own ``random_state``.
     warm_start : bool, default=False
-        Whether a further ``fit`` goes on from the earlier one, and not from a new start.
+        Whether a further ``fit`` continues the earlier one instead of starting anew.
     verbose : int, default=0
         0 prints nothing, 1 the bound every ``verbose_interval`` iterations, 2 in each.
     verbose_interval : int, default=10
@@ -124,14 +124,15 @@ default='dirichlet_process'
         How many starts run at a time, in threads. They share out the threads that the linear
         algebra library would use; a single run has them all.
     checkpoint : str or os.PathLike, default=None
-        A file in which ``fit`` notes every ten seconds how far it is. If it is interrupted or
-        killed, the next ``fit`` with the same parameters and data goes on from there, to the same
-        answer. The file is removed when the fit ends; fits at one time need a path each.
+        A file to which ``fit`` writes its progress every ten seconds. If it is interrupted or
+        killed, the next ``fit`` with the same parameters and data continues from the file and gets
+        the same result. The file is removed when the fit ends. Fits that run at the same time need
+        different paths.
 
     Attributes
     ----------
     weights_ : ndarray of shape (n_components,)
-        E[π]; of a process they sum to one less what is left for new components.
+        E[π]; for a process they sum to one minus the share of new components.
     means_ : ndarray of shape (n_components, n_features)
         E[μ].
     covariances_ : ndarray
@@ -157,8 +158,8 @@ covariance_prior_ : float or ndarray
     lower_bound_ : float
         The same in nats per row.
     lower_bounds_ : list of float
-        Its trace, per pass. The last is that of the stored posterior; before it 'online' gives
-        estimates from its minibatches, and 'memoized' the bound with the q(z) that it keeps.
+        Its trace, per pass. The last value belongs to the stored posterior. The values before are
+        estimates from minibatches for 'online', and bounds with the stored q(z) for 'memoized'.
     n_iter_ : int
         The number of iterations of the best run.
     n_e_steps_ : int
@@ -178,14 +179,14 @@ covariance_prior_ : float or ndarray
     Notes
     -----
     NaN in X is a missing value (missing at random): its q is the Gaussian that the expected
-    precisions imply. ``sample_weight`` of 2 is the row twice, of 0 the row absent. A warm start and
-    ``partial_fit`` keep the prior of the first fit. Ctrl-C ends a fit with KeyboardInterrupt, and
-    what was fitted before is kept.
+    precisions imply. A ``sample_weight`` of 2 is equivalent to the row twice, of 0 to no row. A
+    warm start and ``partial_fit`` keep the prior of the first fit. Ctrl-C ends a fit with
+    KeyboardInterrupt, and the earlier fit is kept.
 
-    X may be a ``dask.array.Array``, as of :class:`EMGaussianMixture`. 'memoized' works on as many
-    chunks at a time as a block has: they should be shorter than ``batch_size``. 'online' brings its
+    X may be a ``dask.array.Array``, as for :class:`EMGaussianMixture`. 'memoized' reads the chunks
+    of one block at a time, so they should be shorter than ``batch_size``. 'online' copies its
     minibatches into this process, 64 MB of rows at a time, and reads all chunks for each 64 MB:
-    persist X, or take another method.
+    persist X, or use another method.
 
     References
     ----------
@@ -276,7 +277,7 @@ covariance_prior_ : float or ndarray
         Returns
         -------
         self : BayesianMixtureSVI
-            The fitted mixture. If the fit fails, what was fitted before is kept.
+            The fitted mixture. If the fit fails, the earlier fit is kept.
 
         Raises
         ------
@@ -314,10 +315,11 @@ covariance_prior_ : float or ndarray
     def partial_fit(self, X, y=None, sample_weight=None):
         """Return self after one more batch of rows.
 
-        With ``total_samples`` a batch is a minibatch of so many rows: one step of stochastic
-        variational inference. Without, the batch is new data: the posterior so far is its prior,
-        and coordinate ascent over the batch, up to ``max_iter`` passes, makes the next. The first
-        call sets the prior from its batch. ``elbo_`` and ``lower_bound_`` are those of the batch.
+        With ``total_samples``, a batch is a minibatch of that many rows, and the call makes one
+        step of stochastic variational inference. Without it, the batch is new data: the posterior
+        so far is its prior, and coordinate ascent over the batch, with at most ``max_iter`` passes,
+        gives the next posterior. The first call sets the prior from its batch. ``elbo_`` and
+        ``lower_bound_`` are those of the batch.
 
         Parameters
         ----------
@@ -331,7 +333,7 @@ covariance_prior_ : float or ndarray
         Returns
         -------
         self : BayesianMixtureSVI
-            The mixture. If the step fails, it is as it was before.
+            The mixture; unchanged if the step fails.
 
         Raises
         ------
@@ -385,7 +387,7 @@ covariance_prior_ : float or ndarray
     def _stream(self, old, rows, pool, first):
         """Return the posterior of the rows so far, the batch's ELBO given those before, its weight.
 
-        The responsibilities of earlier batches stay as they were.
+        The responsibilities of earlier batches do not change.
         """
         step = StreamStep(rows, pool, None if first else old)
         found = ascend(step, old, max_iter=max(self.max_iter, 1), tol=self.tol)
@@ -466,7 +468,7 @@ covariance_prior_ : float or ndarray
         counts = posterior.statistics.counts
         self.n_effective_components_ = int((counts >= 1.0 - 1e-9).sum())
         self._n_features_out = len(self.weights_)
-        self._n_asked = self.n_components  # moves may end with another number
+        self._n_asked = self.n_components  # moves may change the number
 
     def _parameters(self):
         """Return the fitted posterior as a value."""
@@ -532,8 +534,8 @@ covariance_prior_ : float or ndarray
     def credible_interval(self, level=0.95):
         """Return equal-tailed credible intervals of weights, means and variances under q.
 
-        Each is of one number by itself. On clusters that overlap they are too narrow, as q knows no
-        dependence between the assignments and the rest.
+        Each interval is the marginal one of a single number. For clusters that overlap, the
+        intervals are too narrow: in q the assignments and the parameters are independent.
 
         Parameters
         ----------
@@ -571,7 +573,7 @@ covariance_prior_ : float or ndarray
         Returns
         -------
         mixture : EMGaussianMixture
-            With ``weights_`` (what is left over shared out), ``means_``, ``covariances_``.
+            With ``weights_`` scaled to sum to one, ``means_`` and ``covariances_``.
 
         Examples
         --------

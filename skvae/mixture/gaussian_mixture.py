@@ -3,10 +3,11 @@ r"""Gaussian mixtures by exact EM.
 .. math:: p(x) = \sum_k \pi_k N(x \mid m_k, \Sigma_k), \qquad
           \ln p(x) = \max_q\; E_q[\ln p(z, x)] + H(q),
 
-EM climbs the right-hand side in turn: the E step sets q to the responsibilities, so that it equals
-the log-likelihood, and the M step maximises it over (π, m, Σ) (Dempster, Laird & Rubin, J. R. Stat.
-Soc. B 39, 1977; Neal & Hinton 1998). Here ``rows`` are the data in blocks, ``kernel`` the
-components ready for use, ``pool`` the threads.
+EM maximises the right-hand side in turn over q and over the parameters. The E step sets q to the
+responsibilities, which makes the right-hand side equal to the log-likelihood. The M step maximises
+it over (π, m, Σ) (Dempster, Laird & Rubin, J. R. Stat. Soc. B 39, 1977; Neal & Hinton 1998). In the
+code ``rows`` are the data in blocks, ``kernel`` computes the components' densities, ``pool`` holds
+the threads.
 """
 
 from copy import copy
@@ -56,7 +57,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         'anderson' extrapolates over past iterations where that is not worse than an EM step; it
         needs far fewer iterations where components overlap.
     n_init : int, default=1
-        The number of starts, of which the best is kept.
+        The number of starts; the best one is kept.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
         How a start is made. All but ``random`` look at no more than 16384 rows (or 128 per
         component), drawn at random, if there are more.
@@ -67,9 +68,9 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
     precisions_init : array-like, default=None
         First precisions, in the shape of ``precisions_``.
     random_state : int, RandomState instance or None, default=None
-        Decides the starts, and what :meth:`sample` draws if it is given none.
+        Source of the starts, and of the draws of :meth:`sample` without its own ``random_state``.
     warm_start : bool, default=False
-        Whether a further ``fit`` goes on from the earlier one, and not from a new start.
+        Whether a further ``fit`` continues the earlier one instead of starting anew.
     verbose : int, default=0
         0 prints nothing, 1 the bound every ``verbose_interval`` iterations, 2 in each.
     verbose_interval : int, default=10
@@ -78,9 +79,10 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         How many starts run at a time, in threads. They share out the threads that the linear
         algebra library would use; a single run has them all.
     checkpoint : str or os.PathLike, default=None
-        A file in which ``fit`` notes every ten seconds how far it is. If it is interrupted or
-        killed, the next ``fit`` with the same parameters and data goes on from there, to the same
-        answer. The file is removed when the fit ends; fits at one time need a path each.
+        A file to which ``fit`` writes its progress every ten seconds. If it is interrupted or
+        killed, the next ``fit`` with the same parameters and data continues from the file and gets
+        the same result. The file is removed when the fit ends. Fits that run at the same time need
+        different paths.
 
     Attributes
     ----------
@@ -115,15 +117,15 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
 
     Notes
     -----
-    NaN in X is a missing value (missing at random): EM is exact then, each row counting by what was
-    observed of it. ``sample_weight`` of 2 is the row twice, of 0 the row absent. Ctrl-C ends a fit
-    with KeyboardInterrupt, and what was fitted before is kept.
+    NaN in X is a missing value (missing at random). EM is exact for it: each row contributes its
+    observed values. A ``sample_weight`` of 2 is equivalent to the row twice, of 0 to no row. Ctrl-C
+    ends a fit with KeyboardInterrupt, and the earlier fit is kept.
 
-    X may be a ``dask.array.Array``, larger than memory or on a cluster: the client that is active
-    does the work, or else threads. Statistics are summed where the chunks are, a task for each, and
+    X may be a ``dask.array.Array``, larger than memory or on a cluster. The active client does the
+    work; without a client, threads do. Each chunk is one task, which sums its statistics, and
     the fit is that of the same rows in memory up to rounding. An iteration reads X once: from the
-    workers' memory if it was persisted (``X.persist()``), anew if not. What methods say of its rows
-    is a lazy Dask array; ``score`` is a number.
+    workers' memory if it was persisted (``X.persist()``), otherwise anew. Methods that return one
+    result a row return a lazy Dask array; ``score`` is a number.
 
     References
     ----------
@@ -199,7 +201,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         Returns
         -------
         self : EMGaussianMixture
-            The fitted mixture. If the fit fails, what was fitted before is kept.
+            The fitted mixture. If the fit fails, the earlier fit is kept.
 
         Raises
         ------
@@ -238,8 +240,8 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         The expected statistics s of a row are averaged over batches,
         ``s ← (1 − ρ) s + ρ s_batch`` with ``ρ = (t + 2) ** -0.7``, where t is the number of
         iterations before (``n_iter_``), and maximised (Cappé & Moulines, J. R. Stat. Soc. B 71,
-        2009, eq. 12). The first call starts as ``fit`` does and makes one EM step. ``lower_bound_``
-        is that of the batch.
+        2009, eq. 12). The first call starts like ``fit`` and makes one EM step. ``lower_bound_``
+        is the bound of the batch.
 
         Parameters
         ----------
@@ -253,7 +255,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         Returns
         -------
         self : EMGaussianMixture
-            The mixture. If the step fails, it is as it was before.
+            The mixture; unchanged if the step fails.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-r"""The parameters of a Gaussian mixture as one value, and what can be made of them alone.
+r"""The parameters of a Gaussian mixture as one value: M step, draws, marginals, conditionals.
 
 .. math:: p(x) = \sum_k \pi_k \, N(x \mid m_k, \Sigma_k)
 """
@@ -60,7 +60,7 @@ class MixtureParameters(NamedTuple):
         )
 
     def statistics(self):
-        """Return the statistics, of total weight one, that the parameters are the maximum of."""
+        """Return statistics of total weight one whose maximum likelihood parameters these are."""
         scatter = STRUCTURES[self.covariance_type].scatter_of(self.covariances, self.weights)
         return GaussianStatistics(
             self.covariance_type, self.weights, np.zeros_like(self.means), scatter, self.means
@@ -112,7 +112,7 @@ class MixtureParameters(NamedTuple):
 
 
 class Coordinates:
-    """Parameters as vectors without constraints, and back: what acceleration extrapolates.
+    """Maps parameters to vectors without constraints and back, for acceleration.
 
     The vector is [ln π, means in units of the features' scale, log-Cholesky of the precisions].
 
@@ -123,7 +123,7 @@ class Coordinates:
     scale : ndarray of shape (n_features,)
         The features' units.
     floor : ndarray of shape (n_features,)
-        Covariances are brought back above it.
+        Unpacked covariances are raised to it.
     """
 
     def __init__(self, like, scale, floor):
@@ -134,7 +134,7 @@ class Coordinates:
         self._floor = floor
 
     def pack(self, parameters):
-        """Return the parameters as a vector; −inf stands in it where a weight is zero."""
+        """Return the parameters as a vector, with −inf for a weight of zero."""
         scaled = self._structure.precisions_cholesky(
             self._structure.rescale(parameters.covariances, 1.0 / self._unit)
         )

@@ -117,9 +117,9 @@ def test_a_batch_of_one_row_is_enough_later():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"n_components": 2}, "n_components=2: partial_fit goes on from a model that was fitted"),
-        ({"emission": "student_t"}, "emission=StudentTEmission.*: partial_fit goes on from"),
-        ({"covariance_type": "diag"}, "emission=GaussianEmission.*'diag'.*: partial_fit goes on"),
+        ({"n_components": 2}, "n_components=2: partial_fit continues a model that was fitted"),
+        ({"emission": "student_t"}, "emission=StudentTEmission.*: partial_fit continues"),
+        ({"covariance_type": "diag"}, "emission=GaussianEmission.*'diag'.*: partial_fit continues"),
         ({"transmat_prior": 0.5}, "transmat_prior=0.5: must be >= 1"),
     ],
 )

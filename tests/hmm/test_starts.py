@@ -214,7 +214,7 @@ def test_a_warm_start_of_another_model_is_an_error():
     before = model.transmat_.copy()
     changes = {"n_components": 3, "emission": "student_t", "covariance_type": "diag"}
     for name, value in changes.items():
-        text = rf"{'emission' if name == 'covariance_type' else name}=.*: warm_start=True goes on"
+        text = rf"{'emission' if name == 'covariance_type' else name}=.*: warm_start=True continues"
         with pytest.raises(ValueError, match=text):
             copy.deepcopy(model).set_params(**{name: value}).fit(X)
     with pytest.raises(ValueError, match="X has 1 features, but EMHiddenMarkov is expecting 2"):

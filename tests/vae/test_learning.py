@@ -263,7 +263,7 @@ def test_another_architecture_cannot_go_on(name, value, fitted, X):
     vae = copy.deepcopy(fitted).set_params(**{name: value}, warm_start=True)
     state = state_of(vae)
     for method in (vae.fit, vae.partial_fit):
-        with pytest.raises(ValueError, match=rf"{name}=.*goes on from a model"):
+        with pytest.raises(ValueError, match=rf"{name}=.*continues a model"):
             method(X)
     assert_same_state(vae, state)
 

@@ -1,8 +1,8 @@
 """Moves between numbers of components: merge two, delete one, split one; none lowers the bound.
 
-A move makes statistics of other components, walks a few laps from there, and is taken only if the
-whole bound is then higher (Hughes & Sudderth, NIPS 2013; Hughes, Kim & Sudderth, AISTATS 2015).
-Laps alone, from where coordinate ascent has come to a stop, would not find these posteriors.
+A move proposes statistics of other components, makes a few laps from there, and is accepted only if
+the whole bound is then higher (Hughes & Sudderth, NIPS 2013; Hughes, Kim & Sudderth, AISTATS 2015).
+Laps alone would not find these posteriors once coordinate ascent has converged.
 """
 
 import numpy as np
@@ -15,12 +15,12 @@ from skvae.mixture.bayesian.steps import BatchStep
 from skvae.mixture.e_step import fill_rows
 
 MOVES = ("merge", "delete", "birth")
-_TRIES = 3  # of each kind after a lap; all that there are where laps alone raise the bound no more
+_TRIES = 3  # candidates of each kind after a lap; all of them once laps no longer raise the bound
 _SETTLED = 1e-3  # nats per unit weight
-_LEAST_GAIN = 1e-2  # nats in all: an empty component more is worth less
+_LEAST_GAIN = 1e-2  # nats in total: one more empty component changes the bound by less
 _LAPS = {"merge": 2, "delete": 2, "birth": 6}
-_ROWS = 1 << 15  # that a split is sought in
-_SPLITS = 5  # k-means runs, of which the best is taken
+_ROWS = 1 << 15  # rows in which a split is looked for
+_SPLITS = 5  # k-means runs for a split
 _LEAST = 4  # rows of a component that may be split
 
 
@@ -62,11 +62,11 @@ class MovingStep(Step):
 
     @property
     def n_steps(self):
-        """Return how many laps were made."""
+        """Return the number of laps."""
         return self._step.n_steps
 
     def state(self):
-        """Return the state of the laps, which moves failed, and where the random numbers are."""
+        """Return the state of the laps, the failed moves, and the state of the random numbers."""
         return {
             "step": self._step.state(),
             "failed": {move: sorted(names) for move, names in self._failed.items()},
@@ -74,7 +74,7 @@ class MovingStep(Step):
         }
 
     def restore(self, state, parameters):
-        """Remember what another step did; see :meth:`skvae.ascent.loop.Step.restore`."""
+        """Restore a stored state; see :meth:`skvae.ascent.loop.Step.restore`."""
         self._step.restore(state["step"], parameters)
         for move, failed in self._failed.items():
             failed.update(_hashable(name) for name in state["failed"][move])
@@ -90,7 +90,7 @@ class MovingStep(Step):
                     posterior = self._try(move, posterior, settled)
             if posterior is before or not settled:
                 return posterior, bound
-            # An ascent that has settled would end here, and others may be open now.
+            # A settled ascent would end here, but after a move others may be possible.
             posterior, _ = self._step(posterior)
 
     def _try(self, move, posterior, settled):
@@ -148,7 +148,7 @@ class MovingStep(Step):
             yield candidate
 
     def _name(self, total, k):
-        """Return what a component is known by between laps: about where and how large it is."""
+        """Return a name of a component that lasts between laps: its rounded location and size."""
         place = (total.centers[k] - self._moments.mean) / self._moments.scale
         return (*np.round(place, 1), round(10 * float(np.log(max(total.counts[k], 1e-3)))))
 
@@ -209,7 +209,7 @@ class MovingStep(Step):
         two = statistics_of(
             part, halves, components.means[[k, k]], total.covariance_type, self._moments
         )
-        # The two settle among these rows before they meet the others.
+        # The two converge on these rows alone before they compete with the other components.
         start = posterior.prior.posterior(two)
         step = BatchStep(part, self._pool)
         two = ascend(step, start, max_iter=50, tol=1e-4).parameters.statistics
@@ -226,5 +226,5 @@ class MovingStep(Step):
 
 
 def _hashable(name):
-    """Return a name that was read as lists: tuples again."""
+    """Return a name read from a file, with lists turned into tuples."""
     return tuple(map(_hashable, name)) if isinstance(name, list) else name

@@ -5,9 +5,10 @@ r"""The posterior of a Bayesian Gaussian mixture as one value, and its evidence 
           - \mathrm{KL}(q(\pi) \,\|\, p) - \mathrm{KL}(q(\mu, \Lambda) \,\|\, p),
 
 with :math:`\ell_{nk} = E_q[\ln \pi_k + \ln N(x_n \mid \mu_k, \Lambda_k^{-1})]`, where q(z) is the
-best for the rest (Bishop, Pattern Recognition and Machine Learning, section 10.2). With expected
-statistics s of the rows the best rest is the prior plus s, in natural parameters: to add, scale and
-mix statistics is to add, scale and mix posteriors.
+optimal given the other factors (Bishop, Pattern Recognition and Machine Learning, section 10.2).
+Given expected statistics s of the rows, the natural parameters of the other optimal factors are
+those of the prior plus s: adding, scaling and mixing statistics is adding, scaling and mixing
+posteriors.
 """
 
 from typing import NamedTuple
@@ -50,7 +51,7 @@ class MixturePrior(NamedTuple):
     scale: np.ndarray
 
     def of_size(self, n_components):
-        """Return the priors (weights, components) of so many components."""
+        """Return the priors (weights, components) of a number of components."""
         weights = WEIGHTS[self.weight_type].prior(self.concentration, n_components)
         components = NormalWishart.prior(
             self.covariance_type,
@@ -93,7 +94,7 @@ class MixturePosterior(NamedTuple):
         return len(self.components.means)
 
     def spread(self):
-        """Return the mean and the standard deviation of each feature, to tell kernels."""
+        """Return the mean and the standard deviation of each feature, for the kernels."""
         components = self.components
         weights = self.weights.mean()
         weights = weights / weights.sum()
@@ -103,7 +104,7 @@ class MixturePosterior(NamedTuple):
 
     @property
     def statistics(self):
-        """Return the statistics that the posterior is made of: what it adds to the prior."""
+        """Return the statistics that the posterior adds to the prior."""
         prior_weights, prior = self.prior.of_size(self.n_components)
         counts = self.weights.counts(prior_weights)
         return self.components.statistics(prior, counts)
@@ -120,7 +121,7 @@ class MixturePosterior(NamedTuple):
         )
 
     def predictive(self):
-        """Return the kernel of the posterior predictive density, with what sticks leave over."""
+        """Return the kernel of the posterior predictive density, the sticks' remainder included."""
         parts = [(self.components, self.weights.log_mean())]
         leftover = self.weights.log_leftover()
         if leftover > -np.inf:
@@ -146,7 +147,7 @@ class MixturePosterior(NamedTuple):
         Parameters
         ----------
         n_samples : int
-            How many.
+            The number of draws.
         rng : numpy.random.RandomState
             The source of randomness.
         """

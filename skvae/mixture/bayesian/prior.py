@@ -1,10 +1,10 @@
-r"""The prior of a Bayesian mixture: what the user gives, and defaults in the units of the data.
+r"""The prior of a Bayesian mixture: given values, and defaults in the units of the data.
 
-Where clusters are far apart the covariance of the data is mostly that between them, and as the
-scale of a prior it would hold the clusters' own covariances up. The default is a cluster's share of
-it, :math:`S_0 = \mathrm{cov}(X) / G^{2/D}`, as of G clusters that fill the volume of the data, with
-means that are held back by a tenth of a row. G is not ``n_components``: a prior that tightens
-with every component would let the bound rise with every component.
+If clusters are far apart, the covariance of the data is mostly that between clusters. As the scale
+of a prior it would make the clusters' own covariances too large. The default is a cluster's share
+of it, :math:`S_0 = \mathrm{cov}(X) / G^{2/D}`, as if G clusters filled the volume of the data. The
+prior of the means weighs a tenth of a row. G is not ``n_components``: a prior that became tighter
+with every component would make the bound rise with every component.
 
 Fraley & Raftery, Bayesian regularization for normal mixture estimation and model-based clustering,
 J. Classif. 24 (2007), section 3.
@@ -24,7 +24,7 @@ from skvae.validation import check_array_parameter, check_number
 _MEAN_PRECISION = 0.1  # rows
 _CLUSTERS = 10  # G
 _LARGEST = 1e30
-_RIDGE = 1e-6  # of each feature's variance, added to the default: collinear features stay apart
+_RIDGE = 1e-6  # share of each feature's variance, added to the default: it may be singular
 _SHAPES = {
     "full": lambda n: (n, n),
     "tied": lambda n: (n, n),
@@ -34,14 +34,14 @@ _SHAPES = {
 
 
 def prior_of(estimator, rows, moments):
-    """Return the MixturePrior that an estimator asks for.
+    """Return the MixturePrior of an estimator.
 
     Parameters
     ----------
     estimator : BayesianMixtureSVI
         Its prior parameters are read.
     rows : Rows
-        The data, for what is not given.
+        The data, for the defaults.
     moments : Moments
         The data's.
     """
@@ -76,14 +76,14 @@ def _positive(name, value):
         raise ValueError(f"{name}={value!r}: must be > 0")
     if not 1 / _LARGEST <= value <= _LARGEST:
         raise ValueError(
-            f"{name}={value!r}: must be between {1 / _LARGEST:.0e} and {_LARGEST:.0e}, or what is "
-            "computed of it over- or underflows"
+            f"{name}={value!r}: must be between {1 / _LARGEST:.0e} and {_LARGEST:.0e}, or its "
+            "products overflow or underflow"
         )
     return float(value)
 
 
 def _dof(estimator, n_features):
-    """Return ν₀: of a Wishart the number of features, of Gammas one, if it is not given."""
+    """Return ν₀; the default is the number of features for a Wishart, one for Gammas."""
     wishart = estimator.covariance_type in ("full", "tied")
     dof = estimator.degrees_of_freedom_prior
     if dof is None:
@@ -97,7 +97,7 @@ def _dof(estimator, n_features):
 
 
 def _scale(estimator, rows, moments):
-    """Return S₀: a share of the data's covariance in the structure's form, if it is not given."""
+    """Return S₀; the default is a share of the data's covariance, in the structure's form."""
     kind, n_features = estimator.covariance_type, rows.X.shape[1]
     structure = STRUCTURES[kind]
     if estimator.covariance_prior is not None:
@@ -123,5 +123,5 @@ def _scale(estimator, rows, moments):
 
 
 def _alone(start, stop):
-    """Return the responsibilities of the only component."""
+    """Return the responsibilities of a single component."""
     return np.ones((1, stop - start))

@@ -1,17 +1,21 @@
-r"""Three ways up the bound of a Bayesian mixture, each a step ``posterior → (posterior, bound)``.
+r"""Three ways to maximise the bound of a Bayesian mixture, as steps.
+
+A step maps a posterior to (next posterior, bound of the given one).
 
 batch
-    Coordinate ascent: all rows, then the posterior that is best for their responsibilities.
+    Coordinate ascent: an E step over all rows, then the optimal posterior given their
+    responsibilities.
 online
     Stochastic variational inference (Hoffman, Blei, Wang & Paisley, J. Mach. Learn. Res. 14, 2013):
     the statistics of a minibatch, scaled to all rows, are mixed into those so far with the rate
     :math:`\rho_t = (t + \tau)^{-\kappa}`. That is the step along the natural gradient, as natural
-    parameters are the prior's plus the statistics. What a pass comes to is the posterior of the
-    average of its minibatches' statistics (Polyak & Juditsky, SIAM J. Control Optim. 30, 1992):
-    rates that are large enough to get anywhere in a pass or two make the last iterate noisy.
+    parameters are the prior's plus the statistics. The result of a pass is the posterior of the
+    average of its minibatches' statistics (Polyak & Juditsky, SIAM J. Control Optim. 30, 1992),
+    because rates that are large enough for one or two passes make the last iterate noisy.
 memoized
-    (Hughes & Sudderth, NIPS 2013) Each block's statistics are kept; new ones replace the old and
-    the posterior follows at once. The bound, energy plus entropy less KL, needs no further pass.
+    (Hughes & Sudderth, NIPS 2013) Each block's statistics are stored. After each block the new ones
+    replace the old, and the posterior is updated. The bound, energy plus entropy minus KL, needs no
+    further pass.
 
 Bounds are in nats per unit weight.
 """
@@ -27,7 +31,7 @@ from skvae.storage import rebuilt
 
 
 def elbo_of(posterior, rows, pool):
-    """Return the ELBO of a posterior with the best q(z), in nats."""
+    """Return the ELBO of a posterior with the optimal q(z), in nats."""
     _, local = expect(rows, posterior.kernel(), pool, statistics=False)
     return local - posterior.kl()
 
@@ -45,7 +49,7 @@ class BatchStep(Step):
     Attributes
     ----------
     n_steps : int
-        How many passes with statistics were made.
+        The number of passes with statistics so far.
     """
 
     def __init__(self, rows, pool):
@@ -66,10 +70,10 @@ class BatchStep(Step):
 
 
 class StreamStep(BatchStep):
-    """Coordinate ascent over new rows, whose prior is the posterior of those before.
+    """Coordinate ascent over new rows; their prior is the posterior of the earlier rows.
 
-    The bound is that of the new rows, given those before. Sticks keep their order meanwhile:
-    another order would be another prior, and the bound could fall.
+    The bound is that of the new rows given the earlier ones. Sticks keep their order: another order
+    would be another prior, and the bound could fall.
 
     Parameters
     ----------
@@ -105,8 +109,8 @@ class StreamStep(BatchStep):
 class OnlineStep(BatchStep):
     """One pass of stochastic variational inference over minibatches in random order.
 
-    The pass ends in the average over it; the next goes on from the last iterate. The bound of a
-    pass is estimated from the minibatches as they come.
+    The result of a pass is the average over it; the next pass continues from the last iterate. The
+    bound of a pass is estimated from its minibatches.
 
     Parameters
     ----------
@@ -119,7 +123,7 @@ class OnlineStep(BatchStep):
     offset, decay : float
         τ and κ of the rate.
     rng : RandomState
-        Shuffles the rows.
+        Source of the order of the rows.
     """
 
     def __init__(self, rows, pool, batch_size, offset, decay, rng):
@@ -127,7 +131,7 @@ class OnlineStep(BatchStep):
         self._batch_size = batch_size
         self._offset = offset
         self._decay = decay
-        self._statistics = None  # so far, of total weight that of all rows
+        self._statistics = None  # of the last iterate; their weight is that of all rows
         self._rng = rng
         self._t = 0
 
@@ -153,7 +157,7 @@ class OnlineStep(BatchStep):
         return posterior.prior.posterior(of_pass), (local - np.mean(kl)) / self._total
 
     def state(self):
-        """Return the statistics so far, how many they are of, and where the random numbers are."""
+        """Return the statistics so far, the number of minibatches and the random state."""
         return {
             **super().state(),
             "statistics": self._statistics,
@@ -162,7 +166,7 @@ class OnlineStep(BatchStep):
         }
 
     def restore(self, state, parameters):
-        """Remember what another step did; see :meth:`skvae.ascent.loop.Step.restore`."""
+        """Restore a stored state; see :meth:`skvae.ascent.loop.Step.restore`."""
         super().restore(state, parameters)
         self._statistics = rebuilt(parameters.statistics, state["statistics"])
         self._t = rebuilt(0, state["t"])
@@ -178,14 +182,14 @@ def mixed(statistics, new, rate):
 
 @dataclass
 class _Memory:
-    """What is kept of a block: its statistics and the entropy of its q(z)."""
+    """The statistics of a block and the entropy of its q(z)."""
 
     statistics: GaussianStatistics
     entropy: float
 
 
 class MemoizedStep(BatchStep):
-    """One lap over the blocks, whose statistics are kept.
+    """One lap over the blocks; their statistics are stored.
 
     Parameters
     ----------
@@ -240,7 +244,7 @@ class MemoizedStep(BatchStep):
         return memory, rows.weight(), local - posterior.kl() * rows.weight() / self._total
 
     def _sorted(self, posterior):
-        """Return the posterior with its components in the order that makes the bound largest."""
+        """Return the posterior with its components in the order of the largest bound."""
         total = self.total()
         order = posterior.weights.order(total.counts)
         if (order == np.arange(len(order))).all():
@@ -250,24 +254,24 @@ class MemoizedStep(BatchStep):
         return posterior.prior.posterior(self.total())
 
     def state(self):
-        """Return what is kept of the blocks."""
+        """Return the statistics and entropies of the blocks."""
         memory = [(memory.statistics, float(memory.entropy)) for memory in self.memory]
         return {**super().state(), "memory": memory}
 
     def restore(self, state, parameters):
-        """Remember what another step did; see :meth:`skvae.ascent.loop.Step.restore`."""
+        """Restore a stored state; see :meth:`skvae.ascent.loop.Step.restore`."""
         super().restore(state, parameters)
         like = ((parameters.statistics, 0.0),) * len(self._blocks)
         self.memory = [_Memory(*kept) for kept in rebuilt(like, state["memory"])]
 
     def total(self):
-        """Return the statistics of all blocks so far."""
+        """Return the sum of the statistics of all blocks so far."""
         total = self.memory[0].statistics
         for memory in self.memory[1:]:
             total = total + memory.statistics
         return total
 
     def bound(self, posterior):
-        """Return the bound of a posterior with the q(z) that is kept, in nats per unit weight."""
+        """Return the bound of a posterior with the stored q(z), in nats per unit weight."""
         entropy = sum(memory.entropy for memory in self.memory)
         return (posterior.energy(self.total()) + entropy - posterior.kl()) / self._total

@@ -4,8 +4,8 @@ r"""Weights of a Bayesian mixture: a Dirichlet distribution, or the sticks of a 
           \pi_k = v_k \prod_{j<k} (1 - v_j), \quad v_k \sim \mathrm{Beta}(a_k, b_k) .
 
 Counts :math:`n` of rows make :math:`a + n` of a Dirichlet, and :math:`a_k + n_k`,
-:math:`b_k + \sum_{j>k} n_j` of sticks. What K sticks leave over, :math:`\prod_k (1 - v_k)`, is the
-mass of the components that have no rows. A prior and a posterior are the same kind of value.
+:math:`b_k + \sum_{j>k} n_j` of sticks. The remainder of K sticks, :math:`\prod_k (1 - v_k)`, is the
+mass of the components without rows. A prior and a posterior are the same kind of value.
 
 Reference: Blei and Jordan, Variational inference for Dirichlet process mixtures (2006).
 """
@@ -22,7 +22,7 @@ _LARGEST_LOG = 600.0
 
 
 def _others(values):
-    """Return, for each value, the sum of all others; nothing is subtracted."""
+    """Return, for each value, the sum of all others, computed without a subtraction."""
     before = np.concatenate([[0.0], np.cumsum(values[:-1])])
     return before + _after(values)
 
@@ -47,7 +47,7 @@ def _divergence(concentrations, others):
 
 
 def _beta_interval(first, second, level):
-    """Return the equal-tailed intervals of Beta distributions; one without a rest is at 1."""
+    """Return the equal-tailed intervals of Beta distributions; with second = 0 both ends are 1."""
     tail = 0.5 - 0.5 * level
     certain = second <= 0.0
     second = np.where(certain, 1.0, second)
@@ -81,15 +81,15 @@ class DirichletWeights(NamedTuple):
 
     @property
     def concentration(self):
-        """Return what scikit-learn calls ``weight_concentration_``, shape (K,)."""
+        """Return the concentrations as in scikit-learn's ``weight_concentration_``, shape (K,)."""
         return self.concentrations
 
     def posterior(self, counts):
-        """Return the posterior that this prior and counts (K,) of rows give."""
+        """Return the posterior given counts (K,) of rows, with this as the prior."""
         return DirichletWeights(self.concentrations + counts)
 
     def counts(self, prior):
-        """Return the counts (K,) that made this of a prior."""
+        """Return the counts (K,) of rows that turn a prior into this posterior."""
         return self.concentrations - prior.concentrations
 
     def take(self, components):
@@ -97,7 +97,7 @@ class DirichletWeights(NamedTuple):
         return DirichletWeights(self.concentrations[components])
 
     def order(self, counts):
-        """Return the order of components that makes the bound largest: any does, so as it is."""
+        """Return the order of components with the largest bound: any, so the given one."""
         return np.arange(len(counts))
 
     def expected_log(self):
@@ -113,7 +113,7 @@ class DirichletWeights(NamedTuple):
         return self.concentrations / self.concentrations.sum()
 
     def log_leftover(self):
-        """Return ln of the expected mass of other components: −inf, there are none."""
+        """Return ln of the expected mass of further components: −inf, as there are none."""
         return -np.inf
 
     def kl(self, prior):
@@ -165,23 +165,23 @@ class StickWeights(NamedTuple):
 
     @property
     def concentration(self):
-        """Return what scikit-learn calls ``weight_concentration_``, a tuple of two (K,)."""
+        """Return (a, b) as in scikit-learn's ``weight_concentration_``, a tuple of two (K,)."""
         return self.first, self.second
 
     def posterior(self, counts):
-        """Return the posterior that this prior and counts (K,) of rows give."""
+        """Return the posterior given counts (K,) of rows, with this as the prior."""
         return StickWeights(self.first + counts, self.second + _after(counts))
 
     def counts(self, prior):
-        """Return the counts (K,) that made this of a prior."""
+        """Return the counts (K,) of rows that turn a prior into this posterior."""
         return self.first - prior.first
 
     def take(self, components):
-        """Return the sticks in another order: sensible for a prior."""
+        """Return the sticks in another order, which makes sense for a prior."""
         return StickWeights(self.first[components], self.second[components])
 
     def order(self, counts):
-        """Return the order of components that makes the bound largest: the largest first.
+        """Return the order of components with the largest bound: the largest component first.
 
         It is the best order if the prior's sticks are alike (Kurihara, Welling and Teh, 2007).
         """
@@ -199,11 +199,11 @@ class StickWeights(NamedTuple):
         return -np.log1p(self.second / self.first) + _before(rest)
 
     def mean(self):
-        """Return E π, shape (K,), which sums to one less what is left over."""
+        """Return E π, shape (K,), which sums to one minus the remainder."""
         return np.exp(self.log_mean())
 
     def log_leftover(self):
-        """Return ln of the expected mass that the sticks leave over, a float."""
+        """Return ln of the expected remainder of the sticks, a float."""
         return float(-np.log1p(self.first / self.second).sum())
 
     def kl(self, prior):
@@ -222,7 +222,7 @@ class StickWeights(NamedTuple):
         spread = np.log1p(b / (a * (a + b + 1.0)))
         spread = spread + _before(np.log1p(a / (b * (a + b + 1.0))))
         rest = -np.expm1(log_mean)
-        with np.errstate(over="ignore"):  # a variance beyond that of any Beta: all is at 0 or 1
+        with np.errstate(over="ignore"):  # a variance that no Beta reaches: all mass is at 0 or 1
             matched = np.maximum(rest / np.expm1(spread) - np.exp(log_mean), _TINY)
         odds = np.log(rest) + np.log(matched) - log_mean
         return matched, np.exp(np.minimum(odds, _LARGEST_LOG))
@@ -248,7 +248,7 @@ class StickWeights(NamedTuple):
         return _beta_interval(*self.matched(), level)
 
     def draws(self, n_draws, rng):
-        """Return draws of π, shape (n_draws, K); what a draw lacks of one is left over."""
+        """Return draws of π, shape (n_draws, K); one minus its sum is the remainder."""
         v = rng.beta(self.first, self.second, size=(n_draws, len(self.first)))
         left = np.cumprod(1.0 - v, axis=1)
         v[:, 1:] *= left[:, :-1]

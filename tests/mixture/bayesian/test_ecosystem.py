@@ -132,7 +132,7 @@ def test_a_warm_start_goes_on(method):
         "weight_concentration_prior_type": "dirichlet_distribution",
     }.items():
         other = copy.deepcopy(model).set_params(**{name: value})
-        with pytest.raises(ValueError, match=rf"{name}=.*: warm_start=True goes on from a model"):
+        with pytest.raises(ValueError, match=rf"{name}=.*: warm_start=True continues a model"):
             other.fit(X)
 
 

@@ -207,7 +207,7 @@ def test_bad_batches_leave_the_model_as_it_was(total_samples):
         model.partial_fit(X, sample_weight=-np.ones(100))
     assert_same_state(model, state)
     model.set_params(covariance_type="diag")
-    with pytest.raises(ValueError, match="covariance_type='diag': partial_fit goes on from"):
+    with pytest.raises(ValueError, match="covariance_type='diag': partial_fit continues"):
         model.partial_fit(X)
 
 
