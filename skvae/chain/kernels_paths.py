@@ -120,16 +120,18 @@ def best_paths(log_start, log_transmat, log_likelihood, k):
     42, 1994). Where fewer than k paths are possible, the rest have −inf.
     """
     n_steps, n_states = log_likelihood.shape
-    score = np.full((n_states, k), -np.inf)
-    before = np.full((n_states, k), -np.inf)
+    score, before = np.empty((n_states, k)), np.empty((n_states, k))
     # Which state, and which of its ways, each kept way comes from.
     origin = np.zeros((n_steps, n_states, k), dtype=np.int64)
     for j in range(n_states):
+        for m in range(k):
+            score[j, m] = -np.inf
         score[j, 0] = log_start[j] + log_likelihood[0, j]
     for t in range(1, n_steps):
-        before[:] = score
-        score[:] = -np.inf
+        score, before = before, score
         for j in range(n_states):
+            for m in range(k):
+                score[j, m] = -np.inf
             for i in range(n_states):
                 step = log_transmat[i, j] + log_likelihood[t, j]
                 for m in range(k):
@@ -143,12 +145,19 @@ def best_paths(log_start, log_transmat, log_likelihood, k):
                         place -= 1
                     score[j, place] = x
                     origin[t, j, place] = i * k + m
-    order = np.argsort(-score.ravel(), kind="mergesort")[:k]
     paths = np.zeros((k, n_steps), dtype=np.int64)
     log_probs = np.empty(k)
+    # The ways into a state are sorted: the next best is the first that is left of some state. (A sort
+    # of all would give the same, and takes numba several seconds to compile.)
+    taken = np.zeros(n_states, dtype=np.int64)
     for r in range(k):
-        way = order[r]
-        log_probs[r] = score.ravel()[way]
+        last = -1
+        for j in range(n_states):
+            if taken[j] < k and (last < 0 or score[j, taken[j]] > score[last, taken[last]]):
+                last = j
+        log_probs[r] = score[last, taken[last]]
+        way = last * k + taken[last]
+        taken[last] += 1
         for t in range(n_steps - 1, -1, -1):
             paths[r, t] = way // k
             way = origin[t, way // k, way % k]
