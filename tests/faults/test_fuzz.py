@@ -28,6 +28,8 @@ def _folder(tmp_path_factory):
 
 
 def short(n_cases):
+    """Settings of so many cases where CI runs them, and of a third by default."""
+    n_cases = n_cases * settings().max_examples // 25
     return settings(max_examples=n_cases, phases=_PHASES, suppress_health_check=list(HealthCheck))
 
 

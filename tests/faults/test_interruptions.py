@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_info
 
 from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, VariationalAutoencoder
 from skvae.blocks import Workers
+from tests.combinations import slow
 from tests.faults.lines import interrupted_at, lines_of
 from tests.problems import assert_same_state, blobs, state_of
 
@@ -27,11 +28,8 @@ LEARNERS = [
     BayesianMixtureSVI(2, learning_method="online", batch_size=20, **SMALL),
     BayesianMixtureSVI(2, moves=("birth", "merge"), **SMALL),
 ]
-every_learner = pytest.mark.parametrize(
-    "learner",
-    LEARNERS,
-    ids=["EM", "EM in threads", "chain", "memoized", "online", "moves"],
-)
+NAMES = ["EM", "EM in threads", "chain", "memoized", "online", "moves"]
+every_learner = pytest.mark.parametrize("learner", LEARNERS, ids=NAMES)
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -77,7 +75,7 @@ def test_sums_over_blocks_that_fail(learner, error, method, X, monkeypatch):
         assert surroundings() == before
 
 
-@every_learner
+@pytest.mark.parametrize("learner", [*LEARNERS[:4], *slow(*LEARNERS[4:])], ids=NAMES)
 def test_interruption_in_any_line(learner, X):
     """As a signal would: between two lines, in this thread, wherever it is just then."""
     model = clone(learner).fit(X)

@@ -12,6 +12,7 @@ from skvae.hmm import (
     PoissonEmission,
     StudentTEmission,
 )
+from tests.combinations import slow
 from tests.problems import random_covariance
 
 LENGTHS = (7, 1, 12, 3, 1, 20)
@@ -19,6 +20,9 @@ FAMILIES = (
     "full", "tied", "diag", "spherical", "gaussian_mixture", "student_t", "categorical", "poisson",
     "bernoulli", "column",
 )  # fmt: skip
+# Where the family matters little: the others are left to CI.
+FEW = ("full", "gaussian_mixture", "categorical", "column")
+FEW_FAMILIES = [*FEW, *slow(*(family for family in FAMILIES if family not in FEW))]
 
 
 def random_chain(n_states, seed=0, *, zeros=0.0, sticky=0.0):

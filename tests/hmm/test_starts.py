@@ -10,13 +10,23 @@ from threadpoolctl import threadpool_limits
 
 from skvae import EMHiddenMarkov
 from skvae.hmm import GaussianEmission
-from tests.hmm.problems import FAMILIES, groups_of, holes, known_model, learner, left_right, rows_of
+from tests.hmm.problems import (
+    FAMILIES,
+    FEW_FAMILIES,
+    groups_of,
+    holes,
+    known_model,
+    learner,
+    left_right,
+    rows_of,
+)
 from tests.problems import run
 
 LENGTHS = (60, 1, 25, 40, 2, 90)
 GROUPS = groups_of(LENGTHS)
 INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
 every_family = pytest.mark.parametrize("family", FAMILIES)
+few_families = pytest.mark.parametrize("family", FEW_FAMILIES)
 
 
 def data(family, seed=1):
@@ -114,7 +124,7 @@ def test_given_values_are_not_kept_by_reference():
     assert model.startprob_init is start
 
 
-@every_family
+@few_families
 @pytest.mark.parametrize("init_params", ["kmeans", "random"])
 def test_the_same_seed_is_the_same_fit(family, init_params):
     X = data(family)
@@ -127,7 +137,7 @@ def test_the_same_seed_is_the_same_fit(family, init_params):
     assert_identical(models[0], models[2])
 
 
-@every_family
+@few_families
 def test_jobs_and_threads_do_not_change_a_bit(family):
     X = data(family)
     settings = {"n_init": 3, "max_iter": 500, "init_params": "random_from_data"}

@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA, FactorAnalysis
 
 import skvae
 from skvae.vae.importance import EffectiveSizeWarning
+from tests.combinations import slow
 from tests.problems import knock_out
 from tests.vae.estimator_problems import (
     as_factor_analysis,
@@ -52,7 +53,7 @@ def clustered():
 # Densities ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scale", ["feature", "shared"])
+@pytest.mark.parametrize("scale", ["feature", *slow("shared")])
 def test_linear_model_reaches_the_closed_form(scale):
     """Without hidden layers the optimum is factor analysis, or PCA if the noise is shared."""
     X = rows(150, 4)

@@ -22,6 +22,7 @@ from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov
 from skvae.hmm import PoissonEmission
 from skvae.inspection import elbo_decomposition
 from skvae.vae import importance_weights
+from tests.combinations import slow
 from tests.gaussian.conjugate_problems import statistics_of
 from tests.mixture.bayesian.problems import (
     WEIGHT_TYPES,
@@ -276,7 +277,7 @@ def _exact_terms(vae, factors, X):
     return factors.log_evidence(X) - gap - entropy, entropy, gap
 
 
-@pytest.mark.parametrize("prior", ["normal", "mixture", "vamp"])
+@pytest.mark.parametrize("prior", ["normal", *slow("mixture", "vamp")])
 def test_the_monte_carlo_error_is_the_spread_over_seeds(prior):
     X = rows()
     vae = autoencoder(prior=prior, n_prior_components=3, n_score_samples=50).fit(X)

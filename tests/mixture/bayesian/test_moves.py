@@ -8,6 +8,7 @@ from skvae import BayesianMixtureSVI
 from skvae.mixture.bayesian.moves import MovingStep
 from tests.combinations import slow
 from tests.mixture.bayesian.problems import (
+    WEIGHT_TYPES,
     assert_same_posterior,
     bayes,
     elbo,
@@ -110,7 +111,7 @@ def test_identical_rows_stay_one_component():
     assert_allclose(model.means_, [[1.0, 1.0]])
 
 
-@every_weight
+@pytest.mark.parametrize("weight_type", [WEIGHT_TYPES[0], *slow(*WEIGHT_TYPES[1:])])
 def test_moves_never_end_lower_than_laps_alone(weight_type):
     for seed in range(2):
         X = blobs(200, n_features=2, n_components=4, seed=seed, separation=2.0)
