@@ -1,5 +1,6 @@
 """Settings that every test shares."""
 
+import gc
 import os
 
 import pytest
@@ -21,5 +22,14 @@ settings.load_profile("skvae-ci" if os.environ.get("CI") else "skvae-default")
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out the slow ones
 def pytest_collection_modifyitems(items):
-    """Leave combinations of parameters to CI, as `tests.combinations` describes."""
+    """Leave to CI the pages of the guide, and combinations of parameters: `tests.combinations`."""
+    for item in items:
+        if item.path.suffix == ".rst":
+            item.add_marker(pytest.mark.slow)
     mark_other_combinations_slow(items)
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector the thousands of tests and modules, which live to the end."""
+    gc.collect()
+    gc.freeze()

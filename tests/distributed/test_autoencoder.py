@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skvae import VariationalAutoencoder
 from skvae.neural.training import rows_on_disk as stored_rows
+from tests.combinations import slow
 from tests.neural.training.training_problems import At, weights
 from tests.problems import assert_same_state, knock_out, state_of
 from tests.vae.estimator_problems import autoencoder, rows
@@ -72,7 +73,7 @@ def test_what_fits_the_buffer_is_trained_on_as_in_memory(cut, X, fitted):
     assert_array_equal(weights(more[0].net_), weights(more[1].net_))
 
 
-@pytest.mark.parametrize("prior", ["normal", "mixture", "vamp"])
+@pytest.mark.parametrize("prior", ["normal", *slow("mixture", "vamp")])
 @pytest.mark.parametrize("cut", CHUNKS[1:], ids=["even", "odd"])
 def test_every_chunk_is_read_once_an_epoch(cut, prior, X, small_buffer):
     source = Reads(X, cut)

@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skvae import EMHiddenMarkov
 from skvae.hmm import ColumnEmission, GaussianEmission, PoissonEmission
+from tests.combinations import slow
 
 da = pytest.importorskip("dask.array")
 
@@ -44,7 +45,7 @@ def assert_same_fit(one, other, names=("startprob_", "transmat_", "means_", "cov
     assert one.n_features_in_ == other.n_features_in_
 
 
-@pytest.mark.parametrize("size", [10**6, 700, 90])
+@pytest.mark.parametrize("size", [10**6, 700, *slow(90)])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_fit(size, lazy):
     """Chunks of 90 rows: most sequences cross several borders."""
@@ -53,7 +54,7 @@ def test_fit(size, lazy):
     assert_same_fit(fit(chunked(X, size), groups=given), fit(X, groups=groups))
 
 
-@pytest.mark.parametrize("dtype", [object, str])
+@pytest.mark.parametrize("dtype", [object, *slow(str)])
 def test_names_of_groups(dtype):
     X, groups = sequences()
     names = np.array([f"sequence {group}" for group in groups], dtype=dtype)
@@ -63,7 +64,7 @@ def test_names_of_groups(dtype):
         assert_same_fit(found, fit(X[:900], {"max_iter": 1}, groups=groups[:900]))
 
 
-@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("lazy", [True, *slow(False)])
 def test_sequence_weights(lazy):
     X, groups = sequences(1)
     weight = np.random.default_rng(2).integers(0, 3, size=N_SEQUENCES).astype(float)[groups]
@@ -72,7 +73,9 @@ def test_sequence_weights(lazy):
     assert_same_fit(found, fit(X, groups=groups, sequence_weight=weight))
 
 
-@pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random", "random_from_data"])
+@pytest.mark.parametrize(
+    "init_params", ["kmeans", *slow("k-means++", "random", "random_from_data")]
+)
 def test_every_start_of_more_rows_than_a_start_reads(init_params):
     X, groups = sequences(3, longest=2000)
     assert len(X) > 1.2 * 16384

@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skvae import BayesianMixtureSVI, EMGaussianMixture
 from skvae.initialization import MAX_ROWS
+from tests.combinations import slow
 
 da = pytest.importorskip("dask.array")
 
@@ -94,7 +95,9 @@ def test_em_with_weights_and_missing_values(cut, lazy):
     )
 
 
-@pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random", "random_from_data"])
+@pytest.mark.parametrize(
+    "init_params", ["kmeans", *slow("k-means++", "random", "random_from_data")]
+)
 def test_every_start_of_more_rows_than_a_start_reads(init_params):
     n = MAX_ROWS + 5000
     X, weight = rows(n=n, missing=0.01), weights(n, zeros=0.01)

@@ -9,6 +9,7 @@ from skvae.hmm import GaussianEmission, PoissonEmission
 from tests import hmm_oracles as oracles
 from tests.hmm.problems import (
     FAMILIES,
+    FEW_FAMILIES,
     LENGTHS,
     groups_of,
     holes,
@@ -21,6 +22,7 @@ from tests.problems import assert_same_state, state_of
 
 GROUPS = groups_of(LENGTHS)
 every_family = pytest.mark.parametrize("family", FAMILIES)
+few_families = pytest.mark.parametrize("family", FEW_FAMILIES)
 with_holes = pytest.mark.parametrize("missing", [False, True])
 
 
@@ -59,7 +61,7 @@ def test_every_row_s_density_and_posterior(family, missing, zeros):
     assert_array_equal(model.transform(X, groups=GROUPS), filtered)
 
 
-@every_family
+@few_families
 def test_many_rows_in_blocks_of_the_kernel(family):
     """Longer than any block, with holes in some: nothing changes at the seams."""
     model = known_model(family)

@@ -12,6 +12,7 @@ from skvae.hmm import BernoulliEmission, CategoricalEmission, GaussianEmission, 
 from tests import hmm_oracles as oracles
 from tests.hmm.problems import (
     FAMILIES,
+    FEW_FAMILIES,
     LENGTHS,
     groups_of,
     holes,
@@ -25,6 +26,7 @@ from tests.problems import run
 GROUPS = groups_of(LENGTHS)
 LONGER = (60, 1, 25, 40, 2, 90)
 every_family = pytest.mark.parametrize("family", FAMILIES)
+few_families = pytest.mark.parametrize("family", FEW_FAMILIES)
 with_holes = pytest.mark.parametrize("missing", [False, True])
 
 
@@ -238,7 +240,7 @@ def test_a_weighted_bound_is_a_weighted_mean(family):
     assert_allclose(model.lower_bound_, expected, rtol=1e-10)
 
 
-@every_family
+@few_families
 def test_acceleration_gets_at_least_as_far(family):
     X = rows_of(known_model(family, seed=1), LONGER)
     groups = groups_of(LONGER)
@@ -276,7 +278,7 @@ def test_the_truth_is_found_again(family):
     assert_allclose(model.transmat_[np.ix_(order, order)], truth.transmat_, atol=0.05)
 
 
-@every_family
+@few_families
 def test_convergence_is_a_change_below_the_tolerance(family):
     X = rows_of(known_model(family, seed=1), LONGER)
     model = learner(family, tol=1e-4, max_iter=3000).fit(X, groups=groups_of(LONGER))
@@ -306,7 +308,7 @@ def test_no_iterations_keep_the_start(family):
     assert (model.startprob_ > 0).all()
 
 
-@every_family
+@few_families
 def test_warm_start_goes_on_where_the_last_fit_ended(family):
     X = rows_of(known_model(family), LONGER)
     groups = groups_of(LONGER)

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from skvae.neural.posteriors import COVARIANCES
 from skvae.neural.priors import Mixture, Vamp
 from skvae.vae.objective import RowBound, row_bound
+from tests.combinations import slow
 from tests.vae.fakes import exact_elbo, linear_model, linear_problem, noise
 
 D, L = 5, 2
@@ -60,7 +61,7 @@ def test_elbo_is_evidence_less_divergence(covariance, missing):
     assert_allclose(bound.kl.detach(), model.encode(x).kl_normal().detach(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("missing", [False, *slow(True)])
 def test_bounds_rise_with_the_draws_to_the_evidence(missing):
     """ELBO ≤ IWAE_k ≤ ln p(x) in expectation, over 4,000 seeds a row."""
     model, x = linear_model(PROBLEM, covariance="diag", perturbation=0.1), rows(missing=missing)

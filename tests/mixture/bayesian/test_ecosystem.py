@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from skvae import BayesianMixtureSVI
 from skvae.mixture.bayesian import steps as bayesian_steps
+from tests.combinations import slow
 from tests.mixture.bayesian.problems import (
     after,
     assert_same_posterior,
@@ -96,7 +97,7 @@ def test_moves_have_a_seed_too():
     assert_same_posterior(clone(model).fit(X), clone(model).fit(X), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("method", LEARNING_METHODS)
+@pytest.mark.parametrize("method", ["batch", "memoized", *slow("online")])
 def test_threads_do_not_change_a_bit(method):
     X = knock_out(blobs(30_000), 0.02)
     model = bayes(3, learning_method=method, max_iter=3, tol=1.0)

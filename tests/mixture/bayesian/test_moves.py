@@ -12,7 +12,6 @@ from tests.mixture.bayesian.problems import (
     assert_same_posterior,
     bayes,
     elbo,
-    every_covariance,
     every_weight,
     posterior_of,
 )
@@ -66,7 +65,7 @@ def test_clusters_are_found_from_one_component(seed):
     assert ((table > 0).sum(axis=0) == 1).all()
 
 
-@every_covariance
+@pytest.mark.parametrize("covariance_type", ["full", "diag", *slow("tied", "spherical")])
 @every_weight
 def test_a_move_that_is_taken_raises_the_bound(covariance_type, weight_type, tries):
     X, _ = clusters(3, 2, 200, seed=1)
