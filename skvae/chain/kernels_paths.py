@@ -147,7 +147,7 @@ def best_paths(log_start, log_transmat, log_likelihood, k):
                     origin[t, j, place] = i * k + m
     paths = np.zeros((k, n_steps), dtype=np.int64)
     log_probs = np.empty(k)
-    # The ways into a state are sorted: the next best is the first that is left of some state. (A sort
+    # The ways into a state are sorted: the next best is the first left of some state. (A sort
     # of all would give the same, and takes numba several seconds to compile.)
     taken = np.zeros(n_states, dtype=np.int64)
     for r in range(k):
