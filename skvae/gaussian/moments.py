@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skvae.blocks import DistributedRows, block_rows, ranges
+from skvae.blocks import Rows, block_rows, ranges
 from skvae.gaussian.covariance import EPS
 
 _UNITS = 1e-120  # the least ratio of two features' units
@@ -78,7 +78,7 @@ def feature_moments(rows, pool, names=None):
     mean = np.zeros(rows.X.shape[1])
     # The second pass subtracts the mean of the first, so that a large offset cancels no digits.
     for _ in range(2):
-        if isinstance(rows, DistributedRows):
+        if not isinstance(rows, Rows):  # of several machines, or of a file
             (count, first, second), largest = rows.sum(_totals, pool, mean)
         else:
             (count, first, second), largest = _totals(rows, pool, mean)
