@@ -8,14 +8,14 @@ Every function takes the same first arguments and all sequences of a batch in on
     ln π, −inf for an impossible state.
 ``log_transmat`` : ndarray of shape (K, K)
     ln A, from row to column.
-``log_likelihood`` : ndarray of shape (n_rows, K), or a source of blocks
-    ``log_likelihood[t, j]`` is ln p(x_t | z_t = j), in nats. A source needs no array of all rows:
-    it has ``n_rows``; ``block_rows``, the most rows of a block; ``sums()``, empty statistics of the
-    rows or None; and ``reader()``, for one thread an object with ``block(start, stop)``. A block
-    has ``log_density()``, an array (K, n) that may be overwritten, and ``accumulate(sums, resp)``,
-    which adds the rows, weighted by ``resp`` (K, n), to the statistics.
+``log_likelihood`` : ndarray of shape (n_rows, K), or function that returns a reader
+    ``log_likelihood[t, j]`` is ln p(x_t | z_t = j), in nats. A reader, one for each thread, needs
+    no array of all rows: it has ``block_rows``, the most rows of a block; ``sums()``, empty
+    statistics of the rows or None; and ``block(start, stop)``. A block has ``log_density()``, an
+    array (K, n) that may be overwritten, and ``accumulate(sums, resp)``, which adds the rows,
+    weighted by ``resp`` (K, n), to the statistics.
 ``offsets`` : ndarray of int, shape (n_sequences + 1,), default=None
-    Sequence s has the rows from offsets[s] to offsets[s + 1]; None is one sequence.
+    Sequence s has the rows from offsets[s] to offsets[s + 1]; None is one sequence, of an array.
 ``pool`` : Workers, default=None
     The threads; None is the calling thread alone. Results do not depend on their number.
 
@@ -76,7 +76,7 @@ def expect(
     """
     batch = Batch(log_start, log_transmat, log_likelihood, offsets, weight, pool, buffers=buffers)
     total = batch.sums()
-    for sums in batch.smooth_halves():
+    for sums in batch.smooth_halves() if batch.halves else ():
         total += sums
     for sums in batch.pool.map(batch.smooth, len(batch.segments), 1):
         total += sums
@@ -91,7 +91,9 @@ def log_likelihood_of(
     The arguments are those of :func:`expect`; a forward pass is enough.
     """
     batch = Batch(log_start, log_transmat, log_likelihood, offsets, weight, pool)
-    total = sum(joined.log_likelihood for joined in batch.join_halves(0))
+    total = 0.0
+    for joined in batch.join_halves(0) if batch.halves else ():
+        total += joined.log_likelihood
     return float(total + sum(batch.pool.map(batch.forward, len(batch.segments), 1)))
 
 
@@ -117,7 +119,7 @@ def smooth(log_start, log_transmat, log_likelihood, offsets=None, *, pool=None, 
     batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool)
     batch.posterior = np.empty((batch.n_rows, batch.n_states), dtype=dtype)
     total = batch.sums()
-    for sums in batch.smooth_halves():
+    for sums in batch.smooth_halves() if batch.halves else ():
         total += sums
     for sums in batch.pool.map(batch.smooth, len(batch.segments), 1):
         total += sums
@@ -180,14 +182,14 @@ def viterbi(log_start, log_transmat, log_likelihood, offsets=None, *, pool=None)
     """
     batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool, best=True)
     batch.states, batch.log_p = np.empty(batch.n_rows, dtype=np.int64), np.empty(batch.n_rows)
-    for _ in batch.smooth_halves():
+    for _ in batch.smooth_halves() if batch.halves else ():
         pass
     for _ in batch.pool.map(batch.smooth, len(batch.segments), 1):
         pass
     return np.add.reduceat(batch.log_p, batch.offsets[:-1]), batch.states
 
 
-def k_best(log_start, log_transmat, log_likelihood, k):
+def k_best(log_start, log_transmat, log_likelihood, k, n_rows=None):
     """Return the k most probable paths of one sequence (Seshadri & Sundberg, 1994).
 
     Parameters
@@ -196,6 +198,8 @@ def k_best(log_start, log_transmat, log_likelihood, k):
         See the module; all rows are one sequence.
     k : int
         The number of paths.
+    n_rows : int, default=None
+        The number of rows that a reader reads.
 
     Returns
     -------
@@ -206,8 +210,8 @@ def k_best(log_start, log_transmat, log_likelihood, k):
     """
     rows = log_likelihood
     if not isinstance(rows, np.ndarray):
-        rows, reader = np.empty((log_likelihood.n_rows, len(log_start))), log_likelihood.reader()
-        for start, stop in ranges(0, len(rows), log_likelihood.block_rows):
+        rows, reader = np.empty((n_rows, len(log_start))), log_likelihood()
+        for start, stop in ranges(0, n_rows, reader.block_rows):
             rows[start:stop] = reader.block(start, stop).log_density().T
     log_probs, found = kernels_paths.best_paths(log_start, log_transmat, rows, k)
     possible = log_probs > -np.inf

@@ -1,17 +1,18 @@
 """The sequences of a batch under one chain: the work of threads, and the sums of its results."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from skvae.chain.passes import BUDGET, Buffers, SegmentPasses
-from skvae.chain.recursion import recursion_of
+from skvae.chain.recursion import Recursion, SingleState
 from skvae.chain.segments import Segment, block_and_workers, segments_of
 from skvae.chain.viterbi import ViterbiRecursion
 
 
 class ArrayRows:
-    """Log-likelihoods in an array, as a source and reader of blocks.
+    """Reader of log-likelihoods in an array.
 
     Parameters
     ----------
@@ -23,15 +24,10 @@ class ArrayRows:
 
     def __init__(self, log_likelihood, block_rows=1 << 30):
         self._rows = log_likelihood
-        self.n_rows = len(log_likelihood)
         self.block_rows = block_rows
 
     def sums(self):
         """Return nothing: an array has no statistics."""
-
-    def reader(self):
-        """Return the reader of one thread."""
-        return self
 
     def block(self, start, stop):
         """Return a block of the rows."""
@@ -107,7 +103,7 @@ class Batch:
         Log start probabilities.
     log_transmat : ndarray of shape (K, K)
         Log transition probabilities.
-    log_likelihood : ndarray of shape (n_rows, K), or source of blocks
+    log_likelihood : ndarray of shape (n_rows, K), or function that returns a reader
         See :mod:`skvae.chain.algorithms`.
     offsets : ndarray of int, shape (n_sequences + 1,) or None
         Where sequences begin and end; None is one sequence.
@@ -148,70 +144,74 @@ class Batch:
         buffers=None,
         best=False,
     ):
-        is_array = isinstance(log_likelihood, np.ndarray)
-        self.source = ArrayRows(log_likelihood) if is_array else log_likelihood
-        self.n_rows = self.source.n_rows
-        self.offsets = np.array([0, self.n_rows]) if offsets is None else offsets
+        self.reader = log_likelihood
+        if isinstance(log_likelihood, np.ndarray):
+            self.reader = partial(ArrayRows, log_likelihood)
+            offsets = np.array([0, len(log_likelihood)]) if offsets is None else offsets
+        self.offsets = offsets
+        self.n_rows = int(offsets[-1])
+        self.n_states = len(log_start)
         self.weight = weight
-        self._make = ViterbiRecursion if best else recursion_of
+        self._make = ViterbiRecursion if best else SingleState if self.n_states == 1 else Recursion
         self.recursion = self._make(np.exp(log_start), np.exp(log_transmat))
-        self.n_states = self.recursion.n_states
-        block, self.pool = block_and_workers(
-            self.n_rows, self.n_states, self.source.block_rows, pool
-        )
-        buffers = Buffers() if buffers is None else buffers
-        self._buffers = buffers.of_size(block, len(self.recursion.start))
-        self.segments, self.halves = segments_of(self.offsets, block)
+        first = self.reader()
+        self._sums = first.sums
+        width = len(self.recursion.start)
+        self._size, self.pool = block_and_workers(self.n_rows, width, first.block_rows, pool)
+        self._buffers = Buffers() if buffers is None else buffers
+        self.segments, self.halves = segments_of(self.offsets, self._size)
 
     def unhalve(self):
         """Make segments of long sequences too: for rows' own results of the forward pass."""
-        self.segments, self.halves = segments_of(self.offsets, self._buffers.n_rows, halve=False)
+        self.segments, self.halves = segments_of(self.offsets, self._size, halve=False)
 
     # Whole sequences --------------------------------------------------------------------------
 
     def forward(self, begin, end):
         """Return the weighted log-likelihood; fill ``log_p`` and ``alpha``."""
-        reader, total = self.source.reader(), 0.0
-        recursion = self.recursion
+        reader, total, recursion = self.reader(), 0.0, self.recursion
         if self.logs and recursion.bounded:
             recursion = recursion.in_log_space()
         for segment in self.segments[begin:end]:
-            passes = SegmentPasses(segment, recursion, self.offsets, self._buffers, 0)
+            passes = self._passes(segment, recursion, 0)
             index, part = 0, 0.0
             while index < len(passes.blocks):
                 start, stop = passes.blocks[index]
-                if not passes.forward(index, reader.block(start, stop).log_density()):
+                log_p = passes.forward(index, reader.block(start, stop).log_density())
+                if log_p is None:
                     passes, index, part = passes.in_log_space(), 0, 0.0
                     continue
-                part += self._log_likelihood_of(passes, index)
+                part += self._weighted(log_p, start, stop)
                 if self.alpha is not None:
                     self.alpha[start:stop] = passes.alpha(index, logs=self.logs)
-                passes.release(index)
                 index += 1
+            passes.release()
             total += part
         return total
 
     def smooth(self, begin, end):
         """Return the ChainSums of a forward and a backward pass over each of some segments."""
-        reader, sums = self.source.reader(), self.sums()
+        reader, sums = self.reader(), self.sums()
         for segment in self.segments[begin:end]:
-            passes = SegmentPasses(segment, self.recursion, self.offsets, self._buffers)
+            passes = self._passes(segment, self.recursion)
             index, part = 0, 0.0
             while index < len(passes.blocks):
                 start, stop = passes.blocks[index]
-                if not passes.forward(index, reader.block(start, stop).log_density()):
+                log_p = passes.forward(index, reader.block(start, stop).log_density())
+                if log_p is None:
                     passes, index, part = passes.in_log_space(), 0, 0.0
                     continue
-                part += self._log_likelihood_of(passes, index)
+                part += self._weighted(log_p, start, stop)
                 index += 1
             sums.log_likelihood += part
             self._backward(passes, reader, sums)
         return sums
 
-    def _log_likelihood_of(self, passes, index):
-        """Return the weighted log-likelihood of a block after its forward pass."""
-        start, stop = passes.blocks[index]
-        log_p = passes.log_p(index)
+    def _passes(self, segment, recursion, budget=BUDGET):
+        return SegmentPasses(segment, recursion, self.offsets, self._size, self._buffers, budget)
+
+    def _weighted(self, log_p, start, stop):
+        """Return the weighted log-likelihood of a block after its forward pass; fill ``log_p``."""
         if self.log_p is not None:
             with np.errstate(over="ignore"):  # −1e300 is −inf in float32
                 self.log_p[start:stop] = log_p
@@ -220,14 +220,13 @@ class Batch:
     def sums(self):
         """Return empty ChainSums."""
         of_rows = self.posterior is None and self.states is None
-        return ChainSums(self.n_states, self.source.sums() if of_rows else None)
+        return ChainSums(self.n_states, self._sums() if of_rows else None)
 
-    def _backward(self, passes, reader, sums, beta=None):
+    def _backward(self, passes, reader, sums):
         """Add to the sums by the backward pass over a segment, and fill the rows' results."""
-        passes.turn(beta)
         for index in range(len(passes.blocks) - 1, -1, -1):
             start, stop = passes.blocks[index]
-            if not passes.is_kept(index):
+            if index not in passes.kept:
                 passes.forward(index, reader.block(start, stop).log_density())
             gamma = passes.backward(index, self.weight)
             if self.states is not None:
@@ -240,7 +239,7 @@ class Batch:
                 self.posterior[start:stop] = gamma
             elif sums.emission is not None:
                 reader.block(start, stop).accumulate(sums.emission, gamma.T)
-        sums.pairs += passes.end()
+        sums.pairs += passes.pairs()
 
     # Long sequences, in halves ----------------------------------------------------------------
 
@@ -250,18 +249,15 @@ class Batch:
         A sequence whose halves cannot be joined becomes one of the ``segments``. Every half keeps
         ``budget`` bytes of blocks.
         """
-        if not self.halves:
-            return []
         transmat = np.ascontiguousarray(self.recursion.transmat.T)
         reverse = self._make(np.ones(self.n_states), transmat)
         both = [half for pair in self.halves for half in pair]
 
         def forward(begin, end):
-            reader, found = self.source.reader(), []
+            reader, found = self.reader(), []
             for segment in both[begin:end]:
                 recursion = reverse if segment.reverse else self.recursion
-                passes = SegmentPasses(segment, recursion, self.offsets, self._buffers, budget)
-                found.append(self._half(passes, reader))
+                found.append(self._half(self._passes(segment, recursion, budget), reader))
             return found
 
         found = [half for job in self.pool.map(forward, len(both), 1) for half in job]
@@ -277,10 +273,11 @@ class Batch:
     def _half(self, passes, reader):
         """Return the _Half after the forward pass over it, or None where it underflows."""
         total = 0.0
-        for index, block in enumerate(passes.blocks):
-            if not passes.forward(index, reader.block(*block).log_density()):
+        for index, (start, stop) in enumerate(passes.blocks):
+            log_p = passes.forward(index, reader.block(start, stop).log_density())
+            if log_p is None:
                 return None
-            total += self._log_likelihood_of(passes, index)
+            total += self._weighted(log_p, start, stop)
         return _Half(passes, total, reader)
 
     def _join(self, head, tail):
@@ -301,13 +298,14 @@ class Batch:
     def smooth_halves(self):
         """Yield the ChainSums of long sequences, each processed from both ends at once."""
         # All halves are under way at the same time.
-        joined = self.join_halves(BUDGET // max(1, len(self.halves)))
+        joined = self.join_halves(BUDGET // len(self.halves))
 
         def backward(begin, end):
             sums = self.sums()
             for i in range(begin, end):
-                half, message = joined[i // 2].halves[i % 2], joined[i // 2].messages[i % 2]
-                self._backward(half.passes, half.reader, sums, message)
+                half = joined[i // 2].halves[i % 2]
+                half.passes.beta = joined[i // 2].messages[i % 2]
+                self._backward(half.passes, half.reader, sums)
             return sums
 
         yield from self.pool.map(backward, 2 * len(joined), 1)

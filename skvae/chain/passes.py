@@ -18,46 +18,37 @@ BUDGET = 3 << 23  # bytes of blocks that a forward pass keeps
 
 
 class Filtered(NamedTuple):
-    """A block after the forward pass: arrays in the order of processing."""
+    """A block after the forward pass: arrays in the order of processing, and their memory."""
 
+    first: np.ndarray
     likelihood: np.ndarray
     alpha: np.ndarray
     scale: np.ndarray
-    top: np.ndarray
+    memory: tuple
 
 
-class Buffers:
+class Buffers(deque):
     """Memory of blocks that is used again: fresh memory takes a third of a pass's time.
 
-    Threads may share it, and so may calls one after the other.
+    Threads may share it, and so may calls one after the other. Memory that is no longer used is
+    appended.
     """
 
-    def __init__(self):
-        self.n_rows = self.width = None
-        self._free = deque()
-
-    def of_size(self, n_rows, width):
-        """Return the same for blocks of another size."""
-        if (self.n_rows, self.width) != (n_rows, width):
-            self.n_rows, self.width = n_rows, width
-            self._free.clear()
-        return self
-
-    def take(self):
-        """Return (likelihood, alpha, scale, top) of one block."""
-        try:
-            return self._free.pop()
-        except IndexError:
-            return (
-                np.empty((self.n_rows, self.width)),
-                np.empty((self.n_rows + 1, self.width)),
-                np.empty(self.n_rows),
-                np.empty(self.n_rows),
-            )
-
-    def give(self, buffers):
-        """Take back the arrays of a block that is no longer used."""
-        self._free.append(buffers)
+    def take(self, n_rows, width):
+        """Return (likelihood, alpha, scale, top) for a block of at most ``n_rows`` rows."""
+        while self:
+            try:
+                memory = self.pop()
+            except IndexError:  # another thread took the last
+                break
+            if memory[0].shape == (n_rows, width):
+                return memory
+        return (
+            np.empty((n_rows, width)),
+            np.empty((n_rows + 1, width)),
+            np.empty(n_rows),
+            np.empty(n_rows),
+        )
 
 
 class SegmentPasses:
@@ -71,52 +62,64 @@ class SegmentPasses:
         The chain; for a reversed segment that of the transposed transitions.
     offsets : ndarray of int
         Where sequences begin and end.
+    size : int
+        The most rows of a block.
     buffers : Buffers
-        Its number of rows is the most of a block.
+        Where memory comes from.
     budget : int
-        Bytes of the blocks that are kept for the backward pass.
+        Bytes of the blocks that are kept for the backward pass; 0 is a forward pass alone.
 
     Attributes
     ----------
     blocks : list of (int, int)
         The blocks in the order of processing: the forward pass goes from the first to the last, the
         backward pass from the last to the first.
+    kept : dict of int to Filtered
+        The blocks that need not be processed again before their backward pass.
+    messages : list of (ndarray of shape (K,), ndarray of shape (1, K))
+        Before each block, and after the last: α of the row before it and the bound of its error.
+    beta : ndarray of shape (K,)
+        The message from behind the next block of the backward pass.
     """
 
-    def __init__(self, segment, recursion, offsets, buffers, budget=BUDGET):
+    def __init__(self, segment, recursion, offsets, size, buffers, budget=BUDGET):
         self.segment = segment
         self.recursion = recursion
-        self.blocks = segment.blocks(buffers.n_rows)
+        self.blocks = segment.blocks(size)
+        self.kept = {}
+        width = len(recursion.start)
+        none = np.zeros((1, width))
+        self.messages = [(none[0], none)]
+        self.beta = recursion.last.copy()
         self._offsets = offsets
+        self._size = size
         self._buffers = buffers
-        self._n_kept = max(1, budget // (16 * buffers.n_rows * buffers.width))
-        self._kept = {}
-        # Before each block: α of the row before it and the bound of its error.
-        none = np.zeros((1, buffers.width))
-        self._before = [(none[0], none)]
+        self._budget = budget
+        self._n_kept = max(1, budget // (16 * size * width))
+        self._order = slice(None, None, -1 if segment.reverse else 1)
+        self._pairs = self._memory = None
 
-    @property
-    def message(self):
-        """Return α after the last block."""
-        return self._before[-1][0]
-
-    @property
-    def error(self):
-        """Return the bound of the error of α after the last block."""
-        return self._before[-1][1]
+    def release(self):
+        """Give back the memory of the blocks that are kept."""
+        while self.kept:
+            self._buffers.append(self.kept.popitem()[1].memory)
 
     def in_log_space(self):
         """Return the passes over the same segment in log space, not begun."""
-        while self._kept:
-            self._buffers.give(self._kept.popitem()[1][1])
-        passes = SegmentPasses(
-            self.segment, self.recursion.in_log_space(), self._offsets, self._buffers
+        self.release()
+        return SegmentPasses(
+            self.segment,
+            self.recursion.in_log_space(),
+            self._offsets,
+            self._size,
+            self._buffers,
+            self._budget,
         )
-        passes._n_kept = self._n_kept
-        return passes
 
     def forward(self, index, log_likelihood):
-        """Return whether the forward pass over a block is exact; it is in log space.
+        """Return ln p(x_t | x_1..x_{t−1}) of the rows of a block, or None if it is not exact.
+
+        In log space it always is.
 
         Parameters
         ----------
@@ -127,45 +130,24 @@ class SegmentPasses:
         """
         start, stop = self.blocks[index]
         n = stop - start
-        if len(self._kept) == self._n_kept:
-            self._buffers.give(self._kept.pop(min(self._kept))[1])
-        buffers = self._buffers.take()
-        likelihood, scale, top = (buffers[i][:n] for i in (0, 2, 3))
-        alpha = buffers[1][: n + 1]
-        self.recursion.load(self.segment.in_order(log_likelihood.T).T, likelihood, top)
-        before, error = self._before[index]
+        if len(self.kept) == self._n_kept:
+            self._buffers.append(self.kept.pop(min(self.kept)).memory)
+        memory = self._buffers.take(self._size, len(self.recursion.start))
+        likelihood, alpha, scale, top = memory[0][:n], memory[1][: n + 1], memory[2][:n], memory[3]
+        self.recursion.load(log_likelihood[:, self._order], likelihood, top[:n])
+        before, error = self.messages[index]
         alpha[0] = before  # that of the first block is multiplied by zeros alone
         error = error.copy()
         first = self.segment.first(self._offsets, start, stop)
-        self._kept[index] = Filtered(likelihood, alpha, scale, top), buffers
-        exact = self.recursion.forward(first, likelihood, alpha, scale, error)
-        if index + 1 == len(self._before):
-            self._before.append((alpha[-1].copy(), error))
-        return exact
-
-    def log_p(self, index):
-        """Return ln p(x_t | x_1..x_{t−1}) of the rows of a block that was just processed."""
-        filtered = self._kept[index][0]
-        return self.segment.in_order(self.recursion.log_scale(filtered.scale) + filtered.top)
+        log_scale = self.recursion.forward(first, likelihood, alpha, scale, error)
+        self.kept[index] = Filtered(first, likelihood, alpha, scale, memory)
+        if index + 1 == len(self.messages):
+            self.messages.append((alpha[-1].copy(), error))
+        return None if log_scale is None else (log_scale + top[:n])[self._order]
 
     def alpha(self, index, *, logs=False):
-        """Return the filtered posteriors (n, K) of the same rows, or their logs."""
-        filtered = self._kept[index][0]
-        return self.recursion.probabilities(self.segment.in_order(filtered.alpha[1:]), logs)
-
-    def release(self, index):
-        """Give up a block whose backward pass is not needed."""
-        self._buffers.give(self._kept.pop(index)[1])
-
-    def is_kept(self, index):
-        """Return whether a block need not be processed again before its backward pass."""
-        return index in self._kept
-
-    def turn(self, beta=None):
-        """Begin the backward pass; ``beta`` (K,) is the message from behind the segment, if any."""
-        self._beta = self.recursion.ones() if beta is None else beta
-        self._pairs = self.recursion.no_pairs()
-        self._spare = self._buffers.take()
+        """Return the filtered posteriors (n, K) of a block that is kept, or their logs."""
+        return self.recursion.probabilities(self.kept[index].alpha[1:][self._order], logs)
 
     def backward(self, index, weight):
         """Return the smoothed posteriors (n, K) of a block times the weights of its rows.
@@ -180,20 +162,21 @@ class SegmentPasses:
             The weights of all rows.
         """
         start, stop = self.blocks[index]
-        filtered, buffers = self._kept.pop(index)
-        gamma = self._spare[0][: stop - start]
+        if self._pairs is None:
+            self._pairs = np.zeros(self.recursion.pairs_shape)
+            self._memory = self._buffers.take(self._size, len(self.recursion.start))
+        filtered = self.kept.pop(index)
+        gamma = self._memory[0][: stop - start]
         if weight is None:
             share = np.ones(stop - start)
         else:
-            share = self.segment.in_order(weight[start:stop]).copy()
-        first = self.segment.first(self._offsets, start, stop)
-        self.recursion.balance(filtered.alpha[-1], self._beta)
-        self.recursion.backward(first, *filtered[:3], share, self._beta, gamma, self._pairs)
-        self._buffers.give(buffers)
-        return self.segment.in_order(gamma[:, : self.recursion.n_states])
+            share = np.ascontiguousarray(weight[start:stop][self._order])
+        self.recursion.backward(*filtered[:4], share, self.beta, gamma, self._pairs)
+        self._buffers.append(filtered.memory)
+        return gamma[self._order, : self.recursion.n_states]
 
-    def end(self):
+    def pairs(self):
         """Return the sums over pairs of neighbours (K, K), after the backward pass."""
-        self._buffers.give(self._spare)
+        self._buffers.append(self._memory)
         pairs = self.recursion.finish_pairs(self._pairs)
         return pairs.T if self.segment.reverse else pairs

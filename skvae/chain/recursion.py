@@ -10,16 +10,11 @@ _LEAST_JOINT = 1e-100  # of two halves' messages; below it too much was lost
 DENSE_SHARE = 0.1  # of transitions that are not zero, above which products of whole rows are faster
 
 
-def padded_size(n_states):
-    """Return the number of states of the arrays: a multiple of four."""
-    return -(-n_states // 4) * 4
-
-
 def pad(array, fill=0.0):
-    """Return a square array or a row with states added that hold ``fill``."""
-    size = padded_size(array.shape[-1])
-    out = np.full((size,) * array.ndim, fill)
-    out[tuple(slice(n) for n in array.shape)] = array
+    """Return a square array or a row, filled up with states to a multiple of four."""
+    n = array.shape[-1]
+    out = np.full((-(-n // 4) * 4,) * array.ndim, fill)
+    out[(slice(n),) * array.ndim] = array
     return out
 
 
@@ -27,7 +22,7 @@ def _banded(matrix):
     """Return (shifts, diagonals) of the diagonals of a matrix that are not zero, padded."""
     rows, columns = np.nonzero(matrix)
     shifts = np.unique(columns - rows)
-    diagonals = np.zeros((len(shifts), padded_size(len(matrix))))
+    diagonals = np.zeros((len(shifts), len(pad(matrix))))
     diagonals[np.searchsorted(shifts, columns - rows), rows] = matrix[rows, columns]
     return shifts, diagonals
 
@@ -37,12 +32,6 @@ def _sparse(matrix):
     rows, columns = np.nonzero(matrix)
     pointers = np.searchsorted(rows, np.arange(len(matrix) + 1))
     return pointers, columns, matrix[rows, columns]
-
-
-def _dense(matrix):
-    """Return (matrix, its transpose), padded."""
-    matrix = pad(matrix)
-    return matrix, np.ascontiguousarray(matrix.T)
 
 
 # By the number of states, padded.
@@ -62,28 +51,41 @@ class Recursion:
 
     Attributes
     ----------
+    start : ndarray of shape (K padded,)
+        The first message.
+    last : ndarray of shape (K padded,)
+        The message from behind the end of a sequence.
     bounded : bool
         Whether a bound of α's error is carried along: a transition is too small to bring back every
         share that underflows.
+    pairs_shape : tuple of int
+        The shape of the sums over pairs, before :meth:`finish_pairs`.
     """
+
+    logs = False
 
     def __init__(self, start, transmat):
         self.n_states = len(start)
         self.transmat = transmat
         self.start = pad(start)
+        self.last = np.ones(len(self.start))
         self._first = start
         self.bounded = bool(transmat.min() < _SAFE)
-        if not self.bounded:
-            self._form, self._transitions = "dense", _dense(transmat)
-            return
-        raised = np.where(transmat > 0, np.maximum(transmat, kernels_scaled.LEAST_TRANSITION), 0.0)
-        self._slack = pad((raised - transmat).sum(axis=0))
-        limit = DENSE_SHARE * raised.size
-        self._form, self._transitions = "banded", _banded(raised)
-        if self._transitions[1].size >= 2 * limit:  # whole diagonals are quick
-            few = np.count_nonzero(raised) < limit
-            self._form = "sparse" if few else "dense"
-            self._transitions = _sparse(raised) if few else _dense(raised)
+        self._form, matrix = "dense", transmat
+        if self.bounded:
+            least = kernels_scaled.LEAST_TRANSITION
+            matrix = np.where(transmat > 0, np.maximum(transmat, least), 0.0)
+            self._slack = pad((matrix - transmat).sum(axis=0))
+            limit = DENSE_SHARE * matrix.size
+            self._form, self._transitions = "banded", _banded(matrix)
+            if self._transitions[1].size >= 2 * limit:  # whole diagonals are quick
+                self._form, self._transitions = "sparse", _sparse(matrix)
+                if len(self._transitions[2]) >= limit:
+                    self._form = "dense"
+        if self._form == "dense":
+            matrix = pad(matrix)
+            self._transitions = matrix, np.ascontiguousarray(matrix.T)
+        self.pairs_shape = self._transitions[0 if self._form == "dense" else -1].shape
 
     def in_log_space(self):
         """Return the same recursions in log space, where nothing underflows."""
@@ -95,45 +97,41 @@ class Recursion:
         ``log_likelihood`` (K, n) is overwritten. A row that is impossible in every state becomes a
         row without an observation, and its ``top`` is −inf.
         """
-        _relative(log_likelihood, top)
+        log_likelihood.max(axis=0, out=top)
+        impossible = top == -np.inf
+        if impossible.any():
+            log_likelihood[:, impossible] = 0.0
+            log_likelihood -= np.where(impossible, 0.0, top)
+        else:
+            log_likelihood -= top
         if self.bounded:  # zero then means impossible, not underflow
             never = log_likelihood == -np.inf
-            np.maximum(log_likelihood, np.log(kernels_scaled.LEAST_LIKELIHOOD), out=log_likelihood)
+            least = np.log(kernels_scaled.LEAST_LIKELIHOOD)
+            np.maximum(log_likelihood, least, out=log_likelihood)
             if never.any():
                 log_likelihood[never] = -np.inf
-        np.exp(log_likelihood, out=log_likelihood)
+        if not self.logs:
+            np.exp(log_likelihood, out=log_likelihood)
         likelihood[:, : self.n_states] = log_likelihood.T
-        likelihood[:, self.n_states :] = 0.0
+        likelihood[:, self.n_states :] = -np.inf if self.logs else 0.0
 
     def forward(self, first, likelihood, alpha, scale, error):
-        """Fill α (rows 1 and on, from row 0) and the normalisers; return whether they are exact.
+        """Fill α (rows 1 and on, from row 0) and the normalisers; return their logs.
 
-        ``error`` (1, K), the bound of α's error, goes from that of row 0 to that of the last row;
-        see :mod:`skvae.chain.kernels_scaled`.
+        None where they are not exact: the segment has to be processed in log space. ``error``
+        (1, K), the bound of α's error, goes from that of row 0 to that of the last row; see
+        :mod:`skvae.chain.kernels_scaled`.
         """
         given = first, self.start, self._transitions, likelihood, alpha, scale
         if self.bounded:
-            return kernels_scaled.forward_bounded(*given, self._slack, error)
-        return _FORWARD.get(len(self.start), kernels_scaled.forward)(*given)
-
-    def log_scale(self, scale):
-        """Return the logs of the normalisers."""
-        return np.log(scale)
-
-    def no_pairs(self):
-        """Return empty sums over pairs of neighbours, to be added to."""
-        return np.zeros(self._transitions[0 if self._form == "dense" else -1].shape)
-
-    def ones(self):
-        """Return the message from behind the end of a sequence."""
-        return np.ones(len(self.start))
-
-    def balance(self, alpha, beta):
-        """Scale β in place so that the posterior sums to one: rounding does not add up."""
-        beta /= alpha @ beta
+            exact = kernels_scaled.forward_bounded(*given, self._slack, error)
+        else:
+            exact = _FORWARD.get(len(self.start), kernels_scaled.forward)(*given)
+        return np.log(scale) if exact else None
 
     def backward(self, first, likelihood, alpha, scale, weight, beta, gamma, pairs):
         """Fill γ times weights, move β to before the block, add to the pairs."""
+        beta /= alpha[-1] @ beta  # the posterior sums to one: rounding does not add up
         given = first, self._transitions, likelihood, alpha, scale, weight, beta, gamma
         if self._form == "dense" and len(self.start) in _BACKWARD:
             _BACKWARD[len(self.start)](*given)
@@ -169,15 +167,16 @@ class Recursion:
             After their forward passes; that of the tail is under the reversed chain.
         """
         n, transmat = self.n_states, self.transmat
-        alpha, psi = head.message[:n], tail.message[:n]
+        (alpha, error), (psi, error_of_psi) = head.messages[-1], tail.messages[-1]
+        alpha, psi = alpha[:n], psi[:n]
         pairs = alpha[:, None] * transmat * psi
         total = pairs.sum()
-        error = head.error[0, :n] @ transmat @ psi + alpha @ transmat @ tail.error[0, :n]
+        error = error[0, :n] @ transmat @ psi + alpha @ transmat @ error_of_psi[0, :n]
         if not (total >= _LEAST_JOINT and error <= kernels_scaled.LARGEST_ERROR * total):
             return None
         messages = []
         for message in (transmat @ psi, alpha @ transmat):
-            padded = self.ones()
+            padded = self.last.copy()
             padded[:n] = message / total
             messages.append(padded)
         return messages, np.log(total), pairs / total
@@ -191,20 +190,10 @@ class Recursion:
             return np.log(alpha)
 
 
-def _relative(log_likelihood, top):
-    """Subtract each row's largest log-likelihood, which goes to ``top``, in place."""
-    log_likelihood.max(axis=0, out=top)
-    impossible = top == -np.inf
-    if impossible.any():
-        log_likelihood[:, impossible] = 0.0
-        log_likelihood -= np.where(impossible, 0.0, top)
-    else:
-        log_likelihood -= top
-
-
 class LogRecursion(Recursion):
     """The recursions in log space: slower, and nothing underflows."""
 
+    logs = True
     bounded = False
     _form = "sparse"
 
@@ -213,34 +202,19 @@ class LogRecursion(Recursion):
         self.transmat = transmat
         with np.errstate(divide="ignore"):
             self.start = pad(np.log(start), -np.inf)
+        self.last = np.zeros(len(self.start))
         pointers, columns, values = _sparse(transmat)
         self._transitions = pointers, columns, np.log(values)
+        self.pairs_shape = values.shape
 
     def in_log_space(self):
         """Return the same."""
         return self
 
-    def load(self, log_likelihood, likelihood, top):
-        """Fill the log-likelihoods of a block, relative to ``top``."""
-        _relative(log_likelihood, top)
-        likelihood[:, : self.n_states] = log_likelihood.T
-        likelihood[:, self.n_states :] = -np.inf
-
     def forward(self, first, likelihood, alpha, scale, error):
-        """Fill ln α and the log normalisers, which are always exact."""
+        """Fill ln α and the log normalisers, which are always exact; return them."""
         kernels_log.forward(first, self.start, self._transitions, likelihood, alpha, scale)
-        return True
-
-    def log_scale(self, scale):
-        """Return the logs of the normalisers."""
         return scale
-
-    def ones(self):
-        """Return the log message from behind the end of a sequence."""
-        return np.zeros(len(self.start))
-
-    def balance(self, alpha, beta):
-        """Leave β: in log space rounding does not add up."""
 
     def backward(self, first, likelihood, alpha, scale, weight, beta, gamma, pairs):
         """Fill γ times weights, move ln β to before the block, add to the pairs."""
@@ -258,11 +232,12 @@ class SingleState(Recursion):
     """The recursions of a chain of one state, where every posterior is one."""
 
     bounded = False
+    pairs_shape = 1, 1
 
-    def __init__(self):
+    def __init__(self, start, transmat):
         self.n_states = 1
         self.transmat = np.ones((1, 1))
-        self.start = np.ones(1)
+        self.start = self.last = np.ones(1)
 
     def in_log_space(self):
         """Return the same: nothing underflows."""
@@ -277,11 +252,7 @@ class SingleState(Recursion):
         """Fill ones: a row's likelihood is all in ``top``."""
         alpha[1:] = 1.0
         scale[:] = 1.0
-        return True
-
-    def no_pairs(self):
-        """Return empty sums over pairs of neighbours."""
-        return np.zeros((1, 1))
+        return 0.0
 
     def backward(self, first, likelihood, alpha, scale, weight, beta, gamma, pairs):
         """Fill the weights, and count the transitions."""
@@ -291,8 +262,3 @@ class SingleState(Recursion):
     def finish_pairs(self, pairs):
         """Return the sums over pairs."""
         return pairs
-
-
-def recursion_of(start, transmat):
-    """Return the Recursion of a chain."""
-    return SingleState() if len(start) == 1 else Recursion(start, transmat)

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from skvae.blocks import Workers, ranges
-from skvae.chain.recursion import padded_size
 
 _BLOCK_NUMBERS = 1 << 16  # of one array of a block: measured, they should stay in the caches
 _SHORTEST, _LONGEST = 512, 4096
@@ -35,14 +34,10 @@ class Segment(NamedTuple):
 
     def blocks(self, size):
         """Return (start, stop) of its blocks of at most ``size`` rows, in order of processing."""
-        blocks = list(ranges(0, self.stop - self.start, size))
-        if self.reverse:
-            return [(self.stop - b, self.stop - a) for a, b in blocks]
-        return [(self.start + a, self.start + b) for a, b in blocks]
-
-    def in_order(self, rows):
-        """Return the rows of a block, or its results, in the order of processing, or back."""
-        return rows[::-1] if self.reverse else rows
+        if not self.reverse:
+            return list(ranges(self.start, self.stop, size))
+        ends = range(self.stop, self.start, -size)
+        return [(max(self.start, end - size), end) for end in ends]
 
     def first(self, offsets, start, stop):
         """Return which rows of a block are the first of a sequence, in the order of processing."""
@@ -50,8 +45,8 @@ class Segment(NamedTuple):
         if self.reverse:
             first[0] = stop == self.stop
         else:
-            begins = offsets[np.searchsorted(offsets, start) : np.searchsorted(offsets, stop)]
-            first[begins - start] = True
+            i, j = np.searchsorted(offsets, (start, stop))
+            first[offsets[i:j] - start] = True
         return first
 
 
@@ -72,24 +67,19 @@ def segments_of(offsets, block, *, halve=True):
     """
     lengths = np.diff(offsets)
     long = (lengths > 2 * block) & (lengths * _LARGE_SHARE > offsets[-1]) & halve
-    segments, halves, first = [], [], 0
-    for s in np.flatnonzero(long):
-        segments += _joined(offsets[first : s + 1], block)
-        start, stop = int(offsets[s]), int(offsets[s + 1])
-        middle = start + (stop - start) // 2
-        halves.append((Segment(start, middle), Segment(middle, stop, reverse=True)))
-        first = s + 1
-    return segments + _joined(offsets[first:], block), halves
-
-
-def _joined(offsets, block):
-    """Return segments of neighbouring sequences: as many as fit a block, at least one."""
-    segments, s = [], 0
-    while s < len(offsets) - 1:
-        end = max(s + 1, int(np.searchsorted(offsets, offsets[s] + block, side="right")) - 1)
-        segments.append(Segment(int(offsets[s]), int(offsets[end])))
+    segments, halves, s = [], [], 0
+    while s < len(lengths):
+        start = int(offsets[s])
+        # As many sequences as fit a block, at least one; a long one does not fit with others.
+        end = max(s + 1, int(np.searchsorted(offsets, start + block, side="right")) - 1)
+        stop = int(offsets[end])
+        if long[s]:
+            middle = start + (stop - start) // 2
+            halves.append((Segment(start, middle), Segment(middle, stop, reverse=True)))
+        else:
+            segments.append(Segment(start, stop))
         s = end
-    return segments
+    return segments, halves
 
 
 def block_and_workers(n_rows, n_states, largest, pool):
@@ -98,7 +88,7 @@ def block_and_workers(n_rows, n_states, largest, pool):
     Parameters
     ----------
     n_rows, n_states : int
-        The size of the problem.
+        The size of the problem; states with the padding.
     largest : int
         The most rows that the source of log-likelihoods gives at a time.
     pool : Workers or None
@@ -106,7 +96,7 @@ def block_and_workers(n_rows, n_states, largest, pool):
     """
     few = n_rows * (n_states + _OTHER_WORK) < _WORTH_THREADS
     longest = _LONGEST if n_states >= _FEW_STATES else _LONGEST_OF_FEW
-    rows = min(max(_BLOCK_NUMBERS // padded_size(n_states), _SHORTEST), longest)
+    rows = min(max(_BLOCK_NUMBERS // n_states, _SHORTEST), longest)
     if few:
         rows = 2 * _LONGEST
     elif n_rows < 8 * rows:  # as much for one thread as for another

@@ -30,18 +30,14 @@ class ViterbiRecursion(LogRecursion):
         if not self._few:
             self._transitions = logs, self._transposed
 
+        self.last = np.array([-1.0])  # no state behind the end of a sequence
+        self.pairs_shape = ()  # a path has no sums over pairs
+
     def forward(self, first, likelihood, alpha, scale, error):
-        """Fill δ and its maxima, which are always exact."""
+        """Fill δ and its maxima, which are always exact; return them."""
         fill = forward_sparse if self._few else forward_dense
         fill(first, self.start, self._transitions, likelihood, alpha, scale)
-        return True
-
-    def ones(self):
-        """Return the message from behind the end of a sequence: no state yet."""
-        return np.array([-1.0])
-
-    def no_pairs(self):
-        """Return nothing: a path has no sums over pairs."""
+        return scale
 
     def finish_pairs(self, pairs):
         """Return zeros."""
@@ -60,8 +56,9 @@ class ViterbiRecursion(LogRecursion):
         The messages are the states on both sides of the boundary. None where no path is possible.
         """
         n = self.n_states
+        before, after = head.messages[-1][0][:n], tail.messages[-1][0][:n]
         with np.errstate(divide="ignore"):
-            joint = head.message[:n, None] + np.log(self.transmat) + tail.message[:n]
+            joint = before[:, None] + np.log(self.transmat) + after
         best = int(joint.argmax())
         states = best // n, best % n
         if joint[states] == -np.inf:

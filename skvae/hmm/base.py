@@ -1,6 +1,7 @@
 """A fitted hidden Markov model: densities, posteriors, paths, forecasts, draws, criteria."""
 
 from copy import copy
+from functools import partial
 from numbers import Integral
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from skvae.base import LatentVariableModel
 from skvae.blocks import as_sequences, is_distributed, is_list_of_sequences, workers
 from skvae.chain import algorithms
 from skvae.hmm.dask_sequences import DistributedSequences
-from skvae.hmm.e_step import EmissionRows, log_likelihood_of
+from skvae.hmm.e_step import EmissionReader, log_likelihood_of
 from skvae.hmm.parameters import ChainParameters
 from skvae.validation import check_choice, check_number
 
@@ -86,7 +87,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         with workers() as pool:
             return algorithm(
                 *parameters.logs(),
-                EmissionRows(parameters.emission.kernel(), sequences.X),
+                partial(EmissionReader, parameters.emission.kernel(), sequences.X),
                 sequences.offsets,
                 pool=pool,
                 **options,
@@ -377,8 +378,8 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
                 f"k_best takes one sequence: X holds {len(sequences.offsets) - 1} of them"
             )
         parameters = self._parameters()
-        rows = EmissionRows(parameters.emission.kernel(), sequences.X)
-        return algorithms.k_best(*parameters.logs(), rows, int(k))
+        reader = partial(EmissionReader, parameters.emission.kernel(), sequences.X)
+        return algorithms.k_best(*parameters.logs(), reader, int(k), len(sequences.X))
 
     def sample_posterior(self, X, n_samples=1, *, groups=None, random_state=None):
         """Return paths of states drawn from their posterior given the rows.

@@ -1,4 +1,4 @@
-"""The step of Baum-Welch: exact EM for a hidden Markov model."""
+"""Baum-Welch, exact EM for a hidden Markov model: the problem and its step."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from skvae.blocks import is_complete
 from skvae.chain.passes import Buffers
 from skvae.hmm.dask_sequences import DistributedSequences
 from skvae.hmm.e_step import expect, log_likelihood_of
-from skvae.hmm.initialization import check_chain, first_parameters
+from skvae.hmm.initialization import check_chain, counted, first_states, rows_to_start_from
 from skvae.hmm.parameters import ChainParameters, Coordinates
 
 
@@ -37,7 +37,7 @@ class HiddenMarkovProblem:
 
     def __init__(self, estimator, data, emission, summary, earlier=None):
         self.earlier = earlier
-        self.prior = check_chain(estimator)[2]
+        self._startprob, self._transmat, self.prior = check_chain(estimator)
         self._estimator = estimator
         self._data = data
         self._emission = emission
@@ -45,7 +45,25 @@ class HiddenMarkovProblem:
 
     def first(self, rng):
         """Return the ChainParameters of a new start."""
-        return first_parameters(self._data, self._estimator, self._emission, self._summary, rng)
+        n, rows, emission = self._estimator.n_components, self._data.rows(), self._emission
+        given, summary = (self._startprob, self._transmat), self._summary
+        if given[0] is not None and given[1] is not None and emission.is_given:
+            unread = rows.chosen(np.zeros(1, dtype=np.intp))
+            parameters = emission.first(unread, np.array([-1]), n, summary, rng)
+            return ChainParameters(*given, parameters)
+        index, offsets = rows_to_start_from(len(self._data.X), n, rng), self._data.offsets
+        rows = rows.chosen(index if len(index) < len(self._data.X) else None)
+        states = first_states(
+            rows, index, offsets, self._estimator, emission, summary, self.prior, rng
+        )
+        parameters = emission.first(rows, states, n, summary, rng)
+        flat = ChainParameters(np.full(n, 1 / n), np.full((n, n), 1 / n), parameters)
+        by_count = self.prior.maximize(flat, counted(index, offsets, states, n))
+        return ChainParameters(
+            by_count[0] if given[0] is None else given[0],
+            by_count[1] if given[1] is None else given[1],
+            parameters,
+        )
 
     def step(self, pool, _number):
         """Return the BaumWelchStep of a run."""
@@ -77,7 +95,9 @@ class BaumWelchStep(Step):
     Attributes
     ----------
     n_steps : int
-        How many E steps with statistics were made.
+        The number of E steps with statistics.
+    expect : callable
+        ``parameters → (ChainStatistics, log-likelihood)``, the E step.
     """
 
     def __init__(self, data, emission, summary, prior, pool):
@@ -86,16 +106,16 @@ class BaumWelchStep(Step):
         self._prior = prior
         self._total = data.total()
         if isinstance(data, DistributedSequences):
-            self._expect, self._log_likelihood = data.expect, data.log_likelihood
+            self.expect, self._log_likelihood = data.expect, data.log_likelihood
         else:
             given = {"sequences": data, "pool": pool, "complete": is_complete(data.X)}
-            self._expect = partial(expect, **given, buffers=Buffers())
+            self.expect = partial(expect, **given, buffers=Buffers())
             self._log_likelihood = partial(log_likelihood_of, **given)
         self.n_steps = 0
 
     def __call__(self, parameters):
         self.n_steps += 1
-        statistics, log_likelihood = self._expect(parameters)
+        statistics, log_likelihood = self.expect(parameters)
         if not np.isfinite(log_likelihood):
             raise Collapse("a sequence has probability zero under the current parameters")
         return self.maximize(parameters, statistics), self._objective(parameters, log_likelihood)

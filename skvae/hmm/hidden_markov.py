@@ -9,6 +9,8 @@ Weiss, Ann. Math. Stat. 41, 1970). Here ``data`` are the sequences, ``emission``
 :math:`p(x \mid \theta)` is.
 """
 
+from functools import partial
+
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
@@ -21,7 +23,6 @@ from skvae.gaussian.checks import check_batch
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.hmm.base import HiddenMarkovModel
 from skvae.hmm.dask_sequences import DistributedSequences
-from skvae.hmm.e_step import expect
 from skvae.hmm.em import HiddenMarkovProblem
 from skvae.hmm.initialization import check_chain, check_stochastic
 from skvae.hmm.parameters import ChainParameters, ChainStatistics, expected_occupancy
@@ -255,7 +256,8 @@ default=1.0
             data, emission = self._prepare(X, groups, sequence_weight, reset=not warm)
             X, offsets, weight, *_ = data
             with workers() as pool:
-                summary = self._summary(data, emission, pool)
+                names = getattr(self, "feature_names_in_", None)
+                summary = emission.summarize(data.rows(), pool, names)
                 earlier, random_state = None, self.random_state
                 if warm:
                     why = "warm_start=True"
@@ -267,7 +269,7 @@ default=1.0
                         checkpoint, earlier, X, summary, data.total(), **beside
                     )
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
-            self._store(best.parameters, emission, problem.prior)
+            self._store(best.parameters, emission, *problem.prior[2:])
             self._record(best, collapses)
         return self
 
@@ -323,7 +325,8 @@ default=1.0
                 X, groups, sequence_weight, reset=first, min_rows=min_rows
             )
             with workers() as pool:
-                summary = self._summary(data, emission, pool)
+                names = getattr(self, "feature_names_in_", None)
+                summary = emission.summarize(data.rows(), pool, names)
                 problem = HiddenMarkovProblem(self, data, emission, summary)
                 step = problem.step(pool, 0)
                 if first:
@@ -331,15 +334,15 @@ default=1.0
                     new = step(problem.first(rng))[0]
                 else:
                     old = self._same_model(data, emission, "partial_fit")
-                    new = self._blend(old, data, step, pool)
+                    new = self._blend(old, data, step)
                 bound = step.evaluate(new)
-            self._store(new, emission, problem.prior)
+            self._store(new, emission, *problem.prior[2:])
             self._record_batch(bound)
         return self
 
-    def _blend(self, old, data, step, pool):
+    def _blend(self, old, data, step):
         """Return the M step of the statistics so far and those of a batch."""
-        statistics, _ = expect(old, data, pool)
+        statistics, _ = step.expect(old)
         starts, pairs, occupancy = expected_occupancy(
             old.startprob, old.transmat, np.diff(data.offsets)
         )
@@ -387,8 +390,8 @@ default=1.0
         startprob = check_stochastic("startprob", startprob, (n,), "(n_components,)")
         transmat = check_stochastic("transmat", transmat, (n, n), "(n_components, n_components)")
         model = cls(n, emission=clone(emission))
-        model._start_allowed, model._allowed = startprob > 0, transmat > 0
-        model._hold(ChainParameters(startprob, transmat, parameters), clone(emission))
+        fitted = ChainParameters(startprob, transmat, parameters)
+        model._store(fitted, clone(emission), startprob > 0, transmat > 0)
         model.n_features_in_ = parameters.n_features
         model.lower_bound_ = np.nan
         model.lower_bounds_ = []
@@ -396,20 +399,18 @@ default=1.0
         model.converged_ = True
         return model
 
-    def _store(self, parameters, emission, prior):
-        self._start_allowed, self._allowed = prior.start_allowed, prior.allowed
-        self._hold(parameters, emission)
-
-    def _hold(self, parameters, emission):
+    def _store(self, parameters, emission, start_allowed, allowed):
+        """Set the fitted attributes; ``emission`` is this model's own."""
         self.startprob_ = parameters.startprob
         self.transmat_ = parameters.transmat
-        self.emission_ = emission  # one that nobody else has
+        self.emission_ = emission
         self.emission_.store(parameters.emission)
         for name in ("means_", "covariances_"):
             if isinstance(emission, GaussianEmission):
                 setattr(self, name, getattr(self.emission_, name))
             elif hasattr(self, name):
                 delattr(self, name)  # of an earlier fit with another emission
+        self._start_allowed, self._allowed = start_allowed, allowed
         self._n_features_out = len(parameters.startprob)
 
     # Checks -----------------------------------------------------------------------------------
@@ -420,9 +421,7 @@ default=1.0
         check_choice("inference", self.inference, ("smooth", "filter"))
         emission = _emission_of(self)
         emission.check_parameters(self.n_components)
-        data = as_sequences(
-            X, groups, lambda rows: self._validate(rows, reset=reset, min_rows=min_rows)
-        )
+        data = as_sequences(X, groups, partial(self._validate, reset=reset, min_rows=min_rows))
         weight = self._validate_weight(sequence_weight, data.X, "sequence_weight")
         if is_distributed(data.X):
             data = DistributedSequences.of(data.X, data.offsets)
@@ -442,10 +441,6 @@ default=1.0
             data.check(emission, names)
         else:
             emission.check_rows(data.X, names)
-
-    def _summary(self, data, emission, pool):
-        names = getattr(self, "feature_names_in_", None)
-        return emission.summarize(data.rows(), pool, names)
 
     def _same_model(self, data, emission, why):
         """Return the fitted parameters; raise ValueError unless model and rows go with them."""
@@ -484,9 +479,14 @@ def _emission_of(estimator):
         There is none of that name, or it does not take one of the parameters.
     """
     check_choice("covariance_type", estimator.covariance_type, tuple(STRUCTURES))
-    given, own = estimator.emission, {name: getattr(estimator, name) for name in _OF_GAUSSIAN}
+    given = estimator.emission
     if isinstance(given, str) and given == "gaussian":
-        return GaussianEmission(**own)
+        return GaussianEmission(
+            estimator.covariance_type,
+            reg_covar=estimator.reg_covar,
+            means_init=estimator.means_init,
+            covariances_init=estimator.covariances_init,
+        )
     if isinstance(given, str) and given in EMISSIONS:
         emission = EMISSIONS[given]()
     elif isinstance(given, Emission):
@@ -496,8 +496,9 @@ def _emission_of(estimator):
         raise ValueError(
             f"emission={given!r}: must be one of {names} or an emission object of skvae.hmm"
         )
-    for name, value in own.items():
-        if not _same(value, _OF_GAUSSIAN[name]):
+    for name, default in _OF_GAUSSIAN.items():
+        value = getattr(estimator, name)
+        if not (isinstance(value, type(default)) and value == default):
             raise ValueError(
                 f"{name}={value!r} configures emission='gaussian', but emission={given!r}: give it "
                 "to the emission object instead"
@@ -518,7 +519,3 @@ def _form(emission):
         elif name.endswith(("covariance_type", "n_mix")):
             parts[name] = value
     return type(emission), parts
-
-
-def _same(value, default):
-    return isinstance(value, type(default)) and value == default

@@ -4,7 +4,8 @@ import numpy as np
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils.random import sample_without_replacement
 
-from skvae.hmm.parameters import ChainParameters, ChainPrior, ChainStatistics
+from skvae.blocks import is_complete
+from skvae.hmm.parameters import ChainPrior, ChainStatistics
 from skvae.initialization import MAX_ROWS, first_labels
 from skvae.validation import check_array_parameter
 
@@ -58,65 +59,55 @@ def check_chain(estimator):
     return startprob, transmat, prior
 
 
-def first_parameters(data, estimator, emission, summary, rng):
-    """Return the ChainParameters that one run starts from.
-
-    Parameters
-    ----------
-    data : Sequences or DistributedSequences
-        The sequences.
-    estimator : EMHiddenMarkov
-        Its ``n_components``, ``init_params`` and what it gives of the chain are read.
-    emission : Emission
-        The emission family.
-    summary : object
-        Its summary of the data.
-    rng : RandomState
-        The source of randomness.
-    """
-    n = estimator.n_components
-    startprob, transmat, prior = check_chain(estimator)
-    if startprob is not None and transmat is not None and emission.is_given:
-        unread = data.rows().chosen(np.zeros(1, dtype=np.intp))
-        parameters = emission.first(unread, np.array([-1]), n, summary, rng)
-        return ChainParameters(startprob, transmat, parameters)
-    index = _chosen_rows(len(data.X), n, rng)
-    rows = data.rows().chosen(index)
-    index = np.arange(len(data.X)) if index is None else index
-    labels = _labels(rows, index, data.offsets, estimator, emission, summary, prior, rng)
-    parameters = emission.first(rows, labels, n, summary, rng)
-    counted = _counted(index, data.offsets, labels, n)
-    flat = ChainParameters(np.full(n, 1 / n), np.full((n, n), 1 / n), parameters)
-    by_count = prior.maximize(flat, counted)
-    return ChainParameters(
-        by_count[0] if startprob is None else startprob,
-        by_count[1] if transmat is None else transmat,
-        parameters,
-    )
-
-
-def _chosen_rows(n_rows, n_components, rng):
-    """Return the rows that a start is made from, in time order; None is all of them."""
+def rows_to_start_from(n_rows, n_components, rng):
+    """Return the places of the rows of a start, in time order; windows of many neighbours."""
     n_kept = max(MAX_ROWS, 128 * int(n_components))
     if n_rows <= n_kept:
-        return None
+        return np.arange(n_rows)
     windows = sample_without_replacement(-(-n_rows // _WINDOW), n_kept // _WINDOW, random_state=rng)
     rows = (np.sort(windows)[:, None] * _WINDOW + np.arange(_WINDOW)).ravel()
     return rows[rows < n_rows]
 
 
-def _labels(rows, index, offsets, estimator, emission, summary, prior, rng):
-    """Return the first state of each of the rows, whose places are ``index``."""
+def first_states(rows, index, offsets, estimator, emission, summary, prior, rng):
+    """Return the first state of each row of a start.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows of the start.
+    index : ndarray of int, shape (n,)
+        Their places among all rows.
+    offsets : ndarray of int
+        Where sequences begin and end.
+    estimator : EMHiddenMarkov
+        Its ``n_components`` and ``init_params`` are read.
+    emission : Emission
+        The emission family.
+    summary : object
+        Its summary of the data.
+    prior : ChainPrior
+        The chain's.
+    rng : RandomState
+        The source of randomness.
+    """
     n, method = estimator.n_components, estimator.init_params
     if method == "random":
         return rng.randint(n, size=len(index))
-    if method == "kmeans" and n > 1 and not prior.allowed.all() and _is_left_right(prior.allowed):
-        # Clusters know no order: each sequence is cut into equal parts, one for each state.
+    if (
+        method == "kmeans"
+        and n > 1
+        and not prior.allowed.all()
+        and not np.tril(prior.allowed, -1).any()
+    ):
+        # Clusters have no order: each sequence is cut into equal parts, one for each state.
         sequence = np.searchsorted(offsets, index, side="right") - 1
         lengths = np.diff(offsets)[sequence]
         return (index - offsets[sequence]) * n // lengths
     X, weight = rows.take(0, rows.n_rows)
-    X = _complete(emission.features(X, summary))
+    X = np.asarray(emission.features(X, summary), dtype=np.float64)
+    if not is_complete(X):
+        X = _complete(X)
     if emission.smooth_start:
         X = _averages(X, index, offsets)
     labels = first_labels(X, weight, n, method, rng)
@@ -140,21 +131,14 @@ def _averages(X, index, offsets):
     return (sums[last] - sums[first]) / (last - first)[:, None]
 
 
-def _is_left_right(allowed):
-    return not np.tril(allowed, -1).any()
-
-
 def _complete(X):
-    """Return X, in float64, in which what is missing is the feature's mean."""
-    X = np.asarray(X, dtype=np.float64)
+    """Return X with missing values replaced by the means of the features."""
     missing = np.isnan(X)
-    if not missing.any():
-        return X
     counts = np.maximum((~missing).sum(axis=0), 1)
     return np.where(missing, np.where(missing, 0.0, X).sum(axis=0) / counts, X)
 
 
-def _counted(index, offsets, labels, n_components):
+def counted(index, offsets, labels, n_components):
     """Return the ChainStatistics of labelled rows: smoothed counts of starts and transitions."""
     begins = np.isin(index, offsets[:-1])
     follows = (np.diff(index) == 1) & ~begins[1:]

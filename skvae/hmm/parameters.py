@@ -91,9 +91,14 @@ class ChainPrior(NamedTuple):
 
     def maximize(self, old, statistics):
         """Return (startprob, transmat) that maximise the expected log-likelihood plus log prior."""
-        start = np.where(self.start_allowed, statistics.starts + self.startprob - 1.0, 0.0)
+        starts = np.where(self.start_allowed, statistics.starts + self.startprob - 1.0, 0.0)
         pairs = np.where(self.allowed, statistics.pairs + self.transmat - 1.0, 0.0)
-        return _rows(start[None], old.startprob[None])[0], _rows(pairs, old.transmat)
+        counts = np.vstack([starts, pairs])
+        totals = counts.sum(axis=1, keepdims=True)
+        empty = ~(totals > 0)  # such a distribution stays as it was
+        before = np.vstack([old.startprob, old.transmat])
+        found = np.where(empty, before, counts / np.where(empty, 1.0, totals))
+        return found[0], found[1:]
 
     def log_density(self, startprob, transmat):
         """Return the log prior of what is allowed, relative to flat ones, in nats.
@@ -115,13 +120,6 @@ class ChainPrior(NamedTuple):
         """Return the number of free probabilities."""
         free = self.allowed.sum(axis=1) - 1
         return int(free.sum() + self.start_allowed.sum() - 1)
-
-
-def _rows(counts, old):
-    """Return the rows normalised; those without any count stay as they were."""
-    total = counts.sum(axis=1, keepdims=True)
-    empty = ~(total > 0)
-    return np.where(empty, old, counts / np.where(empty, 1.0, total))
 
 
 def expected_occupancy(startprob, transmat, lengths):

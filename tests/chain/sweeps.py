@@ -9,7 +9,7 @@ from skvae.blocks import workers
 from skvae.chain import algorithms, segments
 from skvae.chain.batch import ArrayRows
 from skvae.chain.passes import Buffers, SegmentPasses
-from skvae.chain.recursion import LogRecursion, recursion_of
+from skvae.chain.recursion import LogRecursion, Recursion, SingleState
 from tests import hmm_oracles as oracles
 
 
@@ -54,14 +54,16 @@ def sweep(start, transmat, logs, lengths, block, weight=None, n_threads=1):
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     chain = in_logs(start, transmat)
     source = RecordingRows(logs, block)
+
+    def read():
+        return source
+
     with every_size_in_threads(), workers(n_threads) as pool:
-        sums = algorithms.expect(*chain, source, offsets, weight=weight, pool=pool)
-        log_p = algorithms.predictive(*chain, source, offsets, pool=pool)
-        filtered = algorithms.filtered(*chain, source, offsets, pool=pool)
-        forward_only = algorithms.log_likelihood_of(
-            *chain, source, offsets, weight=weight, pool=pool
-        )
-        smoothed = algorithms.smooth(*chain, source, offsets, pool=pool)
+        sums = algorithms.expect(*chain, read, offsets, weight=weight, pool=pool)
+        log_p = algorithms.predictive(*chain, read, offsets, pool=pool)
+        filtered = algorithms.filtered(*chain, read, offsets, pool=pool)
+        forward_only = algorithms.log_likelihood_of(*chain, read, offsets, weight=weight, pool=pool)
+        smoothed = algorithms.smooth(*chain, read, offsets, pool=pool)
     share = 1.0 if weight is None else weight[:, None]
     np.testing.assert_allclose(smoothed.posterior * share, source.given, rtol=1e-9, atol=1e-300)
     np.testing.assert_allclose(sums.emission, source.given.sum(axis=0), rtol=1e-9)
@@ -114,18 +116,19 @@ def assert_same_sweep(actual, expected, *, rtol=1e-9, atol=1e-12):
 
 def passed(segment, start, transmat, logs, offsets, block, *, log=False, keep=1 << 25):
     """(log_p, filtered, smoothed, pairs) of one segment by a single SegmentPasses."""
-    recursion = LogRecursion(start, transmat) if log else recursion_of(start, transmat)
-    buffers = Buffers().of_size(block, len(recursion.start))
-    passes = SegmentPasses(segment, recursion, np.asarray(offsets), buffers, keep)
+    make = LogRecursion if log else SingleState if len(start) == 1 else Recursion
+    passes = SegmentPasses(
+        segment, make(start, transmat), np.asarray(offsets), block, Buffers(), keep
+    )
     log_p, filtered, smoothed = np.full(len(logs), np.nan), *np.full((2, *logs.shape), np.nan)
     for index, (a, b) in enumerate(passes.blocks):
-        if not passes.forward(index, logs[a:b].T.copy()):
+        found = passes.forward(index, logs[a:b].T.copy())
+        if found is None:
             return None
-        log_p[a:b], filtered[a:b] = passes.log_p(index), passes.alpha(index)
-    passes.turn()
+        log_p[a:b], filtered[a:b] = found, passes.alpha(index)
     for index in range(len(passes.blocks) - 1, -1, -1):
         a, b = passes.blocks[index]
-        if not passes.is_kept(index):
+        if index not in passes.kept:
             passes.forward(index, logs[a:b].T.copy())
         smoothed[a:b] = passes.backward(index, None)
-    return log_p, filtered, smoothed, passes.end()
+    return log_p, filtered, smoothed, passes.pairs()

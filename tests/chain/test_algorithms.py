@@ -113,7 +113,9 @@ def test_best_paths_of_sequences_in_blocks(share, block, kind, monkeypatch):
     logs = np.random.default_rng(1).normal(scale=2.0, size=(offsets[-1], n_states))
     chain = in_logs(start, transmat, logs)[:2]
     with every_size_in_threads(), workers() as pool:
-        log_probs, states = algorithms.viterbi(*chain, ArrayRows(logs, block), offsets, pool=pool)
+        log_probs, states = algorithms.viterbi(
+            *chain, lambda: ArrayRows(logs, block), offsets, pool=pool
+        )
     for s, (a, b) in enumerate(pairwise(offsets)):
         log_prob, path = textbook_viterbi(start, transmat, logs[a:b])
         assert_array_equal(states[a:b], path)
