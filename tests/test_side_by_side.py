@@ -120,7 +120,7 @@ FIRST_LINES = {
     "transform": "Return the ",
     "sample": r"Return rows drawn from the model, and the \w+( vector)? that each was drawn from.",
     "predict": "Return the most probable ",
-    "impute": "Return X with what is missing replaced by its ",
+    "impute": "Return X with missing values replaced by their ",
 }
 METHODS = ("fit", "partial_fit", "score_samples", "score", "transform", "sample", "impute")
 

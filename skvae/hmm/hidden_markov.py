@@ -73,7 +73,7 @@ default=1.0
         'anderson' extrapolates over past iterations where that is not worse than an EM step; it
         needs far fewer iterations where components overlap.
     n_init : int, default=1
-        The number of starts, of which the best is kept.
+        The number of starts; the best one is kept.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
         How rows get their first states; transitions are counted from these and smoothed. With
         'kmeans' and a left-right ``transmat_init``, sequences are cut into equal parts instead.
@@ -86,9 +86,9 @@ default=1.0
     covariances_init : array-like, default=None
         First covariances of ``emission='gaussian'``, in the shape of ``covariances_``.
     random_state : int, RandomState instance or None, default=None
-        Decides the starts, and what :meth:`sample` draws if it is given none.
+        Source of the starts, and of the draws of :meth:`sample` without its own ``random_state``.
     warm_start : bool, default=False
-        Whether a further ``fit`` goes on from the earlier one, and not from a new start.
+        Whether a further ``fit`` continues the earlier one instead of starting anew.
     verbose : int, default=0
         0 prints nothing, 1 the bound every ``verbose_interval`` iterations, 2 in each.
     verbose_interval : int, default=10
@@ -97,9 +97,10 @@ default=1.0
         How many starts run at a time, in threads. They share out the threads that the linear
         algebra library would use; a single run has them all.
     checkpoint : str or os.PathLike, default=None
-        A file in which ``fit`` notes every ten seconds how far it is. If it is interrupted or
-        killed, the next ``fit`` with the same parameters and data goes on from there, to the same
-        answer. The file is removed when the fit ends; fits at one time need a path each.
+        A file to which ``fit`` writes its progress every ten seconds. If it is interrupted or
+        killed, the next ``fit`` with the same parameters and data continues from the file and gets
+        the same result. The file is removed when the fit ends. Fits that run at the same time need
+        different paths.
 
     Attributes
     ----------
@@ -235,7 +236,7 @@ default=1.0
         Returns
         -------
         self : EMHiddenMarkov
-            The fitted model. If the fit fails, what was fitted before is kept.
+            The fitted model. If the fit fails, the earlier fit is kept.
 
         Raises
         ------

@@ -119,7 +119,7 @@ class VariationalAutoencoder(Autoencoder):
         Decides the first weights, the rows kept aside, batches and noise, and what :meth:`sample`
         draws if it is given none.
     warm_start : bool, default=False
-        Whether a further ``fit`` goes on from the earlier one, and not from a new start.
+        Whether a further ``fit`` continues the earlier one instead of starting anew.
     verbose : int, default=0
         0 prints nothing, 1 shows a progress bar with the current bound.
 
