@@ -38,7 +38,6 @@ NO_THRESHOLDS = {
     "_FOUR_ONES",
     "_SOFT_ONE",
     "_TINY",
-    "_FOUR_ONES",
     ("neural/likelihoods/binary.py", "_SERIES"),
     *("ORDER", "NOISE", "HELD_OUT_NOISE", "MODULES", "CLUSTERS"),
 }
