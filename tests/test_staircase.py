@@ -18,7 +18,7 @@ from skvae.datasets import load_geyser
 PACKAGE = str(Path(skvae.__file__).parent)
 MODELS = {
     EMGaussianMixture: (9, 79),
-    EMHiddenMarkov: (9, 174),
+    EMHiddenMarkov: (9, 149),
     BayesianMixtureSVI: (9, 143),
 }
 
