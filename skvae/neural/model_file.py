@@ -138,10 +138,10 @@ _CODEC = storage.Codec("$tensor", _encoded, _decoded)
 
 
 def save(path, tree, arrays):
-    """Write a tree and arrays as one safetensors file, wholly or not at all.
+    """Write a tree and arrays as one safetensors file, as a whole or not at all.
 
-    The file is written beside its place and then moved there: a crash or a full disk leaves what
-    was at `path` before. The same tree and arrays give the same bytes.
+    The file is written beside its place and then moved there: after a crash or a full disk the
+    earlier file is still at `path`. The same tree and arrays give the same bytes.
 
     Parameters
     ----------

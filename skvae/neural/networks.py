@@ -1,7 +1,7 @@
-"""Encoders and decoders: multilayer perceptrons, and modules that a user brings.
+"""Encoders and decoders: multilayer perceptrons, and modules that a user passes.
 
-First weights are drawn from a generator that is passed in. What a user's module draws when it is
-made comes from torch's global state, which is seeded for that and put back afterwards.
+First weights are drawn from a generator that is passed in. A user's module draws them from torch's
+global state, which is seeded for its construction and then restored.
 """
 
 import copy
@@ -27,7 +27,7 @@ ACTIVATIONS = {
     "silu": nn.SiLU,
     "leaky_relu": nn.LeakyReLU,
 }
-# Those that let about half of the variance through: He's first weights instead of Glorot's.
+# Activations that halve the variance, about: He's first weights instead of Glorot's.
 RECTIFIERS = {"relu", "softplus", "elu", "gelu", "silu", "leaky_relu"}
 
 _GLOBAL_STATE = threading.RLock()  # torch's is one for all threads
@@ -41,13 +41,13 @@ def mlp(sizes, activation, generator, *, last_gain=0.1):
     sizes : sequence of int
         The widths of its input, of the hidden layers if any, and of its output.
     activation : str
-        What follows a hidden layer, a name in ``ACTIVATIONS``.
+        Applied after a hidden layer, a name in ``ACTIVATIONS``.
     generator : torch.Generator
         Draws the first weights: uniform, with the variance of He et al. (2015) behind a rectifier
         and of Glorot and Bengio (2010) otherwise. First biases are zero.
     last_gain : float
         Multiplies the first weights of the last layer. Small for a decoder, so that training
-        starts near what its outputs mean at zero, independent features.
+        starts near outputs of zero, the model of independent features.
 
     Returns
     -------
@@ -76,22 +76,21 @@ def mlp(sizes, activation, generator, *, last_gain=0.1):
 
 
 def resolve_module(spec, name, seed):
-    """Return a module of the estimator's own from what a user passed.
+    """Return a copy of the module that a user passed, or the one that a callable returns.
 
     Parameters
     ----------
     spec : nn.Module, class or callable
-        A module, of which a copy is returned, weights included; or what makes one when it is called
-        without arguments.
+        A module, copied with its weights, or a callable without arguments that returns one.
     name : str
         The parameter's name, for messages.
     seed : int
-        Seeds torch's global state while the module is made; the state is put back.
+        Seeds torch's global state for the construction of the module; the state is restored.
 
     Raises
     ------
     ValueError
-        There is no module in it.
+        The value is no module, and does not return one.
     """
     if isinstance(spec, nn.Module):
         return copy.deepcopy(spec)
@@ -113,26 +112,26 @@ def resolve_module(spec, name, seed):
             f"{name}={spec!r} gave {type(module).__name__} when it was called: must give a "
             "torch.nn.Module"
         )
-    # A function may give the same module every time, and that one is the user's.
+    # A function may return the same module every time, which belongs to the user.
     return copy.deepcopy(module)
 
 
 @contextmanager
 def isolated_random(seed):
-    """Seed torch's global random state inside, and put it back afterwards.
+    """Seed torch's global random state inside, and restore it afterwards.
 
-    For code that draws from it and cannot be given a generator, such as dropout and constructors
-    of modules. One thread at a time is inside: the state is one for all of them.
+    For code that draws from it and takes no generator, such as dropout and constructors of modules.
+    One thread at a time is inside: all threads share the state.
 
     Parameters
     ----------
     seed : int
-        The seed of the CPU's state, and of those of CUDA devices if CUDA is in use.
+        The seed of the CPU's state, and of the states of CUDA devices if CUDA is in use.
     """
     cuda = torch.cuda.is_initialized()
     devices = list(range(torch.cuda.device_count())) if cuda else []
     with _GLOBAL_STATE, torch.random.fork_rng(devices):
-        # torch.manual_seed would also seed, for good, a CUDA that is started later.
+        # torch.manual_seed would also seed a CUDA that starts later, and not restore that.
         torch.default_generator.manual_seed(seed)
         if cuda:
             torch.cuda.manual_seed_all(seed)

@@ -1,4 +1,4 @@
-r"""What an encoder says of a row: Gaussians q(z | x), with diagonal or with full covariance.
+r"""Posteriors from an encoder: Gaussians q(z | x), with diagonal or with full covariance.
 
 .. math:: q(z \mid x) = N(z; m(x), F(x) F(x)^\top), \qquad z = m + F \epsilon, \quad
     \epsilon \sim N(0, I)
@@ -18,8 +18,8 @@ import torch
 
 LOG_2PI = math.log(2.0 * math.pi)
 COVARIANCES = ("diag", "full")
-# Log variances that are told apart. Below, draws hardly differ from the mean in float32; above, one
-# outlier's divergence, half the variance, drowns what all other rows say.
+# The range of log variances. Below it, draws hardly differ from the mean in float32; above it, one
+# outlier's divergence, half the variance, would dominate the gradient of all other rows.
 LOG_VAR_RANGE = (-30.0, 15.0)
 
 
@@ -31,20 +31,19 @@ class DiagonalPosterior:
     mean : Tensor of shape (B, L)
         Their means.
     log_var : Tensor of shape (B, L)
-        The logarithms of their variances. What is outside ``LOG_VAR_RANGE`` counts as the nearest
-        in it; the gradient passes as if it was inside, so that an outlier's posterior can come
-        back.
+        The logarithms of their variances. A value outside ``LOG_VAR_RANGE`` counts as the nearest
+        in it; its gradient is that of a value inside, so that an outlier's posterior can return.
     """
 
     def __init__(self, mean, log_var):
-        # Training's hot loop: as few operations as it takes, and nothing looked up twice.
+        # The hot loop of training: as few operations as possible, and nothing computed twice.
         self.mean = mean
         self.log_var = _bounded(log_var)
         self.variance = self.log_var.exp()
         self.std = self.variance.sqrt()
 
     def draw(self, noise):
-        """Return the z that standard normal noise stands for, both (..., B, L)."""
+        """Return the draws z of standard normal noise, both (..., B, L)."""
         return torch.addcmul(self.mean, self.std, noise)
 
     def log_prob(self, z):
@@ -69,7 +68,7 @@ class DiagonalPosterior:
         return 0.5 * (self._twice_kl_plus_one().sum(-1) - self.mean.shape[-1])
 
     def kl_normal_by_dimension(self):
-        """Return ½(m² + s² − 1 − ln s²), whose sum over dimensions is the divergence, (B, L)."""
+        """Return ½(m² + s² − 1 − ln s²), (B, L); the sum over dimensions is the divergence."""
         return 0.5 * (self._twice_kl_plus_one() - 1.0)
 
     def detach(self):
@@ -112,7 +111,7 @@ class FullPosterior:
         return self.factor.square().sum(-1)
 
     def draw(self, noise):
-        """Return the z that standard normal noise stands for, both (..., B, L)."""
+        """Return the draws z of standard normal noise, both (..., B, L)."""
         return self.mean + torch.einsum("bij,...bj->...bi", self.factor, noise)
 
     def log_prob(self, z):
@@ -155,7 +154,7 @@ class FullPosterior:
 
 
 def n_encoder_outputs(n_components, covariance="diag"):
-    """Return how many numbers an encoder gives a row.
+    """Return the number of encoder outputs of a row.
 
     Parameters
     ----------
@@ -170,15 +169,15 @@ def n_encoder_outputs(n_components, covariance="diag"):
 
 
 def posterior_from(outputs, n_components, covariance="diag"):
-    """Return the posterior that an encoder's outputs stand for.
+    """Return the posterior with an encoder's outputs as parameters.
 
     Parameters
     ----------
     outputs : Tensor of shape (B, n_encoder_outputs) or pair of Tensors
-        Means and log variances (B, L) in one tensor or as a pair. For a full covariance, what
-        follows the means is the log variances that the dimensions would have without
-        correlations, twice the logarithm of the factor's diagonal, and then the entries of the
-        factor below its diagonal row by row: zeros there make a diagonal posterior.
+        Means and log variances (B, L) in one tensor or as a pair. For a full covariance, the means
+        are followed by twice the logarithm of the factor's diagonal, the log variances of
+        dimensions without correlations, and then by the entries of the factor below its diagonal,
+        row by row: zeros there make a diagonal posterior.
     n_components : int
         The number of latent dimensions L.
     covariance : {'diag', 'full'}

@@ -1,13 +1,13 @@
-r"""Where latent vectors come from: a standard normal, a mixture of Gaussians, or VampPrior.
+r"""Priors of latent vectors: a standard normal, a mixture of Gaussians, and VampPrior.
 
 .. math:: p(z) = N(z; 0, I), \qquad p(z) = \sum_c \pi_c N(z; \mu_c, \Sigma_c), \qquad
     p(z) = \frac{1}{K} \sum_c q(z \mid u_c)
 
 The discrete latent c is summed out, so the bound is never worse than one with a factor q(c). A
-prior is a module, which has the parameters; ``density(encode)`` is what it says with them as they
-are, computed once for all that is asked of it: ``encode`` maps inputs of the encoder, (K,
-n_inputs), to their posterior, which only VampPrior needs. Nothing is kept on the module, so it can
-be copied at any time.
+prior is a module with parameters; ``density(encode)`` is the density p(z) at their current values,
+computed once for several uses: ``encode`` maps inputs of the encoder, (K, n_inputs), to their
+posterior, which only VampPrior needs. Nothing is kept on the module, so it can be copied at any
+time.
 
 References
 ----------
@@ -45,7 +45,7 @@ class Normal(nn.Module):
 
     def __init__(self, n_components):
         super().__init__()
-        # What draws take their dtype and device from.
+        # Draws have its dtype and device.
         self.register_buffer("origin", torch.zeros(n_components), persistent=False)
 
     def density(self, encode=None):
@@ -61,11 +61,11 @@ class Normal(nn.Module):
         return posterior.kl_normal()
 
     def kl_by_dimension(self, posterior):
-        """Return the divergence by latent dimension, (B, L), or None if it is no sum of such."""
+        """Return the divergence by latent dimension, (B, L), or None if it is no such sum."""
         return posterior.kl_normal_by_dimension()
 
     def sample(self, n_samples, generator):
-        """Return draws z, (n_samples, L), and None for labels, which there are none of."""
+        """Return draws z, (n_samples, L), and None in place of labels."""
         return _noise(n_samples, self.origin, generator), None
 
 
@@ -140,11 +140,11 @@ class Mixture(nn.Module):
 
     @property
     def numbers_per_draw(self):
-        """How many numbers ``log_prob`` needs at once for each z."""
+        """The size of the largest tensor in ``log_prob`` for one z."""
         return self.means.numel()
 
     def density(self, encode=None):
-        """Return the mixture with the parameters as they are."""
+        """Return the mixture with the current parameters."""
         log_var = torch.log(MIN_VARIANCE + self.log_excess.exp())
         components = DiagonalPosterior(self.means, log_var)
         return MixtureDensity(torch.log_softmax(self.logits, dim=0), components)
@@ -158,8 +158,8 @@ class Mixture(nn.Module):
         means : ndarray of shape (n, L)
             The posterior means of n rows.
         variances : ndarray of shape (n, L), default=None
-            The posterior variances, which count as spread within the clusters: the mixture is then
-            near the rows' average posterior, which is the best prior.
+            The posterior variances, which add to the variance within the clusters: the mixture is
+            then near the rows' average posterior, which is the best prior.
         seed : int or RandomState
             The source of randomness.
 
@@ -194,7 +194,7 @@ class Vamp(nn.Module):
     Parameters
     ----------
     pseudo_inputs : Tensor of shape (K, n_inputs)
-        The first of them, as a rule those of data rows.
+        Their first values, usually the encoder inputs of data rows.
     n_components : int
         The number of latent dimensions L.
     """
@@ -206,11 +206,11 @@ class Vamp(nn.Module):
 
     @property
     def numbers_per_draw(self):
-        """How many numbers ``log_prob`` needs at once for each z."""
+        """The size of the largest tensor in ``log_prob`` for one z."""
         return len(self.pseudo_inputs) * self.n_components
 
     def density(self, encode):
-        """Return the mixture of the posteriors that the encoder gives the pseudo-inputs now."""
+        """Return the mixture of the current posteriors of the pseudo-inputs."""
         n = len(self.pseudo_inputs)
         log_weights = self.pseudo_inputs.new_full((n,), -math.log(n))
         return MixtureDensity(log_weights, encode(self.pseudo_inputs))
@@ -236,10 +236,10 @@ def make_prior(
     n_prior_components : int
         The number of components K of a mixture, or of pseudo-inputs.
     n_inputs : int, default=None
-        How many numbers the encoder reads of a row; for VampPrior.
+        The number of encoder inputs of a row; for VampPrior.
     pseudo_inputs : Tensor of shape (n, n_inputs), default=None
-        Rows as the encoder reads them, from which VampPrior draws its first pseudo-inputs, without
-        replacement as far as they go; None draws standard normal ones.
+        Encoder inputs of rows, from which VampPrior draws its first pseudo-inputs, without
+        replacement if there are enough; None draws standard normal ones.
     generator : torch.Generator
         The source of randomness.
 
@@ -271,13 +271,13 @@ def _noise(n_samples, like, generator):
 def _cluster_moments(points, n_clusters, rng):
     """Return weights (K,), means (K, L) and variances (K, L) of k-means clusters of points.
 
-    Weights and variances are those of the cluster and of one row more, which all rows share: no
-    weight is zero, and a cluster of one row has the variance that is usual within clusters.
+    Weights and variances are those of the cluster and one further row, an average over all rows: no
+    weight is zero, and a cluster of one row has the usual variance within clusters.
     """
     labels = first_labels(points, None, n_clusters, "kmeans", rng, n_init=10)
     member = np.eye(n_clusters)[labels]
     counts = member.sum(axis=0)[:, None]
-    # A cluster is empty where rows coincide; its component starts at the mean of all.
+    # A cluster can be empty if rows coincide; its component starts at the mean of all.
     share = np.where(counts > 0, member.T / np.maximum(counts, 1), 1 / len(points))
     centres = share @ points
     squares = (points - centres[labels]) ** 2

@@ -1,4 +1,4 @@
-r"""Variational autoencoder: a deep latent-variable model, its bound climbed by gradients.
+r"""Variational autoencoder: a deep latent-variable model, trained by gradients of its bound.
 
 .. math:: z \sim p(z), \qquad x \mid z \sim p(x \mid \mathrm{decoder}(z)), \qquad
           q(z \mid x) = N(\mathrm{encoder}(x)), \qquad
@@ -52,12 +52,12 @@ class VariationalAutoencoder(Autoencoder):
         ``()``, both are linear: the model is factor analysis.
     activation : {'relu', 'tanh', 'logistic', 'identity', 'elu', 'gelu', 'leaky_relu', 'silu', \
 'softplus'}, default='relu'
-        What follows a hidden layer.
+        Applied after a hidden layer.
     encoder, decoder : nn.Module, class or callable, default=None
-        A module instead: a copy of it if it is one, or what is made by calling it without
-        arguments. An encoder gives 2 · n_components numbers a row (mean, log variance), in one
-        tensor or as a pair; a decoder reads n_components numbers and gives the likelihood's
-        parameters in one tensor.
+        A module instead, of which a copy is trained; a class or callable is called without
+        arguments and returns one. An encoder returns 2 · n_components numbers a row (mean, log
+        variance), in one tensor or as a pair; a decoder reads n_components numbers and returns the
+        likelihood's parameters in one tensor.
     encoder_covariance : {'diag', 'full'}, default='diag'
         The form of the covariance of q(z | x).
     likelihood : str or list of (str, columns), default='gaussian'
@@ -66,7 +66,7 @@ class VariationalAutoencoder(Autoencoder):
         several parts of the columns, ``[(name, columns), ...]`` or ``[(name, columns, params),
         ...]``. 'gaussian' and 'student_t' standardise inside, so the units of X do not matter.
     likelihood_params : dict, default=None
-        Of the likelihood: ``scale`` ('feature', 'shared' or 'decoder': who gives σ) and
+        Of the likelihood: ``scale`` ('feature', 'shared' or 'decoder': the source of σ) and
         ``min_scale`` (its floor, in standard deviations of the features) of 'gaussian' and
         'student_t', ``dof`` of 'student_t', ``n_categories`` of 'categorical'.
     prior : {'normal', 'mixture', 'vamp'}, default='normal'
@@ -75,19 +75,19 @@ class VariationalAutoencoder(Autoencoder):
     n_prior_components : int, default=10
         The number of components of 'mixture' and 'vamp'.
     beta : float, default=1.0
-        Weight of the KL divergence in training. It does not change what ``score`` means, nor do
-        the next three.
+        Weight of the KL divergence in training. It does not change the definition of ``score``, nor
+        do the next three.
     kl_warmup : int, default=20
         Epochs during which that weight rises linearly, at most a quarter of ``max_epochs``. Without
-        it latent dimensions are often lost before the decoder has learned to use them.
+        a warm-up, latent dimensions are often lost before the decoder has learned to use them.
     free_bits : float, default=0.0
-        What each latent dimension's KL counts as at least in training, in nats.
+        The least nats that each latent dimension's KL counts as in training.
     n_importance_samples : int, default=1
         Draws a row in training; more than one give the importance-weighted bound.
     n_score_samples : int, default=100
-        Draws a row for ``score`` and all that is by importance sampling.
+        Draws a row for ``score`` and all other importance sampling.
     max_epochs : int, default=500
-        The largest number of passes over the data, ≥ 1: what skorch calls ``max_iter``.
+        The largest number of passes over the data, ≥ 1; elsewhere in scikit-learn, ``max_iter``.
     batch_size : int, default=None
         The largest number of rows in a batch. None is 128, or a tenth of the rows if that is fewer,
         but at least 16.
@@ -98,14 +98,14 @@ class VariationalAutoencoder(Autoencoder):
     gradient_clip : float, default=None
         The largest norm of the gradient.
     early_stopping : bool, default=True
-        Whether to keep rows aside, stop when their bound no longer rises, and keep the weights that
-        were best on them.
+        Whether to set rows aside for validation, stop when their bound no longer rises, and keep
+        the weights with the best bound.
     validation_fraction : float, default=0.1
         The share of those rows.
     n_iter_no_change : int, default=20
         Epochs without improvement after which training stops; those before 300 steps do not count.
     tol : float, default=1e-3
-        What counts as an improvement of the bound, in nats per row.
+        The smallest improvement of the bound that counts, in nats per row.
     mixed_precision : bool, default=False
         Whether encoder and decoder train in bfloat16 where that is safe.
     callbacks : list, default=None
@@ -116,8 +116,8 @@ class VariationalAutoencoder(Autoencoder):
     device : str, default='auto'
         Of torch; 'auto' is CUDA if there is one, else the CPU.
     random_state : int, RandomState instance or None, default=None
-        Decides the first weights, the rows kept aside, batches and noise, and what :meth:`sample`
-        draws if it is given none.
+        The source of the first weights, the validation rows, batches and noise, and of the draws of
+        :meth:`sample` without a ``random_state`` of its own.
     warm_start : bool, default=False
         Whether a further ``fit`` continues the earlier one instead of starting anew.
     verbose : int, default=0
@@ -128,18 +128,19 @@ class VariationalAutoencoder(Autoencoder):
     net_ : skorch.NeuralNet
         The net; its model is ``net_.module_.model``, its history ``net_.history``.
     lower_bound_ : float
-        The bound of the stored weights in nats per row, in the units of X: of the rows kept aside,
+        The bound of the stored weights in nats per row, in the units of X: of the validation rows,
         or of all rows if there are none.
     lower_bounds_ : list of float
-        The same after each epoch up to that of the stored weights. Of the training rows it is the
-        mean over the epoch, while the weights move; the last is ``lower_bound_``.
+        The bound after each epoch up to that of the stored weights. Without validation rows it is
+        the mean over the epoch, during which the weights change; the last is ``lower_bound_``.
     history_ : dict of str to list of float
         Of every epoch, in nats per row: ``bound``, ``reconstruction`` and ``kl`` of the training
-        rows, and ``valid_bound`` of those kept aside.
+        rows, and ``valid_bound`` of the validation rows.
     n_iter_ : int
         The number of epochs that led to the stored weights.
     converged_ : bool
-        Whether early stopping ended the training. If not, no warning says so: epochs are a budget.
+        Whether early stopping ended the training. If not, there is no warning: the number of epochs
+        is a budget.
     n_features_in_ : int
         The number of features.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -148,21 +149,21 @@ class VariationalAutoencoder(Autoencoder):
     See Also
     --------
     EMGaussianMixture : A mixture, where clusters are Gaussian.
-    sklearn.decomposition.FactorAnalysis : What ``hidden_layer_sizes=()`` is.
+    sklearn.decomposition.FactorAnalysis : The model with ``hidden_layer_sizes=()``.
 
     Notes
     -----
     NaN in X is a missing value (missing at random): the encoder reads the mean in its place, and
-    the bound is of what was observed (MIWAE). Here a fit that breaks off keeps what it learned:
-    Ctrl-C ends it with a warning and the best weights so far, a loss that is NaN with a ValueError
-    and the weights of the last good epoch. Training takes no weights of rows; ``score`` does.
+    the bound is of the observed values (MIWAE). Here an interrupted fit keeps its progress: Ctrl-C
+    ends it with a warning and the best weights so far, a loss of NaN with a ValueError and the
+    weights of the last good epoch. Training takes no weights of rows; ``score`` does.
 
     A ``dask.array.Array``, or a float32 or float64 memmap, of more than 2²⁵ numbers is not read
     into memory: batches come from a buffer of some of its blocks, mixed row by row, while the next
     buffer is read. Each epoch reads every block once, in a new order; a file's blocks have 2²⁰
-    numbers, a Dask array's are its chunks. In memory are two buffers, each at most 128 MB of
-    float32 unless two blocks are more, a block, and the rows kept aside, a sixteenth of a buffer at
-    most. What has a row for each of a Dask array's is a lazy Dask array; ``score`` is a number.
+    numbers, a Dask array's are its chunks. Memory holds two buffers, each at most 128 MB of float32
+    unless two blocks are larger, a block, and the validation rows, at most a sixteenth of a buffer.
+    Results with a row for each row of a Dask array are lazy Dask arrays; ``score`` is a number.
 
     Where torch.distributed is initialised, all processes of its group train one model: see
     :meth:`fit`.
@@ -272,7 +273,7 @@ class VariationalAutoencoder(Autoencoder):
         Returns
         -------
         self : VariationalAutoencoder
-            The fitted model. If the fit fails, what was fitted before is kept.
+            The fitted model. If the fit fails, the earlier fit is kept.
 
         Raises
         ------
@@ -432,7 +433,7 @@ class VariationalAutoencoder(Autoencoder):
         """
         return read_estimator(cls, path, {"encoder": encoder, "decoder": decoder})
 
-    # Its parts ----------------------------------------------------------------------------------
+    # Steps of a fit ------------------------------------------------------------------------------
 
     def _begun(self, X, rng):
         """Return a new net, and the prepared rows."""
@@ -447,7 +448,7 @@ class VariationalAutoencoder(Autoencoder):
         return build_net(self._settings, model, seed), x
 
     def _continued(self, X, why):
-        """Return a net that goes on from the fitted one, and the prepared rows."""
+        """Return a net that continues the fitted one, and the prepared rows."""
         X = self._rows(X)
         x = self._in_units(X)
         settings = self._current_settings(len(x))
@@ -458,10 +459,10 @@ class VariationalAutoencoder(Autoencoder):
         return restored_net(settings, net_state(before)), x
 
     def _current_settings(self, n_rows):
-        """Return the parameters as they are, with the size of a batch and the warm-up there is."""
+        """Return the current parameters, with the actual size of a batch and warm-up."""
         settings = self.get_params(deep=False)
         for name, value in settings.items():
-            if isinstance(value, np.generic):  # of a grid of NumPy's; torch wants Python's
+            if isinstance(value, np.generic):  # from a grid; torch needs Python's numbers
                 settings[name] = value.item()
         settings["kl_warmup"] = min(self.kl_warmup, self.max_epochs // 4)
         if self.batch_size is None:
@@ -469,10 +470,10 @@ class VariationalAutoencoder(Autoencoder):
         return settings
 
     def _train(self, net, x, fraction, n_epochs, seed, agree):
-        """Train the net, store what came of it; return the Divergence that ended it, if any.
+        """Train the net and set the attributes; return the Divergence that ended it, or None.
 
-        So large a fraction of the rows, or None, is kept aside; ``agree`` is told first what all
-        processes must have alike.
+        ``fraction`` is the share of validation rows, or None; ``agree`` compares the inputs of all
+        processes first.
         """
         rows = split_rows(x, net.module_.model.likelihood, fraction, seed)
         if Processes.here() is not None:
@@ -484,7 +485,7 @@ class VariationalAutoencoder(Autoencoder):
             if divergence.record.n_epochs == 0:
                 raise
             failure, record = divergence, divergence.record
-        # Nothing was learned that could be kept, or other processes have learned something else.
+        # There are no weights to keep, or those of other processes may differ.
         if record.interrupted and (record.n_epochs == 0 or Processes.here() is not None):
             raise KeyboardInterrupt
         if record.interrupted:
@@ -501,7 +502,7 @@ class VariationalAutoencoder(Autoencoder):
         return failure
 
     def _record(self, record, rows):
-        """Set the attributes that tell how the training went, in the units of X."""
+        """Set the attributes of the course of the training, in the units of X."""
         volume = rows.volume
         before = len(self.history_["bound"])
         found = {
@@ -537,7 +538,7 @@ class VariationalAutoencoder(Autoencoder):
     def _check_parameters(self):
         """Raise ValueError if a parameter is not usable."""
         _check_values(self)
-        # A model that was fitted elsewhere may go on here, on the CPU.
+        # A model fitted on another machine may continue here, on the CPU.
         if not (hasattr(self, "net_") and same(self._settings["device"], self.device)):
             device_name(self.device)
 

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from skvae.base import LatentVariableModel
 from skvae.blocks import DistributedRows, is_distributed, map_rows, ranges
 from skvae.neural.likelihoods.base import prepared
-from skvae.neural.training.rows_on_disk import blocks_of, in_memory_or_stored
+from skvae.neural.training.rows_on_disk import blocks_of, in_memory_or_on_disk
 from skvae.vae import importance
 from skvae.vae.model import LatentModel
 from skvae.validation import check_number, reading
@@ -480,7 +480,7 @@ class Autoencoder(LatentVariableModel):
 
     def _rows(self, X, **checks):
         """Return the checked rows to learn from: an array, or RowsOnDisk if X is too large."""
-        return in_memory_or_stored(X, self._validate(X, **checks))
+        return in_memory_or_on_disk(X, self._validate(X, **checks))
 
     def _in_units(self, X):
         """Return checked rows in the likelihood's units; raise ValueError if it excludes some."""

@@ -141,8 +141,8 @@ class SampledBound(nn.Module):
         return self.model.prior
 
     def encode(self, x, observed=None):
-        """Return the posteriors q(z | x) of prepared rows."""
-        return self.model.encode(x, observed)
+        """Return the posteriors q(z | x) of prepared rows; NaN is missing."""
+        return self.model.encode(x)
 
     def train(self, mode=True):
         """Set the mode, and return self.

@@ -11,7 +11,7 @@ import torch
 
 from skvae.neural.training.net import make_net
 from skvae.neural.training.processes import digest
-from skvae.neural.training.rows_on_disk import StoredRows, blocks_of
+from skvae.neural.training.rows_on_disk import RowsOnDisk, blocks_of
 from skvae.vae.bound_module import SampledBound
 from skvae.vae.model import make_model
 
@@ -42,13 +42,13 @@ def build_model(settings, likelihood, seed, x=None):
         p(x | z).
     seed : int
         Of the first weights.
-    x : ndarray or StoredRows of shape (n, n_features), default=None
+    x : ndarray or RowsOnDisk of shape (n, n_features), default=None
         Prepared rows, from which VampPrior draws its first pseudo-inputs.
     """
     names = ("n_components", "hidden_layer_sizes", "activation", "encoder", "decoder", "prior")
     rows = None
     if settings["prior"] == "vamp" and x is not None:
-        if isinstance(x, StoredRows):
+        if isinstance(x, RowsOnDisk):
             x = x.at(x.drawn(min(settings["n_prior_components"], len(x)), seed))
         rows = likelihood.inputs(torch.as_tensor(x, dtype=torch.float32))
     return make_model(

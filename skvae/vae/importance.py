@@ -1,4 +1,4 @@
-r"""Held-out log-likelihood by importance sampling, and what the same draws say of the posterior.
+r"""Held-out log-likelihood by importance sampling, and posterior expectations by the same draws.
 
 With draws from the encoder, :math:`z_s \sim q(z \mid x)`, and weights
 
@@ -13,8 +13,8 @@ n rows, S draws a row, L latent dimensions, D features. Rows come *prepared*, in
 likelihood; log-likelihoods go out in nats in the units of X.
 
 A row's draws come from a generator seeded with the row itself. So the errors of different rows are
-independent, equal rows get equal answers, and a row gets the same in any batch and any order, to
-the last digits. More draws continue those that fewer would have been.
+independent, equal rows have equal results, and a row's result is the same in any batch and any
+order, to the last digits. A larger S adds draws to those of a smaller one.
 
 References
 ----------
@@ -36,7 +36,7 @@ from skvae.neural.priors import Normal
 from skvae.vae.importance_weights import WeightSums, by_row, weighted_groups
 
 _ENOUGH = 10.0  # effective draws
-_TOLERATED = 0.1  # share of rows that may have fewer before it is said
+_TOLERATED = 0.1  # share of rows that may have fewer without a warning
 
 
 class EffectiveSizeWarning(UserWarning):
@@ -52,7 +52,7 @@ class EffectiveSizeWarning(UserWarning):
 
 
 class Evidence(NamedTuple):
-    """Log-likelihoods of rows, and how far to trust them.
+    """Log-likelihoods of rows, and their effective sample sizes.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class ElboTerms(namedtuple("ElboTerms", ["elbo", "reconstruction", "kl"])):
 
 
 class PosteriorMean(NamedTuple):
-    """Posterior expectations of rows, and how far to trust them.
+    """Posterior expectations of rows, and their effective sample sizes.
 
     Parameters
     ----------
@@ -109,11 +109,11 @@ class PosteriorMean(NamedTuple):
     effective_size: np.ndarray
 
 
-# Answers ------------------------------------------------------------------------------------------
+# Results ------------------------------------------------------------------------------------------
 
 
 def in_double(model):
-    """Return a copy of a model in float64 that is only asked: without dropout or gradients.
+    """Return a copy of a model in float64 for evaluation: without dropout or gradients.
 
     Parameters
     ----------
@@ -137,8 +137,8 @@ def log_likelihood(model, x, n_draws, *, seed):
     model : LatentModel
         As from `in_double`. In another dtype its rounding is in the answer.
     x : ndarray of shape (n, D), float64
-        Prepared rows; NaN is missing: the log-likelihood is that of what was observed. Where
-        nothing was it is 0, without error.
+        Prepared rows; NaN is missing: the log-likelihood is that of the observed values. Of a row
+        without any it is 0, without error.
     n_draws : int
         S.
     seed : int
@@ -159,8 +159,8 @@ def log_likelihood(model, x, n_draws, *, seed):
         weights = WeightSums()
         for draws in group:
             weights.add(draws.log_weight)
-        log_p[rows] = _answers(weights.log_mean(), rows)
-        effective[rows] = _answers(weights.effective_size(), rows)
+        log_p[rows] = _results(weights.log_mean(), rows)
+        effective[rows] = _results(weights.effective_size(), rows)
     _check(log_p < np.inf)
     nothing = np.isnan(x).all(axis=1)
     log_p[nothing], effective[nothing] = 0.0, n_draws
@@ -178,7 +178,7 @@ def elbo_terms(model, x, n_draws, *, seed):
     model : LatentModel
         As from `in_double`.
     x : ndarray of shape (n, D), float64
-        Prepared rows; NaN is missing: the bound is of what was observed.
+        Prepared rows; NaN is missing: the bound is of the observed values.
     n_draws : int
         S.
     seed : int
@@ -199,13 +199,13 @@ def elbo_terms(model, x, n_draws, *, seed):
         spread = _Spread()
         for draws in group:
             share, likelihood = len(draws.z) / n_draws, by_row(draws.log_likelihood)
-            reconstruction[rows] += share * _answers(likelihood.mean(1), rows)
-            kl[rows] += share * _answers(draws.density.kl(draws.posterior, draws.z), rows)
+            reconstruction[rows] += share * _results(likelihood.mean(1), rows)
+            kl[rows] += share * _results(draws.density.kl(draws.posterior, draws.z), rows)
             if not isinstance(draws.density, Normal):  # then ln p(z) is sampled too
                 likelihood = likelihood + by_row(draws.density.log_prob(draws.z))
             spread.add(likelihood)
-            entropy[rows] = _answers(draws.posterior.entropy(), rows)
-        error[rows] = _answers(spread.standard_error(), rows)
+            entropy[rows] = _results(draws.posterior.entropy(), rows)
+        error[rows] = _results(spread.standard_error(), rows)
     _check(np.isfinite(kl) & (reconstruction < np.inf))
     reconstruction += model.likelihood.log_volume(x)
     return ElboTerms(reconstruction - kl, reconstruction, kl, entropy, error)
@@ -243,17 +243,17 @@ def posterior_expectation(model, x, n_draws, function, *, seed):
         weights = WeightSums()
         for draws in group:
             weights.add(draws.log_weight, function(draws))
-        values = _answers(weights.expectation(), rows)
+        values = _results(weights.expectation(), rows)
         if mean is None:
             mean = np.empty((len(x), values.shape[1]))
         mean[rows] = values
-        effective[rows] = _answers(weights.effective_size(), rows)
+        effective[rows] = _results(weights.effective_size(), rows)
     _check(np.isfinite(mean).all(axis=1))
     return PosteriorMean(mean, effective)
 
 
 def expected_features(model, x, n_draws, *, seed):
-    """Return E[x | what of x was observed], in the units of X: what imputation fills in.
+    """Return E[x | observed part of x], in the units of X, for imputation.
 
     Parameters
     ----------
@@ -269,7 +269,7 @@ def expected_features(model, x, n_draws, *, seed):
     Returns
     -------
     expectation : PosteriorMean
-        Of shape (n, D): all features, also of those that were observed what the model expects.
+        Of shape (n, D): all features, also the observed ones.
     """
 
     def features(draws):
@@ -304,13 +304,13 @@ def expected_responsibilities(model, x, n_draws, *, seed):
     return posterior_expectation(model, x, n_draws, responsibilities, seed=seed)
 
 
-def _answers(values, rows):
-    """Return a group's tensor as float64, without the rows that only fill the group up."""
+def _results(values, rows):
+    """Return a group's tensor as float64, without the copies that fill the group up."""
     return values[: len(rows)].double().cpu().numpy()
 
 
 def _check(good):
-    """Raise ValueError unless the answers of all rows are good."""
+    """Raise ValueError unless the results of all rows are good."""
     bad = np.flatnonzero(~good)
     if len(bad):
         raise ValueError(
@@ -339,14 +339,14 @@ class _Spread:
         self._n_draws += values.shape[1]
 
     def standard_error(self):
-        """Return it, (B,): infinite of one draw, NaN where a draw is not finite."""
+        """Return the error, (B,): infinite for one draw, NaN where a draw is not finite."""
         if self._n_draws < 2:
             return torch.full_like(self._total, torch.inf)
         excess = self._squares - self._total.square() / self._n_draws
         return (excess.clamp_min(0.0) / (self._n_draws * (self._n_draws - 1))).sqrt()
 
 
-# Trust --------------------------------------------------------------------------------------------
+# Reliability --------------------------------------------------------------------------------------
 
 
 def standard_error(effective_size, n_draws):
@@ -362,13 +362,13 @@ def standard_error(effective_size, n_draws):
     effective_size : array-like of shape (n,)
         From `log_likelihood`.
     n_draws : int
-        S it was given.
+        S of that call.
 
     Returns
     -------
     error : ndarray of shape (n,)
-        Infinite for one draw, which does not tell. Where the effective size is below ten or so the
-        true error is likely larger: weights that count have not been seen.
+        Infinite for one draw. Where the effective size is below about ten the true error is likely
+        larger: draws with a large weight are missing.
 
     Examples
     --------
@@ -393,7 +393,7 @@ def is_unreliable(effective_size, n_draws):
     effective_size : array-like of shape (n,)
         From `log_likelihood` or an expectation.
     n_draws : int
-        S it was given.
+        S of that call.
 
     Returns
     -------
@@ -409,24 +409,20 @@ def is_unreliable(effective_size, n_draws):
     return np.asarray(effective_size) < min(_ENOUGH, n_draws / 2)
 
 
-def reliability_message(effective_size, n_draws, name="n_score_samples"):
-    """Return what an `EffectiveSizeWarning` should say of these rows; None if there is no need.
-
-    There is if more than one row in ten is unreliable.
+def reliability_message(effective_size, n_draws):
+    """Return the message of an `EffectiveSizeWarning` if more than one row in ten is unreliable.
 
     Parameters
     ----------
     effective_size : array-like of shape (n,)
         From `log_likelihood` or an expectation.
     n_draws : int
-        S it was given.
-    name : str
-        The parameter that sets S.
+        S of that call, the parameter ``n_score_samples``.
 
     Returns
     -------
     message : str or None
-        For the estimator to warn with.
+        None if no warning is needed.
 
     Examples
     --------
@@ -438,16 +434,16 @@ def reliability_message(effective_size, n_draws, name="n_score_samples"):
     """
     unreliable = is_unreliable(effective_size, n_draws)
     least = np.min(effective_size, initial=np.inf)
-    return message_of_counts(unreliable.sum(), unreliable.size, least, n_draws, name)
+    return message_of_counts(unreliable.sum(), unreliable.size, least, n_draws)
 
 
-def message_of_counts(n_unreliable, n_rows, least, n_draws, name="n_score_samples"):
-    """Return what `reliability_message` does of so many rows, whose least effective size it is."""
+def message_of_counts(n_unreliable, n_rows, least, n_draws):
+    """Return the message of `reliability_message` from counts and the least effective size."""
     if n_unreliable <= _TOLERATED * n_rows:
         return None
     return (
         f"{n_unreliable} of {n_rows} rows have fewer than "
         f"{min(_ENOUGH, n_draws / 2):g} effective draws, the least {least:.1f} of "
-        f"{name}={n_draws}: what is said of them is uncertain, and their log-likelihoods are "
-        f"likely too low; raise {name}, or train longer or with a richer encoder"
+        f"n_score_samples={n_draws}: their results are uncertain, and their log-likelihoods likely "
+        "too low; raise n_score_samples, or train longer or with a richer encoder"
     )

@@ -222,7 +222,7 @@ def _chunks(noise, place, n_draws, n_at_once):
 
 def _draws(model, density, x, observed, chunks):
     """Yield the draws of one group of rows."""
-    posterior = model.encode(x, observed)
+    posterior = model.encode(x)
     for noise in chunks:
         noise = noise.to(x)
         z = posterior.draw(noise)

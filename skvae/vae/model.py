@@ -1,4 +1,4 @@
-r"""The generative model p(z) p(x | z) with its encoder q(z | x), and what they say together.
+r"""The generative model p(z) p(x | z) with its encoder q(z | x), and the terms of its weights.
 
 Rows come prepared by the likelihood, in its own units: densities of x are those of prepared rows.
 B is the number of rows, S of draws a row, D of features, L of latent dimensions; everything is in
@@ -21,7 +21,6 @@ from skvae.neural.posteriors import (
     posterior_from,
 )
 from skvae.neural.priors import make_prior
-from skvae.vae.objective import row_bound
 from skvae.validation import check_choice
 
 
@@ -39,7 +38,7 @@ class Terms(NamedTuple):
     z : Tensor of shape (S, B, L)
         The draws.
     posterior : DiagonalPosterior or FullPosterior
-        What they are draws of.
+        The posterior that was drawn from.
     """
 
     log_likelihood: torch.Tensor
@@ -55,7 +54,7 @@ class LatentModel(nn.Module):
     Parameters
     ----------
     encoder : nn.Module
-        Maps the likelihood's inputs (B, n_inputs) to what :func:`posterior_from` reads.
+        Maps the likelihood's inputs (B, n_inputs) to the outputs that :func:`posterior_from` reads.
     decoder : nn.Module
         Maps latent vectors (n, L) to the likelihood's parameters (n, n_outputs).
     likelihood : Likelihood
@@ -78,28 +77,7 @@ class LatentModel(nn.Module):
         self.covariance = covariance
         self.n_outputs = likelihood.n_outputs
 
-    def forward(self, x, observed=None, noise=None, **objective):
-        """Return the training objective: :func:`skvae.vae.objective.row_bound` of this model.
-
-        Parameters
-        ----------
-        x : Tensor of shape (B, D)
-            Prepared rows; NaN is missing.
-        observed : Tensor of bool, shape (B, D), default=None
-            What is not missing; None if nothing is.
-        noise : Tensor of shape (S, B, L)
-            Standard normal numbers.
-        **objective : dict
-            ``beta``, ``free_bits``, ``importance`` and ``dreg``.
-
-        Returns
-        -------
-        bound : RowBound
-            Tensors of shape (B,), in nats.
-        """
-        return row_bound(self, x, observed, noise, **objective)
-
-    def encode(self, x, observed=None):
+    def encode(self, x):
         """Return the posterior q(z | x) of prepared rows x (B, D); NaN is missing."""
         return self.encode_inputs(self.likelihood.inputs(x))
 
@@ -131,37 +109,30 @@ class LatentModel(nn.Module):
         """Return the density p(z) with the parameters as they are."""
         return self.prior.density(self.encode_inputs)
 
-    def terms(self, x, observed, noise, density=None):
-        """Return the parts of the log weights of the draws that noise stands for.
+    def terms(self, x, observed, noise):
+        """Return the parts of the log weights of draws made from noise.
 
         Parameters
         ----------
         x : Tensor of shape (B, D)
             Prepared rows; NaN is missing.
         observed : Tensor of bool, shape (B, D), or None
-            What is not missing; None if nothing is.
+            Whether a value is observed; None if all are.
         noise : Tensor of shape (S, B, L)
             Standard normal numbers.
-        density : Normal or MixtureDensity, default=None
-            What ``prior_density()`` returned, where it is asked more than once.
 
         Returns
         -------
         terms : Terms
             In nats.
         """
-        density = self.prior_density() if density is None else density
-        posterior = self.encode(x, observed)
+        density = self.prior_density()
+        posterior = self.encode(x)
         z = posterior.draw(noise)
         log_likelihood = self.log_likelihood(x, observed, z)
         return Terms(
             log_likelihood, density.log_prob(z), posterior.log_prob_of(noise), z, posterior
         )
-
-    def log_weights(self, x, observed, noise, density=None):
-        """Return ln p(x|z) + ln p(z) − ln q(z|x) of draws, (S, B); see :meth:`terms`."""
-        terms = self.terms(x, observed, noise, density)
-        return terms.log_likelihood + terms.log_prior - terms.log_q
 
     def check(self, seed=0):
         """Run two rows of zeros through both modules, as a trial.
@@ -172,12 +143,12 @@ class LatentModel(nn.Module):
         Parameters
         ----------
         seed : int
-            Of what modules draw meanwhile.
+            Of the draws that modules make meanwhile.
 
         Raises
         ------
         ValueError
-            A module cannot read what it is given, or gives another shape than is needed.
+            A module cannot read its inputs, or its outputs have another shape than is needed.
         """
         weights = (p for p in self.parameters() if p.is_floating_point())
         like = next(weights, torch.zeros(1))
@@ -220,7 +191,7 @@ def make_model(
         The widths of the encoder's hidden layers; the decoder has them in reverse. Without any
         both are linear maps.
     activation : str
-        What follows a hidden layer; see ``skvae.neural.networks.ACTIVATIONS``.
+        Applied after a hidden layer; see ``skvae.neural.networks.ACTIVATIONS``.
     encoder, decoder : nn.Module, class or callable, default=None
         A module instead of a multilayer perceptron: copied if it is one, called without arguments
         otherwise.
@@ -243,17 +214,17 @@ def make_model(
     Raises
     ------
     ValueError
-        A parameter is not usable; the message says why.
+        A parameter is not usable.
     """
     check_choice("covariance", covariance, COVARIANCES)
     generator = torch.Generator().manual_seed(seed)
-    # One seed for each, whatever the others need.
+    # One seed for each, so that none depends on the others.
     seeds = torch.randint(1 << 62, (5,), generator=generator).tolist()
     generators = [torch.Generator().manual_seed(s) for s in seeds]
     hidden = tuple(hidden_layer_sizes)
     if encoder is None:
-        # Unlike the decoder's, its first outputs are not small: a z that tells rows apart from the
-        # start is what the decoder learns from, before the prior has pulled all of them together.
+        # Unlike the decoder's, its first outputs are not small: the decoder learns from a z that
+        # differs between rows at once, before the prior has drawn all z to the same place.
         sizes = (likelihood.n_inputs, *hidden, n_encoder_outputs(n_components, covariance))
         encoder = mlp(sizes, activation, generators[0], last_gain=1.0)
     else:
@@ -279,7 +250,7 @@ def make_model(
 
 
 def _decoder_message(outputs, wanted):
-    """Return what is wrong with a decoder's outputs."""
+    """Return the error message for a decoder's outputs."""
     given = type(outputs).__name__
     if isinstance(outputs, torch.Tensor):
         given = f"shape {tuple(outputs.shape)}"
@@ -302,9 +273,9 @@ def _evaluating(module):
 
 
 @contextmanager
-def _naming(name, what):
-    """Turn what a user's module raises into a ValueError that names the module."""
+def _naming(name, inputs):
+    """Turn an exception of a user's module into a ValueError that names the module."""
     try:
         yield
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"{name} cannot read {what}: {error}") from error
+        raise ValueError(f"{name} cannot read {inputs}: {error}") from error

@@ -1,4 +1,4 @@
-r"""What training maximises, row by row: the evidence lower bound and its importance-weighted kin.
+r"""The objectives of training, row by row: the evidence lower bound, and importance-weighted.
 
 With draws :math:`z_s = m(x) + F(x) \epsilon_s` of q(z | x) and
 :math:`\ln w_s = \ln p(x \mid z_s) + \ln p(z_s) - \ln q(z_s \mid x)`,
@@ -23,14 +23,14 @@ import torch
 
 
 class RowBound(NamedTuple):
-    """What training maximises, and what it consists of: Tensors of shape (B,), in nats.
+    """The training objective and the terms of the bound: Tensors of shape (B,), in nats.
 
     Parameters
     ----------
     objective : Tensor
-        To be maximised; the only one that is meant to be differentiated.
+        To be maximised; the only one to be differentiated.
     elbo : Tensor
-        The evidence lower bound, ``reconstruction - kl``, whatever shapes the objective.
+        The evidence lower bound, ``reconstruction - kl``, without `beta` and free bits.
     reconstruction : Tensor
         E_q ln p(x | z).
     kl : Tensor
@@ -52,7 +52,6 @@ def row_bound(
     beta=1.0,
     free_bits=0.0,
     importance=False,
-    dreg=True,
     batch_mean=None,
 ):
     """Return the training objective of each row, and the bound's two terms.
@@ -64,23 +63,22 @@ def row_bound(
     x : Tensor of shape (B, D)
         Prepared rows; NaN is missing.
     observed : Tensor of bool, shape (B, D), or None
-        What is not missing; None if nothing is.
+        Whether a value is observed; None if all are.
     noise : Tensor of shape (S, B, L)
-        Standard normal numbers that the draws are made of.
+        Standard normal numbers, from which the draws are made.
     beta : float
-        What the divergence from the prior is multiplied by, or its sample in the weights.
+        Multiplies the divergence from the prior, or its sample in the weights.
     free_bits : float
-        So many nats a latent dimension cost nothing. Where the divergence is a sum over
-        dimensions, each one's mean over the batch counts as at least that; elsewhere the batch mean
-        of the whole counts as at least L times that. Not with ``importance``.
+        The nats that a latent dimension may cost without a gradient. Where the divergence is a sum
+        over dimensions, each one's mean over the batch counts as at least that; elsewhere the batch
+        mean of the whole counts as at least L times that. Not with ``importance``.
     importance : bool
-        Whether the draws are averaged inside of the logarithm.
-    dreg : bool
-        Whether the importance-weighted bound's gradient with respect to the encoder is the doubly
-        reparameterised one, which has the same mean and does not drown in noise as S grows.
+        Whether the draws are averaged inside the logarithm. The gradient with respect to the
+        encoder is then the doubly reparameterised one: it has the same mean as the plain one, and
+        its noise does not grow with S relative to it.
     batch_mean : callable, default=None
-        Gives the mean over the rows of the batch of values (B, ...), for free bits, where the rows
-        here are but some of the batch.
+        Returns the mean of values (B, ...) over the rows of the batch, for free bits, if x holds
+        only some of these rows.
 
     Returns
     -------
@@ -90,7 +88,7 @@ def row_bound(
     Raises
     ------
     ValueError
-        There are ``free_bits`` with ``importance``, whose objective has no divergence.
+        ``free_bits`` with ``importance``, whose objective has no divergence.
     """
     if importance:
         if free_bits:
@@ -98,11 +96,11 @@ def row_bound(
                 f"free_bits={free_bits!r}: must be 0 with an importance-weighted objective, which "
                 "has no divergence of its own"
             )
-        return _importance_bound(model, x, observed, noise, beta, dreg)
-    posterior = model.encode(x, observed)
+        return _importance_bound(model, x, observed, noise, beta)
+    posterior = model.encode(x)
     density = model.prior_density()
     if noise.shape[0] == 1:
-        # Training's hot loop, without an axis of draws.
+        # The usual case of training: faster without an axis of draws.
         z = posterior.draw(noise[0])
         reconstruction = model.log_likelihood(x, observed, z)
     else:
@@ -123,19 +121,19 @@ def _mean(values):
 
 
 def _at_least(free_bits, kl, by_dimension, n_components, mean):
-    """Return the divergence as free bits count it, (B,): what is free is a constant."""
+    """Return the divergence with free bits, (B,): the free part is a constant."""
     if by_dimension is None:
         free = free_bits * n_components
         return torch.where(mean(kl) > free, kl, free)
     return torch.where(mean(by_dimension) > free_bits, by_dimension, free_bits).sum(-1)
 
 
-def _importance_bound(model, x, observed, noise, beta, dreg):
+def _importance_bound(model, x, observed, noise, beta):
     """Return ln mean_s w_s with ln w = ln p(x|z) + β (ln p(z) − ln q(z|x))."""
     log_likelihood, log_prior, log_q, z, posterior = model.terms(x, observed, noise)
     log_weights = log_likelihood + beta * (log_prior - log_q)
     objective = torch.logsumexp(log_weights, 0) - math.log(len(noise))
-    if dreg and z.requires_grad:
+    if z.requires_grad:
         objective = _doubly_reparameterised(
             objective.detach(),
             log_weights.detach(),
@@ -155,7 +153,7 @@ def _doubly_reparameterised(value, log_weights, path, z, beta):
     With shares :math:`\bar w_s = w_s / \sum_t w_t` the decoder's gradient is
     :math:`\sum_s \bar w_s \, \partial \ln w_s`. The encoder acts through z and through ln q's own
     parameters. The second part has the expectation of
-    :math:`-\beta \sum_s \bar w_s (1 - \bar w_s) \, \partial_z \ln w_s`, so what z receives is
+    :math:`-\beta \sum_s \bar w_s (1 - \bar w_s) \, \partial_z \ln w_s`, so the gradient of z is
     multiplied by :math:`1 - \beta + \beta \bar w_s` and those parameters are constants in `path`.
     """
     share = torch.softmax(log_weights, 0)

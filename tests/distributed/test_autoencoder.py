@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skvae import VariationalAutoencoder
-from skvae.neural.training import rows_on_disk as stored_rows
+from skvae.neural.training import rows_on_disk
 from tests.combinations import slow
 from tests.neural.training.training_problems import At, weights
 from tests.problems import assert_same_state, knock_out, state_of
@@ -35,8 +35,8 @@ def fitted(X):
 
 @pytest.fixture
 def small_buffer(monkeypatch):
-    monkeypatch.setattr(stored_rows, "BUFFER", 120)
-    monkeypatch.setattr(stored_rows, "_TOGETHER", 300)  # two chunks of fifty rows
+    monkeypatch.setattr(rows_on_disk, "BUFFER", 120)
+    monkeypatch.setattr(rows_on_disk, "_TOGETHER", 300)  # two chunks of fifty rows
 
 
 class Reads:
@@ -97,7 +97,7 @@ def test_every_chunk_is_read_once_an_epoch(cut, prior, X, small_buffer):
 def test_chunks_are_those_that_are_asked_for(X, small_buffer):
     cut = CHUNKS[2]
     lazy = da.from_array(X, chunks=(cut, 3))
-    stored = stored_rows.in_memory_or_stored(lazy, lazy)
+    stored = rows_on_disk.in_memory_or_on_disk(lazy, lazy)
     ends = np.cumsum([0, *cut])
     for blocks in ([4, 0, 3], [0], [1, 2]):
         for i, found in zip(blocks, stored.read(blocks), strict=True):

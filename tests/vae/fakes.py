@@ -75,6 +75,19 @@ def linear(weight, bias):
     return layer
 
 
+def log_weights(model, x, observed, epsilon):
+    """Return ln p(x|z) + ln p(z) − ln q(z|x) of draws, (S, B)."""
+    terms = model.terms(x, observed, epsilon)
+    return terms.log_likelihood + terms.log_prior - terms.log_q
+
+
+def plain_importance_bound(model, x, observed, epsilon, beta=1.0):
+    """Return the importance-weighted bound, (B,), with its plain reparameterised gradient."""
+    terms = model.terms(x, observed, epsilon)
+    tempered = terms.log_likelihood + beta * (terms.log_prior - terms.log_q)
+    return torch.logsumexp(tempered, 0) - np.log(len(epsilon))
+
+
 def noise(*shape, seed=0, dtype=torch.float64):
     """Return standard normal numbers."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)

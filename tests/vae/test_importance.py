@@ -396,11 +396,11 @@ def test_few_effective_draws_are_told_of():
     assert_array_equal(is_unreliable([9.0, 11.0], 1000), [True, False])
     assert_array_equal(is_unreliable([2.9, 3.1], 6), [True, False])
     assert not is_unreliable([1.0], 1).any()
-    message = reliability_message([1.5, 30.0, 40.0], 1000, name="n_draws")
+    message = reliability_message([1.5, 30.0, 40.0], 1000)
     assert message.startswith(
-        "1 of 3 rows have fewer than 10 effective draws, the least 1.5 of n_draws=1000: "
+        "1 of 3 rows have fewer than 10 effective draws, the least 1.5 of n_score_samples=1000: "
     )
-    assert "raise n_draws" in message
+    assert "raise n_score_samples" in message
     assert reliability_message(np.repeat([2.0, 50.0], [10, 90]), 1000) is None
     assert reliability_message(np.repeat([2.0, 50.0], [11, 89]), 1000) is not None
     assert reliability_message([], 1000) is None

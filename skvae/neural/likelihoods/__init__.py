@@ -1,4 +1,4 @@
-"""Likelihoods p(x | z): families of densities whose parameters a decoder gives."""
+"""Likelihoods p(x | z): families of densities with parameters from a decoder."""
 
 from skvae.neural.likelihoods.base import Likelihood
 from skvae.neural.likelihoods.columns import FAMILIES, Columns, likelihood_of
@@ -9,7 +9,7 @@ __all__ = ["LIKELIHOODS", "Likelihood", "likelihood_from_settings", "make_likeli
 
 
 def make_likelihood(spec, X, params=None, *, names=None):
-    """Return the likelihood that some data begin with.
+    """Return the likelihood with first parameters from data.
 
     Outputs of zero are then the independent model of the features of X.
 
@@ -17,10 +17,10 @@ def make_likelihood(spec, X, params=None, *, names=None):
     ----------
     spec : str or list of (str, columns) or (str, columns, dict)
         The name of a family: "gaussian", "student_t", "bernoulli", "continuous_bernoulli",
-        "categorical", "poisson", "negative_binomial"; or for parts of the columns each their own,
-        with parameters of its own. Columns are an index, a slice, a list of indices, a boolean
+        "categorical", "poisson", "negative_binomial"; or one for each of several parts of the
+        columns, with its parameters. Columns are an index, a slice, a list of indices, a boolean
         mask or, where there are names, names.
-    X : ndarray or StoredRows of shape (n_samples, n_features)
+    X : ndarray or RowsOnDisk of shape (n_samples, n_features)
         Rows in the user's units; NaN is missing.
     params : dict, default=None
         Parameters of the one family: ``scale``, ``min_scale`` of "gaussian" and "student_t",
@@ -59,12 +59,12 @@ def make_likelihood(spec, X, params=None, *, names=None):
 
 
 def likelihood_from_settings(settings):
-    """Return the likelihood that ``settings`` describe, its learned parameters as at the start.
+    """Return the likelihood of ``settings``, with the first values of its learned parameters.
 
     Parameters
     ----------
     settings : dict
-        What ``Likelihood.settings`` gave.
+        From ``Likelihood.settings``.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def likelihood_from_settings(settings):
     Raises
     ------
     ValueError
-        The settings are not what a likelihood gives.
+        The settings are not those of a likelihood.
 
     Examples
     --------

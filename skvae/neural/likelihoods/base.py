@@ -1,16 +1,16 @@
-r"""What a likelihood p(x | z) is: rows in units of their own, log-densities, means and draws.
+r"""The likelihood p(x | z): prepared rows, their log-densities, means and draws.
 
-Given z the features are independent, so that what is missing drops out of the sum,
+Given z the features are independent, so that missing values drop out of the sum,
 
 .. math:: \ln p(x \mid z) = \sum_{j \text{ observed}} \ln p(x_j \mid o_j(z)),
 
-where the *outputs* :math:`o(z)` are the numbers that a decoder gives. Outputs of zero are the
-independent model of the features, at their first values from the data: a decoder that begins near
-zero begins there, whatever the units of X.
+where the *outputs* :math:`o(z)` are the numbers from a decoder. Outputs of zero are the
+independent model of the features, with first values from the data: a decoder with small first
+weights starts there, for any units of X.
 
 Symbols: B rows, D features. Rows are X, in the user's units, or *prepared*, in the family's own
-units; NaN is missing in both. What the data fix (locations, units, numbers of categories) are
-constants of the constructor and in ``settings``; what is learned is in the ``state_dict``.
+units; NaN is missing in both. Constants of the data (locations, units, numbers of categories) are
+arguments of the constructor and in ``settings``; learned parameters are in the ``state_dict``.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch.nn import functional
 from skvae.blocks import Rows, workers
 from skvae.columns import check_values
 from skvae.gaussian.moments import feature_moments
-from skvae.neural.training.rows_on_disk import StoredRows, blocks_of
+from skvae.neural.training.rows_on_disk import RowsOnDisk, blocks_of
 
 _STRAIGHT = 36.0  # from here on ln(1 + e^x) is x in float64
 
@@ -29,11 +29,11 @@ _STRAIGHT = 36.0  # from here on ln(1 + e^x) is x in float64
 class Likelihood(nn.Module):
     """Base of the families: the density of a row given the outputs of a decoder.
 
-    A family has ``name``, ``rule`` (what follows a wrong value in messages), ``takes`` (the names
+    A family has ``name``, ``rule`` (the end of the message for a wrong value), ``takes`` (the names
     of its likelihood_params), and
 
-    * ``of_data(X, *, names=None, **likelihood_params)``, the likelihood that X begins with,
-    * ``allowed(values)``, which values can be its own,
+    * ``of_data(X, *, names=None, **likelihood_params)``, the likelihood with first values from X,
+    * ``allowed(values)``, whether its density is positive,
     * ``log_terms``, ``mean``, ``sample``, ``inputs``, ``constants``.
 
     Parameters
@@ -41,9 +41,9 @@ class Likelihood(nn.Module):
     n_features : int
         D, the number of features of X.
     n_inputs : int
-        How many numbers a row gives to an encoder.
+        The number of encoder inputs of a row.
     n_outputs : int
-        How many numbers a decoder gives for a row.
+        The number of decoder outputs of a row.
 
     Examples
     --------
@@ -75,7 +75,7 @@ class Likelihood(nn.Module):
 
     @staticmethod
     def allowed(values):
-        """Return which values the family can have produced; of NaN it may say anything.
+        """Return which values the family can have produced; the result for NaN is not used.
 
         Parameters
         ----------
@@ -134,8 +134,8 @@ class Likelihood(nn.Module):
     def log_jacobian(self):
         """Return ln \\|d x / d X\\| of each feature, from X to prepared x; float64, (D,), on CPU.
 
-        What is added to the log-density of a prepared row, over its observed features, to have it
-        in the units of X. It is no buffer, so that no conversion of the module rounds it.
+        The log-density of a row in the units of X is that of the prepared row plus their sum over
+        its observed features. It is no buffer, so that no conversion of the module rounds it.
         """
         return torch.zeros(self.n_features, dtype=torch.float64)
 
@@ -150,7 +150,7 @@ class Likelihood(nn.Module):
         Returns
         -------
         log_volume : ndarray of shape (B,)
-            float64; independent of what other rows there are.
+            float64; independent of the other rows.
 
         Examples
         --------
@@ -164,7 +164,7 @@ class Likelihood(nn.Module):
         return np.where(np.isnan(X), 0.0, self.log_jacobian.numpy()).sum(axis=1)
 
     def inputs(self, x):
-        """Return what an encoder reads of the rows: finite, and zero where a value is missing.
+        """Return the encoder's inputs of rows: finite, and zero where a value is missing.
 
         Numbers are centred, so that zero is their mean; a category is an indicator of its own.
 
@@ -190,9 +190,9 @@ class Likelihood(nn.Module):
         x : tensor of shape (B, D)
             Prepared rows; NaN only where ``observed`` is False.
         outputs : tensor of shape (..., B, n_outputs)
-            What the decoder gives.
+            The decoder's outputs.
         observed : tensor of bool, shape (B, D), default=None
-            Which values are there. None is all of them: it is the fast way.
+            Whether a value is observed. None: all are, which is faster.
 
         Returns
         -------
@@ -212,7 +212,7 @@ class Likelihood(nn.Module):
         outputs = outputs.to(x.dtype)  # half precision is not enough for sums over features
         if observed is None:
             return self.log_terms(x, outputs).sum(-1)
-        # Zero, which every family allows, and not NaN: NaN times the gradient zero is NaN.
+        # Zero, which every family allows, instead of NaN: NaN times a gradient of zero is NaN.
         terms = self.log_terms(torch.where(observed, x, 0.0), outputs)
         return torch.where(observed, terms, 0.0).sum(-1)
 
@@ -224,7 +224,7 @@ class Likelihood(nn.Module):
         x : tensor of shape (B, D)
             Prepared rows with nothing missing.
         outputs : tensor of shape (..., B, n_outputs)
-            What the decoder gives, in the dtype of x.
+            The decoder's outputs, in the dtype of x.
 
         Returns
         -------
@@ -239,7 +239,7 @@ class Likelihood(nn.Module):
         Parameters
         ----------
         outputs : tensor of shape (..., n_outputs)
-            What the decoder gives.
+            The decoder's outputs.
 
         Returns
         -------
@@ -263,9 +263,9 @@ class Likelihood(nn.Module):
         Parameters
         ----------
         outputs : tensor of shape (..., n_outputs)
-            What the decoder gives, one draw for each.
+            The decoder's outputs, one draw for each.
         generator : torch.Generator
-            Where all randomness comes from.
+            The source of randomness.
 
         Returns
         -------
@@ -281,7 +281,7 @@ class Likelihood(nn.Module):
         raise NotImplementedError
 
     def settings(self):
-        """Return what rebuilds the likelihood, with its ``state_dict``: a dict that JSON can hold.
+        """Return a dict for JSON that rebuilds the likelihood, together with its ``state_dict``.
 
         Returns
         -------
@@ -300,12 +300,12 @@ class Likelihood(nn.Module):
 
     @classmethod
     def from_settings(cls, settings):
-        """Return the likelihood of some settings; its learned parameters are as at the start.
+        """Return the likelihood of settings, with the first values of its learned parameters.
 
         Parameters
         ----------
         settings : dict
-            What ``settings`` gave.
+            From ``settings``.
 
         Returns
         -------
@@ -315,7 +315,7 @@ class Likelihood(nn.Module):
         Raises
         ------
         ValueError
-            The settings are of another family, or not what ``settings`` gives.
+            The settings are not those of this family.
         """
         given = dict(settings)
         name = given.pop("likelihood", None)
@@ -330,10 +330,11 @@ class Likelihood(nn.Module):
 def moments_of(X, names):
     """Return the Moments of the features, NaN left out.
 
-    Raises ValueError naming a feature that has no observed value, or one whose square overflows.
+    It raises ValueError for a feature without observed values, or with values whose squares
+    overflow.
     """
     with workers() as pool:
-        return feature_moments(X if isinstance(X, StoredRows) else Rows(X), pool, names)
+        return feature_moments(X if isinstance(X, RowsOnDisk) else Rows(X), pool, names)
 
 
 def n_observed(X):
@@ -342,15 +343,15 @@ def n_observed(X):
 
 
 def prepared(likelihood, X):
-    """Return rows in a likelihood's units: an array, or StoredRows that are prepared when read."""
-    return X.mapped(likelihood.prepare) if isinstance(X, StoredRows) else likelihood.prepare(X)
+    """Return rows in a likelihood's units: an array, or RowsOnDisk that are prepared when read."""
+    return X.mapped(likelihood.prepare) if isinstance(X, RowsOnDisk) else likelihood.prepare(X)
 
 
 def softplus(x):
-    """Return ln(1 + e^x): in float64 exactly, and the same wherever in a tensor x stands.
+    """Return ln(1 + e^x): in float64 exactly, and the same at every place in a tensor.
 
-    torch's own is a single operation, which training in float32 wants. But it is x from 20 on, and
-    rounds the last numbers of a tensor, which do not fill a vector, otherwise than the others.
+    torch's own is a single operation, which is faster in training. But it is x from 20 on, and it
+    rounds the last numbers of a tensor, which do not fill a vector, differently from the others.
     """
     if x.dtype != torch.float64:
         return functional.softplus(x)

@@ -1,7 +1,7 @@
-r"""Numbers between zero and one: Bernoulli for 0 and 1, continuous Bernoulli for what lies between.
+r"""Numbers from zero to one: Bernoulli for 0 and 1, continuous Bernoulli for the interval.
 
 Both are :math:`p(x) \propto e^{l x}`, on {0, 1} and on [0, 1], with :math:`l_j = a_j + o_j(z)`, a
-of the data's means and o from the decoder:
+from the data's means and o from the decoder:
 
 .. math::
     \ln p(x \mid l) &= l x - \ln (1 + e^l) && \text{(Bernoulli)}, \\
@@ -9,9 +9,9 @@ of the data's means and o from the decoder:
         = l (x - \tfrac12) - \ln \frac{\sinh(l/2)}{l/2}
         && \text{(continuous Bernoulli)}.
 
-The last form holds at l = 0 too and tells what to do near it: its second term is even and has a
-series. The cross-entropy of grey values without that normaliser is no likelihood: it does not
-integrate to one.
+The last form holds at l = 0 too: its second term is even and has a series, which is used near 0.
+The cross-entropy of grey values without that normaliser is no likelihood: it does not integrate to
+one.
 
 References
 ----------
@@ -33,12 +33,12 @@ from skvae.neural.likelihoods.base import (
 from skvae.neural.training.rows_on_disk import blocks_of
 from skvae.validation import check_array_parameter
 
-# A continuous Bernoulli has no largest density as its mean goes to 0 or 1: its first mean stays
-# away from them, so that the log-odds are of a size that a decoder can move.
+# The density of a continuous Bernoulli is unbounded as its mean goes to 0 or 1; a first mean stays
+# away from them, so that the log-odds are small enough for a decoder to change.
 _NEAREST = 0.01
-# Features in one product, so few that it overflows for rows that do not fit at all only.
+# Features in one product: few enough to overflow only for rows of almost no probability.
 _FACTORS = {torch.float64: 256, torch.float32: 64}
-# ln(sinh(l/2) / (l/2)) = Σ c_k l^2k; below |l| = ½ what is left out is below 1e-15.
+# ln(sinh(l/2) / (l/2)) = Σ c_k l^2k; below |l| = ½ the rest is below 1e-15.
 _SMALL = 0.5
 _SERIES = (1 / 24, -1 / 2880, 1 / 181440, -1 / 9676800, 1 / 479001600, -691 / 15692092416000)
 
@@ -57,13 +57,13 @@ class _LogOdds(Likelihood):
 
     @classmethod
     def of_data(cls, X, *, names=None):
-        """Return the likelihood whose zero outputs have the mean of each feature of X.
+        """Return the likelihood that has the mean of each feature of X at zero outputs.
 
         Half a one and half a zero are added to the data, so that no log-odds are infinite.
 
         Parameters
         ----------
-        X : ndarray or StoredRows of shape (n_samples, n_features)
+        X : ndarray or RowsOnDisk of shape (n_samples, n_features)
             Rows; NaN is missing.
         names : sequence of str, default=None
             The features' names, for messages.
@@ -119,7 +119,7 @@ class Bernoulli(_LogOdds):
         return np.log(mean) - np.log1p(-mean)
 
     def log_prob(self, x, outputs, observed=None):
-        # Where many draws are scored, this is what the time goes to after the decoder.
+        # Scoring many draws spends most of its time here, after the decoder.
         if observed is None and not torch.is_grad_enabled():
             log_prob = self._by_products(x, outputs.to(x.dtype))
             if log_prob.isfinite().all():
@@ -160,8 +160,8 @@ class ContinuousBernoulli(_LogOdds):
 
     Notes
     -----
-    First means are between 0.01 and 0.99, whatever the data's are: the density at 0 grows without
-    bound as the mean goes to 0.
+    First means are between 0.01 and 0.99, for any data: the density at 0 grows without bound as
+    the mean goes to 0.
 
     Examples
     --------
@@ -216,7 +216,7 @@ def _log_sinhc(log_odds):
     """Return ln(sinh(l/2) / (l/2)), with exact gradients at and near l = 0."""
     size = log_odds.abs()
     small = size < _SMALL
-    # Each branch sees harmless numbers where the other is taken, or its gradient would be NaN.
+    # Each branch gets numbers of its own range where the other is taken, or its gradient is NaN.
     square = torch.where(small, log_odds, 0.0).square()
     near = torch.zeros_like(square)
     for coefficient in reversed(_SERIES):

@@ -3,8 +3,8 @@ r"""Categories: each column a code 0, 1, …, with a probability for each from t
 .. math:: \ln p(x_j = c \mid z) = l_{jc} - \ln \sum_{c'} e^{l_{jc'}}, \qquad
           l_{jc} = \ln \hat p_{jc} + o_{jc}(z),
 
-where :math:`\hat p` are the data's frequencies. The outputs of the columns stand one after the
-other, a number for each category of each column.
+where :math:`\hat p` are the data's frequencies. The outputs are those of one column after the
+other, a number for each category.
 """
 
 import numpy as np
@@ -62,8 +62,8 @@ class Categorical(Likelihood):
         padded = np.full(inside.shape, -np.inf)
         padded[inside] = np.concatenate(tables)
         self._constant("log_probabilities", padded)
-        # Where in the outputs the categories of a feature are. Room that a feature does not need
-        # has probability zero, so that any place will do for it.
+        # The places of a feature's categories in the outputs. Those beyond its number of categories
+        # have probability zero, so that any place serves.
         first = np.concatenate([[0], sizes.cumsum()[:-1]])
         places = np.where(inside, first[:, None] + np.arange(sizes.max()), 0)
         self.register_buffer("places", torch.from_numpy(places), persistent=False)
@@ -73,19 +73,19 @@ class Categorical(Likelihood):
 
     @classmethod
     def of_data(cls, X, *, names=None, n_categories=None):
-        """Return the likelihood whose zero outputs have the frequencies of X.
+        """Return the likelihood that has the frequencies of X at zero outputs.
 
         Half an observation of each category is added, so that none is impossible.
 
         Parameters
         ----------
-        X : ndarray or StoredRows of shape (n_samples, n_features)
+        X : ndarray or RowsOnDisk of shape (n_samples, n_features)
             Rows; NaN is missing.
         names : sequence of str, default=None
             The features' names, for messages.
         n_categories : int or sequence of int, default=None
-            How many categories the columns have, or each column has. None is, for each column, the
-            largest code plus one: a larger code is then an error in what is done later.
+            The number of categories of all columns, or of each column. None is, for each column,
+            the largest code plus one: a larger code is then an error in later calls.
 
         Returns
         -------
@@ -139,8 +139,8 @@ class Categorical(Likelihood):
 
     @torch.no_grad()
     def sample(self, outputs, generator):
-        # The largest of the weights with Gumbel noise is drawn with the right probabilities, and
-        # what is impossible stays at −∞.
+        # The largest weight with Gumbel noise has the right probabilities (Gumbel-max), and
+        # impossible categories stay at −∞.
         weights = self._log_weights(outputs.double())
         noise = -torch.log(-torch.log(uniform(weights, generator)))
         return (weights + noise).argmax(dim=-1).double()

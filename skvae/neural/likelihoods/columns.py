@@ -71,7 +71,7 @@ class Columns(Likelihood):
         )
         self.parts = nn.ModuleList(parts)
         self.columns = columns
-        # Where the features of X are when those of the parts stand one after the other.
+        # The places of the features of X among those of the parts, one part after the other.
         order = torch.from_numpy(np.argsort(together))
         self.register_buffer("order", order, persistent=False)
         for k, index in enumerate(columns):
@@ -79,11 +79,11 @@ class Columns(Likelihood):
 
     @classmethod
     def of_data(cls, X, likelihoods, *, names=None):
-        """Return the likelihood whose parts have zero outputs that fit each feature of X.
+        """Return the likelihood of parts, each with first values from its columns of X.
 
         Parameters
         ----------
-        X : ndarray or StoredRows of shape (n_samples, n_features)
+        X : ndarray or RowsOnDisk of shape (n_samples, n_features)
             Rows; NaN is missing.
         likelihoods : list of (str, columns) or (str, columns, dict)
             For each part the name of its family, its columns (an index, a slice, a list of indices,
@@ -168,7 +168,7 @@ class Columns(Likelihood):
         )
 
     def _gather(self, of_parts):
-        """Return what the parts say of their features in the order of X."""
+        """Return tensors of the parts' features as one, in the order of X."""
         return torch.cat(of_parts, dim=-1).index_select(-1, self.order)
 
     def constants(self):
@@ -176,13 +176,13 @@ class Columns(Likelihood):
 
 
 def likelihood_of(name, X, params=None, *, names=None):
-    """Return the likelihood of a family that X begins with.
+    """Return the likelihood of a family with first values from X.
 
     Parameters
     ----------
     name : str
         A key of ``FAMILIES``.
-    X : ndarray or StoredRows of shape (n_samples, n_features)
+    X : ndarray or RowsOnDisk of shape (n_samples, n_features)
         Rows; NaN is missing.
     params : dict, default=None
         The family's parameters.

@@ -1,4 +1,4 @@
-r"""Counts 0, 1, 2, …: Poisson, and negative binomial where they scatter more.
+r"""Counts 0, 1, 2, …: Poisson, and negative binomial for a larger variance.
 
 .. math::
     \ln p(x \mid \mu) &= x \ln \mu - \mu - \ln x! && \text{(Poisson)}, \\
@@ -7,9 +7,9 @@ r"""Counts 0, 1, 2, …: Poisson, and negative binomial where they scatter more.
     && \text{(negative binomial, } \operatorname{var} x = \mu + \mu^2 / r \text{)},
 
 with the mean :math:`\mu_j = \bar x_j\, g(o_j(z))` in multiples of the data's. The link is
-:math:`g(o) = e^o` up to o = 10, and a straight line beyond: counts may be that large, but an
-exponential there gives gradients that overflow, and a clamp gives none that lead back. The
-dispersion 1/r is learned for each feature, and begins at the data's.
+:math:`g(o) = e^o` up to o = 10, and a straight line beyond: counts may be that large, but the
+gradient of an exponential overflows there, and that of a clamp is zero. The dispersion 1/r is
+learned for each feature, from the data's as its first value.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ from skvae.neural.likelihoods.base import (
     n_observed,
     softplus,
 )
-from skvae.neural.training.rows_on_disk import StoredRows, blocks_of
+from skvae.neural.training.rows_on_disk import RowsOnDisk, blocks_of
 from skvae.validation import check_array_parameter
 
 _BEND = 10.0
@@ -56,13 +56,13 @@ class _Counts(Likelihood):
 
     @classmethod
     def of_data(cls, X, *, names=None):
-        """Return the likelihood whose zero outputs have the mean of each feature of X.
+        """Return the likelihood that has the mean of each feature of X at zero outputs.
 
         Half a count is added to the data, so that no mean is zero.
 
         Parameters
         ----------
-        X : ndarray or StoredRows of shape (n_samples, n_features)
+        X : ndarray or RowsOnDisk of shape (n_samples, n_features)
             Rows; NaN is missing.
         names : sequence of str, default=None
             The features' names, for messages.
@@ -79,15 +79,15 @@ class _Counts(Likelihood):
         """
         check_values(blocks_of(X), names, cls.allowed, cls.rule)
         moments, n = moments_of(X, names), n_observed(X)
-        log1p = X.mapped(_log1p) if isinstance(X, StoredRows) else _log1p(X)
+        log1p = X.mapped(_log1p) if isinstance(X, RowsOnDisk) else _log1p(X)
         logs = moments_of(log1p, names)
         log1p_std = np.sqrt(np.where(logs.variance <= logs.resolution, 1.0, logs.variance))
         mean = moments.mean + 0.5 / n
         return cls(np.log(mean), logs.mean, log1p_std, **cls._more(mean, moments.variance))
 
     @classmethod
-    def _more(cls, mean, variance):  # noqa: ARG003, a subclass does more with it
-        """Return what else the constructor takes, of the data's moments."""
+    def _more(cls, mean, variance):  # noqa: ARG003, a subclass uses them
+        """Return further arguments of the constructor, from the data's moments."""
         return {}
 
     @staticmethod
@@ -111,14 +111,14 @@ class _Counts(Likelihood):
 
 
 class Poisson(_Counts):
-    """Counts whose variance is their mean, given z.
+    """Counts with a variance equal to their mean, given z.
 
     Parameters
     ----------
     log_mean : array-like of shape (n_features,)
         The logarithm of μ where outputs are zero.
     log1p_mean, log1p_std : array-like of shape (n_features,)
-        The data's mean and standard deviation of ln(1 + x), what encoders read is measured in.
+        The data's mean and standard deviation of ln(1 + x), for the encoder's inputs.
 
     Examples
     --------
@@ -144,16 +144,16 @@ class Poisson(_Counts):
 
 
 class NegativeBinomial(_Counts):
-    """Counts that scatter more than Poisson's, given z: of variance μ + μ²/r.
+    """Counts with a larger variance than Poisson's, given z: μ + μ²/r.
 
     Parameters
     ----------
     log_mean : array-like of shape (n_features,)
         The logarithm of μ where outputs are zero.
     log1p_mean, log1p_std : array-like of shape (n_features,)
-        The data's mean and standard deviation of ln(1 + x), what encoders read is measured in.
+        The data's mean and standard deviation of ln(1 + x), for the encoder's inputs.
     dispersion : array-like of shape (n_features,)
-        First values of 1/r, above 1e-6, which is its floor. What is learned is in the state.
+        First values of 1/r, above 1e-6, which is its floor. Learned values are in the state.
 
     Examples
     --------
@@ -188,7 +188,7 @@ class NegativeBinomial(_Counts):
         Parameters
         ----------
         dtype : torch.dtype, default=torch.float64
-            In what precision.
+            The precision.
 
         Returns
         -------
@@ -201,8 +201,8 @@ class NegativeBinomial(_Counts):
     def log_terms(self, x, outputs):
         log_mean, dispersion = self._log_mean_of(outputs), self.dispersion(outputs.dtype)
         r, log_r = dispersion.reciprocal(), -dispersion.log()
-        # With p = μ / (μ + r), in whose logarithms nothing overflows, and no gradient is what is
-        # left of terms as large as x.
+        # With p = μ / (μ + r): its logarithms do not overflow, and no gradient is the difference of
+        # terms as large as x.
         log_p = -softplus(log_r - log_mean)
         log_not_p = -softplus(log_mean - log_r)
         of_x = _log_rising(r, x) - torch.lgamma(x + 1.0)
@@ -210,7 +210,7 @@ class NegativeBinomial(_Counts):
 
     @torch.no_grad()
     def sample(self, outputs, generator):
-        # torch draws Gamma variates from its global state alone: NumPy's, seeded by ours.
+        # torch draws Gamma variates only from its global state: NumPy draws them, with our seed.
         seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device)
         rng = np.random.default_rng(seed.item())
         dispersion = self.dispersion().cpu().numpy()
@@ -234,7 +234,7 @@ def _log_rising(r, x):
 
 
 def _stirling(x):
-    """Return what Stirling's formula leaves of ln Γ(x)."""
+    """Return the remainder of Stirling's formula for ln Γ(x)."""
     y = x.reciprocal()
     square = y.square()
     return y * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680)))

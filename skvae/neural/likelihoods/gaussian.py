@@ -12,18 +12,18 @@ deviations, and :math:`t_j = (x_j - \mu_j) / \sigma_j`,
     \qquad \text{(Student-t)}.
 
 :math:`\mu(z)` is the decoder's. :math:`\sigma` is learned, one for each feature or for all, or is
-the decoder's too, and so is :math:`\nu`. The density has no bound as σ → 0, so σ has a floor; the
-variance is finite for ν > 2 alone, so ν has one too:
+the decoder's too, and so is :math:`\nu`. The density is unbounded as σ → 0, so σ has a floor; the
+variance is finite only for ν > 2, so ν has one too:
 
 .. math::
     \sigma &= \sigma_{\min} + e^r && \text{(learned)}, \\
     \sigma &= \sigma_{\min} + (1 - \sigma_{\min}) \operatorname{softplus}(r + b)
-    && \text{(of the decoder, that may say any } r \text{)}, \\
+    && \text{(from the decoder, with any } r \text{)}, \\
     \nu &= \nu_{\min} + c \operatorname{softplus}(s),
 
-with b such that zeros of the decoder give σ = 1, where a learned σ begins, and c such that zeros
-give ν = 8. No gradient vanishes where σ or ν is large, and at the floors they fade like
-:math:`e^r`. The subtraction of a is in float64, whatever the weights are in: X may be 1e8 ± 1.
+with b such that zeros of the decoder give σ = 1, the first value of a learned σ, and c such that
+zeros give ν = 8. No gradient vanishes where σ or ν is large, and at the floors they fade like
+:math:`e^r`. The subtraction of a is always in float64: X may be 1e8 ± 1.
 """
 
 import math
@@ -42,10 +42,10 @@ HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 MIN_DOF = 2.01
 _FIRST_DOF = 8.0
 _SOFT_ONE = math.log(math.expm1(1.0))  # the softplus of it is one
-# What float32 still tells apart beside numbers of size one.
+# Differences of numbers of size one that float32 still represents.
 _SMALLEST_FLOOR = 1e-6
 _WHERE = ("feature", "shared", "decoder")
-# Beyond it squares, and products of a few, would overflow; no density is worth anything there.
+# Beyond it squares, and products of a few, would overflow; every density is negligible there.
 _FAR = 1e100
 # From here on the series of ln Γ(x + ½) − ln Γ(x) is exact to float64.
 _SERIES = 20.0
@@ -73,11 +73,11 @@ class _LocationScale(Likelihood):
 
     @classmethod
     def of_data(cls, X, *, names=None, **likelihood_params):
-        """Return the likelihood whose zero outputs have the mean and scale of each feature of X.
+        """Return the likelihood that has the mean and scale of each feature of X at zero outputs.
 
         Parameters
         ----------
-        X : ndarray or StoredRows of shape (n_samples, n_features)
+        X : ndarray or RowsOnDisk of shape (n_samples, n_features)
             Rows; NaN is missing.
         names : sequence of str, default=None
             The features' names, for messages.
@@ -129,7 +129,7 @@ class _LocationScale(Likelihood):
         return self.raw_scale.to(dtype).exp() + self.min_scale
 
     def _split(self, outputs):
-        """Return μ, −ln σ and what else there is in the outputs."""
+        """Return μ, −ln σ and the other outputs."""
         mu, *more = outputs.split(self.n_features, dim=-1)
         if self.raw_scale is not None:
             return mu, -self._learned_sigma(outputs.dtype).log(), more
@@ -153,7 +153,7 @@ class Gaussian(_LocationScale):
     location : array-like of shape (n_features,)
         The data's means, in the units of X.
     units : array-like of shape (n_features,)
-        The data's standard deviations, what prepared rows are measured in.
+        The data's standard deviations, the units of prepared rows.
     scale : {"feature", "shared", "decoder"}, default="feature"
         Whether σ is learned for each feature, one for all features, or given by the decoder: then
         its outputs are (μ, r), each of n_features.
@@ -179,8 +179,8 @@ class Gaussian(_LocationScale):
     def log_prob(self, x, outputs, observed=None):
         if observed is not None or self.scale == "decoder":
             return super().log_prob(x, outputs, observed)
-        # The loop of training, in few operations: what does not depend on the row is summed once,
-        # and a product's gradient costs half of a quotient's.
+        # The loop of training, in few operations: terms that do not depend on the row are summed
+        # once, and a product's gradient costs half of a quotient's.
         precision = self._learned_sigma(x.dtype).reciprocal()
         squares = ((x - outputs) * precision).square().sum(-1)
         if self.scale == "shared":
@@ -209,15 +209,15 @@ class StudentT(_LocationScale):
     location : array-like of shape (n_features,)
         The data's means, in the units of X.
     units : array-like of shape (n_features,)
-        The data's standard deviations, what prepared rows are measured in.
+        The data's standard deviations, the units of prepared rows.
     scale : {"feature", "shared", "decoder"}, default="feature"
         Whether σ is learned for each feature, one for all features, or given by the decoder: then
         its outputs have r after μ.
     min_scale : float, default=1e-3
         The floor of σ, in standard deviations of a feature, from 1e-6 to below 1.
     dof : {"feature", "shared", "decoder"} or float, default="feature"
-        Where ν comes from, likewise; the decoder's outputs have s last. A number, above 2, is ν
-        itself. What is learned is above 2.01, so that the variance is finite, and begins at 8.
+        The source of ν, likewise; the decoder's outputs have s last. A number, above 2, is ν
+        itself. A learned ν is above 2.01, so that the variance is finite, and is 8 at first.
 
     References
     ----------
@@ -266,7 +266,7 @@ class StudentT(_LocationScale):
     @torch.no_grad()
     def sample(self, outputs, generator):
         mu, log_precision, dof = self._parameters_of(outputs.double())
-        # Bailey's polar method; one minus, as the logarithm of zero is none.
+        # Bailey's polar method; one minus the draw, which may be zero, is never zero.
         radius = torch.expm1(-2.0 / dof * torch.log(1.0 - uniform(mu, generator)))
         angle = 2.0 * math.pi * uniform(mu, generator)
         noise = torch.sqrt(dof * radius) * torch.cos(angle)
@@ -277,7 +277,7 @@ class StudentT(_LocationScale):
 
 
 def learned(where, n_features, first):
-    """Return a parameter for each feature or one for all; None where it is not learned here."""
+    """Return a parameter for each feature or one for all; None if it is not learned."""
     if where not in ("feature", "shared"):
         return None
     n = n_features if where == "feature" else 1

@@ -1,7 +1,7 @@
-"""Prepared rows as one tensor, and their batches: no row is fetched by itself.
+"""Prepared rows as one tensor, and their batches: rows are not fetched one by one.
 
-Whatever is drawn at random follows from a seed, the number of the epoch and what it is for, so that
-training that is resumed at an epoch draws what it would have drawn without the interruption.
+All random numbers depend on a seed, the number of the epoch and their purpose, so that training
+that is resumed at an epoch draws the same numbers as without the interruption.
 """
 
 import numpy as np
@@ -12,12 +12,12 @@ ORDER, NOISE, HELD_OUT_NOISE, MODULES, CLUSTERS = range(5)
 
 
 def epoch_seed(seed, epoch, purpose):
-    """Return the seed of what is drawn in an epoch for a purpose, an int in [0, 2**63).
+    """Return the seed of the draws of an epoch for a purpose, an int in [0, 2**63).
 
     Parameters
     ----------
     seed : int
-        ≥ 0, that of the training.
+        ≥ 0, of the training.
     epoch : int
         The epoch's number.
     purpose : int
@@ -28,7 +28,7 @@ def epoch_seed(seed, epoch, purpose):
 
 
 class Rows(Dataset):
-    """Rows in one tensor, on the device they are used on, which know whether any value is missing.
+    """Rows in one tensor, on the device of their use.
 
     Parameters
     ----------
@@ -41,16 +41,16 @@ class Rows(Dataset):
     device : str or torch.device, optional
         Where the tensor lies.
     held_out : Rows, optional
-        The rows that are kept for validation.
+        The rows for validation.
     seed : int
         Of the order in which the rows are visited.
     epoch : int
-        The number of the next epoch: each has its own order.
+        The number of the next epoch: each epoch has its own order.
 
     Attributes
     ----------
     x : tensor of shape (n_samples, n_features)
-        The rows. Between epochs they may be replaced by others of this shape, without NaN if these
+        The rows. Between epochs others of the same shape may replace them, without NaN if these
         have none.
     missing : bool
         Whether there is a NaN.
@@ -59,46 +59,46 @@ class Rows(Dataset):
     def __init__(
         self, X, y=None, *, dtype=torch.float32, device=None, held_out=None, seed=0, epoch=1
     ):
-        if isinstance(X, np.ndarray):  # torch warns of one that it could not write to
+        if isinstance(X, np.ndarray):  # torch warns of an array that is not writable
             X = np.require(X, requirements="W")
         self.x = torch.as_tensor(X).to(device=device, dtype=dtype)
-        # A sum with NaN is NaN: as a rule one pass without memory says that there is none.
+        # A sum with NaN is NaN: usually one pass without further memory shows that there is none.
         self.missing = bool(torch.isnan(self.x.sum())) and bool(torch.isnan(self.x).any())
         self.held_out, self.seed, self.epoch = held_out, seed, epoch
-        # skorch wants a target beside each batch: zeros that take no memory.
+        # skorch needs a target with each batch: zeros that take no memory.
         self._targets = self.x.new_zeros(1).expand(len(self.x))
 
     def __len__(self):
         return len(self.x)
 
     def __getitem__(self, index):
-        """Return what the module is given of one row or several, and a target that says nothing."""
-        return self.given(self.x[index]), self._targets[index]
+        """Return the module's inputs for one row or several, and a target without meaning."""
+        return self.inputs(self.x[index]), self._targets[index]
 
-    def given(self, x):
-        """Return what the module is given of rows: themselves, with a mask if there may be NaN."""
+    def inputs(self, x):
+        """Return the module's inputs for rows x: x itself, or with a mask if values are missing."""
         return {"x": x, "observed": torch.isnan(x).logical_not_()} if self.missing else x
 
     def order(self):
-        """Return the rows' order in this epoch, a permutation, and go on to the next epoch."""
+        """Return the rows' order in this epoch, a permutation, and advance to the next epoch."""
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch, ORDER))
         self.epoch += 1
         return torch.randperm(len(self.x), generator=generator).to(self.x.device)
 
     def batches(self, n_batches, *, shuffle):
-        """Yield all rows once in batches whose sizes differ by one at most, and their targets."""
+        """Yield all rows in batches and their targets; sizes of batches differ by one at most."""
         if shuffle:
             chunks = map(self._rows_at, self.order().tensor_split(n_batches))
         else:
             chunks = self.x.tensor_split(n_batches)
         for x in chunks:
-            yield self.given(x), self._targets[: len(x)]
+            yield self.inputs(x), self._targets[: len(x)]
 
     def _rows_at(self, index):
         return self.x.index_select(0, index)
 
     def subset(self, index):
-        """Return some of the rows as Rows of their own, with this seed and epoch."""
+        """Return some of the rows as Rows with the same seed and epoch."""
         return Rows(
             self.x[torch.as_tensor(index, device=self.x.device)],
             dtype=self.x.dtype,
@@ -109,9 +109,9 @@ class Rows(Dataset):
 
 
 class RowBatches:
-    """Batches of Rows, in the place of torch's DataLoader.
+    """Batches of Rows, instead of torch's DataLoader.
 
-    All batches have the same size but for one row: a short last one would count as much as the
+    The sizes of batches differ by one row at most: a short last batch would count as much as the
     others, and batch normalisation cannot be trained on a single row.
 
     Parameters
@@ -142,14 +142,14 @@ class RowBatches:
 
 
 class SeededLoader:
-    """A maker of DataLoaders that leave torch's global random state alone.
+    """Makes DataLoaders that do not change torch's global random state.
 
     Parameters
     ----------
     loader : type
         DataLoader, or a subclass.
     seed : int
-        Of the generator that each loader is given, unless it is given one.
+        Of the generator of each loader, unless the caller passes one.
     """
 
     def __init__(self, loader, seed):
@@ -163,7 +163,7 @@ class SeededLoader:
 
 
 def held_out_rows(rows):
-    """Return the rows to train on and those kept for validation (None if none are): no split."""
+    """Return the rows to train on and those for validation, or None: skorch's split."""
     return rows, rows.held_out
 
 

@@ -12,7 +12,7 @@ a transcriber of sequences. It has
   is the bound that validation compares;
 * ``term_names``: the names of the terms, "bound" first;
 * ``begin_epoch(epoch)``: seeds the noise of epoch 1, 2, ..., if there is any;
-* ``seed``: int ≥ 0, of noise, of the order of rows and of what modules draw;
+* ``seed``: int ≥ 0, of noise, of the order of rows and of random parts such as dropout;
 * ``fast_parts``: the names of its parts that have ten times the learning rate and no weight decay;
 * ``numbers_per_row``: the size of the largest tensor for one entry; it limits validation batches;
 * ``processes``: an attribute, set by `train` to the :class:`Processes` that train together or None;
@@ -197,7 +197,7 @@ def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
     ----------
     net : NeuralNet
         From `make_net`, or a pickled copy of one.
-    X : ndarray, tensor or StoredRows of shape (n_samples, ...)
+    X : ndarray, tensor or RowsOnDisk of shape (n_samples, ...)
         Prepared rows; NaN is missing.
     X_valid : ndarray or tensor of shape (n_valid, ...), default=None
         Prepared rows to validate with.

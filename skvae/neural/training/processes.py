@@ -1,10 +1,10 @@
 """Training by several processes together: each takes its share of every batch.
 
-Who started them is torch.distributed's affair (``torchrun``, ``torch.multiprocessing``); where its
-default group has been initialised, all processes of the group train one model. Each has the same
-rows, cuts the same batches and draws the same noise, of which it takes its share of rows. What is
-said of the rows goes to all, so that all see the bounds of whole batches and decide alike, and
-gradients are added up: the step is that of one process but for rounding.
+They are started outside (``torchrun``, ``torch.multiprocessing``); where the default group of
+torch.distributed is initialised, all its processes train one model. Each has the same rows, the
+same batches and the same noise, and computes its share of the rows. The terms of the rows are sent
+to all, so that all have the bounds of whole batches and make the same decisions, and gradients are
+added up: the step is that of one process, apart from rounding.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ class Processes(NamedTuple):
     Parameters
     ----------
     rank : int
-        The number of this one.
+        The number of this process.
     size : int
-        How many there are, two at least.
+        The number of processes, at least two.
     """
 
     rank: int
@@ -33,7 +33,7 @@ class Processes(NamedTuple):
 
     @classmethod
     def here(cls):
-        """Return those of torch.distributed's default group, or None if there is but one."""
+        """Return the processes of torch.distributed's default group, or None for a single one."""
         if not distributed.is_available() or not distributed.is_initialized():
             return None
         size = distributed.get_world_size()
@@ -50,7 +50,7 @@ class Processes(NamedTuple):
         Parameters
         ----------
         terms : sequence of tensor of shape (share,)
-            Of this process's rows. Gradients go to them, not to those of other processes.
+            Of this process's rows. They have a gradient, those of other processes have none.
         n_rows : int
             In the batch.
 
@@ -80,7 +80,7 @@ class SharedSteps(Callback):
     """Gives all processes the same steps: sums of gradients, and the weights of the first one."""
 
     def on_epoch_begin(self, net, **kwargs):
-        """Begin with the first process's weights: those of a prior that was placed anew."""
+        """Begin with the first process's weights, for a prior that was initialized again."""
         broadcast(net.module_)
 
     def on_grad_computed(self, net, **kwargs):
@@ -95,13 +95,13 @@ class SharedSteps(Callback):
             grad.copy_(part.view_as(grad))
 
     def on_epoch_end(self, net, **kwargs):
-        """End with the first process's weights and, of modules that have such, running means."""
+        """End with the first process's weights and buffers, such as running means."""
         broadcast(net.module_)
 
 
 @torch.no_grad()
 def broadcast(module):
-    """Give all processes the weights and buffers that the first one has."""
+    """Copy the first process's weights and buffers to all processes."""
     if Processes.here() is None:
         return
     for value in module.state_dict().values():
@@ -116,23 +116,23 @@ _ALIKE = "in each process fit must be called with the same X, parameters and ran
 
 @contextmanager
 def agreement():
-    """Give a function that raises ValueError in all processes unless all tell it the same.
+    """Give a function that raises ValueError in all processes if their arguments differ.
 
-    It is called with a dict of names and digests. If what is done before fails in one process, the
-    others are told, and do not wait for it.
+    Its argument is a dict of names and digests. If one process fails before the call, the others
+    raise an error too, instead of waiting for it.
     """
-    processes, told = Processes.here(), False
+    processes, called = Processes.here(), False
 
     def agree(mine):
-        nonlocal told
-        told = True
+        nonlocal called
+        called = True
         if processes is not None:
             _check_alike(_from_all(mine, processes))
 
     try:
         yield agree
     except BaseException as error:
-        if not told and processes is not None:
+        if not called and processes is not None:
             _from_all(f"{type(error).__name__}: {error}", processes)
         raise
 
@@ -156,7 +156,7 @@ def _check_alike(found):
 
 
 def digest(*parts):
-    """Return a digest of arrays, tensors and what can be written as text, 32 hex digits."""
+    """Return a digest of arrays, tensors and values with a ``repr``, 32 hex digits."""
     found = hashlib.blake2b(digest_size=16)
     for part in parts:
         if isinstance(part, torch.Tensor):

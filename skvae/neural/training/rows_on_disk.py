@@ -1,7 +1,7 @@
-"""Rows that are not in memory: read a block at a time, the next one while this one is worked on.
+"""Rows that are not in memory: read block by block, the next one during the work on this one.
 
-What is larger than a buffer stays where it is: a Dask array, whose blocks are its chunks, or a file
-that is mapped, cut into blocks of rows. Sums over all rows are sums over blocks, in their order.
+Rows with more numbers than a buffer are not loaded: a Dask array, with its chunks as blocks, or a
+mapped file, cut into blocks of rows. Sums over all rows are sums over blocks, in their order.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -12,37 +12,37 @@ import numpy as np
 
 from skvae.blocks import DistributedRows, Rows, is_distributed, ranges
 
-# Numbers in the rows that are in memory at once, and in a block of a mapped file: as float32, in
-# which they are trained on, 128 MB and 4 MB.
+# Numbers in the rows in memory at once, and in a block of a mapped file: in float32, the dtype of
+# training, 128 MB and 4 MB.
 BUFFER = 1 << 25
 _BLOCK = 1 << 20
-_TOGETHER = 1 << 21  # in the blocks that are read at once, which Dask does in parallel
+_TOGETHER = 1 << 21  # in the blocks that are read at once, by Dask in parallel
 
 
-def in_memory_or_stored(given, X):
-    """Return checked rows in memory as they are or, of more numbers than a buffer's, as StoredRows.
+def in_memory_or_on_disk(given, X):
+    """Return checked rows as an array or, if a buffer is too small for them, as RowsOnDisk.
 
     Parameters
     ----------
     given : object
-        What the user passed.
+        The user's X.
     X : ndarray or dask.array.Array of shape (n_samples, n_features)
-        The same, checked; of a Dask array the number of rows is known.
+        The same rows, checked; of a Dask array the number of rows is known.
 
     Returns
     -------
-    X : ndarray or StoredRows
-        Of what is read into memory the array, whatever its chunks were.
+    X : ndarray or RowsOnDisk
+        A small Dask array is read into memory.
     """
     if is_distributed(X):
         if X.shape[0] * X.shape[1] <= BUFFER:
             return DistributedRows(X, None, float(len(X))).chosen().X
-        return StoredRows(_OfChunks(X), X.chunks[0], X.shape[1])
+        return RowsOnDisk(_OfChunks(X), X.chunks[0], X.shape[1])
     mapped = isinstance(given, np.memmap) and np.may_share_memory(given, X)
     if not mapped or X.size <= BUFFER:
         return X
     cuts = [*ranges(0, len(X), max(1, _BLOCK // X.shape[1]))]
-    return StoredRows(_OfFile(X, cuts), tuple(b - a for a, b in cuts), X.shape[1])
+    return RowsOnDisk(_OfFile(X, cuts), tuple(b - a for a, b in cuts), X.shape[1])
 
 
 class _OfChunks:
@@ -67,29 +67,28 @@ class _OfFile:
         return [np.array(self._X[slice(*self._cuts[i])]) for i in blocks]
 
 
-class StoredRows:
-    """Rows that are read a block at a time.
+class RowsOnDisk:
+    """Rows that are read block by block.
 
     Parameters
     ----------
     read : callable
-        Given the numbers of some blocks, a list, returns their rows, a list of arrays (length,
-        n_features).
+        ``numbers of blocks → list of their rows``, arrays (length, n_features).
     lengths : tuple of int
-        How many rows the blocks have.
+        The number of rows of each block.
     n_features : int
-        How many columns.
+        The number of columns.
     steps : tuple of callable
-        What is done with the rows of each block when they are read, one after the other.
+        Functions applied to the rows of each block when they are read, one after the other.
     left_out : list of ndarray of int, optional
         Places in each block of rows that are not among these.
 
     Attributes
     ----------
     lengths : tuple of int
-        How many rows the blocks have.
+        The number of rows of each block.
     shape : tuple of int
-        That of all rows.
+        The shape of all rows.
     """
 
     def __init__(self, read, lengths, n_features, steps=(), left_out=None):
@@ -105,44 +104,44 @@ class StoredRows:
 
     @property
     def X(self):
-        """Return itself, which has a shape: the verbs of ``skvae.blocks.Rows`` are ``X, sum``."""
+        """Return these rows, which have a shape, as ``skvae.blocks.Rows`` has an array ``X``."""
         return self
 
     def __getitem__(self, key):
         """Return the same rows of some columns, ``X[:, columns]``."""
         everything, columns = key
         if everything != slice(None):
-            raise IndexError("rows that are stored are read by blocks, not by index")
+            raise IndexError("these rows are read by blocks, not by index")
         n_columns = np.empty((0, self.shape[1]))[:, columns].shape[1]
         return self._then(_Columns(columns), n_columns)
 
     def mapped(self, function):
-        """Return rows that are what a function makes of a block, with as many columns."""
+        """Return rows that a function computes from a block, with as many columns."""
         return self._then(function, self.shape[1])
 
     def _then(self, step, n_columns):
         steps = (*self._steps, step)
-        return StoredRows(self._read, self._whole, n_columns, steps, self._left_out)
+        return RowsOnDisk(self._read, self._whole, n_columns, steps, self._left_out)
 
     def without(self, places):
-        """Return all rows, of which none was left out yet, but those at some places in blocks."""
-        return StoredRows(self._read, self._whole, self.shape[1], self._steps, places)
+        """Return the rows without those at some places in blocks; call it only once."""
+        return RowsOnDisk(self._read, self._whole, self.shape[1], self._steps, places)
 
     # Reading ----------------------------------------------------------------------------------
 
     def read(self, blocks):
-        """Return the rows of some blocks, a list; a note on what goes wrong says which they are."""
+        """Return the rows of some blocks, a list; a note at an error gives their numbers."""
         try:
             parts = self._read(blocks)
-            return [self._as_wanted(i, part) for i, part in zip(blocks, parts, strict=True)]
+            return [self._after_steps(i, part) for i, part in zip(blocks, parts, strict=True)]
         except Exception as error:
             ends = np.cumsum([0, *self._whole])
-            said = (f"{i} (rows {ends[i]} to {ends[i + 1] - 1})" for i in blocks)
-            error.add_note(f"while these blocks of X were read: {', '.join(said)}")
+            read = (f"{i} (rows {ends[i]} to {ends[i + 1] - 1})" for i in blocks)
+            error.add_note(f"while these blocks of X were read: {', '.join(read)}")
             raise
 
-    def _as_wanted(self, i, X):
-        """Return the rows of a block as they were read with all done that is to be done."""
+    def _after_steps(self, i, X):
+        """Return the rows of a block after the steps, without those left out."""
         if self._left_out is not None:
             X = np.delete(X, self._left_out[i], axis=0)
         for step in self._steps:
@@ -150,7 +149,7 @@ class StoredRows:
         return X
 
     def together(self, blocks):
-        """Return lists of blocks, of those that have rows, that are read at once."""
+        """Return lists of blocks that are read at once; blocks without rows are left out."""
         groups, room, most = [], 0, _TOGETHER // self.shape[1]
         for i in blocks:
             n_rows = self.lengths[i]
@@ -163,7 +162,7 @@ class StoredRows:
         return groups
 
     def blocks(self):
-        """Yield the rows of each block that has some, in the order in which they stand."""
+        """Yield the rows of each block with rows, in order."""
         with reading_ahead(self.read, self.together(range(len(self.lengths)))) as found:
             for parts in found:
                 yield from parts
@@ -179,20 +178,20 @@ class StoredRows:
     # Some of the rows -------------------------------------------------------------------------
 
     def drawn(self, n_rows, seed):
-        """Return places in each block, sorted, of rows that are drawn at random without repetition.
+        """Return sorted places in each block of rows drawn at random without replacement.
 
-        Each block gives its share, rounded up or down at random: all rows are equally likely.
+        Each block has its share, rounded up or down at random: all rows are equally likely.
 
         Parameters
         ----------
         n_rows : int
-            How many, at most as many as there are.
+            The number of draws, at most that of all rows.
         seed : int
             Of the draw.
         """
-        start = np.random.default_rng(seed).random()  # of a walk in steps of n / n_rows rows
+        start = np.random.default_rng(seed).random()  # of steps of n / n_rows rows
         ends = np.floor(np.cumsum([0, *self.lengths]) * (n_rows / len(self)) + start)
-        ends[-1] = n_rows  # whatever was rounded
+        ends[-1] = n_rows  # despite rounding
         places = []
         for i, (length, share) in enumerate(zip(self.lengths, np.diff(ends), strict=True)):
             rng = np.random.default_rng((seed, i))
@@ -200,7 +199,7 @@ class StoredRows:
         return places
 
     def at(self, places):
-        """Return the rows at some places in each block, in memory; other blocks are not read."""
+        """Return the rows at some places in each block, in memory; blocks without are not read."""
 
         def some(blocks):
             return [X[places[i]] for i, X in zip(blocks, self.read(blocks), strict=True)]
@@ -225,21 +224,21 @@ def _added(one, other):
 
 
 def blocks_of(X):
-    """Return the blocks of stored rows, and of an array itself: something to loop over."""
-    return X.blocks() if isinstance(X, StoredRows) else (X,)
+    """Return an iterable of the blocks of rows: of an array, the array itself."""
+    return X.blocks() if isinstance(X, RowsOnDisk) else (X,)
 
 
 @contextmanager
 def reading_ahead(read, items):
-    """Give an iterator over ``read(item)`` that reads the next while the last is worked on.
+    """Give an iterator over ``read(item)`` that reads the next during the work on the last.
 
-    At most two results are in memory: the one that was given last, if it is held on to, and the
-    next. A thread of its own reads, in the context of the caller (Dask's client, for one).
+    At most two results are in memory: the last one, while it is referenced, and the next. A thread
+    reads, in the context of the caller (with Dask's client, for one).
 
     Parameters
     ----------
     read : callable
-        Returns what is asked for by an item.
+        ``item → result``.
     items : iterable
         In the order in which they are read.
     """

@@ -1,4 +1,4 @@
-"""What skorch's NeuralNet is told of optimiser, iterators and device."""
+"""Parameters of skorch's NeuralNet: optimiser, iterators and device, and their checks."""
 
 import inspect
 
@@ -12,20 +12,20 @@ OPTIMIZERS = {
     "rmsprop": torch.optim.RMSprop,
     "sgd": torch.optim.SGD,
 }
-# A network moves far by many small weights together. ln σ, a degree of freedom or a prior's mean
-# has to go all the way by itself, and an optimiser such as Adam takes it there in steps of lr.
+# A network changes much by many small weights together. ln σ, a degree of freedom or a prior's mean
+# is a single weight with far to go, in steps of lr with an optimiser such as Adam.
 FASTER = 10.0
-# Those that torch can run in one kernel for all weights, on a CPU too.
+# Optimisers with one kernel for all weights in torch, on a CPU too.
 FUSED = (torch.optim.Adam, torch.optim.AdamW)
-# Numbers in the data of a batch of validation, and rows in it, at most: nothing is gained by more,
-# and what is computed of them no longer fits a processor's cache.
+# The most numbers in the data of a batch of validation, and the most rows: larger batches are no
+# faster, and their tensors no longer fit in a processor's cache.
 VALIDATION_NUMBERS, VALIDATION_ROWS = 2**19, 2048
-# What the estimator sets by itself, or has a parameter for.
+# Parameters that the estimator sets, or has a parameter for.
 TAKEN = (
     *("module", "criterion", "optimizer", "lr", "max_epochs", "batch_size", "dataset"),
     *("callbacks", "device", "verbose", "warm_start", "history"),
 )
-# Callbacks without which a training would not be one.
+# Callbacks that training needs.
 _NEEDED = (
     *("prior_warmup", "processes_together", "epoch_seeds", "kl_warmup", "epoch_terms"),
     *("best_weights", "stop_early"),
@@ -33,12 +33,12 @@ _NEEDED = (
 
 
 def checked_net_params(net_params):
-    """Return net_params as a dict of its own.
+    """Return a copy of net_params, a dict.
 
     Raises
     ------
     ValueError
-        It sets what is not to be set there.
+        It has a parameter that is not to be set there.
     """
     if net_params is not None and not isinstance(net_params, dict):
         raise ValueError(f"net_params={net_params!r}: must be a dict, or None")
@@ -62,12 +62,12 @@ def checked_net_params(net_params):
 
 
 def checked_callbacks(callbacks):
-    """Return the callbacks as a list of its own.
+    """Return a copy of the callbacks, a list.
 
     Raises
     ------
     ValueError
-        It is no list, or holds what skorch takes for no callback.
+        It is no list, or an entry is no callback of skorch.
     """
     if callbacks is None:
         return []
@@ -90,7 +90,7 @@ def device_name(device):
     Raises
     ------
     ValueError
-        It is no device of torch, or this machine has none such.
+        It is no device of torch, or this machine does not have it.
     """
     if isinstance(device, str) and device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -107,7 +107,7 @@ def device_name(device):
 
 
 def optimizer_class(optimizer):
-    """Return the class of an optimiser, from its name or itself.
+    """Return the class of an optimiser, from its name or the class.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def optimizer_class(optimizer):
 
 
 def optimizer_params(optimizer, lr, device, net_params, *, fast):
-    """Return the parameters of an optimiser: what is faster, and whether all is done at once.
+    """Return the parameters of an optimiser: learning rates by part, and its kernel.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def optimizer_params(optimizer, lr, device, net_params, *, fast):
     device : str
         Where the weights are.
     net_params : dict
-        What the user sets.
+        The user's parameters of the net.
     fast : sequence of str
         Parts of the bound module that have `FASTER` times the learning rate, and no weight decay.
     """
@@ -142,7 +142,7 @@ def optimizer_params(optimizer, lr, device, net_params, *, fast):
     group = {"lr": FASTER * lr}
     if "weight_decay" in inspect.signature(optimizer).parameters:
         group["weight_decay"] = 0.0
-    # torch.compile puts a name of its own in front.
+    # torch.compile adds a prefix to the names.
     heads = ("", "_orig_mod.")
     params = {"optimizer__param_groups": [(f"{h}{name}.*", group) for name in fast for h in heads]}
     others = {f"optimizer__{way}" for way in ("foreach", "capturable", "differentiable")}
@@ -153,7 +153,7 @@ def optimizer_params(optimizer, lr, device, net_params, *, fast):
 
 
 def iterator_params(net_params, seed):
-    """Return net_params whose iterators shuffle and leave torch's global random state alone."""
+    """Return net_params with shuffling iterators that do not change torch's global state."""
     params = dict(net_params)
     for name in ("iterator_train", "iterator_valid"):
         if is_loader(params.get(name)):
@@ -175,6 +175,6 @@ def weights_dtype(module):
 
 
 def home(iterator, device):
-    """Return where an iterator's rows lie: on the device, or on the CPU for foreign iterators."""
+    """Return the place of an iterator's rows: the device, or the CPU for other iterators."""
     ours = isinstance(iterator, type) and issubclass(iterator, RowBatches)
     return device if ours else "cpu"

@@ -1,9 +1,9 @@
-"""Training on rows that are not in memory: shuffled batches of a buffer of some blocks at a time.
+"""Training on rows that are not in memory: shuffled batches from a buffer of some blocks.
 
-Each epoch visits the blocks in an order of its own. As many as a buffer holds, two at least, are
-mixed row by row and cut into batches; what is left over goes into the next batch with the rows of
-the next buffer, which was read meanwhile. So every row comes once an epoch, in batches of the sizes
-that batches of rows in memory have, and two buffers are in memory at most.
+Each epoch visits the blocks in an order of its own. As many as a buffer holds, at least two, are
+mixed row by row and cut into batches; the remainder joins the first rows of the next buffer, which
+was read meanwhile. So every row comes once an epoch, batches have the sizes of those of rows in
+memory, and memory holds at most two buffers.
 """
 
 from math import ceil
@@ -14,29 +14,29 @@ import torch
 from sklearn.model_selection import train_test_split
 
 from skvae.neural.likelihoods.base import n_observed
-from skvae.neural.training import rows_on_disk as stored_rows
+from skvae.neural.training import rows_on_disk
 from skvae.neural.training.batches import ORDER, Rows, epoch_seed
-from skvae.neural.training.rows_on_disk import StoredRows, reading_ahead
+from skvae.neural.training.rows_on_disk import RowsOnDisk, reading_ahead
 
-# Rows that are kept for validation stay in memory and are looked at in every epoch: this share of
-# a buffer's numbers is enough for any bound.
+# Validation rows stay in memory and are read in every epoch: this share of a buffer's numbers is
+# enough for any bound.
 _HELD_OUT = 1 / 16
 
 
-# Rows to train on, and rows kept aside ------------------------------------------------------------
+# Rows to train on, and validation rows -----------------------------------------------------------
 
 
 class Split(NamedTuple):
-    """Prepared rows to train on, and those whose bound is watched.
+    """Prepared rows to train on, and rows for validation.
 
     Parameters
     ----------
-    x : ndarray or StoredRows of shape (n_train, n_features)
-        To train on.
+    x : ndarray or RowsOnDisk of shape (n_train, n_features)
+        The rows to train on.
     x_valid : ndarray of shape (n_valid, n_features) or None
-        Kept aside.
+        The rows for validation.
     volume : float
-        What the mean bound of the rows watched is more in the units of X, in nats.
+        Added to the mean bound of the watched rows, gives it in the units of X, in nats.
     """
 
     x: Any
@@ -45,7 +45,7 @@ class Split(NamedTuple):
 
     @property
     def watched(self):
-        """Return the rows whose bound is kept: those kept aside, or all if none are."""
+        """Return the rows of the recorded bound: the validation rows, or all if there are none."""
         return self.x if self.x_valid is None else self.x_valid
 
 
@@ -54,13 +54,13 @@ def split_rows(x, likelihood, fraction, seed):
 
     Parameters
     ----------
-    x : ndarray or StoredRows of shape (n_samples, n_features)
+    x : ndarray or RowsOnDisk of shape (n_samples, n_features)
         Prepared rows.
     likelihood : Likelihood
-        Whose units they have.
+        The likelihood that prepared them.
     fraction : float or None
-        The share of rows to keep aside; None is none. Of stored rows they are no more than a
-        sixteenth of a buffer.
+        The share of validation rows; None is none. Of rows on disk at most a sixteenth of a
+        buffer.
     seed : int
         Of the draw.
 
@@ -77,8 +77,8 @@ def split_rows(x, likelihood, fraction, seed):
             f"validation_fraction={fraction!r} leaves none of {len(x)} rows to "
             "train on: lower it, pass more rows, or set early_stopping=False"
         )
-    if isinstance(x, StoredRows):
-        most = max(1, int(_HELD_OUT * stored_rows.BUFFER / x.shape[1]))
+    if isinstance(x, RowsOnDisk):
+        most = max(1, int(_HELD_OUT * rows_on_disk.BUFFER / x.shape[1]))
         places = x.drawn(min(n_valid, most), seed)
         x_valid = x.at(places)
         return Split(x.without(places), x_valid, float(likelihood.log_volume(x_valid).mean()))
@@ -89,14 +89,14 @@ def split_rows(x, likelihood, fraction, seed):
 
 def _mean_volume(x, likelihood):
     """Return the mean over the rows of the logarithm of their volume in the units of X."""
-    if not isinstance(x, StoredRows):
+    if not isinstance(x, RowsOnDisk):
         return float(likelihood.log_volume(x).mean())
     return float(sum(likelihood.log_volume(block).sum() for block in x.blocks()) / len(x))
 
 
 def mean_over_blocks(function, x):
-    """Return the mean over the rows of what ``function(rows)`` gives for each, (n,)."""
-    if not isinstance(x, StoredRows):
+    """Return the mean over the rows of ``function(rows)``, which has shape (n,)."""
+    if not isinstance(x, RowsOnDisk):
         return float(function(x).mean())
     return float(sum(function(block).sum() for block in x.blocks()) / len(x))
 
@@ -105,28 +105,28 @@ def mean_over_blocks(function, x):
 
 
 def dataset_of(x, *, device, **options):
-    """Return prepared rows as a dataset: Rows on the device, or StreamedRows that come to it."""
-    kind = StreamedRows if isinstance(x, StoredRows) else Rows
+    """Return prepared rows as a dataset: Rows, or StreamedRows for rows on disk."""
+    kind = StreamedRows if isinstance(x, RowsOnDisk) else Rows
     return kind(x, device=device, **options)
 
 
 class StreamedRows(Rows):
-    """Rows of which a buffer is on the device at a time; see :class:`Rows`.
+    """Rows on disk, of which one buffer is on the device at a time; see :class:`Rows`.
 
     Parameters
     ----------
-    X : StoredRows of shape (n_samples, n_features)
+    X : RowsOnDisk of shape (n_samples, n_features)
         Prepared rows; NaN is missing.
     dtype : torch.dtype
         Of the batches.
     device : str or torch.device, optional
-        Where the batches lie.
+        The place of the batches.
     held_out : Rows, optional
-        The rows that are kept for validation.
+        The rows for validation.
     seed : int
         Of the order in which the rows are visited.
     epoch : int
-        The number of the next epoch: each has its own order.
+        The number of the next epoch: each epoch has its own order.
     """
 
     def __init__(self, X, *, dtype=torch.float32, device=None, held_out=None, seed=0, epoch=1):
@@ -138,16 +138,16 @@ class StreamedRows(Rows):
         return len(self._stored)
 
     def __getitem__(self, index):
-        """Raise ValueError: rows are not fetched by themselves."""
+        """Raise ValueError: rows are not fetched one by one."""
         raise ValueError(
-            "rows that are read by blocks come in batches of the estimator's own: leave "
+            "rows that are read by blocks need the estimator's own batches: leave "
             "iterator_train out of net_params, or pass X as an array in memory"
         )
 
     subset = __getitem__
 
     def batches(self, n_batches, *, shuffle):
-        """Yield all rows once in batches whose sizes differ by one at most, and their targets."""
+        """Yield all rows in batches and their targets; sizes of batches differ by one at most."""
         n_rows, n_longer = divmod(len(self), n_batches)
         sizes = (n_rows + (i < n_longer) for i in range(n_batches))
         target = torch.zeros(1, dtype=self._dtype, device=self._device)
@@ -156,17 +156,17 @@ class StreamedRows(Rows):
             generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch, ORDER))
             self.epoch += 1
         with reading_ahead(self._buffer, self._groups(generator)) as buffers:
-            taken = _Taken(buffers, generator, self._device)
+            rows = _MixedRows(buffers, generator, self._device)
             for size in sizes:
-                yield self.given(taken.next(size)), target.expand(size)
+                yield self.inputs(rows.next(size)), target.expand(size)
 
     def _groups(self, generator):
-        """Return lists of blocks that are in a buffer together, in the order of the epoch."""
+        """Return lists of blocks, those of one buffer each, in the order of the epoch."""
         lengths = self._stored.lengths
         order = range(len(lengths))
         if generator is not None:
             order = torch.randperm(len(lengths), generator=generator).tolist()
-        most = stored_rows.BUFFER // self._stored.shape[1]
+        most = rows_on_disk.BUFFER // self._stored.shape[1]
         groups, n_rows = [[]], 0
         for i in order:
             if not lengths[i]:
@@ -190,7 +190,7 @@ class StreamedRows(Rows):
         return x
 
 
-class _Taken:
+class _MixedRows:
     """Takes rows from one buffer after the other, mixed by a generator if there is one."""
 
     def __init__(self, buffers, generator, device):
@@ -198,7 +198,7 @@ class _Taken:
         self._x, self._order, self._at = None, (), 0
 
     def next(self, size):
-        """Return the next so many rows, a tensor on the device."""
+        """Return the next ``size`` rows, a tensor on the device."""
         parts = []
         while size:
             if self._at == len(self._order):
@@ -210,7 +210,7 @@ class _Taken:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _refill(self):
-        self._x = None  # before the next is waited for: its memory is that of one more to read
+        self._x = None  # first, so that its memory is free for the reading of another buffer
         self._x = next(self._buffers).to(self._device)
         n_rows, self._at = len(self._x), 0
         if self._generator is None:

@@ -9,7 +9,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
-from skvae.neural.training import rows_on_disk as stored_rows
+from skvae.neural.training import rows_on_disk
 from skvae.neural.training.processes import Processes, digest
 from tests.neural.training.training_problems import At, interrupt, weights
 from tests.neural.training.two_processes import two_processes
@@ -111,11 +111,11 @@ def test_going_on(both):
 
 
 def streamed(rank, place):
-    stored_rows.BUFFER, before = 60, stored_rows.BUFFER
+    rows_on_disk.BUFFER, before = 60, rows_on_disk.BUFFER
     try:
         return state_after(autoencoder(batch_size=16).fit(np.load(place, mmap_mode="r")))
     finally:
-        stored_rows.BUFFER = before
+        rows_on_disk.BUFFER = before
 
 
 @pytest.mark.slow

@@ -12,10 +12,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch.utils.data import DataLoader
 
 from skvae.neural.likelihoods import make_likelihood
-from skvae.neural.training import rows_on_disk as stored_rows
+from skvae.neural.training import rows_on_disk
 from skvae.neural.training.batches import RowBatches
 from skvae.neural.training.net import train
-from skvae.neural.training.rows_on_disk import StoredRows, in_memory_or_stored, reading_ahead
+from skvae.neural.training.rows_on_disk import RowsOnDisk, in_memory_or_on_disk, reading_ahead
 from skvae.neural.training.streaming import StreamedRows, split_rows
 from tests.neural.training.training_problems import (
     At,
@@ -46,7 +46,7 @@ class Source:
         return [self.parts[i].copy() for i in blocks]
 
     def stored(self):
-        return StoredRows(self, [len(part) for part in self.parts], self.parts[0].shape[1])
+        return RowsOnDisk(self, [len(part) for part in self.parts], self.parts[0].shape[1])
 
 
 def numbered(n=100):
@@ -56,9 +56,9 @@ def numbered(n=100):
 @pytest.fixture
 def small_buffer(monkeypatch):
     """A buffer of 120 numbers, and mapped files in blocks of 30, which are read one by one."""
-    monkeypatch.setattr(stored_rows, "_TOGETHER", 30)
-    monkeypatch.setattr(stored_rows, "BUFFER", 120)
-    monkeypatch.setattr(stored_rows, "_BLOCK", 30)
+    monkeypatch.setattr(rows_on_disk, "_TOGETHER", 30)
+    monkeypatch.setattr(rows_on_disk, "BUFFER", 120)
+    monkeypatch.setattr(rows_on_disk, "_BLOCK", 30)
 
 
 def mapped(X, tmp_path):
@@ -183,7 +183,7 @@ def visited(dataset, batch_size, shuffle):
 @pytest.mark.parametrize("buffer", [1, 40, 60, 1000])
 @pytest.mark.parametrize("batch_size", [1, 7, 33, 100])
 def test_every_row_comes_once_an_epoch(batch_size, buffer, shuffle, monkeypatch):
-    monkeypatch.setattr(stored_rows, "BUFFER", buffer)
+    monkeypatch.setattr(rows_on_disk, "BUFFER", buffer)
     source = Source(numbered())
     dataset = StreamedRows(source.stored(), seed=1)
     source.reads.clear()
@@ -242,7 +242,7 @@ def test_batches_have_masks_if_any_value_is_missing():
 
 
 def test_rows_kept_aside_are_few_enough_for_memory(monkeypatch):
-    monkeypatch.setattr(stored_rows, "BUFFER", 480)
+    monkeypatch.setattr(rows_on_disk, "BUFFER", 480)
     X = rows(400)
     likelihood = make_likelihood("gaussian", X)
     x = Source(likelihood.prepare(X), [40] * 10).stored()
@@ -279,8 +279,8 @@ def test_a_small_file_is_trained_on_as_an_array(tmp_path):
     vae, other = autoencoder().fit(X), autoencoder().fit(mapped(X, tmp_path))
     assert_array_equal(weights(vae.net_), weights(other.net_))
     large = mapped(rows(), tmp_path)
-    assert in_memory_or_stored(large, np.asarray(large)) is not None
-    assert not isinstance(in_memory_or_stored(large, np.asarray(large)), StoredRows)
+    assert in_memory_or_on_disk(large, np.asarray(large)) is not None
+    assert not isinstance(in_memory_or_on_disk(large, np.asarray(large)), RowsOnDisk)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -337,9 +337,9 @@ def test_a_streamed_fit_is_as_good_as_one_in_memory(tmp_path, small_buffer):
 @pytest.mark.slow
 def test_memory_is_that_of_blocks(tmp_path, monkeypatch):
     """What NumPy holds; of torch's memory, the buffers, reads tell: see above."""
-    monkeypatch.setattr(stored_rows, "BUFFER", 1 << 16)
-    monkeypatch.setattr(stored_rows, "_BLOCK", 1 << 13)
-    monkeypatch.setattr(stored_rows, "_TOGETHER", 1 << 14)
+    monkeypatch.setattr(rows_on_disk, "BUFFER", 1 << 16)
+    monkeypatch.setattr(rows_on_disk, "_BLOCK", 1 << 13)
+    monkeypatch.setattr(rows_on_disk, "_TOGETHER", 1 << 14)
     X = np.random.default_rng(0).normal(size=(1 << 17, 16)).astype(np.float32)  # 8 MB
     file = mapped(X, tmp_path)
     n_bytes, peak = X.nbytes, []
