@@ -121,9 +121,5 @@ class BlockWithGaps:
 
     def accumulate(self, sums, resp):
         """Add the rows, weighted by resp (K, n), to the emission's sums in place."""
-        # Some blocks weigh rows by intermediate results of their densities.
-        reuses_density = getattr(self._kernel, "reuses_density", False)
         for rows, block in self._kernel.blocks(self._X, self._workspace):
-            if reuses_density:
-                block.log_density()
             block.accumulate(sums, resp[:, self._order[rows]])
