@@ -116,7 +116,7 @@ def smooth(log_start, log_transmat, log_likelihood, offsets=None, *, pool=None, 
     array([[0.96818656, 0.03181344],
            [0.96818656, 0.03181344]])
     """
-    batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool)
+    batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool, of_rows=False)
     batch.posterior = np.empty((batch.n_rows, batch.n_states), dtype=dtype)
     total = batch.sums()
     for sums in batch.smooth_halves() if batch.halves else ():
@@ -180,7 +180,9 @@ def viterbi(log_start, log_transmat, log_likelihood, offsets=None, *, pool=None)
     states : ndarray of int, shape (n_rows,)
         The paths.
     """
-    batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool, best=True)
+    batch = Batch(
+        log_start, log_transmat, log_likelihood, offsets, pool=pool, of_rows=False, best=True
+    )
     batch.states, batch.log_p = np.empty(batch.n_rows, dtype=np.int64), np.empty(batch.n_rows)
     for _ in batch.smooth_halves() if batch.halves else ():
         pass

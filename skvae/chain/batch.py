@@ -62,8 +62,8 @@ class ChainSums:
     ----------
     n_states : int
         The number of states.
-    emission : object or None
-        Empty statistics of the rows, to be added to.
+    make : callable or None
+        Returns empty statistics of the rows, to be added to.
 
     Attributes
     ----------
@@ -73,15 +73,17 @@ class ChainSums:
         Expected number of transitions.
     log_likelihood : float
         Weighted, in nats.
+    emission : object or None
+        The statistics of the rows.
     """
 
     __slots__ = ("emission", "log_likelihood", "pairs", "starts")
 
-    def __init__(self, n_states, emission=None):
+    def __init__(self, n_states, make=None):
         self.starts = np.zeros(n_states)
         self.pairs = np.zeros((n_states, n_states))
         self.log_likelihood = 0.0
-        self.emission = emission
+        self.emission = None if make is None else make()
 
     def __iadd__(self, other):
         self.starts += other.starts
@@ -113,13 +115,15 @@ class Batch:
         The threads; None is the calling thread alone.
     buffers : Buffers or None
         Memory of an earlier call, to be used again.
+    of_rows : bool
+        Whether the sums include the statistics of the rows.
     best : bool
         Whether the recursion is that of the most probable path.
 
     Attributes
     ----------
     posterior : ndarray of shape (n_rows, K) or None
-        Filled with smoothed posteriors; None adds to the statistics of the rows instead.
+        Filled with smoothed posteriors.
     states : ndarray of int, shape (n_rows,) or None
         Filled with the most probable paths.
     log_p : ndarray of shape (n_rows,) or None
@@ -142,6 +146,7 @@ class Batch:
         pool=None,
         *,
         buffers=None,
+        of_rows=True,
         best=False,
     ):
         self.reader = log_likelihood
@@ -155,7 +160,7 @@ class Batch:
         self._make = ViterbiRecursion if best else SingleState if self.n_states == 1 else Recursion
         self.recursion = self._make(np.exp(log_start), np.exp(log_transmat))
         first = self.reader()
-        self._sums = first.sums
+        self.sums = partial(ChainSums, self.n_states, first.sums if of_rows else None)
         width = len(self.recursion.start)
         self._size, self.pool = block_and_workers(self.n_rows, width, first.block_rows, pool)
         self._buffers = Buffers() if buffers is None else buffers
@@ -173,7 +178,7 @@ class Batch:
         if self.logs and recursion.bounded:
             recursion = recursion.in_log_space()
         for segment in self.segments[begin:end]:
-            passes = self._passes(segment, recursion, 0)
+            passes = SegmentPasses(segment, recursion, self.offsets, self._size, self._buffers, 0)
             index, part = 0, 0.0
             while index < len(passes.blocks):
                 start, stop = passes.blocks[index]
@@ -185,7 +190,7 @@ class Batch:
                 if self.alpha is not None:
                     self.alpha[start:stop] = passes.alpha(index, logs=self.logs)
                 index += 1
-            passes.release()
+            self._buffers.append(passes.kept.popitem()[1].memory)
             total += part
         return total
 
@@ -193,7 +198,7 @@ class Batch:
         """Return the ChainSums of a forward and a backward pass over each of some segments."""
         reader, sums = self.reader(), self.sums()
         for segment in self.segments[begin:end]:
-            passes = self._passes(segment, self.recursion)
+            passes = SegmentPasses(segment, self.recursion, self.offsets, self._size, self._buffers)
             index, part = 0, 0.0
             while index < len(passes.blocks):
                 start, stop = passes.blocks[index]
@@ -207,20 +212,12 @@ class Batch:
             self._backward(passes, reader, sums)
         return sums
 
-    def _passes(self, segment, recursion, budget=BUDGET):
-        return SegmentPasses(segment, recursion, self.offsets, self._size, self._buffers, budget)
-
     def _weighted(self, log_p, start, stop):
         """Return the weighted log-likelihood of a block after its forward pass; fill ``log_p``."""
         if self.log_p is not None:
             with np.errstate(over="ignore"):  # −1e300 is −inf in float32
                 self.log_p[start:stop] = log_p
         return log_p.sum() if self.weight is None else log_p @ self.weight[start:stop]
-
-    def sums(self):
-        """Return empty ChainSums."""
-        of_rows = self.posterior is None and self.states is None
-        return ChainSums(self.n_states, self._sums() if of_rows else None)
 
     def _backward(self, passes, reader, sums):
         """Add to the sums by the backward pass over a segment, and fill the rows' results."""
@@ -237,7 +234,7 @@ class Batch:
                 sums.starts += gamma[self.offsets[i:j] - start].sum(axis=0)
             if self.posterior is not None:
                 self.posterior[start:stop] = gamma
-            elif sums.emission is not None:
+            if sums.emission is not None:
                 reader.block(start, stop).accumulate(sums.emission, gamma.T)
         sums.pairs += passes.pairs()
 
@@ -257,7 +254,10 @@ class Batch:
             reader, found = self.reader(), []
             for segment in both[begin:end]:
                 recursion = reverse if segment.reverse else self.recursion
-                found.append(self._half(self._passes(segment, recursion, budget), reader))
+                passes = SegmentPasses(
+                    segment, recursion, self.offsets, self._size, self._buffers, budget
+                )
+                found.append(self._half(passes, reader))
             return found
 
         found = [half for job in self.pool.map(forward, len(both), 1) for half in job]

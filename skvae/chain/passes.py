@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skvae.blocks import ranges
+
 BUDGET = 3 << 23  # bytes of blocks that a forward pass keeps
 
 
@@ -85,7 +87,10 @@ class SegmentPasses:
     def __init__(self, segment, recursion, offsets, size, buffers, budget=BUDGET):
         self.segment = segment
         self.recursion = recursion
-        self.blocks = segment.blocks(size)
+        self.blocks = list(ranges(segment.start, segment.stop, size))
+        if segment.reverse:  # from the end, too
+            ends = range(segment.stop, segment.start, -size)
+            self.blocks = [(max(segment.start, end - size), end) for end in ends]
         self.kept = {}
         width = len(recursion.start)
         none = np.zeros((1, width))
@@ -99,14 +104,9 @@ class SegmentPasses:
         self._order = slice(None, None, -1 if segment.reverse else 1)
         self._pairs = self._memory = None
 
-    def release(self):
-        """Give back the memory of the blocks that are kept."""
-        while self.kept:
-            self._buffers.append(self.kept.popitem()[1].memory)
-
     def in_log_space(self):
         """Return the passes over the same segment in log space, not begun."""
-        self.release()
+        self._buffers += (filtered.memory for filtered in self.kept.values())
         return SegmentPasses(
             self.segment,
             self.recursion.in_log_space(),

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skvae.blocks import Workers, ranges
+from skvae.blocks import Workers
 
 _BLOCK_NUMBERS = 1 << 16  # of one array of a block: measured, they should stay in the caches
 _SHORTEST, _LONGEST = 512, 4096
@@ -31,13 +31,6 @@ class Segment(NamedTuple):
     start: int
     stop: int
     reverse: bool = False
-
-    def blocks(self, size):
-        """Return (start, stop) of its blocks of at most ``size`` rows, in order of processing."""
-        if not self.reverse:
-            return list(ranges(self.start, self.stop, size))
-        ends = range(self.stop, self.start, -size)
-        return [(max(self.start, end - size), end) for end in ends]
 
     def first(self, offsets, start, stop):
         """Return which rows of a block are the first of a sequence, in the order of processing."""

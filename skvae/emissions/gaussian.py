@@ -20,6 +20,7 @@ from skvae.emissions.location_scale import (
     known_means,
     known_normals,
 )
+from skvae.gaussian.covariance import STRUCTURES
 
 
 class GaussianEmission(LocationScaleEmission):
@@ -123,7 +124,8 @@ class GaussianEmission(LocationScaleEmission):
             found = first_normals(rows, labels, n_components, kind, summary, rng)
             means = found[0] if means is None else means
             covariances = found[1] if covariances is None else covariances
-        return GaussianParameters.of(kind, means, covariances)
+        factors = STRUCTURES[kind].precisions_cholesky(covariances)
+        return GaussianParameters(kind, means, covariances, factors)
 
     def maximize(self, old, statistics, summary):
         previous = old.locations, old.scales

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skvae.ascent.loop import Collapse
+from skvae.blocks import ranges
 from skvae.emissions.base import Emission
 from skvae.gaussian.checks import check_near, check_positive_definite
 from skvae.gaussian.covariance import STRUCTURES
@@ -20,6 +21,8 @@ from skvae.gaussian.kernel import gaussian_kernel
 from skvae.gaussian.moments import LARGEST, Moments, feature_moments
 from skvae.gaussian.statistics import GaussianStatistics
 from skvae.validation import LARGEST_FLOOR, check_array_parameter, check_choice, check_number
+
+_BLOCK = 4096  # rows whose first means are added up together
 
 
 class GaussianSummary(NamedTuple):
@@ -188,13 +191,18 @@ def first_normals(rows, labels, n_components, covariance_type, summary, rng):
         labels = labels[used]
         chosen = rows._replace(order=used if rows.order is None else rows.order[used])
 
-    locations = np.tile(moments.mean, (n_components, 1))
     scales = structure.pooled(np.diag(moments.scale**2), n_components)
-    # Twice, the second time about the means, so that a large offset cancels nothing.
-    rough = statistics_of(chosen, labels, locations, "spherical", moments)
-    counts = rough.counts
+    # Means first, so that the statistics are about them and a large offset cancels nothing.
+    locations, counts = np.zeros((n_components, len(moments.mean))), np.zeros(n_components)
+    for a, b in ranges(0, chosen.n_rows, _BLOCK):
+        X, weight = chosen.take(a, b)
+        deviation = np.subtract(X, moments.mean, dtype=np.float64)
+        resp = (labels[a:b] == np.arange(n_components)[:, None]).astype(np.float64)
+        resp *= 1.0 if weight is None else weight
+        locations += resp @ np.where(np.isnan(deviation), 0.0, deviation)
+        counts += resp.sum(axis=1)
+    locations = moments.mean + locations / np.where(counts > 0, counts, 1.0)[:, None]
     if counts.any():
-        locations = locations + rough.sums / np.where(counts > 0, counts, 1.0)[:, None]
         statistics = statistics_of(chosen, labels, locations, covariance_type, moments)
         resolution = np.zeros_like(summary.floor)  # the floor keeps every variance above it
         found = statistics.maximize(summary.first_floor, resolution, (locations, scales))

@@ -71,7 +71,7 @@ class EmissionReader:
         self._kernel = kernel
         self._X = X
         self._complete = complete
-        self._workspace = kernel.workspace()
+        self._workspace = None
         self._loaded = None, None
 
     def block(self, start, stop):
@@ -82,6 +82,8 @@ class EmissionReader:
         where, block = self._loaded
         if where != (start, stop):
             X = self._X[start:stop]
+            if self._workspace is None:
+                self._workspace = self._kernel.workspace()
             if self._complete or is_complete(X):
                 _, block = next(self._kernel.blocks(X, self._workspace))
             else:

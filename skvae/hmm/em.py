@@ -9,8 +9,9 @@ from skvae.blocks import is_complete
 from skvae.chain.passes import Buffers
 from skvae.hmm.dask_sequences import DistributedSequences
 from skvae.hmm.e_step import expect, log_likelihood_of
-from skvae.hmm.initialization import check_chain, counted, first_states, rows_to_start_from
+from skvae.hmm.initialization import check_chain, counted, first_states, windows_to_start_from
 from skvae.hmm.parameters import ChainParameters, Coordinates
+from skvae.initialization import MAX_ROWS
 
 
 class HiddenMarkovProblem:
@@ -51,8 +52,10 @@ class HiddenMarkovProblem:
             unread = rows.chosen(np.zeros(1, dtype=np.intp))
             parameters = emission.first(unread, np.array([-1]), n, summary, rng)
             return ChainParameters(*given, parameters)
-        index, offsets = rows_to_start_from(len(self._data.X), n, rng), self._data.offsets
-        rows = rows.chosen(index if len(index) < len(self._data.X) else None)
+        n_rows, offsets, places = len(self._data.X), self._data.offsets, None
+        if n_rows > max(MAX_ROWS, 128 * n):
+            places = windows_to_start_from(n_rows, n, rng)
+        rows, index = rows.chosen(places), np.arange(n_rows) if places is None else places
         states = first_states(
             rows, index, offsets, self._estimator, emission, summary, self.prior, rng
         )
@@ -118,7 +121,7 @@ class BaumWelchStep(Step):
         statistics, log_likelihood = self.expect(parameters)
         if not np.isfinite(log_likelihood):
             raise Collapse("a sequence has probability zero under the current parameters")
-        return self.maximize(parameters, statistics), self._objective(parameters, log_likelihood)
+        return self.maximize(parameters, statistics), self.evaluate(parameters, log_likelihood)
 
     def maximize(self, parameters, statistics):
         """Return the M step."""
@@ -126,11 +129,13 @@ class BaumWelchStep(Step):
         emission = self._emission.maximize(parameters.emission, statistics.emission, self._summary)
         return ChainParameters(*chain, emission)
 
-    def evaluate(self, parameters):
-        """Return the objective of the parameters, in nats per row."""
-        return self._objective(parameters, self._log_likelihood(parameters))
+    def evaluate(self, parameters, log_likelihood=None):
+        """Return the objective of the parameters, in nats per row.
 
-    def _objective(self, parameters, log_likelihood):
+        The log-likelihood is computed unless it is known.
+        """
+        if log_likelihood is None:
+            log_likelihood = self._log_likelihood(parameters)
         prior = self._prior.log_density(parameters.startprob, parameters.transmat)
         prior += self._emission.log_prior(parameters.emission, self._summary)
         return (log_likelihood + prior) / self._total

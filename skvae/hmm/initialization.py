@@ -59,11 +59,9 @@ def check_chain(estimator):
     return startprob, transmat, prior
 
 
-def rows_to_start_from(n_rows, n_components, rng):
-    """Return the places of the rows of a start, in time order; windows of many neighbours."""
+def windows_to_start_from(n_rows, n_components, rng):
+    """Return the places of some rows for a start, in time order: windows of neighbours."""
     n_kept = max(MAX_ROWS, 128 * int(n_components))
-    if n_rows <= n_kept:
-        return np.arange(n_rows)
     windows = sample_without_replacement(-(-n_rows // _WINDOW), n_kept // _WINDOW, random_state=rng)
     rows = (np.sort(windows)[:, None] * _WINDOW + np.arange(_WINDOW)).ravel()
     return rows[rows < n_rows]
