@@ -139,15 +139,16 @@ class Rows(NamedTuple):
         return self.X[self.chosen(places).order]
 
     def cut(self, size):
-        """Return the rows as they stand in blocks of at most ``size``, a list of Rows."""
-        standing = self.in_own_order()
-        return [standing._between(a, b) for a, b in ranges(0, self.n_rows, size)]
-
-    def _between(self, start, stop):
-        if self.order is not None:
-            return self._replace(order=self.order[start:stop])
-        weight = self.sample_weight
-        return Rows(self.X[start:stop], None if weight is None else weight[start:stop])
+        """Return the rows, in their own order, as a list of blocks of at most ``size`` rows."""
+        rows, blocks = self.in_own_order(), []
+        for a, b in ranges(0, self.n_rows, size):
+            if rows.order is not None:
+                block = rows._replace(order=rows.order[a:b])
+            else:
+                weight = None if rows.sample_weight is None else rows.sample_weight[a:b]
+                block = Rows(rows.X[a:b], weight)
+            blocks.append(block)
+        return blocks
 
     def loaded(self):
         """Return the rows with nothing else in memory, in the order in which they are best read."""

@@ -273,5 +273,7 @@ class MemoizedStep(BatchStep):
 
     def bound(self, posterior):
         """Return the bound of a posterior with the stored q(z), in nats per unit weight."""
-        entropy = sum(memory.entropy for memory in self.memory)
-        return (posterior.energy(self.total()) + entropy - posterior.kl()) / self._total
+        total = posterior.energy(self.total()) - posterior.kl()
+        for memory in self.memory:
+            total += memory.entropy
+        return total / self._total
