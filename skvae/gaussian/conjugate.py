@@ -149,19 +149,6 @@ class NormalWishart(NamedTuple):
         """Return the degrees of freedom of marginals and predictive: ν + 1 − Wishart size."""
         return self.dofs + 1.0 - self._precisions.size(self.means.shape[1])
 
-    def take(self, components):
-        """Return the distribution of some components, in their order (tied: Λ stays)."""
-        shared = self.covariance_type == "tied"
-        return self._replace(
-            mean_precisions=self.mean_precisions[components],
-            means=self.means[components],
-            dofs=self.dofs if shared else self.dofs[components],
-            scales=self.scales if shared else self.scales[components],
-            precisions_cholesky=(
-                self.precisions_cholesky if shared else self.precisions_cholesky[components]
-            ),
-        )
-
     # Updates and expectations ---------------------------------------------------------------------
 
     def posterior(self, statistics):
@@ -243,11 +230,6 @@ class NormalWishart(NamedTuple):
         terms = log_minus_digamma(half) - np.log1p(-below / self.dofs[..., None])
         return n_features // size * terms.sum(axis=-1)
 
-    def expected_log_det(self):
-        """Return E ln|Λ| of each component, shape (K,), or () where tied."""
-        half = self.structure.half_log_det(self.precisions_cholesky, self.means.shape[1])
-        return 2.0 * half - self._log_det_shortfall()
-
     def offsets(self):
         """Return E ln N(x | μ, Λ⁻¹) − ln N(x | m, E[Λ]⁻¹), the same for all x, shape (K,).
 
@@ -315,30 +297,7 @@ class NormalWishart(NamedTuple):
         """
         return float(self.kl_means(prior).sum() + self.kl_precisions(prior).sum())
 
-    # Draws and intervals --------------------------------------------------------------------------
-
-    def draws(self, n_draws, rng):
-        """Return draws of (μ, Λ).
-
-        Parameters
-        ----------
-        n_draws : int
-            How many.
-        rng : numpy.random.Generator
-            The source of randomness.
-
-        Returns
-        -------
-        means : ndarray of shape (n_draws, n_components, n_features)
-            μ.
-        precisions_cholesky : ndarray of shape (n_draws, ...)
-            U with Λ = U Uᵀ, then the structure's shape.
-        """
-        scale = self.precisions_cholesky / along(np.sqrt(self.dofs), self.precisions_cholesky)
-        factors = self._precisions.draw(scale, self.dofs, n_draws, rng)
-        noise = rng.standard_normal((n_draws, *self.means.shape))
-        noise /= np.sqrt(self.mean_precisions)[:, None]
-        return self.means + self._precisions.color(factors, noise), factors
+    # Intervals ------------------------------------------------------------------------------------
 
     def mean_interval(self, level=0.95):
         """Return the equal-tailed credible intervals of the means, from Student-t marginals.

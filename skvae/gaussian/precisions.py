@@ -56,29 +56,12 @@ class FullPrecisions:
         # Triangular matrices are solved by substitution, and squares do not cancel.
         return (np.linalg.solve(others, factors) ** 2).sum(axis=(-2, -1))
 
-    def draw(self, factors, dofs, n_draws, rng):
-        """Return U of draws from Wishart(ν, U Uᵀ), shape (n_draws, ...)."""
-        # Bartlett's decomposition from the last feature backwards: a product of upper triangles.
-        n_features = factors.shape[-1]
-        root = np.triu(rng.standard_normal((n_draws, *factors.shape)), 1)
-        index = np.arange(n_features)
-        chi2 = rng.chisquare(dofs[..., None] - index[::-1], size=root.shape[:-1])
-        root[..., index, index] = np.sqrt(chi2)
-        return factors @ root
-
-    def color(self, factors, noise):
-        """Return U⁻ᵀ z for noise z of shape (n_draws, K, D)."""
-        return np.linalg.solve(np.swapaxes(factors, -1, -2), noise[..., None])[..., 0]
-
 
 class TiedPrecisions(FullPrecisions):
     """One Wishart of size D for all components."""
 
     def numbers(self, counts, n_features):
         return counts.sum()
-
-    def color(self, factors, noise):
-        return super().color(factors[:, None], noise)
 
 
 class DiagonalPrecisions:
@@ -110,13 +93,6 @@ class DiagonalPrecisions:
 
     def ratio(self, factors, others):
         return ((factors / others) ** 2).sum(axis=-1)
-
-    def draw(self, factors, dofs, n_draws, rng):
-        chi2 = rng.chisquare(along(dofs, factors), size=(n_draws, *factors.shape))
-        return factors * np.sqrt(chi2)
-
-    def color(self, factors, noise):
-        return noise / along(factors, noise)
 
 
 class SphericalPrecisions(DiagonalPrecisions):

@@ -23,6 +23,7 @@ from tests.gaussian.conjugate_problems import (
     statistics_of,
 )
 from tests.oracles import Mixture, log_joint
+from tests.posterior_draws import draws_of_components, take
 from tests.problems import COVARIANCE_TYPES, knock_out
 from tests.strategies import covariance_types, seeds
 
@@ -100,7 +101,7 @@ def test_evidence_is_the_product_of_predictives(kind, seed, two):
 def test_is_the_mean_density_under_draws(kind):
     _, q, _ = posterior_of(kind)
     X, _ = rows_and_resp(4)
-    means, factors = q.draws(4000, np.random.default_rng(0))
+    means, factors = draws_of_components(q, 4000, np.random.default_rng(0))
     covariances = q.structure.covariances_of(factors)
     values = np.empty((len(means), len(X), K))
     for s in range(len(means)):
@@ -118,7 +119,7 @@ def test_integrates_to_one(kind):
     """Of one feature, and of a mixture with its leftover: posterior and prior as parts."""
     prior, q, _ = posterior_of(kind, n_features=1)
     weights, leftover = np.array([0.5, 0.3, 0.1]), 0.1
-    parts = (q, np.log(weights)), (prior.take([0]), np.log([leftover]))
+    parts = (q, np.log(weights)), (take(prior, [0]), np.log([leftover]))
 
     def density(x):
         return np.exp(log_density(*parts, X=np.array([[x]]))).sum()
@@ -144,9 +145,9 @@ def test_parts_follow_each_other_and_weights_may_be_zero(kind):
     prior, q, _ = posterior_of(kind)
     X = knock_out(rows_and_resp(30)[0], 0.2)
     offsets = np.array([0.5, -np.inf, -800.0])
-    found = log_density((q, offsets), (prior.take([0]), np.array([-1.0])), X=X)
+    found = log_density((q, offsets), (take(prior, [0]), np.array([-1.0])), X=X)
     np.testing.assert_allclose(found[:, :3], log_density(q, X=X) + offsets, rtol=1e-12)
-    np.testing.assert_allclose(found[:, 3:], log_density(prior.take([0]), X=X) - 1.0, rtol=1e-12)
+    np.testing.assert_allclose(found[:, 3:], log_density(take(prior, [0]), X=X) - 1.0, rtol=1e-12)
 
 
 @every_kind

@@ -92,10 +92,6 @@ class DirichletWeights(NamedTuple):
         """Return the counts (K,) of rows that turn a prior into this posterior."""
         return self.concentrations - prior.concentrations
 
-    def take(self, components):
-        """Return the distribution with its components in another order."""
-        return DirichletWeights(self.concentrations[components])
-
     def order(self, counts):
         """Return the order of components with the largest bound: any, so the given one."""
         return np.arange(len(counts))
@@ -123,15 +119,6 @@ class DirichletWeights(NamedTuple):
     def interval(self, level=0.95):
         """Return the equal-tailed credible intervals (lower, upper), each (K,): Beta marginals."""
         return _beta_interval(self.concentrations, _others(self.concentrations), level)
-
-    def draws(self, n_draws, rng):
-        """Return draws of π, shape (n_draws, K)."""
-        # Logarithms of Gammas, which underflow for small a: G(a) is G(a + 1) U^(1/a).
-        shape = n_draws, len(self.concentrations)
-        logs = np.log(rng.standard_gamma(self.concentrations + 1.0, size=shape))
-        logs -= rng.standard_exponential(size=shape) / self.concentrations
-        draws = np.exp(logs - logs.max(axis=1, keepdims=True))
-        return draws / draws.sum(axis=1, keepdims=True)
 
 
 class StickWeights(NamedTuple):
@@ -175,10 +162,6 @@ class StickWeights(NamedTuple):
     def counts(self, prior):
         """Return the counts (K,) of rows that turn a prior into this posterior."""
         return self.first - prior.first
-
-    def take(self, components):
-        """Return the sticks in another order, which makes sense for a prior."""
-        return StickWeights(self.first[components], self.second[components])
 
     def order(self, counts):
         """Return the order of components with the largest bound: the largest component first.
@@ -246,13 +229,6 @@ class StickWeights(NamedTuple):
             The ends.
         """
         return _beta_interval(*self.matched(), level)
-
-    def draws(self, n_draws, rng):
-        """Return draws of π, shape (n_draws, K); one minus its sum is the remainder."""
-        v = rng.beta(self.first, self.second, size=(n_draws, len(self.first)))
-        left = np.cumprod(1.0 - v, axis=1)
-        v[:, 1:] *= left[:, :-1]
-        return v
 
 
 WEIGHTS = {"dirichlet_distribution": DirichletWeights, "dirichlet_process": StickWeights}

@@ -31,6 +31,7 @@ from tests.mixture.bayesian.problems import (
     posterior_of,
 )
 from tests.oracles import log_joint
+from tests.posterior_draws import draws_of_components, draws_of_weights
 from tests.problems import COVARIANCE_TYPES, blobs, knock_out, run, start
 from tests.vae.estimator_problems import as_factor_analysis, autoencoder, linear_autoencoder, rows
 
@@ -185,8 +186,8 @@ def test_the_terms_of_a_bayesian_mixture_by_monte_carlo(covariance_type, weight_
     mixture = bayes(3, covariance_type, weight_type, random_state=0, tol=1e-2).fit(X)
     posterior, few = posterior_of(mixture), X[:5]
     rng = np.random.default_rng(0)
-    means, factors = posterior.components.draws(3000, rng)
-    pi = posterior.weights.draws(3000, rng)
+    means, factors = draws_of_components(posterior.components, 3000, rng)
+    pi = draws_of_weights(posterior.weights, 3000, rng)
     q = mixture.predict_proba(few)
     joint = np.log(pi)[:, None] + log_densities(few, posterior, means, factors)
     each = (q * joint).sum(axis=2)

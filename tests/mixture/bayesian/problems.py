@@ -11,6 +11,7 @@ from skvae import BayesianMixtureSVI
 from skvae.blocks import Rows, workers
 from skvae.mixture.bayesian.steps import elbo_of
 from tests.gaussian.conjugate_problems import log_prob, matrices
+from tests.posterior_draws import draws_of_components
 from tests.problems import COVARIANCE_TYPES, run
 
 WEIGHT_TYPES = ("dirichlet_process", "dirichlet_distribution")
@@ -131,7 +132,7 @@ def draws_of(posterior, n_draws, seed=0):
     """Draws of (π, μ, U) with their ln q − ln p."""
     rng = np.random.default_rng(seed)
     prior_weights, prior = posterior.prior.of_size(posterior.n_components)
-    means, factors = posterior.components.draws(n_draws, rng)
+    means, factors = draws_of_components(posterior.components, n_draws, rng)
     weights = posterior.weights
     if posterior.prior.weight_type == "dirichlet_distribution":
         pi = rng.dirichlet(weights.concentrations, size=n_draws)

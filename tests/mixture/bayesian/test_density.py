@@ -16,6 +16,7 @@ from tests.mixture.bayesian.problems import (
     log_densities,
     posterior_of,
 )
+from tests.posterior_draws import draws_of_components, expected_log_det
 from tests.problems import blobs, corners, knock_out
 
 
@@ -56,7 +57,7 @@ def test_density_is_the_expectation_over_q(covariance_type, weight_type):
         new = log_densities(
             rows,
             posterior._replace(components=prior),
-            *prior.draws(5000, np.random.default_rng(1)),
+            *draws_of_components(prior, 5000, np.random.default_rng(1)),
         )
         values += (1 - pi.sum(axis=1))[:, None] * np.exp(new[..., 0])
     error = values.std(axis=0) / np.sqrt(len(values))
@@ -237,7 +238,7 @@ def test_responsibilities_are_the_exponential_of_the_local_bound():
     for k in range(3):
         deviation = X - model.means_[k]
         distance = np.einsum("ni,ij,nj->n", deviation, model.precisions_[k], deviation)
-        offset = posterior.components.expected_log_det()[k] - 3 / model.mean_precision_[k]
+        offset = expected_log_det(posterior.components)[k] - 3 / model.mean_precision_[k]
         joint.append(posterior.weights.expected_log()[k] + 0.5 * (offset - distance))
     resp = np.exp(joint - np.logaddexp.reduce(joint)).T
     assert_allclose(model.predict_proba(X), resp, rtol=1e-8, atol=1e-12)

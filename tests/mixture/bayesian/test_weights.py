@@ -11,6 +11,7 @@ from scipy.special import betaln, gammaln
 from scipy.stats import beta, dirichlet
 
 from skvae.mixture.bayesian.weights import WEIGHTS, DirichletWeights, StickWeights
+from tests.posterior_draws import draws_of_weights
 from tests.strategies import seeds
 
 K = 4
@@ -67,7 +68,7 @@ def test_counts_are_what_a_posterior_added_to_its_prior(kind):
 def test_expectations_are_those_of_draws(kind):
     _, q, _ = problem(kind)
     n = 50_000
-    draws = q.draws(n, np.random.default_rng(0))
+    draws = draws_of_weights(q, n, np.random.default_rng(0))
     assert draws.shape == (n, K)
     for values, expected in (
         (draws, q.mean()),
@@ -92,7 +93,7 @@ def test_dirichlet_expectations_are_scipys():
 @every_kind
 def test_kl_is_the_mean_log_ratio_of_draws(kind):
     prior, q, _ = problem(kind)
-    draws = q.draws(50_000, np.random.default_rng(1))
+    draws = draws_of_weights(q, 50_000, np.random.default_rng(1))
     ratio = log_prob(q, draws) - log_prob(prior, draws)
     assert abs(ratio.mean() - q.kl(prior)) < 5 * ratio.std() / np.sqrt(len(ratio))
 
@@ -157,14 +158,6 @@ def test_order_keeps_equal_counts_in_place():
     np.testing.assert_array_equal(DirichletWeights.prior(1.0, 4).order(counts), np.arange(4))
 
 
-@every_kind
-def test_take_reorders(kind):
-    _, q, counts = problem(kind)
-    order = np.argsort(counts)
-    for ours, theirs in zip(q.take(order), q, strict=True):
-        np.testing.assert_array_equal(ours, theirs[order])
-
-
 # Intervals ----------------------------------------------------------------------------------------
 
 
@@ -205,7 +198,7 @@ def test_matched_betas_have_the_moments_of_the_sticks(seed, size):
 def test_stick_intervals_hold_their_level(counts, concentration):
     """Matched Betas are not exact: a tail of a component with rows is, to 1%; see the docstring."""
     q = StickWeights.prior(concentration, 4).posterior(np.array(counts, dtype=float))
-    draws = q.draws(200_000, np.random.default_rng(0))
+    draws = draws_of_weights(q, 200_000, np.random.default_rng(0))
     for level in (0.5, 0.9, 0.95):
         lower, upper = q.interval(level)
         below, above = (draws < lower).mean(axis=0), (draws > upper).mean(axis=0)
@@ -252,11 +245,11 @@ def test_thousands_of_components_most_of_them_empty(kind, concentration):
 
 @pytest.mark.parametrize("rng", [np.random.default_rng(0), np.random.RandomState(0)])
 def test_draws_of_almost_no_concentration_are_corners(rng):
-    draws = DirichletWeights.prior(1e-6, 5).draws(1000, rng)
+    draws = draws_of_weights(DirichletWeights.prior(1e-6, 5), 1000, rng)
     np.testing.assert_allclose(draws.sum(axis=1), 1.0, rtol=1e-14)
     assert np.isin(draws.round(12), [0.0, 1.0]).mean() > 0.999
     assert (np.abs(draws.mean(axis=0) - 0.2) < 5 * np.sqrt(0.16 / 1000)).all()
-    sticks = StickWeights.prior(1e-6, 5).draws(1000, rng)
+    sticks = draws_of_weights(StickWeights.prior(1e-6, 5), 1000, rng)
     assert ((sticks >= 0) & (sticks <= 1)).all()
 
 
