@@ -185,17 +185,11 @@ def first_normals(rows, labels, n_components, covariance_type, summary, rng):
         The weight of each component's rows.
     """
     moments, structure = summary.moments, STRUCTURES[covariance_type]
-    used = np.flatnonzero(labels >= 0)
-    chosen = rows
-    if len(used) < len(labels):
-        labels = labels[used]
-        chosen = rows._replace(order=used if rows.order is None else rows.order[used])
-
     scales = structure.pooled(np.diag(moments.scale**2), n_components)
     # Means first, so that the statistics are about them and a large offset cancels nothing.
     locations, counts = np.zeros((n_components, len(moments.mean))), np.zeros(n_components)
-    for a, b in ranges(0, chosen.n_rows, _BLOCK):
-        X, weight = chosen.take(a, b)
+    for a, b in ranges(0, rows.n_rows, _BLOCK):
+        X, weight = rows.take(a, b)
         deviation = np.subtract(X, moments.mean, dtype=np.float64)
         resp = (labels[a:b] == np.arange(n_components)[:, None]).astype(np.float64)
         resp *= 1.0 if weight is None else weight
@@ -203,7 +197,7 @@ def first_normals(rows, labels, n_components, covariance_type, summary, rng):
         counts += resp.sum(axis=1)
     locations = moments.mean + locations / np.where(counts > 0, counts, 1.0)[:, None]
     if counts.any():
-        statistics = statistics_of(chosen, labels, locations, covariance_type, moments)
+        statistics = statistics_of(rows, labels, locations, covariance_type, moments)
         resolution = np.zeros_like(summary.floor)  # the floor keeps every variance above it
         found = statistics.maximize(summary.first_floor, resolution, (locations, scales))
         locations, scales = found[0], found[1]
