@@ -22,7 +22,7 @@ from skvae.gaussian.moments import LARGEST, Moments, feature_moments
 from skvae.gaussian.statistics import GaussianStatistics
 from skvae.validation import LARGEST_FLOOR, check_array_parameter, check_choice, check_number
 
-_BLOCK = 4096  # rows whose first means are added up together
+_BLOCK = 4096  # rows that are added to first means at once
 
 
 class GaussianSummary(NamedTuple):
