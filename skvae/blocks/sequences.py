@@ -240,7 +240,7 @@ def _check_name(name):
     try:
         hash(name)
         missing = name is None or bool(name != name)
-    except TypeError as error:  # a list; what is missing in pandas, which is no truth either
+    except TypeError as error:  # a list, or pandas.NA, which has no truth value
         raise ValueError(
             f"groups contains {name!r}: must name the sequence of each row, by numbers or strings"
         ) from error

@@ -1,1 +1,1 @@
-"""Inference on a discrete chain: pure functions of arrays that know no model."""
+"""Exact inference on a discrete chain: pure functions of arrays, in ``algorithms.py``."""

@@ -254,7 +254,7 @@ def path_entropy(log_start, log_transmat, log_likelihood, offsets=None, *, pool=
 
 
 def _backward_chain(log_start, log_transmat, log_likelihood, offsets, pool):
-    """Return what p(z_t | z_{t+1}, x) ∝ α_t A is made of: ln α, ln Aᵀ, and the offsets."""
+    """Return (ln α, ln Aᵀ, offsets), the factors of p(z_t | z_{t+1}, x) ∝ α_t A."""
     alpha = filtered(log_start, log_transmat, log_likelihood, offsets, pool=pool, logs=True)
     offsets = np.array([0, len(alpha)]) if offsets is None else offsets
     return alpha, np.ascontiguousarray(np.transpose(log_transmat)), offsets

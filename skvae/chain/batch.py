@@ -243,8 +243,8 @@ class Batch:
     def join_halves(self, budget):
         """Return the joined halves of long sequences after their forward pass.
 
-        A sequence whose halves cannot be joined becomes one of the ``segments``. Every half keeps
-        ``budget`` bytes of blocks.
+        Where two halves cannot be joined, their sequence is added to the ``segments``. Every half
+        keeps ``budget`` bytes of blocks.
         """
         transmat = np.ascontiguousarray(self.recursion.transmat.T)
         reverse = self._make(np.ones(self.n_states), transmat)

@@ -1,8 +1,7 @@
 """Compilation of the recursions.
 
-numba's cache of a function is renewed when the function's own file changes, not when another file
-changes whose functions were compiled into it. So every compiled function calls compiled functions
-of its own file only.
+numba's cache of a function is renewed when the function's own file changes, and only then. So every
+compiled function calls compiled functions of its own file only.
 """
 
 import inspect

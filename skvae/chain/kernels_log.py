@@ -1,10 +1,10 @@
-r"""The recursions in log space, for sequences whose scaled shares would underflow.
+r"""The recursions in log space, for sequences in which scaled shares would underflow.
 
 .. math:: \ln c_t \alpha_t(j) = \ln b_t(j) + \ln \sum_i e^{\ln \alpha_{t-1}(i) + \ln A_{ij}}
 
-Slower by the exponentials, one for each transition and step, but nothing is lost: −inf is what is
-impossible and only that. Where a row is impossible, its normaliser is −inf and it is passed over as
-if nothing had been observed, so that the posteriors of the other rows are finite.
+Slower by the exponentials, one for each transition and step, but nothing is lost: −inf means
+impossible and nothing else. The normaliser of an impossible row is −inf, and the row is taken as
+missing, so that the posteriors of the other rows are finite.
 """
 
 import numpy as np

@@ -92,9 +92,10 @@ class Recursion:
         return LogRecursion(self._first, self.transmat)
 
     def load(self, log_likelihood, likelihood, top):
-        """Fill ``likelihood`` (n, padded) up to a factor per row whose log goes to ``top`` (n,).
+        """Fill ``likelihood`` (n, padded), each row divided by its largest value.
 
-        ``log_likelihood`` (K, n) is overwritten. A row that is impossible in every state becomes a
+        The log of that value goes to ``top`` (n,), and ``log_likelihood`` (K, n) is overwritten. A
+        row that is impossible in every state becomes a
         row without an observation, and its ``top`` is −inf.
         """
         log_likelihood.max(axis=0, out=top)

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from skvae.chain.kernels_paths import forward_dense, forward_sparse, trace
+from skvae.chain import kernels_paths
 from skvae.chain.recursion import DENSE_SHARE, LogRecursion, pad
 
 
 class ViterbiRecursion(LogRecursion):
-    """The recursion of Viterbi's algorithm, whose backward pass reads the path.
+    """The recursion of Viterbi's algorithm; its backward pass reads the path.
 
     α holds δ relative to its row's maximum, the normalisers are these maxima: their sum is the
     log-probability of the best path, jointly with the rows. β is one number, the state of the row
@@ -26,8 +26,7 @@ class ViterbiRecursion(LogRecursion):
         with np.errstate(divide="ignore"):
             logs = pad(np.log(transmat), -np.inf)
         self._transposed = np.ascontiguousarray(logs.T)
-        self._few = np.count_nonzero(transmat) < DENSE_SHARE * transmat.size
-        if not self._few:
+        if np.count_nonzero(transmat) >= DENSE_SHARE * transmat.size:
             self._transitions = logs, self._transposed
 
         self.last = np.array([-1.0])  # no state behind the end of a sequence
@@ -35,8 +34,7 @@ class ViterbiRecursion(LogRecursion):
 
     def forward(self, first, likelihood, alpha, scale, error):
         """Fill δ and its maxima, which are always exact; return them."""
-        fill = forward_sparse if self._few else forward_dense
-        fill(first, self.start, self._transitions, likelihood, alpha, scale)
+        kernels_paths.forward(first, self.start, self._transitions, likelihood, alpha, scale)
         return scale
 
     def finish_pairs(self, pairs):
@@ -47,7 +45,7 @@ class ViterbiRecursion(LogRecursion):
         """Fill the first column of γ with the path."""
         path = np.empty(len(first), dtype=np.int64)
         n = self.n_states
-        beta[0] = trace(first, self._transposed[:n, :n], alpha, int(beta[0]), path)
+        beta[0] = kernels_paths.trace(first, self._transposed[:n, :n], alpha, int(beta[0]), path)
         gamma[:, 0] = path
 
     def join(self, head, tail):

@@ -81,7 +81,7 @@ class DistributedSequences(NamedTuple):
         return [(self.X, "ij"), (self.parts, "i")]
 
     def _used(self):
-        """Return the sequences whose weight is not zero."""
+        """Return the sequences with a positive weight."""
         if self.weights.all():
             return self
         keep = self.weights > 0

@@ -5,8 +5,8 @@ r"""Hidden Markov models by exact EM (Baum-Welch).
 
 where z is a path of states. EM climbs the right-hand side in turn: the forward-backward recursion
 sets q to the posterior over paths, the M step maximises over (π, A, θ) (Baum, Petrie, Soules &
-Weiss, Ann. Math. Stat. 41, 1970). Here ``data`` are the sequences, ``emission`` says what
-:math:`p(x \mid \theta)` is.
+Weiss, Ann. Math. Stat. 41, 1970). Here ``data`` are the sequences, ``emission`` is the family
+:math:`p(x \mid \theta)`.
 """
 
 from functools import partial
@@ -40,8 +40,8 @@ _OF_GAUSSIAN = {
 class EMHiddenMarkov(AscentEstimator, HiddenMarkovModel):
     """Hidden Markov model fitted by Baum-Welch: density, segments, forecasts, samples of sequences.
 
-    Rows of X are time steps. ``groups`` says where sequences begin and end; without it X is one
-    sequence. A list of 2-D arrays, or a 3-D array, is taken wherever X is.
+    Rows of X are time steps. ``groups`` names the sequence of each row; without it X is one
+    sequence. X may also be a list of 2-D arrays, or a 3-D array, in every method.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class EMHiddenMarkov(AscentEstimator, HiddenMarkovModel):
         The number of states.
     emission : str or Emission, default='gaussian'
         The distribution of a row given its state: 'gaussian', 'gaussian_mixture', 'categorical',
-        'poisson', 'bernoulli', 'student_t', or an object of :mod:`skvae.hmm`, whose parameters can
+        'poisson', 'bernoulli', 'student_t', or an object of :mod:`skvae.hmm`; its parameters can
         be searched as ``emission__...``.
     covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
         The form of the covariances of ``emission='gaussian'``: a matrix for each state, one matrix
@@ -78,9 +78,9 @@ default=1.0
         How rows get their first states; transitions are counted from these and smoothed. With
         'kmeans' and a left-right ``transmat_init``, sequences are cut into equal parts instead.
     startprob_init : array-like of shape (n_components,), default=None
-        First start probabilities; what is zero stays zero.
+        First start probabilities; zeros stay zero.
     transmat_init : array-like of shape (n_components, n_components), default=None
-        First transition probabilities; what is zero stays zero (left-right and banded chains).
+        First transition probabilities; zeros stay zero (left-right and banded chains).
     means_init : array-like of shape (n_components, n_features), default=None
         First means of ``emission='gaussian'``.
     covariances_init : array-like, default=None
@@ -140,11 +140,11 @@ default=1.0
     ``sklearn.set_config(enable_metadata_routing=True)`` a ``GridSearchCV(EMHiddenMarkov(), grid,
     cv=GroupKFold()).fit(X, groups=groups)`` and a Pipeline pass it on and slice it. With routing
     off, which is scikit-learn's default, such a search gives ``groups`` to the splitter alone and
-    the model takes each fold for one long sequence. What needs no setting is a list of sequences:
-    it can be split by scikit-learn's splitters, each element being a sample.
+    the model takes each fold for one long sequence. A list of sequences needs no setting:
+    scikit-learn's splitters split it, each element being a sample.
 
     NaN in X is a missing value (missing at random), marginalised exactly. Ctrl-C ends a fit with
-    KeyboardInterrupt, and what was fitted before is kept.
+    KeyboardInterrupt, and the earlier fit is kept.
 
     X may be a ``dask.array.Array``, and ``groups`` too, as of :class:`EMGaussianMixture`. Sequences
     are not cut: rows are moved between chunks so that these end where sequences do. A sequence
@@ -280,9 +280,9 @@ default=1.0
         The expected statistics s of a row are averaged over batches,
         ``s ← (1 − ρ) s + ρ s_batch`` with ``ρ = (t + 2) ** -0.7``, where t is the number of
         iterations before (``n_iter_``), and maximised (Cappé & Moulines, J. R. Stat. Soc. B 71,
-        2009, eq. 12). What came before is held by the parameters alone: s is what they make
-        sequences of the batch's lengths expect. The first call starts as ``fit`` does and makes one
-        EM step. ``lower_bound_`` is that of the batch.
+        2009, eq. 12). The parameters alone represent the earlier batches: s are the statistics
+        expected under them of sequences of the batch's lengths. The first call starts as ``fit``
+        does and makes one EM step. ``lower_bound_`` is that of the batch.
 
         Parameters
         ----------

@@ -15,7 +15,7 @@ _SMOOTHING = 1.0  # added to each count: EM never leaves an exact zero
 
 
 def check_stochastic(name, value, shape, meaning):
-    """Return an array parameter whose rows are distributions; raise ValueError if they are not."""
+    """Return an array parameter of distributions as its rows; raise ValueError if they are not."""
     array = check_array_parameter(name, value, shape, meaning)
     if (array < 0).any():
         raise ValueError(f"{name} has an entry {array.min()}: must be >= 0")

@@ -101,7 +101,7 @@ class ChainPrior(NamedTuple):
         return found[0], found[1:]
 
     def log_density(self, startprob, transmat):
-        """Return the log prior of what is allowed, relative to flat ones, in nats.
+        """Return the log prior of the free probabilities, relative to a flat one, in nats.
 
         The Dirichlet's constants are left out: they do not change while parameters are learned, and
         flat priors give 0.

@@ -12,7 +12,7 @@ from skvae.blocks import workers
 from skvae.chain import algorithms, recursion
 from skvae.chain.batch import ArrayRows
 from tests import hmm_oracles as oracles
-from tests.chain.sweeps import every_size_in_threads
+from tests.chain.inference import every_size_in_threads
 from tests.hmm.problems import left_right, random_chain
 from tests.strategies import seeds
 
@@ -255,7 +255,7 @@ def test_forecasts_are_powers_of_the_matrix():
 
 
 @pytest.mark.parametrize("zeros", [0.0, 0.6])
-def test_a_walk_has_the_chain_s_frequencies(zeros):
+def test_a_draw_of_the_chain_has_the_chain_s_frequencies(zeros):
     start, transmat = random_chain(4, 1, zeros=zeros)
     rng = np.random.RandomState(0)
     first = np.array([algorithms.sample_chain(start, transmat, 1, rng)[0] for _ in range(4000)])

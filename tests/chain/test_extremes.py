@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skvae.chain import algorithms
 from tests import hmm_oracles as oracles
-from tests.chain.sweeps import assert_same_sweep, expected_sweep, sweep
+from tests.chain.inference import assert_same_inference, expected_inference, inferred
 from tests.hmm.problems import left_right, random_chain
 
 BLOCKS = (1, 7, 40, 1000)
@@ -28,9 +28,11 @@ def test_a_state_that_fell_far_behind_can_win(block, step, winner):
     """Without transitions nothing but its own share can bring a state back: e⁻⁶⁰⁰⁰ counts."""
     start, transmat = np.array([0.2, 0.5, 0.3]), np.eye(3)
     logs = lost_and_won(3, 200, step, winner)
-    expected = expected_sweep(start, transmat, logs, [200])
+    expected = expected_inference(start, transmat, logs, [200])
     assert expected.smoothed[100, winner] > 0.99
-    assert_same_sweep(sweep(start, transmat, logs, [200], block), expected, rtol=1e-9, atol=1e-10)
+    assert_same_inference(
+        inferred(start, transmat, logs, [200], block), expected, rtol=1e-9, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -39,9 +41,11 @@ def test_a_left_right_chain_that_stayed_behind(block, step):
     """The first state, improbable for long, is where the chain was all the time."""
     start, transmat = left_right(4, stay=0.9)
     logs = lost_and_won(4, 200, step, 0)
-    expected = expected_sweep(start, transmat, logs, [200])
+    expected = expected_inference(start, transmat, logs, [200])
     assert expected.smoothed[100, 0] > 0.99
-    assert_same_sweep(sweep(start, transmat, logs, [200], block), expected, rtol=1e-9, atol=1e-10)
+    assert_same_inference(
+        inferred(start, transmat, logs, [200], block), expected, rtol=1e-9, atol=1e-10
+    )
 
 
 def test_a_raised_share_does_not_change_the_filter():
@@ -49,8 +53,8 @@ def test_a_raised_share_does_not_change_the_filter():
     start, transmat = np.array([0.5, 0.5]), np.eye(2)
     logs = np.zeros((7, 2))
     logs[:, 0] = [0.0, -600.0, 200.0, 200.0, 100.0, -500.0, -500.0]
-    expected = expected_sweep(start, transmat, logs, [7])
-    assert_same_sweep(sweep(start, transmat, logs, [7], 100), expected, atol=1e-12)
+    expected = expected_inference(start, transmat, logs, [7])
+    assert_same_inference(inferred(start, transmat, logs, [7], 100), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("tiny", [1e-25, 1e-35, 1e-120, 1e-300, 5e-324])
@@ -65,9 +69,9 @@ def test_transitions_that_all_but_vanish(tiny, scale, block):
     start = np.array([1.0 - 2 * 1e-200, 1e-200, 1e-200, 0.0])
     for seed in range(3):
         logs = scale * np.random.default_rng(seed).normal(size=(60, n_states))
-        expected = expected_sweep(start, transmat, logs, [41, 19])
-        found = sweep(start, transmat, logs, [41, 19], block)
-        assert_same_sweep(found, expected, rtol=1e-8, atol=1e-9)
+        expected = expected_inference(start, transmat, logs, [41, 19])
+        found = inferred(start, transmat, logs, [41, 19], block)
+        assert_same_inference(found, expected, rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -82,10 +86,10 @@ def test_wild_problems(seed):
     logs = rng.normal(size=(sum(lengths), n_states)) * 10.0 ** rng.uniform(-1, 4, size=(251, 1))
     logs += rng.choice([0.0, 1e4, -1e4], size=(251, 1))
     logs[rng.random(logs.shape) < 0.2] = -np.inf
-    expected = expected_sweep(start, transmat, logs, lengths)
+    expected = expected_inference(start, transmat, logs, lengths)
     for block in (9, 30, 1000):
-        found = sweep(start, transmat, logs, lengths, block)
-        assert_same_sweep(found, expected, rtol=1e-8, atol=1e-7)
+        found = inferred(start, transmat, logs, lengths, block)
+        assert_same_inference(found, expected, rtol=1e-8, atol=1e-7)
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e4, -1e4, 1e100, -1e300])
@@ -93,8 +97,8 @@ def test_rows_of_any_size(shift):
     """A constant per row moves the log-likelihood and nothing else."""
     start, transmat = random_chain(3, 0)
     logs = np.random.default_rng(0).normal(size=(50, 3))
-    base = sweep(start, transmat, logs, [50], 7)
-    moved = sweep(start, transmat, logs + shift, [50], 7)
+    base = inferred(start, transmat, logs, [50], 7)
+    moved = inferred(start, transmat, logs + shift, [50], 7)
     assert_allclose(moved.log_likelihood, base.log_likelihood + 50 * shift, rtol=1e-12)
     if abs(shift) < 1e5:
         assert_allclose(moved.smoothed, base.smoothed, rtol=1e-8, atol=1e-11)
@@ -110,8 +114,10 @@ def test_an_absorbing_state_and_one_that_is_never_visited(n_states):
     transmat[-1] = 1.0 / n_states
     start, transmat = start / start.sum(), transmat / transmat.sum(axis=1, keepdims=True)
     logs = np.random.default_rng(0).normal(size=(60, n_states))
-    found = sweep(start, transmat, logs, [60], 7)
-    assert_same_sweep(found, expected_sweep(start, transmat, logs, [60]), rtol=1e-9, atol=1e-11)
+    found = inferred(start, transmat, logs, [60], 7)
+    assert_same_inference(
+        found, expected_inference(start, transmat, logs, [60]), rtol=1e-9, atol=1e-11
+    )
     assert_array_equal(found.smoothed[:, -1], 0.0)
     assert_array_equal(found.pairs[-1], 0.0)
 

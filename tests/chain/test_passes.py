@@ -9,7 +9,7 @@ from skvae.chain.passes import Buffers, SegmentPasses
 from skvae.chain.recursion import Recursion, pad
 from skvae.chain.segments import Segment
 from tests import hmm_oracles as oracles
-from tests.chain.sweeps import passed
+from tests.chain.inference import passed
 from tests.hmm.problems import random_chain
 
 LENGTHS = [4, 1, 9, 30]

@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from skvae.chain import recursion
 from skvae.chain.segments import segments_of
 from tests import hmm_oracles as oracles
-from tests.chain.sweeps import assert_same_sweep, expected_sweep, sweep
+from tests.chain.inference import assert_same_inference, expected_inference, inferred
 from tests.hmm.problems import left_right, random_chain
 from tests.strategies import seeds
 
@@ -36,7 +36,7 @@ def small_chains(draw):
 
 
 def possible(start, transmat, logs, lengths):
-    """The same where rows that are impossible after those before them say nothing."""
+    """The same where rows that are impossible after those before them are missing."""
     each = [
         oracles.without_impossible_rows(start, transmat, x) for x in oracles.split(logs, lengths)
     ]
@@ -45,13 +45,15 @@ def possible(start, transmat, logs, lengths):
 
 @pytest.mark.parametrize("block", BLOCKS)
 @given(problem=small_chains())
-def test_a_sweep_is_the_sum_over_every_path(block, problem):
+def test_inference_is_the_sum_over_every_path(block, problem):
     """Zeros in start and transitions, weights, impossible rows, and every size of block."""
     *chain, weight = problem
-    expected = expected_sweep(*chain, weight, reference=oracles.enumerate_paths)
-    found = sweep(*chain, block, weight)
+    expected = expected_inference(*chain, weight, reference=oracles.enumerate_paths)
+    found = inferred(*chain, block, weight)
     # Rounding of log-likelihoods of size 1e4 is what the posteriors can be known to.
-    assert_same_sweep(found, expected, rtol=1e-9, atol=1e-9 if abs(chain[2]).max() > 99 else 1e-12)
+    assert_same_inference(
+        found, expected, rtol=1e-9, atol=1e-9 if abs(chain[2]).max() > 99 else 1e-12
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 2.0])
@@ -60,13 +62,13 @@ def test_a_sweep_is_the_sum_over_every_path(block, problem):
 def test_dense_and_sparse_products_agree_with_every_path(share, block, problem):
     """Whatever the share of non-zeros, either way of multiplying gives the same."""
     *chain, weight = problem
-    expected = expected_sweep(*chain, weight, reference=oracles.enumerate_paths)
+    expected = expected_inference(*chain, weight, reference=oracles.enumerate_paths)
     before, recursion.DENSE_SHARE = recursion.DENSE_SHARE, share
     try:
-        found = sweep(*chain, block, weight)
+        found = inferred(*chain, block, weight)
     finally:
         recursion.DENSE_SHARE = before
-    assert_same_sweep(found, expected, rtol=1e-9, atol=1e-9)
+    assert_same_inference(found, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("n_states", [1, 2, 4, 5, 8, 9, 17, 64])
@@ -81,15 +83,15 @@ def test_many_states(n_states, kind):
     }[kind]()
     lengths = [40, 1, 25, 3]
     logs = rng.normal(scale=3.0, size=(sum(lengths), n_states))
-    expected = expected_sweep(start, transmat, logs, lengths)
+    expected = expected_inference(start, transmat, logs, lengths)
     for block in (5, 64):
-        found = sweep(start, transmat, logs, lengths, block)
-        assert_same_sweep(found, expected, rtol=1e-9, atol=1e-11)
+        found = inferred(start, transmat, logs, lengths, block)
+        assert_same_inference(found, expected, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["full", "left-right", "holes"])
-def test_a_long_sequence_is_walked_from_both_ends(kind, n_threads):
+def test_a_long_sequence_is_processed_from_both_ends(kind, n_threads):
     start, transmat = {
         "full": random_chain(6, 3),
         "left-right": left_right(6, stay=0.98),
@@ -101,9 +103,9 @@ def test_a_long_sequence_is_walked_from_both_ends(kind, n_threads):
     weight = np.repeat([2.0, 0.5, 3.0, 1.0], lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     assert len(segments_of(offsets, 10)[1]) == 2  # the case that is meant is met
-    expected = expected_sweep(start, transmat, logs, lengths, weight)
-    found = sweep(start, transmat, logs, lengths, 10, weight, n_threads)
-    assert_same_sweep(found, expected, rtol=1e-9, atol=1e-11)
+    expected = expected_inference(start, transmat, logs, lengths, weight)
+    found = inferred(start, transmat, logs, lengths, 10, weight, n_threads)
+    assert_same_inference(found, expected, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("place", [0, 3, 52, 53, 104, 105])
@@ -123,11 +125,11 @@ def test_an_impossible_row_of_a_long_sequence(place, kind):
             np.array([0.5, 0.5, 0.0]),
             np.array([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.1, 0.1, 0.8]]),
         )
-    expected = expected_sweep(start, transmat, logs, lengths)
-    found = sweep(start, transmat, logs, lengths, 10)
+    expected = expected_inference(start, transmat, logs, lengths)
+    found = inferred(start, transmat, logs, lengths, 10)
     assert expected.log_likelihood == -np.inf
     assert np.isfinite(found.smoothed).all()
-    assert_same_sweep(found, expected, rtol=1e-9, atol=1e-12)
+    assert_same_inference(found, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_threads_and_blocks_do_not_change_a_bit():
@@ -135,7 +137,7 @@ def test_threads_and_blocks_do_not_change_a_bit():
     start, transmat = random_chain(5, 0)
     lengths = [50, 3, 400, 17, 200]
     logs = np.random.default_rng(0).normal(size=(sum(lengths), 5))
-    one, two = (sweep(start, transmat, logs, lengths, 16, n_threads=n) for n in (1, 2))
+    one, two = (inferred(start, transmat, logs, lengths, 16, n_threads=n) for n in (1, 2))
     for left, right in zip(one, two, strict=True):
         assert_array_equal(left, right)
 

@@ -39,7 +39,7 @@ class _RecordingBlock:
         sums += resp.sum(axis=1)
 
 
-class Swept(NamedTuple):
+class Inferred(NamedTuple):
     log_likelihood: float
     starts: np.ndarray
     pairs: np.ndarray
@@ -49,7 +49,7 @@ class Swept(NamedTuple):
     forward_only: float
 
 
-def sweep(start, transmat, logs, lengths, block, weight=None, n_threads=1):
+def inferred(start, transmat, logs, lengths, block, weight=None, n_threads=1):
     """All statistics and posteriors of some sequences, by the public functions."""
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     chain = in_logs(start, transmat)
@@ -67,7 +67,7 @@ def sweep(start, transmat, logs, lengths, block, weight=None, n_threads=1):
     share = 1.0 if weight is None else weight[:, None]
     np.testing.assert_allclose(smoothed.posterior * share, source.given, rtol=1e-9, atol=1e-300)
     np.testing.assert_allclose(sums.emission, source.given.sum(axis=0), rtol=1e-9)
-    return Swept(
+    return Inferred(
         sums.log_likelihood, sums.starts, sums.pairs, source.given, log_p, filtered, forward_only
     )
 
@@ -88,7 +88,9 @@ def every_size_in_threads():
         segments._WORTH_THREADS = before
 
 
-def expected_sweep(start, transmat, logs, lengths, weight=None, reference=oracles.forward_backward):
+def expected_inference(
+    start, transmat, logs, lengths, weight=None, reference=oracles.forward_backward
+):
     """The same by a reference, sequence by sequence."""
     sequences = oracles.split(logs, lengths)
     found = [reference(start, transmat, each) for each in sequences]
@@ -98,7 +100,7 @@ def expected_sweep(start, transmat, logs, lengths, weight=None, reference=oracle
     total = sum(
         w * each.log_likelihood for w, each in zip(by_sequence, found, strict=True) if w > 0
     )
-    return Swept(
+    return Inferred(
         total,
         sum(w * each.smoothed[0] for w, each in zip(by_sequence, found, strict=True)),
         sum(w * each.pairs for w, each in zip(by_sequence, found, strict=True)),
@@ -109,8 +111,8 @@ def expected_sweep(start, transmat, logs, lengths, weight=None, reference=oracle
     )
 
 
-def assert_same_sweep(actual, expected, *, rtol=1e-9, atol=1e-12):
-    for name, left, right in zip(Swept._fields, actual, expected, strict=True):
+def assert_same_inference(actual, expected, *, rtol=1e-9, atol=1e-12):
+    for name, left, right in zip(Inferred._fields, actual, expected, strict=True):
         np.testing.assert_allclose(left, right, rtol=rtol, atol=atol, err_msg=name)
 
 
