@@ -1,4 +1,4 @@
-"""States as files: objects come back as they were, and what is no state is told."""
+"""States as files: objects come back as they were, and other files are errors."""
 
 import pickle
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def test_arrays_come_back_with_their_layout(layout, tmp_path):
         assert found.strides == array.strides
 
 
-def test_what_is_repeated_is_written_once_and_stays_repeated(tmp_path):
+def test_repeated_values_are_written_once_and_stay_repeated(tmp_path):
     array = np.broadcast_to(np.arange(3.0), (1000, 3))
     found = through_a_file([array], tmp_path)[0]
     assert_array_equal(found, array)
@@ -66,7 +66,7 @@ def test_slices_and_turned_arrays_keep_their_values(tmp_path):
     assert_array_equal(through_a_file([array], tmp_path)[0], array)
 
 
-def test_what_is_shared_stays_shared(tmp_path):
+def test_shared_arrays_stay_shared(tmp_path):
     array = np.ones(3)
     one, two, other = through_a_file([array, (array,), array + 1], tmp_path)
     assert two[0] is one
@@ -115,13 +115,13 @@ def test_objects_are_rebuilt_like_others(tmp_path):
         {"content": 1},
     ],
 )
-def test_what_is_not_alike_is_refused(other):
+def test_states_of_other_objects_are_refused(other):
     with pytest.raises(ValueError, match=r"there is no|expected a value like"):
         rebuilt(Box(Pair("a", np.zeros((2, 3))), 0.0), other)
 
 
 @pytest.mark.parametrize("value", [object(), {1}, 1j, b"a", np.array([None]), Box])
-def test_what_is_no_plain_value_is_refused(value):
+def test_other_values_are_refused(value):
     with pytest.raises(TypeError, match=r"state\['value'\]\[0\] is (of type|an array of objects)"):
         pack({"value": [value]})
 

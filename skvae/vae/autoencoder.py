@@ -260,7 +260,7 @@ class VariationalAutoencoder(Autoencoder):
 
         Called in every process of torch.distributed's default group, with the same X, parameters
         and ``random_state``, an int: each process computes its share of every batch, and all end
-        with the same model, that of one process but for rounding. Ctrl-C is then a
+        with the same model, that of one process up to rounding. Ctrl-C is then a
         KeyboardInterrupt.
 
         Parameters
@@ -322,7 +322,7 @@ class VariationalAutoencoder(Autoencoder):
         Returns
         -------
         self : VariationalAutoencoder
-            The model. If the step fails, it is as it was before.
+            The model. If the step fails, the model does not change.
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """The model and the net that an estimator's parameters describe.
 
-``settings`` is a dict of the estimator's constructor parameters at the time of its fit, which later
-changes of the estimator leave as they are.
+``settings`` is a dict of the estimator's constructor parameters at the time of its fit; later
+changes of the estimator do not change it.
 """
 
 import copy

@@ -88,11 +88,6 @@ class ElboTerms(namedtuple("ElboTerms", ["elbo", "reconstruction", "kl"])):
         terms.entropy, terms.standard_error = entropy, standard_error
         return terms
 
-    def astype(self, dtype):
-        """Return the same in another dtype."""
-        arrays = *self, self.entropy, self.standard_error
-        return type(self)(*(array.astype(dtype, copy=False) for array in arrays))
-
 
 class PosteriorMean(NamedTuple):
     """Posterior expectations of rows, and their effective sample sizes.

@@ -21,7 +21,7 @@ from skvae.neural.priors import MixtureDensity, Normal
 # below 64 MB; an accelerator needs more work in each step.
 _NUMBERS = {"cpu": 2**18}
 _NUMBERS_ELSEWHERE = 2**22
-_MAX_ROWS = 64  # in a group: a single row costs as much as so many
+_MAX_ROWS = 64  # in a group: a single row costs as much as 64
 
 
 class WeightedDraws(NamedTuple):
@@ -214,7 +214,7 @@ def weighted_groups(model, x, n_draws, seed):
 
 
 def _chunks(noise, place, n_draws, n_at_once):
-    """Yield all noise of a group (s, B, L), so many draws at a time."""
+    """Yield all noise of a group (s, B, L), ``n_at_once`` draws at a time."""
     for start in range(0, n_draws, n_at_once):
         chunk = noise.draw(min(n_at_once, n_draws - start))
         yield torch.as_tensor(chunk if chunk.shape[1] == len(place) else chunk[:, place])

@@ -106,7 +106,7 @@ class LatentModel(nn.Module):
         return self.likelihood.log_prob(x, self.decode(z), observed)
 
     def prior_density(self):
-        """Return the density p(z) with the parameters as they are."""
+        """Return the density p(z) with the current parameters."""
         return self.prior.density(self.encode_inputs)
 
     def terms(self, x, observed, noise):
@@ -262,7 +262,7 @@ def _decoder_message(outputs, wanted):
 
 @contextmanager
 def _evaluating(module):
-    """Put a module and its parts into evaluation mode inside, each as it was afterwards."""
+    """Set evaluation mode of a module and its parts inside, and restore their modes."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

@@ -168,7 +168,7 @@ def _parts_of(cls, content, arrays):
 
 
 def _check_attributes(attributes):
-    """Raise ValueError unless they are those of a fitted model, each of its type."""
+    """Raise ValueError unless the attributes are those of a fitted model, each of its type."""
     if {*attributes, "feature_names_in_"} != _ATTRIBUTES.keys():
         raise ValueError(f"its attributes {sorted(attributes)} are not those of a fitted model")
     for name, value in attributes.items():

@@ -23,7 +23,7 @@ Pair = namedtuple("Pair", ["first", "second"])
 
 
 def assert_same(a, b):
-    """What was found is as expected, of the same types all through; -0.0 is not 0.0, NaN is NaN."""
+    """Assert equal values of the same types throughout; -0.0 is not 0.0, NaN is NaN."""
     assert type(a) is type(b)
     if isinstance(a, dict):
         assert_same(list(a), list(b))
@@ -49,7 +49,7 @@ def assert_same(a, b):
         assert a == b
 
 
-# What can be stored -------------------------------------------------------------------------------
+# Values that can be stored ------------------------------------------------------------------------
 
 array_dtypes = st.one_of(
     npst.boolean_dtypes(),
@@ -96,13 +96,13 @@ def path(tmp_path):
 
 
 @given(state=states)
-def test_what_is_packed_comes_back(state):
+def test_packed_states_come_back(state):
     assert_same(unpack(*pack(state)), state)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(state=states)
-def test_what_is_saved_comes_back(state, path):
+def test_saved_states_come_back(state, path):
     save(path, *pack(state))
     assert_same(unpack(*load(path)), state)
 
@@ -155,7 +155,7 @@ def test_subclasses_come_back_plain():
     assert not unpack(*pack(state))[2].requires_grad
 
 
-def test_what_comes_back_is_a_copy():
+def test_arrays_come_back_as_copies():
     array, tensor = np.zeros(2), torch.zeros(2)
     packed = pack([array, tensor])
     array += 1
@@ -191,12 +191,12 @@ def test_pickle_and_skops_see_plain_things_only():
         ({frozenset(): 1}, r"state\['\(key\)'\] is of type frozenset"),
     ],
 )
-def test_what_cannot_be_stored_is_named(state, message):
+def test_values_that_cannot_be_stored_are_named(state, message):
     with pytest.raises(TypeError, match=message):
         pack(state)
 
 
-def test_what_holds_itself_cannot_be_stored():
+def test_a_state_in_itself_cannot_be_stored():
     state = []
     state.append(state)
     with pytest.raises(ValueError, match="contains itself, or is nested too deeply"):
@@ -283,7 +283,7 @@ def test_files_that_were_cut_off(saved):
         load(saved)
 
 
-def test_files_with_a_byte_changed_are_refused_or_say_the_same(saved):
+def test_files_with_a_changed_byte_are_refused_or_equal(saved):
     whole = saved.read_bytes()
     expected, refused = unpack(*load(saved)), 0
     for flip in (0x01, 0x80):
@@ -379,7 +379,7 @@ def test_paths_may_be_strings(tmp_path):
     assert_same(unpack(*load(str(tmp_path / "ä b"))), STATE)
 
 
-def test_a_save_that_fails_leaves_what_was_there(monkeypatch, saved):
+def test_a_save_that_fails_leaves_the_earlier_file(monkeypatch, saved):
     before = saved.read_bytes()
 
     def full(_descriptor):
@@ -412,7 +412,7 @@ def test_links_stay_links_and_rights_are_those_of_new_files(saved, tmp_path):
         ({"$array": "a"}, {"a": np.array(["x"])}, "array 'a' with dtype <U1: must be as from"),
     ],
 )
-def test_only_what_pack_makes_is_saved(path, tree, arrays, message):
+def test_only_packed_states_are_saved(path, tree, arrays, message):
     with pytest.raises(ValueError, match=message):
         save(path, tree, arrays)
     assert not path.exists()

@@ -124,7 +124,7 @@ def test_instance_is_copied():
     [Small, lambda: nn.Sequential(nn.Linear(2, 3)), functools.partial(nn.Linear, 2, 3)],
     ids=["class", "function", "partial"],
 )
-def test_what_makes_a_module_is_called_under_the_seed(spec):
+def test_constructors_of_modules_are_called_under_the_seed(spec):
     one, same, other = (resolve_module(spec, "encoder", seed) for seed in (0, 0, 1))
     for a, b, c in zip(one.parameters(), same.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -148,7 +148,7 @@ def test_module_that_a_function_keeps_is_copied_too():
         (dict, "encoder=<class 'dict'> gave dict .*: must give a torch.nn.Module"),
     ],
 )
-def test_what_is_no_module(spec, message):
+def test_values_that_are_no_module(spec, message):
     with pytest.raises(ValueError, match=message):
         resolve_module(spec, "encoder", 0)
 
@@ -177,7 +177,7 @@ def test_isolated_random_restores_after_an_error():
 
 
 def test_threads_take_turns():
-    """Each thread draws what its seed says, whatever the others do meanwhile."""
+    """The draws of a thread follow its seed, during draws of the others."""
     drawn = {}
 
     def draw(seed):

@@ -159,7 +159,7 @@ def test_gradients_are_finite_differences():
 
 
 def _with_inputs(pseudo_inputs):
-    """A VampPrior whose pseudo-inputs are the given tensor, for derivatives."""
+    """A VampPrior with the given tensor as pseudo-inputs, for derivatives."""
     vamp = Vamp(pseudo_inputs, L)
     del vamp.pseudo_inputs
     vamp.pseudo_inputs = pseudo_inputs
@@ -193,7 +193,7 @@ def test_clusters_of_latents_start_a_mixture(with_variances):
     extra = 0.2 if with_variances else 0.0
     found = np.stack([np.diag(C) for C in covariances])[order]
     assert_allclose(found, scales**2 + extra, rtol=0.12, atol=0.01)
-    again = Mixture(2, 3, generator(9)).double()  # the same seed, whatever there was before
+    again = Mixture(2, 3, generator(9)).double()  # the same seed, after other parameters
     again.initialise(points, variances, seed=0)
     z = noise(3, 2)
     expected = prior.density().log_prob(z).detach()

@@ -45,7 +45,7 @@ def linear_autoencoder(X, n_components=1, **parameters):
 
 
 def as_factor_analysis(vae):
-    """What a linear model is in closed form, in the units of X."""
+    """Return the closed form of a linear model, in the units of X."""
     zero = np.zeros((1, vae.transform(vae.sample(1)[0]).shape[1]))
     offset = vae.inverse_transform(zero)[0]
     loadings = vae.inverse_transform(np.eye(zero.shape[1])).T - offset[:, None]

@@ -1,4 +1,4 @@
-"""A likelihood of few lines, and linear models made of it: what is known of them is exact."""
+"""A likelihood of few lines, and linear models with it, which have closed forms."""
 
 import numpy as np
 import torch

@@ -61,7 +61,7 @@ class LinearGaussian(NamedTuple):
         return means, covariances
 
     def gain(self):
-        """What multiplies a complete row less the offset for the posterior mean, (L, D)."""
+        """Return the matrix from a complete row less the offset to the posterior mean, (L, D)."""
         W, v = self.loadings, self.variances
         C = np.linalg.inv(np.eye(self.n_components) + (W.T / v) @ W)
         return C @ (W.T / v)

@@ -25,7 +25,7 @@ def test_annealing_finds_the_exact_evidence_without_the_encoder():
 
 
 def test_estimates_of_the_density_are_unbiased():
-    """Also with few temperatures, where one estimate says little."""
+    """Also with few temperatures, where one estimate is noisy."""
     problem = linear_problem(n_features=2, n_components=1)
     X = problem.sample(1, seed=2).repeat(2, axis=0)
     generator = torch.Generator().manual_seed(1)

@@ -80,7 +80,7 @@ def test_score_is_the_log_density(linear, X):
     assert error.max() < 0.03
 
 
-def test_score_of_what_was_observed_is_the_marginal_density(linear, X):
+def test_score_of_observed_values_is_the_marginal_density(linear, X):
     X = knock_out(X)
     X[0] = np.nan
     linear = copy.deepcopy(linear).set_params(n_score_samples=20_000)
@@ -222,7 +222,7 @@ def test_latent_mean_is_the_encoder_s(deep, X):
     assert deep.active_units(X).dtype == bool
 
 
-def test_units_that_say_nothing_are_not_active():
+def test_units_without_information_are_not_active():
     noise = np.random.default_rng(0).normal(size=(100, 3))
     vae = autoencoder(2, hidden_layer_sizes=(), beta=10.0, kl_warmup=0, max_epochs=60, lr=1e-2)
     assert not vae.fit(noise).active_units(noise).any()

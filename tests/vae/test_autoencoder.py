@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.importance.EffectiveS
 
 FAMILIES = sorted(name for name in LIKELIHOODS if name != "columns")
 
-# What each family cannot have produced.
+# Values that each family cannot have produced.
 IMPOSSIBLE = {
     "bernoulli": 0.5,
     "continuous_bernoulli": 1.5,
@@ -99,7 +99,7 @@ def test_columns_of_different_kinds():
     moved = X * [100.0, 1.0, 1.0]
     other = autoencoder(likelihood=likelihood).fit(moved)
     assert_allclose(other.score(moved), vae.score(X) - np.log(100), atol=1e-4)
-    # The same columns, said otherwise, go on.
+    # The same columns in another form continue.
     again = [("gaussian", 0), ("poisson", slice(1, 2)), ("bernoulli", np.array([2]))]
     assert vae.set_params(likelihood=again).partial_fit(X).n_iter_ > 0
 

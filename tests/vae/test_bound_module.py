@@ -1,4 +1,4 @@
-"""The module that is trained draws its own noise and says what the objective says."""
+"""The bound module draws its own noise and returns the terms of the objective."""
 
 import copy
 import pickle

@@ -47,14 +47,14 @@ def expected_latents(model, x, n_draws, *, seed):
 
 
 def known(problem, *, location=0.0, scale=1.0, **changes):
-    """A linear model whose answers are known."""
+    """A linear model with known results."""
     model = linear_model(problem, **changes)
     model.likelihood = ScaledGaussian(problem.variances, location, scale)
     return in_double(model)
 
 
 def broad(problem, covariance="diag"):
-    """A linear model whose encoder is broader than the posterior, so that no weight is large."""
+    """A linear model with an encoder broader than the posterior, so that no weight is large."""
     model = known(problem, covariance=covariance, perturbation=0.05)
     model.encoder.bias[problem.n_components : 2 * problem.n_components] += 1.5
     return model
@@ -364,7 +364,7 @@ def test_a_copy_to_ask_leaves_the_model_alone():
 
 @pytest.mark.parametrize("ask", [log_likelihood, elbo_terms, expected_features])
 @pytest.mark.parametrize("where", ["encoder", "decoder"])
-def test_models_that_break_down_say_for_which_row(ask, where):
+def test_models_that_break_down_name_the_row(ask, where):
     problem = linear_problem()
     model = known(problem)
     X = problem.sample(4, seed=0)
@@ -392,7 +392,7 @@ def test_errors_are_those_of_the_mean_weight():
     assert_array_equal(standard_error([30.0], 30), [0.0])
 
 
-def test_few_effective_draws_are_told_of():
+def test_few_effective_draws_have_a_message():
     assert_array_equal(is_unreliable([9.0, 11.0], 1000), [True, False])
     assert_array_equal(is_unreliable([2.9, 3.1], 6), [True, False])
     assert not is_unreliable([1.0], 1).any()

@@ -1,4 +1,4 @@
-"""What may be passed to the autoencoder, what may not, and that none of it is changed."""
+"""Valid and invalid inputs of the autoencoder, none of which it changes."""
 
 import re
 

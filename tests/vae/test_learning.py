@@ -1,4 +1,4 @@
-"""How the estimator learns: what it keeps, when it stops, and how it goes on."""
+"""Training of the estimator: kept weights, ends, and continuation."""
 
 import copy
 import pickle
@@ -40,7 +40,7 @@ def poison(net):
         next(net.module_.model.decoder.parameters()).fill_(float("nan"))
 
 
-# What is kept -------------------------------------------------------------------------------------
+# Kept weights -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("max_epochs", "expected"), [(1, 0), (4, 1), (39, 9)])
@@ -79,7 +79,7 @@ def test_bound_is_that_of_the_stored_weights(X):
     assert vae.history_["bound"][-1] == pytest.approx(vae.lower_bound_, abs=0.5)
 
 
-def test_objective_of_training_does_not_change_what_score_means(fitted, X):
+def test_objective_of_training_does_not_change_the_score(fitted, X):
     base = autoencoder(max_epochs=8).fit(X)
     for parameters in (
         {"beta": 4.0},
@@ -133,7 +133,7 @@ def test_callback_of_skorch_that_stops_is_no_interruption(X):
     assert vae.converged_ is True
 
 
-def test_interruption_keeps_the_best_weights_and_says_so(X):
+def test_interruption_keeps_the_best_weights_with_a_warning(X):
     vae = autoencoder(max_epochs=50, callbacks=[At(interrupt, 6, 1)], lr=0.05)
     with pytest.warns(UserWarning, match="interrupted after 5 of 50 epochs") as caught:
         vae.fit(X)
@@ -198,7 +198,7 @@ def test_divergence_of_a_partial_fit_keeps_the_fit_before(X, fitted):
     assert_array_equal(vae.score_samples(X), scores)
 
 
-def test_huge_learning_rate_is_an_error_that_says_what_to_change(X):
+def test_huge_learning_rate_is_an_error_with_a_remedy(X):
     with pytest.raises(ValueError, match=r"smaller learning rate than lr=1e\+30"):
         autoencoder(lr=1e30, optimizer="sgd", max_epochs=20).fit(X)
 
@@ -347,7 +347,7 @@ def test_fits_in_two_threads_at_once(X, fitted):
         assert_array_equal(weights(vae.net_), weights(fitted.net_))
 
 
-def test_what_is_said(X, capfd):
+def test_printed_output(X, capfd):
     vae = autoencoder(verbose=0).fit(X)
     pickle.loads(pickle.dumps(vae)).partial_fit(X)
     assert capfd.readouterr() == ("", "")
@@ -360,7 +360,7 @@ def test_what_is_said(X, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-# What skorch has ----------------------------------------------------------------------------------
+# Parameters of skorch -----------------------------------------------------------------------------
 
 
 def test_callbacks_of_skorch(X, tmp_path):

@@ -136,7 +136,7 @@ def test_seed_decides_all_first_weights(prior):
 
 
 @pytest.mark.parametrize("prior", PRIORS)
-def test_copies_and_states_say_the_same(prior):
+def test_copies_and_states_are_equal(prior):
     model = make(prior=prior)
     x, epsilon = rows().float(), noise(3, 6, L, dtype=torch.float32)
     row_bound(model, x, None, epsilon).objective.mean().backward()
@@ -281,7 +281,7 @@ def test_likelihood_is_copied():
 
 
 def test_gaussian_likelihood_reaches_the_evidence():
-    """Of prepared rows, with whatever scales it has."""
+    """Of prepared rows, with scales of its own."""
     problem = linear_problem(D, L)
     likelihood = make_likelihood("gaussian", problem.sample(50, seed=2)).double()
     with torch.no_grad():

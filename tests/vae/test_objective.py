@@ -173,7 +173,7 @@ def test_free_bits_of_the_whole_divergence(prior, covariance):
     assert_allclose(much.kl.detach(), plain.kl.detach(), rtol=1e-12)
 
 
-def test_what_is_free_has_no_gradient():
+def test_free_bits_have_no_gradient():
     model, x, epsilon = linear_model(PROBLEM, covariance="diag"), rows(), draws_of(1, 6)
     free = row_bound(model, x, None, epsilon, free_bits=100.0)
     reconstruction = row_bound(model, x, None, epsilon).reconstruction
@@ -229,7 +229,7 @@ def test_gradients_are_finite_differences(settings, covariance, missing, prior):
 
 @pytest.mark.parametrize("n_draws", [1, 4])
 def test_decoder_s_dreg_gradient_is_the_plain_one(n_draws):
-    """Only what acts through the encoder is estimated otherwise."""
+    """Only the gradient through the encoder has another estimate."""
     model, x, epsilon = model_with("mixture"), rows(), draws_of(n_draws, 6)
     plain, dreg = (
         gradients_by_name(model, x, epsilon, bound) for bound in (plain_bound, dreg_bound)
@@ -287,7 +287,7 @@ def encoder_gradients(model, x, epsilon, bound):
     handle = model.encoder.register_forward_hook(lambda module, args, out: kept.append(out))
     objective = bound(model, x, epsilon)
     handle.remove()
-    # VampPrior encodes its pseudo-inputs too: rows are what there are as many of as in x.
+    # VampPrior encodes its pseudo-inputs too: the outputs of x have the length of x.
     outputs = next(out for out in kept if len(out) == len(x))
     return torch.autograd.grad(objective.sum(), outputs)[0]
 

@@ -160,14 +160,14 @@ def test_code_is_not_saved(name, value, plain, X, tmp_path):
     with pytest.raises(ValueError, match=rf"(?s){name}=.*set_params\({name}=...\)"):
         model.save(path)
     assert not path.exists()
-    model.set_params(**{name: plain}).save(path)  # what the message says works
+    model.set_params(**{name: plain}).save(path)  # the remedy of the message works
     other = VariationalAutoencoder.load(path)
     assert_array_equal(other.score_samples(X), model.score_samples(X))
     other.partial_fit(X)
 
 
 def altered(model, path, change):
-    """Save a model, change what is in the file, and write it with a digest that agrees."""
+    """Save a model, change the content of the file, and write it with a matching digest."""
     model.save(path)
     tree, arrays = storage.load(path)
     change(tree, arrays)
@@ -285,7 +285,7 @@ def test_clone_is_unfitted_and_fits_the_same(fitted, X):
 
 
 def answers_of_files(folder, X):
-    """What another process says of rows by the files in a folder."""
+    """Return the scores of rows that another process computes from the files of a folder."""
     pickled = joblib.load(folder / "model.joblib")
     read = VariationalAutoencoder.load(folder / "model.safetensors")
     return os.getpid(), pickled.score(X), read.score(X)

@@ -23,7 +23,7 @@ class BestWeights(Callback):
     first_epoch : int
         Epochs up to this one do not count against the patience: the objective still changes.
     first_steps : int
-        Nor do epochs before so many steps of the optimiser.
+        Nor do epochs before this number of steps of the optimiser.
     """
 
     def __init__(self, early_stopping, patience, tol, first_epoch, first_steps=0):

@@ -107,7 +107,7 @@ def make_net(
     n_iter_no_change : int
         Epochs without improvement after which it stops.
     first_steps : int
-        Epochs before so many steps do not count as epochs without improvement.
+        Epochs before this number of steps do not count as epochs without improvement.
     tol : float
         The smallest improvement that counts, in nats per row.
     gradient_clip : float, default=None

@@ -36,7 +36,7 @@ class Split(NamedTuple):
     x_valid : ndarray of shape (n_valid, n_features) or None
         The rows for validation.
     volume : float
-        Added to the mean bound of the watched rows, gives it in the units of X, in nats.
+        Added to the mean bound of the watched rows for their bound in the units of X, in nats.
     """
 
     x: Any

@@ -1,4 +1,4 @@
-"""Likelihoods of every family with data of their own, and what their tests share."""
+"""Likelihoods of every family with data for each, shared by their tests."""
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ def some_rows(name, n_rows=60, seed=0):
     return np.stack([part[:, 1] for part in (*parts, *more)], axis=1)
 
 
-# What a likelihood is called here: its specification and parameters.
+# Likelihoods by name: specification and parameters.
 CASES = {
     "gaussian": ("gaussian", None),
     "gaussian shared": ("gaussian", {"scale": "shared"}),

@@ -1,4 +1,4 @@
-"""What holds for every likelihood: sums, missing values, gradients, units, draws, storage."""
+"""Properties of every likelihood: sums, missing values, gradients, units, draws, storage."""
 
 import copy
 import json
@@ -89,7 +89,7 @@ def test_large_outputs_leave_no_nan(key, size, dtype):
         assert torch.isfinite(found).all()
         assert torch.isfinite(outputs.grad).all()
         assert all(torch.isfinite(p.grad).all() for p in likelihood.parameters())
-        # What is far off must be able to come back.
+        # Outputs that are far off must have a gradient back.
         assert outputs.grad.abs().sum() > 0
     assert torch.isfinite(likelihood.mean(outputs)).all()
     draws = likelihood.sample(outputs, torch.Generator().manual_seed(0))
@@ -161,7 +161,7 @@ def test_encoders_read_finite_numbers(key):
 
 @every_case
 def test_batches_do_not_matter(key):
-    """A row of a batch gets the same to the last bit wherever it stands, whatever is beside it."""
+    """The result of a row is the same to the last bit at every place of a batch."""
     likelihood, X = case(key)
     likelihood.double()
     x, outputs = prepared(likelihood, holes(X)), some_outputs(likelihood, 3, len(X))
@@ -208,7 +208,7 @@ def test_settings_and_state_rebuild_it(key):
 
 
 @every_case
-def test_the_state_is_what_is_learned(key):
+def test_the_state_is_the_learned_parameters(key):
     likelihood, _ = case(key)
     assert set(likelihood.state_dict()) == {name for name, _ in likelihood.named_parameters()}
     assert all(p.dtype == torch.float32 for p in likelihood.parameters())
@@ -266,7 +266,7 @@ def test_units_of_the_data_do_not_matter(name, scale):
 
 @every_case
 def test_a_likelihood_follows_its_module(key):
-    """meta stands for a device that is not the CPU: every tensor of a density must move there."""
+    """meta replaces a device other than the CPU: every tensor of a density must move there."""
     likelihood, X = case(key)
     there = likelihood.to("meta")
     x = torch.empty(len(X), X.shape[1], device="meta")

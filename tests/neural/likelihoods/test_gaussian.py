@@ -108,7 +108,7 @@ def test_zero_outputs_are_the_independent_model(key):
     assert_allclose(likelihood.mean(zeros).detach(), mean, rtol=1e-12)
 
 
-def test_moments_are_those_of_what_is_observed():
+def test_moments_are_those_of_observed_values():
     X = some_rows("gaussian", 500)
     Y = holes(X)
     likelihood = make_likelihood("gaussian", Y)
@@ -228,7 +228,7 @@ def test_gaussian_draws():
     assert kstest(draws, norm(6.0, 2.0 * sigma_of_decoder(-1.0)).cdf).pvalue > 1e-3
 
 
-def test_outputs_are_as_many_as_the_decoder_has_to_say():
+def test_outputs_are_as_many_as_the_decoder_decides():
     X = some_rows("student_t")
     for scale, dof, expected in [
         ("feature", "shared", 3),
@@ -253,7 +253,7 @@ def _operations(tensor):
 
 
 def test_the_loop_of_training_is_lean():
-    """Three operations for each number and a sum; of what is left one for each row."""
+    """Three operations for each number and a sum; of the others one for each row."""
     likelihood = make_likelihood("gaussian", some_rows("gaussian"))
     outputs = torch.zeros(1, 256, 3, requires_grad=True)
     names = _operations(likelihood.log_prob(torch.zeros(256, 3), outputs))

@@ -19,7 +19,7 @@ from tests.neural.training.training_problems import untouched_random_states
 
 
 def numbered(n_samples, **params):
-    """Rows whose single feature is their number."""
+    """Rows with their number as the only feature."""
     return Rows(np.arange(n_samples, dtype=float)[:, None], **params)
 
 

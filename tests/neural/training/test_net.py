@@ -127,7 +127,7 @@ def test_net_params_reach_the_net():
 
 
 @pytest.mark.parametrize("name", ["module", "module__model", "criterion__x", "lr", "callbacks"])
-def test_net_params_are_not_for_what_is_set_elsewhere(name):
+def test_net_params_are_not_for_parameters_set_elsewhere(name):
     with pytest.raises(ValueError, match=f"net_params has '{name}': must be none of module, .*lr"):
         net_for(X, net_params={name: None})
 
@@ -205,7 +205,7 @@ def test_metadata_routing():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # what the compiler warns itself of while it reads
+@pytest.mark.filterwarnings("ignore")  # warnings of the compiler about itself
 @pytest.mark.parametrize("mixed_precision", [False, True])
 def test_compiled_training_is_the_same(mixed_precision):
     reached = []

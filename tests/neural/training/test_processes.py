@@ -50,7 +50,7 @@ def state_after(vae):
 
 
 def assert_same(found, expected, rtol=1e-5):
-    """Both have the same to the bit, and what one process has but for rounding."""
+    """Both have the same bits, and the result of one process up to rounding."""
     (good, one), (fine, other) = found
     assert good, one
     assert fine, other
@@ -82,7 +82,7 @@ def assert_same(found, expected, rtol=1e-5):
         {"max_epochs": 40, "n_iter_no_change": 2, "tol": 0.1, "lr": 0.02},
     ],
 )
-def test_two_processes_fit_what_one_does(parameters, both):
+def test_two_processes_fit_as_one_does(parameters, both):
     assert_same(both(fitted, parameters), fitted(0, parameters))
 
 
@@ -124,7 +124,7 @@ def test_rows_that_are_streamed(both, tmp_path):
     assert_same(both(streamed, tmp_path / "X.npy"), streamed(0, tmp_path / "X.npy"))
 
 
-# What is not alike --------------------------------------------------------------------------------
+# Processes that differ ----------------------------------------------------------------------------
 
 
 def unlike(rank, what):
@@ -154,7 +154,7 @@ def unlike(rank, what):
         ("random_state", "random_state (an int)"),
     ],
 )
-def test_processes_that_are_not_alike_are_told(what, match, both):
+def test_processes_that_differ_are_an_error(what, match, both):
     for good, message in both(unlike, what):
         assert not good
         assert match in message
@@ -164,7 +164,7 @@ def test_processes_that_are_not_alike_are_told(what, match, both):
 @pytest.mark.parametrize(
     ("what", "match"), [("nothing", "no observed value in feature 0"), ("bad lr", "lr=-1.0")]
 )
-def test_a_failure_of_one_is_told_to_the_other(what, match, both):
+def test_a_failure_of_one_ends_the_other(what, match, both):
     (good, waiting), (fine, failed) = both(unlike, what)
     assert not good
     assert not fine

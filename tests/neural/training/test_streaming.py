@@ -35,7 +35,7 @@ LENGTHS = (7, 30, 0, 1, 22, 40)
 
 
 class Source:
-    """Rows in blocks that knows which were read, how often, and how many there are in memory."""
+    """Rows in blocks that record reads of each block, and the number of rows in memory."""
 
     def __init__(self, X, lengths=LENGTHS):
         self.parts = np.split(X, np.cumsum(lengths)[:-1])
@@ -336,7 +336,7 @@ def test_a_streamed_fit_is_as_good_as_one_in_memory(tmp_path, small_buffer):
 
 @pytest.mark.slow
 def test_memory_is_that_of_blocks(tmp_path, monkeypatch):
-    """What NumPy holds; of torch's memory, the buffers, reads tell: see above."""
+    """Of NumPy's memory; that of torch, the buffers, is tested by the reads above."""
     monkeypatch.setattr(rows_on_disk, "BUFFER", 1 << 16)
     monkeypatch.setattr(rows_on_disk, "_BLOCK", 1 << 13)
     monkeypatch.setattr(rows_on_disk, "_TOGETHER", 1 << 14)
@@ -363,7 +363,7 @@ def test_iterators_of_the_user_are_an_error(tmp_path, small_buffer):
         vae.fit(mapped(rows(100), tmp_path))
 
 
-def test_what_is_wrong_is_named_and_nothing_changes(tmp_path, small_buffer):
+def test_errors_name_the_cause_and_change_nothing(tmp_path, small_buffer):
     X = rows_of("poisson", 100)
     vae = autoencoder(likelihood="poisson").fit(mapped(X, tmp_path))
     state = state_of(vae)

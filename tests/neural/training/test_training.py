@@ -1,4 +1,4 @@
-"""Training reaches known optima, repeats itself by seed, and ends as it says."""
+"""Training reaches known optima, repeats itself by seed, and ends as documented."""
 
 import pickle
 
@@ -131,7 +131,7 @@ class Noisy(nn.Module):
 def test_same_seed_same_weights(encoder):
     results = []
     for seed in (0, 0, 1):
-        torch.rand(3)  # whatever the global state is
+        torch.rand(3)  # for any global state
         net = net_for(X, model=model_for(X, encoder=encoder), seed=seed)
         with untouched_random_states():
             record = train(net, X, X_VALID)
@@ -165,7 +165,7 @@ def test_missing_values_are_left_out_of_the_bound():
     other = train(net_for(X, lr=0.0, max_epochs=1), X, np.where(holes, np.nan, X))
     assert_array_equal(record.valid_bounds, other.valid_bounds)
     assert np.isfinite(record.terms["bound"]).all()
-    # At the first weights a value counts about 1.4 nats, and what is missing nothing.
+    # At the first weights a value adds about 1.4 nats, and a missing value nothing.
     assert_allclose(record.terms["bound"] / other.terms["bound"], 0.7, atol=0.05)
 
 
@@ -182,7 +182,7 @@ def test_loader_gives_as_good_a_model():
     assert reached[0] > record.valid_bounds[0] + 0.5  # there was something to learn
 
 
-def test_net_says_the_bound_of_rows_by_itself():
+def test_the_net_computes_the_bound_of_rows():
     """skorch's own verbs work: forward gives each row's terms, with the noise of evaluation."""
     net = net_for(X)
     train(net, X, n_epochs=1)

@@ -28,7 +28,7 @@ def linear_rows(n_samples=300, n_features=5, n_components=2, *, noise=0.5, seed=
 
 
 def model_for(X, *, likelihood="gaussian", likelihood_params=None, seed=0, **params):
-    """A LatentModel for prepared rows, small unless told otherwise."""
+    """A LatentModel for prepared rows, small by default."""
     params = {"n_components": 2, "hidden_layer_sizes": (8,), **params}
     return make_model(make_likelihood(likelihood, X, likelihood_params), seed=seed, **params)
 
@@ -99,7 +99,7 @@ class NewRows(Callback):
 
 
 class Trace(Callback):
-    """Keeps what a function of the net gives at the beginning and at the end of each epoch."""
+    """Keeps the results of a function of the net at the beginning and end of each epoch."""
 
     def __init__(self, read):
         self.read = read
@@ -113,5 +113,5 @@ class Trace(Callback):
 
 
 def interrupt(net):
-    """What Ctrl-C does."""
+    """Raise the exception of Ctrl-C."""
     raise KeyboardInterrupt

@@ -10,7 +10,7 @@ from torch import distributed
 
 
 def serve(rank, pipe, place):
-    """Call what comes through a pipe, with the rank first, for ever."""
+    """Call functions that come through a pipe, with the rank first, until it is closed."""
     torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo",
@@ -31,7 +31,7 @@ def serve(rank, pipe, place):
 
 @contextmanager
 def two_processes(folder):
-    """Give a function that calls another in both, and returns (whether it came back, what)."""
+    """Give a function that calls another in both, and returns (whether it returned, result)."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["skvae.vae.autoencoder", "tests.vae.estimator_problems"])
     pipes, processes = [], []
