@@ -1,9 +1,9 @@
 """The state of a model with tensors as arrays, and as one safetensors file without code.
 
-`pack` and `unpack` are those of :mod:`skvae.storage` for states with tensors, which a tree holds as
-``{"$tensor": [name, dtype]}``. Pickle and skops then find only plain Python and arrays. `save`
-writes tree and arrays as a safetensors file, `load` reads it: nothing in the file is ever run or
-looked up by name.
+`pack_tensors` and `unpack_tensors` are :func:`skvae.storage.pack` and ``unpack`` for states with
+tensors, which a tree holds as ``{"$tensor": [name, dtype]}``. Pickle and skops then find only plain
+Python and arrays. `save` writes tree and arrays as a safetensors file, `load` reads it: nothing in
+the file is ever run or looked up by name.
 
 Besides tree and arrays a file holds a version and a digest of both. The digest detects damage; it
 is no signature, since anyone can change a file together with its digest.
@@ -46,7 +46,7 @@ _TENSORS = {
 # Tensors ------------------------------------------------------------------------------------------
 
 
-def pack(state):
+def pack_tensors(state):
     """Return a state as a tree that JSON can write, and a dict of NumPy arrays.
 
     Parameters
@@ -71,26 +71,26 @@ def pack(state):
     Examples
     --------
     >>> import torch
-    >>> from skvae.neural.model_file import pack, unpack
-    >>> tree, arrays = pack({"mean": torch.zeros(2)})
+    >>> from skvae.neural.model_file import pack_tensors, unpack_tensors
+    >>> tree, arrays = pack_tensors({"mean": torch.zeros(2)})
     >>> tree
     {'mean': {'$tensor': ['0.mean', 'float32']}}
-    >>> unpack(tree, arrays)
+    >>> unpack_tensors(tree, arrays)
     {'mean': tensor([0., 0.])}
     """
     tree, arrays = storage.pack(state, _CODEC)
     return tree, {name: _native_copy(array) for name, array in arrays.items()}
 
 
-def unpack(tree, arrays):
+def unpack_tensors(tree, arrays):
     """Return the state of a tree and its arrays, which are copied.
 
     Parameters
     ----------
     tree : object
-        From `pack`.
+        From `pack_tensors`.
     arrays : mapping from str to ndarray
-        From `pack`: the tree names every one.
+        From `pack_tensors`: the tree names every one.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def unpack(tree, arrays):
     Raises
     ------
     ValueError
-        The tree is not from `pack`, or does not name each of the arrays.
+        The tree is not from `pack_tensors`, or does not name each of the arrays.
     """
     copies = {name: np.array(array, order="C") for name, array in arrays.items()}
     return storage.unpack(tree, copies, _CODEC)
@@ -148,9 +148,9 @@ def save(path, tree, arrays):
     path : str or Path
         Where; a file that is there is replaced. The folder must exist.
     tree : object
-        As from `pack`.
+        As from `pack_tensors`.
     arrays : dict of str to ndarray
-        As from `pack`.
+        As from `pack_tensors`.
 
     Raises
     ------
@@ -164,21 +164,21 @@ def save(path, tree, arrays):
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from skvae.neural.model_file import load, pack, save, unpack
+    >>> from skvae.neural.model_file import load, pack_tensors, save, unpack_tensors
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(Path(folder) / "state.safetensors", *pack({"a": 1.0}))
-    ...     unpack(*load(Path(folder) / "state.safetensors"))
+    ...     save(Path(folder) / "state.safetensors", *pack_tensors({"a": 1.0}))
+    ...     unpack_tensors(*load(Path(folder) / "state.safetensors"))
     {'a': 1.0}
     """
     for name, array in arrays.items():
         if array.dtype not in _ARRAYS or not array.flags.c_contiguous:
             raise ValueError(
-                f"array {name!r} with dtype {array.dtype}: must be as from pack, C-ordered"
+                f"array {name!r} with dtype {array.dtype}: must be as from pack_tensors, C-ordered"
             )
     try:
         text = json.dumps(tree, allow_nan=False, separators=(",", ":"))
     except (RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"the tree must be as from pack: {error}") from error
+        raise ValueError(f"the tree must be as from pack_tensors: {error}") from error
     header = {"version": VERSION, "digest": _digest(text, arrays), "tree": text}
     _write(Path(path), safetensors_bytes(dict(arrays), {_KEY: json.dumps(header)}))
 
@@ -194,9 +194,9 @@ def load(path):
     Returns
     -------
     tree : object
-        For `unpack`.
+        For `unpack_tensors`.
     arrays : dict of str to ndarray
-        For `unpack`.
+        For `unpack_tensors`.
 
     Raises
     ------
@@ -210,9 +210,9 @@ def load(path):
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from skvae.neural.model_file import load, pack, save
+    >>> from skvae.neural.model_file import load, pack_tensors, save
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(Path(folder) / "state.safetensors", *pack({"a": (1, 2)}))
+    ...     save(Path(folder) / "state.safetensors", *pack_tensors({"a": (1, 2)}))
     ...     tree, arrays = load(Path(folder) / "state.safetensors")
     >>> tree, arrays
     ({'a': {'$tuple': [1, 2]}}, {})

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae.neural.likelihoods import make_likelihood
 from skvae.neural.likelihoods.base import prepared
-from skvae.neural.model_file import pack, unpack
+from skvae.neural.model_file import pack_tensors, unpack_tensors
 from skvae.neural.networks import ACTIVATIONS
 from skvae.neural.posteriors import COVARIANCES
 from skvae.neural.priors import PRIORS
@@ -357,7 +357,7 @@ class VariationalAutoencoder(Autoencoder):
     def __getstate__(self):
         state = dict(super().__getstate__())
         if "net_" in state:
-            state["_net_state"] = pack(net_state(state.pop("net_")))
+            state["_net_state"] = pack_tensors(net_state(state.pop("net_")))
         return state
 
     def __setstate__(self, state):
@@ -365,7 +365,7 @@ class VariationalAutoencoder(Autoencoder):
         packed = state.pop("_net_state", None)
         super().__setstate__(state)
         if packed is not None:
-            self.net_ = restored_net(self._settings, unpack(*packed))
+            self.net_ = restored_net(self._settings, unpack_tensors(*packed))
 
     def save(self, path):
         """Write the fitted estimator to a file that holds arrays and JSON, and no code.

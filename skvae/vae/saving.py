@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from skvae.neural.likelihoods import likelihood_from_settings
-from skvae.neural.model_file import load, pack, save, unpack
+from skvae.neural.model_file import load, pack_tensors, save, unpack_tensors
 from skvae.neural.training.settings import device_name
 from skvae.vae.build import ARCHITECTURE, build_model, build_net
 
@@ -124,7 +124,7 @@ def write_estimator(estimator, path):
         part.update(dict.fromkeys(_MODULES))
         for name, value in part.items():
             _check_plain(name, value)
-    tree, arrays = pack(parts)
+    tree, arrays = pack_tensors(parts)
     content = {"estimator": type(estimator).__name__, "modules": given, "parts": tree}
     content["net"], net_arrays = net
     arrays = {f"parts/{name}": array for name, array in arrays.items()}
@@ -162,9 +162,9 @@ def _parts_of(cls, content, arrays):
     for name, array in arrays.items():
         part, _, rest = name.partition("/")
         split[part][rest] = array
-    parts = unpack(content["parts"], split["parts"])
+    parts = unpack_tensors(content["parts"], split["parts"])
     _check_attributes(parts["attributes"])
-    return parts, unpack(content["net"], split["net"]), content["modules"]
+    return parts, unpack_tensors(content["net"], split["net"]), content["modules"]
 
 
 def _check_attributes(attributes):
@@ -179,7 +179,7 @@ def _check_attributes(attributes):
 def _is_plain(value):
     """Return whether a file can hold a value."""
     try:
-        pack(value)
+        pack_tensors(value)
     except TypeError:
         return False
     return True

@@ -17,7 +17,7 @@ from safetensors.numpy import save as safetensors_bytes
 from torch import nn
 
 from skvae.neural import model_file as storage
-from skvae.neural.model_file import load, pack, save, unpack
+from skvae.neural.model_file import load, pack_tensors, save, unpack_tensors
 
 Pair = namedtuple("Pair", ["first", "second"])
 
@@ -97,19 +97,19 @@ def path(tmp_path):
 
 @given(state=states)
 def test_packed_states_come_back(state):
-    assert_same(unpack(*pack(state)), state)
+    assert_same(unpack_tensors(*pack_tensors(state)), state)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(state=states)
 def test_saved_states_come_back(state, path):
-    save(path, *pack(state))
-    assert_same(unpack(*load(path)), state)
+    save(path, *pack_tensors(state))
+    assert_same(unpack_tensors(*load(path)), state)
 
 
 @given(state=states)
 def test_trees_are_strict_json_and_arrays_are_native(state):
-    tree, stored = pack(state)
+    tree, stored = pack_tensors(state)
     assert_same(json.loads(json.dumps(tree, allow_nan=False)), tree)
     for array in stored.values():
         assert array.flags.c_contiguous
@@ -130,8 +130,8 @@ def test_states_of_modules_and_optimisers(path):
     module, optimizer = trained()
     history = [{"epoch": 1, "loss": float("nan"), "best": True, "batches": [{"size": 5}]}]
     names = np.array(["a", "b"], dtype=object)
-    save(path, *pack([module.state_dict(), optimizer.state_dict(), history, names]))
-    weights, moments, again, columns = unpack(*load(path))
+    save(path, *pack_tensors([module.state_dict(), optimizer.state_dict(), history, names]))
+    weights, moments, again, columns = unpack_tensors(*load(path))
     other, other_optimizer = trained()
     other.load_state_dict(weights)
     other_optimizer.load_state_dict(moments)
@@ -151,29 +151,29 @@ def test_subclasses_come_back_plain():
         np.ma.masked_array([1.0, 2.0]),
     ]
     plain = [{"b": 1, "a": 2}, (1, 2), torch.ones(2), "word", np.array([1.0, 2.0])]
-    assert_same(unpack(*pack(state)), plain)
-    assert not unpack(*pack(state))[2].requires_grad
+    assert_same(unpack_tensors(*pack_tensors(state)), plain)
+    assert not unpack_tensors(*pack_tensors(state))[2].requires_grad
 
 
 def test_arrays_come_back_as_copies():
     array, tensor = np.zeros(2), torch.zeros(2)
-    packed = pack([array, tensor])
+    packed = pack_tensors([array, tensor])
     array += 1
     tensor += 1
-    first = unpack(*packed)
+    first = unpack_tensors(*packed)
     first[0] += 1
     first[1] += 1
-    assert_same(unpack(*packed), [np.zeros(2), torch.zeros(2)])
+    assert_same(unpack_tensors(*packed), [np.zeros(2), torch.zeros(2)])
 
 
 def test_pickle_and_skops_see_plain_things_only():
     module, optimizer = trained()
-    packed = pack({"weights": module.state_dict(), "optimizer": optimizer.state_dict()})
+    packed = pack_tensors({"weights": module.state_dict(), "optimizer": optimizer.state_dict()})
     assert b"torch" not in pickle.dumps(packed)
     dumped = skops.io.dumps(packed)
     assert skops.io.get_untrusted_types(data=dumped) == []
     for again in (pickle.loads(pickle.dumps(packed)), skops.io.loads(dumped)):
-        assert_same(unpack(*again)["weights"], dict(module.state_dict()))
+        assert_same(unpack_tensors(*again)["weights"], dict(module.state_dict()))
 
 
 @pytest.mark.parametrize(
@@ -193,14 +193,14 @@ def test_pickle_and_skops_see_plain_things_only():
 )
 def test_values_that_cannot_be_stored_are_named(state, message):
     with pytest.raises(TypeError, match=message):
-        pack(state)
+        pack_tensors(state)
 
 
 def test_a_state_in_itself_cannot_be_stored():
     state = []
     state.append(state)
     with pytest.raises(ValueError, match="contains itself, or is nested too deeply"):
-        pack(state)
+        pack_tensors(state)
 
 
 # Trees that pack did not make ---------------------------------------------------------------------
@@ -237,14 +237,14 @@ def test_a_state_in_itself_cannot_be_stored():
 )
 def test_trees_of_others_are_refused(tree):
     with pytest.raises(ValueError, match="the stored state"):
-        unpack(tree, {"a": np.zeros(3)})
+        unpack_tensors(tree, {"a": np.zeros(3)})
 
 
 def test_arrays_of_others_are_refused():
     with pytest.raises(ValueError, match="array 'a' has dtype object"):
-        unpack({"$array": "a"}, {"a": np.array([object()])})
+        unpack_tensors({"$array": "a"}, {"a": np.array([object()])})
     with pytest.raises(ValueError, match="does not name its array 'b'"):
-        unpack({"$array": "a"}, {"a": np.zeros(1), "b": np.zeros(1)})
+        unpack_tensors({"$array": "a"}, {"a": np.zeros(1), "b": np.zeros(1)})
 
 
 def test_deep_trees_are_refused():
@@ -252,7 +252,7 @@ def test_deep_trees_are_refused():
     for _ in range(100_000):
         tree = [tree]
     with pytest.raises(ValueError, match="nested too deeply"):
-        unpack(tree, {})
+        unpack_tensors(tree, {})
 
 
 # Files --------------------------------------------------------------------------------------------
@@ -262,12 +262,12 @@ STATE = {"weights": torch.arange(6.0).reshape(2, 3), "n": 3, "best": float("-inf
 
 @pytest.fixture
 def saved(path):
-    save(path, *pack(STATE))
+    save(path, *pack_tensors(STATE))
     return path
 
 
 def test_the_same_state_is_the_same_file(saved, tmp_path):
-    save(tmp_path / "other", *pack(STATE))
+    save(tmp_path / "other", *pack_tensors(STATE))
     assert (tmp_path / "other").read_bytes() == saved.read_bytes()
     assert sorted(os.listdir(tmp_path)) == ["other", "state.safetensors"]
 
@@ -285,14 +285,14 @@ def test_files_that_were_cut_off(saved):
 
 def test_files_with_a_changed_byte_are_refused_or_equal(saved):
     whole = saved.read_bytes()
-    expected, refused = unpack(*load(saved)), 0
+    expected, refused = unpack_tensors(*load(saved)), 0
     for flip in (0x01, 0x80):
         for place in range(len(whole)):
             changed = bytearray(whole)
             changed[place] ^= flip
             saved.write_bytes(bytes(changed))
             try:
-                found = unpack(*load(saved))
+                found = unpack_tensors(*load(saved))
             except ValueError as error:
                 refused += "state" in str(error)
             else:
@@ -302,7 +302,7 @@ def test_files_with_a_changed_byte_are_refused_or_equal(saved):
 
 def rewritten(path, arrays=None, metadata=None, **changes):
     """Write the file anew with something of it changed, and a digest that agrees."""
-    tree, stored = pack(STATE)
+    tree, stored = pack_tensors(STATE)
     text = json.dumps(tree)
     stored = stored if arrays is None else arrays
     inside = {"version": storage.VERSION, "tree": text} | changes
@@ -368,15 +368,15 @@ def test_no_file_and_folders(tmp_path):
     with pytest.raises(IsADirectoryError):
         load(tmp_path)
     with pytest.raises(IsADirectoryError):
-        save(tmp_path, *pack(1))
+        save(tmp_path, *pack_tensors(1))
     with pytest.raises(FileNotFoundError, match=r"no such folder to save in.*nowhere"):
-        save(tmp_path / "nowhere" / "file", *pack(1))
+        save(tmp_path / "nowhere" / "file", *pack_tensors(1))
     assert os.listdir(tmp_path) == []
 
 
 def test_paths_may_be_strings(tmp_path):
-    save(str(tmp_path / "ä b"), *pack(STATE))
-    assert_same(unpack(*load(str(tmp_path / "ä b"))), STATE)
+    save(str(tmp_path / "ä b"), *pack_tensors(STATE))
+    assert_same(unpack_tensors(*load(str(tmp_path / "ä b"))), STATE)
 
 
 def test_a_save_that_fails_leaves_the_earlier_file(monkeypatch, saved):
@@ -387,7 +387,7 @@ def test_a_save_that_fails_leaves_the_earlier_file(monkeypatch, saved):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space left"):
-        save(saved, *pack(5))
+        save(saved, *pack_tensors(5))
     assert saved.read_bytes() == before
     assert os.listdir(saved.parent) == [saved.name]
 
@@ -395,9 +395,9 @@ def test_a_save_that_fails_leaves_the_earlier_file(monkeypatch, saved):
 def test_links_stay_links_and_rights_are_those_of_new_files(saved, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(saved)
-    save(link, *pack(5))
+    save(link, *pack_tensors(5))
     assert link.is_symlink()
-    assert unpack(*load(saved)) == 5
+    assert unpack_tensors(*load(saved)) == 5
     plain = tmp_path / "plain"
     plain.write_bytes(b"")
     assert stat.S_IMODE(saved.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)

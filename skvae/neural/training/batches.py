@@ -27,7 +27,7 @@ def epoch_seed(seed, epoch, purpose):
     return int(state[0]) >> 1
 
 
-class Rows(Dataset):
+class RowDataset(Dataset):
     """Rows in one tensor, on the device of their use.
 
     Parameters
@@ -40,7 +40,7 @@ class Rows(Dataset):
         Of the tensor.
     device : str or torch.device, optional
         Where the tensor lies.
-    held_out : Rows, optional
+    held_out : RowDataset, optional
         The rows for validation.
     seed : int
         Of the order in which the rows are visited.
@@ -98,8 +98,8 @@ class Rows(Dataset):
         return self.x.index_select(0, index)
 
     def subset(self, index):
-        """Return some of the rows as Rows with the same seed and epoch."""
-        return Rows(
+        """Return some of the rows as a RowDataset with the same seed and epoch."""
+        return RowDataset(
             self.x[torch.as_tensor(index, device=self.x.device)],
             dtype=self.x.dtype,
             device=self.x.device,
@@ -109,15 +109,15 @@ class Rows(Dataset):
 
 
 class RowBatches:
-    """Batches of Rows, instead of torch's DataLoader.
+    """Batches of a RowDataset, instead of torch's DataLoader.
 
     The sizes of batches differ by one row at most: a short last batch would count as much as the
     others, and batch normalisation cannot be trained on a single row.
 
     Parameters
     ----------
-    dataset : Rows
-        The rows, or a Subset of them.
+    dataset : RowDataset
+        The rows, or a Subset of such.
     batch_size : int
         The largest number of rows in a batch.
     shuffle : bool
@@ -125,11 +125,11 @@ class RowBatches:
     """
 
     def __init__(self, dataset, batch_size, shuffle=False):
-        if isinstance(dataset, Subset) and isinstance(dataset.dataset, Rows):
+        if isinstance(dataset, Subset) and isinstance(dataset.dataset, RowDataset):
             dataset = dataset.dataset.subset(dataset.indices)
-        if not isinstance(dataset, Rows):
+        if not isinstance(dataset, RowDataset):
             raise ValueError(
-                f"the dataset is a {type(dataset).__name__}: RowBatches needs Rows; pass "
+                f"the dataset is a {type(dataset).__name__}: RowBatches needs a RowDataset; pass "
                 "iterator_train=torch.utils.data.DataLoader (and iterator_valid) in net_params"
             )
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle

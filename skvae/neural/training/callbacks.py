@@ -8,7 +8,7 @@ from skorch.callbacks import Callback
 from skorch.history import History
 from skorch.utils import to_tensor
 
-from skvae.neural.training.batches import CLUSTERS, Rows, epoch_seed
+from skvae.neural.training.batches import CLUSTERS, RowDataset, epoch_seed
 from skvae.neural.training.prior_initialization import initialize_components, latent_moments
 
 _ADDED_UP = 1 << 20  # rows whose terms are kept before they are summed
@@ -75,7 +75,7 @@ class EpochSeeds(Callback):
             net.history = EpochHistory(net.history)
         epoch = len(net.history)
         net.module_.begin_epoch(epoch)
-        if isinstance(dataset_train, Rows):
+        if isinstance(dataset_train, RowDataset):
             dataset_train.epoch = epoch
 
 

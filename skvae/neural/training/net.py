@@ -27,7 +27,7 @@ from skorch.callbacks import GradientNormClipping
 from torch import nn
 
 from skvae.neural.networks import isolated_random
-from skvae.neural.training.batches import MODULES, RowBatches, Rows, epoch_seed, held_out_rows
+from skvae.neural.training.batches import MODULES, RowBatches, RowDataset, epoch_seed, held_out_rows
 from skvae.neural.training.best_weights import BestWeights
 from skvae.neural.training.callbacks import (
     EpochBar,
@@ -156,7 +156,7 @@ def make_net(
         lr=lr,
         max_epochs=max_epochs,
         batch_size=batch_size,
-        dataset=Rows,
+        dataset=RowDataset,
         callbacks=[
             *((name, callback) for name, callback in own.items() if callback is not None),
             *checked_callbacks(callbacks),
@@ -227,7 +227,7 @@ def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
     shared = {"dtype": weights_dtype(module), "seed": seed, "epoch": epoch}
     held_out = None
     if X_valid is not None:
-        held_out = Rows(X_valid, **shared, device=home(net.iterator_valid, net.device))
+        held_out = RowDataset(X_valid, **shared, device=home(net.iterator_valid, net.device))
     where = home(net.iterator_train, net.device)
     rows = dataset_of(X, **shared, device=where, held_out=held_out)
     callbacks = dict(net.callbacks_)

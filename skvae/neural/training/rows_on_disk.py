@@ -113,7 +113,7 @@ class RowsOnDisk:
         if everything != slice(None):
             raise IndexError("these rows are read by blocks, not by index")
         n_columns = np.empty((0, self.shape[1]))[:, columns].shape[1]
-        return self._then(_Columns(columns), n_columns)
+        return self._then(_SelectColumns(columns), n_columns)
 
     def mapped(self, function):
         """Return rows that a function computes from a block, with as many columns."""
@@ -209,7 +209,7 @@ class RowsOnDisk:
             return np.concatenate([X for parts in found for X in parts])
 
 
-class _Columns:
+class _SelectColumns:
     """Takes some columns of rows."""
 
     def __init__(self, index):

@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 
 from skvae.neural.likelihoods.base import n_observed
 from skvae.neural.training import rows_on_disk
-from skvae.neural.training.batches import ORDER, Rows, epoch_seed
+from skvae.neural.training.batches import ORDER, RowDataset, epoch_seed
 from skvae.neural.training.rows_on_disk import RowsOnDisk, reading_ahead
 
 # Validation rows stay in memory and are read in every epoch: this share of a buffer's numbers is
@@ -105,13 +105,13 @@ def mean_over_blocks(function, x):
 
 
 def dataset_of(x, *, device, **options):
-    """Return prepared rows as a dataset: Rows, or StreamedRows for rows on disk."""
-    kind = StreamedRows if isinstance(x, RowsOnDisk) else Rows
+    """Return prepared rows as a dataset: in memory, or StreamedRows for rows on disk."""
+    kind = StreamedRows if isinstance(x, RowsOnDisk) else RowDataset
     return kind(x, device=device, **options)
 
 
-class StreamedRows(Rows):
-    """Rows on disk, of which one buffer is on the device at a time; see :class:`Rows`.
+class StreamedRows(RowDataset):
+    """Rows on disk, of which one buffer is on the device at a time; see :class:`RowDataset`.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class StreamedRows(Rows):
         Of the batches.
     device : str or torch.device, optional
         The place of the batches.
-    held_out : Rows, optional
+    held_out : RowDataset, optional
         The rows for validation.
     seed : int
         Of the order in which the rows are visited.

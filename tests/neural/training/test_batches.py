@@ -10,7 +10,7 @@ from skvae.neural.training.batches import (
     NOISE,
     ORDER,
     RowBatches,
-    Rows,
+    RowDataset,
     SeededLoader,
     epoch_seed,
     held_out_rows,
@@ -20,7 +20,7 @@ from tests.neural.training.training_problems import untouched_random_states
 
 def numbered(n_samples, **params):
     """Rows with their number as the only feature."""
-    return Rows(np.arange(n_samples, dtype=float)[:, None], **params)
+    return RowDataset(np.arange(n_samples, dtype=float)[:, None], **params)
 
 
 def visited(batches):
@@ -75,10 +75,10 @@ def test_seeds_differ_by_purpose_and_fit_a_generator():
 
 def test_rows_know_once_whether_a_value_is_missing():
     X = np.array([[1.0, np.nan], [3.0, 4.0], [5.0, 6.0]])
-    assert not Rows(X[1:]).missing
-    (x, _), *_ = RowBatches(Rows(X[1:]), 2)
+    assert not RowDataset(X[1:]).missing
+    (x, _), *_ = RowBatches(RowDataset(X[1:]), 2)
     assert_array_equal(x, X[1:])
-    rows = Rows(X)
+    rows = RowDataset(X)
     assert rows.missing
     first, second = (given for given, _ in RowBatches(rows, 2))
     assert_array_equal(first["x"], X[:2])
@@ -89,17 +89,17 @@ def test_rows_know_once_whether_a_value_is_missing():
 
 
 def test_infinite_values_are_not_missing():
-    assert not Rows(np.array([[np.inf], [-np.inf]])).missing  # though their sum is NaN
+    assert not RowDataset(np.array([[np.inf], [-np.inf]])).missing  # though their sum is NaN
 
 
 def test_rows_are_one_tensor_of_the_dtype():
     X = np.random.default_rng(0).normal(size=(6, 2))
     for dtype in (torch.float32, torch.float64):
-        rows = Rows(X, dtype=dtype)
+        rows = RowDataset(X, dtype=dtype)
         assert rows.x.dtype == dtype
         assert_array_equal(rows.x, X.astype(str(dtype).removeprefix("torch.")))
     tensor = torch.zeros(3, 2)
-    assert Rows(tensor).x is tensor  # no copy where none is needed
+    assert RowDataset(tensor).x is tensor  # no copy where none is needed
 
 
 def test_nothing_is_drawn_from_global_states():
@@ -111,7 +111,7 @@ def test_nothing_is_drawn_from_global_states():
 
 def test_loader_reads_rows_and_is_seeded():
     X = np.array([[1.0, np.nan], [3.0, 4.0], [5.0, 6.0]])
-    (given, target), *_ = SeededLoader(DataLoader, 0)(Rows(X), batch_size=2)
+    (given, target), *_ = SeededLoader(DataLoader, 0)(RowDataset(X), batch_size=2)
     assert_array_equal(given["x"], X[:2])
     assert_array_equal(given["observed"], ~np.isnan(X[:2]))
     assert len(target) == 2
@@ -132,7 +132,7 @@ def test_subsets_are_rows_of_their_own():
     batches = RowBatches(Subset(rows, np.array([3, 1, 4, 15])), 3)
     assert_array_equal(visited(batches), [3, 1, 4, 15])
     X = np.array([[1.0, np.nan], [3.0, 4.0]])
-    assert not RowBatches(Subset(Rows(X), [1]), 1).dataset.missing
+    assert not RowBatches(Subset(RowDataset(X), [1]), 1).dataset.missing
 
 
 def test_other_datasets_want_a_loader():

@@ -8,7 +8,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from skvae.neural.priors import Mixture
 from skvae.neural.training import prior_initialization
-from skvae.neural.training.batches import RowBatches, Rows
+from skvae.neural.training.batches import RowBatches, RowDataset
 from skvae.neural.training.net import train
 from skvae.neural.training.prior_initialization import initialize_components, latent_moments
 from skvae.vae.bound_module import SampledBound
@@ -49,7 +49,7 @@ def test_moments_are_those_of_rows_spread_evenly(monkeypatch, limit):
     monkeypatch.setattr(prior_initialization, "ENOUGH_ROWS", limit)
     X = linear_rows(100)
     model = model_for(X)
-    rows = Rows(X)
+    rows = RowDataset(X)
     batches = (x for x, _ in RowBatches(rows, 23))
     means, variances = latent_moments(SampledBound(model, seed=0).encode, batches, len(rows))
     with torch.no_grad():
@@ -62,7 +62,7 @@ def test_moments_are_those_of_rows_spread_evenly(monkeypatch, limit):
 def test_moments_of_rows_with_missing_values():
     X = linear_rows(30)
     X[::2, 1] = np.nan
-    rows = Rows(X)
+    rows = RowDataset(X)
     means, _ = latent_moments(
         SampledBound(model_for(X), seed=0).encode, (x for x, _ in RowBatches(rows, 10)), 30
     )
