@@ -10,7 +10,7 @@ and read backwards from :math:`\delta`: no pointers are kept.
 
 import numpy as np
 
-from skvae.chain.compilation import by_form, compiled, inlined
+from skvae.chain.compilation import compiled, inlined
 
 
 @inlined
@@ -29,52 +29,46 @@ def _normalize(predicted, likelihood, alpha, scale, t):
         alpha[t + 1, j] -= top
 
 
-def _advance_dense(delta, t, transitions, predicted):
-    """Fill ``predicted`` with max_i [delta[t, i] + ln A_ij], four states i at a time."""
-    logs = transitions[0]
-    n = len(predicted)
-    for j in range(n):
-        predicted[j] = -np.inf
-    for i in range(0, n, 4):
-        a, b, c, d = delta[t, i], delta[t, i + 1], delta[t, i + 2], delta[t, i + 3]
-        for j in range(n):
-            x = max(a + logs[i, j], b + logs[i + 1, j])
-            y = max(c + logs[i + 2, j], d + logs[i + 3, j])
-            predicted[j] = max(predicted[j], max(x, y))
-
-
-def _advance_sparse(delta, t, transitions, predicted):
-    """Fill ``predicted`` with max_i [delta[t, i] + ln A_ij] over the possible transitions."""
-    pointers, columns, logs = transitions
-    predicted[:] = -np.inf
-    for i in range(len(pointers) - 1):
-        for p in range(pointers[i], pointers[i + 1]):
-            j = columns[p]
-            predicted[j] = max(predicted[j], delta[t, i] + logs[p])
-
-
-def _form(_, __, transitions, ___):
-    """Return the form of transitions by their numba type."""
-    return "sparse" if len(transitions) == 3 else "dense"
-
-
-_advance = by_form(_form, {"dense": _advance_dense, "sparse": _advance_sparse})
-
-
 @compiled
-def forward(first, start, transitions, likelihood, alpha, scale):
+def forward_dense(first, start, transitions, likelihood, alpha, scale):
     """Fill δ, each row relative to its maximum, and these maxima.
 
-    ``transitions`` is (log transitions (K, K), padded with −inf, their transpose), or (row
-    pointers, columns, log values); the rest as for :func:`skvae.chain.kernels_log.forward`.
+    ``transitions`` is (log transitions (K, K), padded with −inf, their transpose); the rest as for
+    :func:`skvae.chain.kernels_log.forward`.
     """
+    logs = transitions[0]
+    n = len(start)
     predicted = np.empty_like(start)
     for t in range(len(first)):
         if first[t]:
-            for j in range(len(start)):
+            for j in range(n):
                 predicted[j] = start[j]
         else:
-            _advance(alpha, t, transitions, predicted)
+            for j in range(n):
+                predicted[j] = -np.inf
+            for i in range(0, n, 4):
+                a, b, c, d = alpha[t, i], alpha[t, i + 1], alpha[t, i + 2], alpha[t, i + 3]
+                for j in range(n):
+                    x = max(a + logs[i, j], b + logs[i + 1, j])
+                    y = max(c + logs[i + 2, j], d + logs[i + 3, j])
+                    predicted[j] = max(predicted[j], max(x, y))
+        _normalize(predicted, likelihood, alpha, scale, t)
+
+
+@compiled
+def forward_sparse(first, start, transitions, likelihood, alpha, scale):
+    """Fill δ as :func:`forward_dense`; ``transitions`` is (row pointers, columns, log values)."""
+    pointers, columns, logs = transitions[:3]
+    predicted = np.empty_like(start)
+    for t in range(len(first)):
+        if first[t]:
+            predicted[:] = start
+        else:
+            predicted[:] = -np.inf
+            for i in range(len(pointers) - 1):
+                for p in range(pointers[i], pointers[i + 1]):
+                    j = columns[p]
+                    predicted[j] = max(predicted[j], alpha[t, i] + logs[p])
         _normalize(predicted, likelihood, alpha, scale, t)
 
 

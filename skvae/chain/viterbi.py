@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skvae.chain import kernels_paths
+from skvae.chain.kernels_paths import forward_dense, forward_sparse, trace
 from skvae.chain.recursion import DENSE_SHARE, LogRecursion, pad
 
 
@@ -26,7 +26,8 @@ class ViterbiRecursion(LogRecursion):
         with np.errstate(divide="ignore"):
             logs = pad(np.log(transmat), -np.inf)
         self._transposed = np.ascontiguousarray(logs.T)
-        if np.count_nonzero(transmat) >= DENSE_SHARE * transmat.size:
+        self._few = np.count_nonzero(transmat) < DENSE_SHARE * transmat.size
+        if not self._few:
             self._transitions = logs, self._transposed
 
         self.last = np.array([-1.0])  # no state behind the end of a sequence
@@ -34,7 +35,8 @@ class ViterbiRecursion(LogRecursion):
 
     def forward(self, first, likelihood, alpha, scale, error):
         """Fill δ and its maxima, which are always exact; return them."""
-        kernels_paths.forward(first, self.start, self._transitions, likelihood, alpha, scale)
+        fill = forward_sparse if self._few else forward_dense
+        fill(first, self.start, self._transitions, likelihood, alpha, scale)
         return scale
 
     def finish_pairs(self, pairs):
@@ -45,7 +47,7 @@ class ViterbiRecursion(LogRecursion):
         """Fill the first column of γ with the path."""
         path = np.empty(len(first), dtype=np.int64)
         n = self.n_states
-        beta[0] = kernels_paths.trace(first, self._transposed[:n, :n], alpha, int(beta[0]), path)
+        beta[0] = trace(first, self._transposed[:n, :n], alpha, int(beta[0]), path)
         gamma[:, 0] = path
 
     def join(self, head, tail):
