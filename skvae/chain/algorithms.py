@@ -57,7 +57,7 @@ def expect(
 ):
     """Return the expected statistics of sequences, the E step of Baum-Welch.
 
-    Memory beyond the source's does not grow with the number of rows times states.
+    Memory beyond the readers' does not grow with the number of rows times states.
 
     Parameters
     ----------

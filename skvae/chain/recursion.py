@@ -95,8 +95,8 @@ class Recursion:
         """Fill ``likelihood`` (n, padded), each row divided by its largest value.
 
         The log of that value goes to ``top`` (n,), and ``log_likelihood`` (K, n) is overwritten. A
-        row that is impossible in every state becomes a
-        row without an observation, and its ``top`` is −inf.
+        row that is impossible in every state becomes a row without an observation, and its ``top``
+        is −inf.
         """
         log_likelihood.max(axis=0, out=top)
         impossible = top == -np.inf

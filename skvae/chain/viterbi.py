@@ -29,7 +29,6 @@ class ViterbiRecursion(LogRecursion):
         self._few = np.count_nonzero(transmat) < DENSE_SHARE * transmat.size
         if not self._few:
             self._transitions = logs, self._transposed
-
         self.last = np.array([-1.0])  # no state behind the end of a sequence
         self.pairs_shape = ()  # a path has no sums over pairs
 

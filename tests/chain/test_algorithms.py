@@ -1,4 +1,4 @@
-"""Single paths: the best, the k best, draws, their entropy; and what comes next."""
+"""Single paths: the best, the k best, draws, their entropy; and forecasts."""
 
 from itertools import pairwise
 
@@ -99,7 +99,7 @@ def test_the_k_best_of_a_long_sequence_begin_with_the_best():
 @pytest.mark.parametrize("block", [1, 3, 50, 1000])
 @pytest.mark.parametrize("kind", ["full", "left-right", "holes", "identity"])
 def test_best_paths_of_sequences_in_blocks(share, block, kind, monkeypatch):
-    """Dense or sparse, whatever the blocks: the path of each sequence alone."""
+    """Dense or sparse, in blocks of any size: the path of each sequence alone."""
     monkeypatch.setattr(recursion, "DENSE_SHARE", share)
     n_states = 7
     start, transmat = {
@@ -243,7 +243,7 @@ def test_draws_through_transitions_that_all_but_vanish():
     assert_array_equal(draws, [[0, 1, 2]] * 5)
 
 
-# What comes next ----------------------------------------------------------------------------------
+# Forecasts ----------------------------------------------------------------------------------------
 
 
 def test_forecasts_are_powers_of_the_matrix():

@@ -50,7 +50,7 @@ def test_inference_is_the_sum_over_every_path(block, problem):
     *chain, weight = problem
     expected = expected_inference(*chain, weight, reference=oracles.enumerate_paths)
     found = inferred(*chain, block, weight)
-    # Rounding of log-likelihoods of size 1e4 is what the posteriors can be known to.
+    # Log-likelihoods of size 1e4 are rounded, and the posteriors with them.
     assert_same_inference(
         found, expected, rtol=1e-9, atol=1e-9 if abs(chain[2]).max() > 99 else 1e-12
     )
@@ -60,7 +60,7 @@ def test_inference_is_the_sum_over_every_path(block, problem):
 @pytest.mark.parametrize("block", [2, 7, 100])
 @given(problem=small_chains())
 def test_dense_and_sparse_products_agree_with_every_path(share, block, problem):
-    """Whatever the share of non-zeros, either way of multiplying gives the same."""
+    """Both ways of multiplying give the same, with any share of non-zeros."""
     *chain, weight = problem
     expected = expected_inference(*chain, weight, reference=oracles.enumerate_paths)
     before, recursion.DENSE_SHARE = recursion.DENSE_SHARE, share
@@ -133,7 +133,7 @@ def test_an_impossible_row_of_a_long_sequence(place, kind):
 
 
 def test_threads_and_blocks_do_not_change_a_bit():
-    """What is cut depends on the sequences alone."""
+    """The cut depends on the sequences alone."""
     start, transmat = random_chain(5, 0)
     lengths = [50, 3, 400, 17, 200]
     logs = np.random.default_rng(0).normal(size=(sum(lengths), 5))

@@ -1,4 +1,4 @@
-"""A cache of compiled functions is safe only if it sees every change of what was compiled in."""
+"""A cache of compiled functions is safe only if it depends on all the code that was compiled in."""
 
 import ast
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_limits_are_the_same_in_both_files(name):
 
 
 def test_without_a_place_for_a_cache_it_compiles_all_the_same(monkeypatch):
-    """As in a container whose folders cannot be written to, where numba raises RuntimeError."""
+    """As in a container with read-only folders, where numba raises RuntimeError."""
     njit, asked = numba.njit, []
 
     def homeless(*functions, cache=False, **options):
@@ -54,5 +54,5 @@ def test_without_a_place_for_a_cache_it_compiles_all_the_same(monkeypatch):
     monkeypatch.setattr(numba, "njit", homeless)
     double = compilation.compiled(lambda x: 2 * x)
     assert asked == [True, False]
-    monkeypatch.undo()  # what numba asks of itself while it compiles is its own affair
+    monkeypatch.undo()  # numba calls it while it compiles
     assert double(21) == 42

@@ -126,7 +126,7 @@ def test_an_absorbing_state_and_one_that_is_never_visited(n_states):
 
 
 def long_rows(n_rows, n_states=2, seed=0):
-    """Log-likelihoods whose sum would underflow every float many times over."""
+    """Log-likelihoods with a sum that would underflow every float many times over."""
     return np.random.default_rng(seed).normal(-700.0, 3.0, size=(n_rows, n_states))
 
 
@@ -151,7 +151,7 @@ def test_a_million_rows_against_long_double(kind):
     assert np.isfinite(filtered).all()
     assert_allclose(found.posterior.sum(axis=1), 1.0, rtol=1e-9)
     assert_allclose(found.pairs.sum(), 999_999, rtol=1e-9)
-    # What is left of a transition's row is what is gone to its column, but for the two ends.
+    # Each state is entered as often as it is left, but for the two ends.
     assert_allclose(
         found.pairs.sum(axis=1) + found.posterior[-1], found.posterior.sum(axis=0), rtol=1e-8
     )

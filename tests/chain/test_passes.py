@@ -47,7 +47,7 @@ def test_every_kernel_is_the_textbook_recursion(n_states, way, block, zeros, mon
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("budget", [0, 1 << 12, 1 << 25])
 def test_blocks_that_were_not_kept_are_made_again(log, budget):
-    """Whatever the budget, the backward pass sees the same forward values."""
+    """With any budget the backward pass gets the same forward values."""
     start, transmat, logs = problem(3)
     logs = np.concatenate([logs] * 6)
     whole = Segment(0, len(logs))

@@ -60,7 +60,7 @@ def known_covariances(covariance_type, n, n_features, seed=0):
 
 
 def known_emission(family, n_states=3, n_features=2, seed=0):
-    """A fitted emission whose states overlap."""
+    """A fitted emission with overlapping states."""
     rng = np.random.default_rng(seed)
     means = 2.0 * rng.normal(size=(n_states, n_features))
     if family in ("full", "tied", "diag", "spherical"):
@@ -111,7 +111,7 @@ def rows_of(model, lengths=LENGTHS, seed=0):
 
 
 def holes(X, share=0.3, seed=0):
-    """A copy with missing values, of whose rows some have nothing else."""
+    """A copy with missing values; some rows have nothing else."""
     rng = np.random.default_rng(seed)
     missing = rng.random(X.shape) < share
     missing[rng.random(len(X)) < 0.15] = True

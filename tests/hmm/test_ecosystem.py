@@ -39,7 +39,7 @@ def through_joblib(model, tmp_path):
 def through_skops(model, tmp_path):
     skops.io.dump(model, tmp_path / "model.skops")
     unknown = skops.io.get_untrusted_types(file=tmp_path / "model.skops")
-    # ColumnEmission keeps its parts in a Bunch, which skops does not know by itself.
+    # ColumnEmission keeps its parts in a Bunch, which skops does not trust by itself.
     assert all(name.startswith("skvae.") or name.endswith("_bunch.Bunch") for name in unknown)
     return skops.io.load(tmp_path / "model.skops", trusted=unknown)
 
@@ -294,7 +294,7 @@ def test_output_containers(library, frame):
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_output_containers_of_lists(library):
-    """A list comes back as a list, whatever the container that is asked for."""
+    """A list comes back as a list, with every setting of the container."""
     sequences = oracles.split(rows(), LENGTHS)
     model = EMHiddenMarkov(2, random_state=0, max_iter=500).fit(sequences)
     expected = model.transform(sequences)

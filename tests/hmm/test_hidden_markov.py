@@ -1,4 +1,4 @@
-"""What a fitted chain answers, for every emission family, against scipy and the textbook."""
+"""Methods of a fitted chain, for every emission family, against scipy and the textbook."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ with_holes = pytest.mark.parametrize("missing", [False, True])
 
 
 def problem(family, missing=False, seed=0, **settings):
-    """(model, rows, what the oracle knows of each sequence)."""
+    """(model, rows, the results of the oracle for each sequence)."""
     model = known_model(family, seed=seed, **settings)
     X = rows_of(model, seed=seed)
     X = holes(X, seed=seed) if missing else X
@@ -82,7 +82,7 @@ def test_many_rows_in_blocks_of_the_kernel(family):
 
 
 def all_densities(parameters, X):
-    """ln p(x | state) of all rows (T, K), each row read alone with its like."""
+    """ln p(x | state) of all rows (T, K), each row read alone with equal rows."""
     from tests.emissions.tools import log_density
 
     pattern = np.isnan(X) @ 2 ** np.arange(X.shape[1])
@@ -107,7 +107,7 @@ def test_a_weighted_score_is_a_weighted_mean(family):
 
 @every_family
 def test_a_missing_row_is_predicted(family):
-    """It scores 0, and its posterior is what its neighbours say."""
+    """It scores 0, and its posterior depends on its neighbours alone."""
     model, X, _ = problem(family)
     X = X[20:35].copy()
     X[7] = np.nan
@@ -137,7 +137,7 @@ def impossible():
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_an_impossible_row_scores_minus_infinity_and_leaves_posteriors(inference, dtype):
     model, X = impossible()
-    bad = np.concatenate([[[5.0]], X]).astype(dtype)  # the first state knows zeros only
+    bad = np.concatenate([[[5.0]], X]).astype(dtype)  # the first state has zeros only
     log_p = model.score_samples(bad)
     assert log_p[0] == -np.inf
     assert np.isfinite(log_p[1:]).all()

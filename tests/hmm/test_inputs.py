@@ -1,4 +1,4 @@
-"""What may be passed in, what may not, and that none of it is changed."""
+"""Valid and invalid arguments; none of them is changed."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the order of rows and sequences, weights, units and special models do, and do not."""
+"""Effects of the order of rows and sequences, of weights and units, and special models."""
 
 import numpy as np
 import pytest
@@ -116,7 +116,7 @@ def test_weight_zero_is_a_sequence_that_is_not_there(family):
     right = run(learner(family), X[keep], 4, groups=GROUPS[keep])
     assert_same_model(left, right)
     changed = X.copy()
-    changed[~keep] = changed[~keep][::-1]  # what is not there may be anything
+    changed[~keep] = changed[~keep][::-1]  # a missing value may be anything
     other = run(learner(family), changed, 4, groups=GROUPS, sequence_weight=weight)
     assert_same_model(other, left, rtol=1e-12)
 
@@ -148,7 +148,7 @@ def test_equal_rows_of_transitions_are_a_mixture(covariance_type, missing):
         posterior = chain.set_params(inference=inference).predict_proba(X)
         assert_allclose(posterior, mixture.predict_proba(X), rtol=1e-8, atol=1e-12)
     assert_array_equal(chain.predict(X), mixture.predict(X))
-    # Rows that are sequences of their own learn what a mixture learns.
+    # Rows that are sequences of their own give the parameters of a mixture.
     alone = run(chain.set_params(warm_start=True), X, 5, groups=np.arange(len(X)))
     mixture = EMGaussianMixture(
         3,

@@ -1,6 +1,6 @@
 """Numbers that others computed: depmixS4 on its speed data, hmmlearn 0.3.3 on rows in a file.
 
-`data/hmmlearn.json` says how it was made. Neither package is needed to run this.
+`data/hmmlearn.json` has a note on how it was made. Neither package is needed to run this.
 """
 
 import csv
@@ -68,7 +68,7 @@ def test_the_maximum_on_the_speed_data():
 
 
 def known(family):
-    """(the model whose parameters hmmlearn was given, X, groups, what it found)."""
+    """(the model with the parameters given to hmmlearn, X, groups, the results of hmmlearn)."""
     record = HMMLEARN["families"][family]
     emission = {name: np.array(value) for name, value in record["emission"].items()}
     if family in GAUSSIANS:

@@ -1,4 +1,4 @@
-"""Baum-Welch: its steps, what it climbs, and that it never falls."""
+"""Baum-Welch: its steps, its objective, and that the objective never falls."""
 
 import warnings
 
@@ -260,7 +260,7 @@ def test_acceleration_pays_where_em_is_slow():
     assert fast.n_e_steps_ < 0.7 * plain.n_e_steps_
 
 
-# What is found ------------------------------------------------------------------------------------
+# Results ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["full", "diag", "student_t", "categorical", "poisson"])
@@ -394,7 +394,7 @@ def test_structural_zeros_stay_zero_and_are_not_counted(family, acceleration, ki
 
 
 def test_a_transition_that_died_out_still_counts():
-    """Only what was ruled out from the start is not a free parameter."""
+    """Only the zeros of the start are not free parameters."""
     X = np.repeat([0.0, 10.0], 50)[:, None] + 0.1 * np.random.default_rng(0).normal(size=(100, 1))
     model = EMHiddenMarkov(2, random_state=0, tol=1e-8).fit(X)
     assert model.transmat_.min() < 1e-12

@@ -1,4 +1,4 @@
-"""Memory beyond X stays bounded, whatever the number of rows."""
+"""Memory beyond X stays bounded, for any number of rows."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_fit_makes_no_array_of_rows_by_states(X, layout):
         model = EMHiddenMarkov(N_STATES, covariance_type="diag", random_state=0, **start)
         run(model, X, 1, groups=LAYOUTS[layout])
 
-    # Groups, offsets and what k-means is given are arrays of rows, and weigh a number each.
+    # Groups, offsets and the rows of k-means are arrays of rows, with a number each.
     assert peak_of(fit) < 1.2 * FORBIDDEN
 
 
@@ -57,7 +57,7 @@ def test_answers_take_memory_as_their_result_does(X, model, layout, method):
 
 
 def test_memory_hardly_grows_with_the_rows(X, model):
-    """What is kept of a long sequence has a budget; a row adds a few numbers, not a state each."""
+    """The blocks kept of a long sequence have a budget; a row adds a few numbers, not a state each."""
     for method in ("score", "predict"):
         half, whole = (
             peak_of(lambda n=n, method=method: getattr(model, method)(X[:n]))

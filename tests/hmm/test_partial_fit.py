@@ -67,7 +67,7 @@ def _batches_climb(family, missing):
 
 
 def test_a_batch_is_blended_with_what_came_before():
-    """ρ = (t + 2)^−0.7; before: what the parameters expect of sequences of these lengths."""
+    """ρ = (t + 2)^−0.7; before: the statistics expected of sequences of these lengths."""
     model = known_model("poisson")
     X = rows_of(model, LENGTHS)
     start, transmat = model.startprob_, model.transmat_

@@ -239,7 +239,7 @@ def test_a_list_of_one_is_a_list(model, X):
 def test_masked_values_in_a_list_are_missing(model, X):
     gaps = holes(X)
     masked = np.ma.masked_invalid(gaps)
-    masked.data[masked.mask] = 1e3  # what is under a mask must not be seen
+    masked.data[masked.mask] = 1e3  # masked values must not be used
     expected = model.score_samples(gaps, groups=groups_of(LENGTHS))
     assert_allclose(model.score_samples(masked, groups=groups_of(LENGTHS)), expected)
     cuts = np.cumsum(LENGTHS)[:-1]
