@@ -57,7 +57,7 @@ def test_answers_take_memory_as_their_result_does(X, model, layout, method):
 
 
 def test_memory_hardly_grows_with_the_rows(X, model):
-    """The blocks kept of a long sequence have a budget; a row adds a few numbers, not a state each."""
+    """The blocks kept of a long sequence have a budget; a row adds a few numbers, not K."""
     for method in ("score", "predict"):
         half, whole = (
             peak_of(lambda n=n, method=method: getattr(model, method)(X[:n]))
