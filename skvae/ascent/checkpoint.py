@@ -197,7 +197,7 @@ class Checkpoint:
         identity : callable
             ``() → dict`` of plain values, which must equal those of the file.
         random_state : int, RandomState or None
-            The estimator's.
+            The parameter of the estimator.
 
         Raises
         ------
@@ -211,7 +211,7 @@ class Checkpoint:
         try:
             identity = {"format": _FORMAT, **identity(), "random_state": seed}
         except TypeError as error:
-            raise self._unholdable(error) from error
+            raise self._unsupported(error) from error
         self._fit = {
             "fit": identity,
             "random": None if seeded else rng.get_state(legacy=False),
@@ -248,7 +248,7 @@ class Checkpoint:
         return place
 
     def _taken_over(self, rng):
-        """Return the path of the existing file, if it belongs to the same fit; set ``rng``."""
+        """Return the path of the existing file if it belongs to the same fit; restore ``rng``."""
         place = Path(self._path).resolve()
         try:
             found = read(place)
@@ -280,7 +280,7 @@ class Checkpoint:
         if differences:
             raise ValueError(f"it belongs to another fit ({'; '.join(differences[:5])})")
 
-    def _unholdable(self, error):
+    def _unsupported(self, error):
         return ValueError(
             f"checkpoint={self._path!r}: a file cannot hold the parameters of this model "
             f"({error}); fit it with checkpoint=None"
@@ -299,7 +299,7 @@ class Checkpoint:
         )
 
     def leave(self, *, ended):
-        """Remove the file of a fit that has ended; write that of an interrupted one."""
+        """Remove the file if the fit has ended or no run has begun; otherwise write it."""
         place, self._place = self._place, None
         if place is None:
             return
@@ -319,7 +319,7 @@ class Checkpoint:
         Parameters
         ----------
         number : int
-            The run's.
+            The number of the run.
         start : Any
             Its first parameters.
         step : Step
@@ -328,14 +328,14 @@ class Checkpoint:
         Raises
         ------
         ValueError
-            The file does not hold the state of such a run, or cannot hold it.
+            The file is damaged, or cannot hold the parameters of the model.
         """
         if self._place is None:
             return None
         try:
             pack(start)
         except TypeError as error:
-            raise self._unholdable(error) from error
+            raise self._unsupported(error) from error
         try:
             if str(number) not in self._earlier:
                 return None
@@ -351,17 +351,20 @@ class Checkpoint:
         Parameters
         ----------
         number : int
-            The run's.
+            The number of the run.
         step : Step
             Its step.
         """
 
         def observe(progress, _change):
             self._runs[str(number)] = "progress", progress, step.state()
+            place = self._place  # None once another run has found the file damaged
+            if place is None or time.monotonic() < self._due:
+                return
             # Do not block: an interrupted thread may still hold the lock.
-            if time.monotonic() >= self._due and self._writing.acquire(blocking=False):
+            if self._writing.acquire(blocking=False):
                 try:
-                    self._write(self._place)
+                    self._write(place)
                 finally:
                     self._writing.release()
 

@@ -68,7 +68,8 @@ class AscentEstimator(LatentVariableModel):
     def _learning(self, where="", *, resumes=False):
         """Keep the earlier fit if learning fails; turn a Collapse into a ValueError with advice.
 
-        With ``resumes``, the Checkpoint of the fit is yielded, None without a path.
+        With ``resumes`` and a path in ``checkpoint`` it yields the Checkpoint of the fit, otherwise
+        None. ``where`` follows "failed" in the error text.
         """
         resumes = resumes and self.checkpoint is not None
         with self._unchanged_on_failure():
@@ -80,10 +81,10 @@ class AscentEstimator(LatentVariableModel):
                 raise ValueError(text) from collapse
 
     def _open(self, checkpoint, earlier, X, summary, total, **beside):
-        """Return the random state of a fit, after its Checkpoint was opened.
+        """Open the Checkpoint of a fit; return the random state from which the fit starts.
 
-        ``earlier`` is the problem's; the arguments after it are those of
-        :func:`skvae.ascent.checkpoint.data_of`.
+        ``earlier`` is None or, for a warm start, the earlier parameters and bound; the arguments
+        after it are those of :func:`skvae.ascent.checkpoint.data_of`.
         """
 
         def identity():
@@ -123,8 +124,8 @@ class AscentEstimator(LatentVariableModel):
             )
 
     def _record_batch(self, bound):
-        """Set the same attributes after one more batch of ``partial_fit``."""
-        self._bound_before = -float("inf")  # a bound of other rows does not compare
+        """Set the attributes that describe a fit after a batch of ``partial_fit``."""
+        self._bound_before = -float("inf")  # bounds of different rows cannot be compared
         first = not hasattr(self, "n_iter_")
         self.n_iter_ = 1 if first else self.n_iter_ + 1
         self.n_e_steps_ = 1 if first else self.n_e_steps_ + 1

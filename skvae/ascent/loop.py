@@ -29,7 +29,7 @@ class Ascent(NamedTuple):
     converged : bool
         Whether a change below ``tol`` ended the ascent.
     n_steps : int
-        The number of steps, which includes the discarded ones.
+        The number of steps, including those whose result was discarded.
     before : float
         The bound one iteration earlier: a warm start compares its first bound with it.
     """
@@ -54,7 +54,7 @@ class Progress(NamedTuple):
     before : float
         The bound before the last step.
     converged : bool
-        Whether it was the last one.
+        Whether the last step met ``tol``, so that the ascent ends.
     """
 
     parameters: Any
@@ -67,7 +67,7 @@ class Step:
     """Base of the steps: called in each iteration, with a state that can be stored and restored.
 
     A subclass has ``__call__(parameters)``, which returns the next parameters and the bound of the
-    given ones, and ``evaluate(parameters)``, which returns a bound alone.
+    given ones, and ``evaluate(parameters)``, which returns the bound of the given ones alone.
 
     Attributes
     ----------
@@ -114,12 +114,11 @@ def ascend(step, start, *, max_iter, tol, before=-np.inf, resume=None, observers
     max_iter : int
         The largest number of iterations; 0 returns the start with its bound.
     tol : float
-        The ascent has converged when a bound is less than this above the one before it.
+        The ascent has converged when two successive bounds differ by less than this.
     before : float
-        The bound with which the start's is compared: ``before`` of the ascent that this one
-        continues.
+        The bound that precedes the start's: ``Ascent.before`` of an earlier ascent to the start.
     resume : Progress, optional
-        Of an interrupted ascent, which this one continues.
+        The state of an interrupted ascent, which this one continues.
     observers : sequence of callable
         Each is called as ``observer(progress, change)`` after every step, with the Progress and the
         change of the bound. An exception from an observer ends the ascent.

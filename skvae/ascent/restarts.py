@@ -27,22 +27,22 @@ def search(problem, settings, random_state, pool, checkpoint=None):
         The model and its data. ``first(rng)`` returns the parameters of a new start and may raise
         Collapse; ``step(pool, number)`` returns the Step of a run; ``coordinates(parameters)``
         returns an object with ``pack`` and ``unpack`` for :class:`AndersonStep`; ``earlier`` is
-        None or, of a warm start, the earlier fit's parameters and the bound one iteration before
-        them.
+        None or, for a warm start, the parameters of the earlier fit and the bound one iteration
+        before them.
     settings : estimator
-        Its ``n_init``, ``n_jobs``, ``max_iter``, ``tol``, ``verbose``, ``verbose_interval`` and, if
-        it has it, ``acceleration`` are read.
+        Its parameters ``n_init``, ``n_jobs``, ``max_iter``, ``tol``, ``verbose``,
+        ``verbose_interval`` and ``acceleration``, which it may lack, are read.
     random_state : int, RandomState or None
         Source of the starts.
     pool : Workers
         The threads, which are shared out among the runs.
     checkpoint : Checkpoint, optional
-        Of the fit; open.
+        The checkpoint of the fit, opened before.
 
     Returns
     -------
     best : Ascent
-        The first one with the highest bound.
+        The first of those with the highest bound.
     collapses : list of str
         The reasons of the runs that were repeated.
 
@@ -65,27 +65,28 @@ def search(problem, settings, random_state, pool, checkpoint=None):
             step = problem.step(own, number)
             if getattr(settings, "acceleration", None) == "anderson":
                 step = AndersonStep(step, problem.coordinates(start))
-            found, observers = None, [] if n_jobs == 1 else [_end_if(stop)]
+            observers = [] if n_jobs == 1 else [_end_if(stop)]
             if settings.verbose:
                 observers.append(_printer(number, settings))
+            stored = None
             if checkpoint is not None:
-                found = checkpoint.found(number, start, step)
+                stored = checkpoint.found(number, start, step)
                 observers.append(checkpoint.observer(number, step))
-            if isinstance(found, Ascent | Collapse):
-                return found
+            if isinstance(stored, Ascent | Collapse):
+                return stored
             limits = {"max_iter": settings.max_iter, "tol": settings.tol, "before": before}
             try:
-                found = ascend(step, start, **limits, resume=found, observers=observers)
+                outcome = ascend(step, start, **limits, resume=stored, observers=observers)
             except Collapse as collapse:
-                found = collapse
+                outcome = collapse
             if checkpoint is not None:
-                checkpoint.record(number, found)
-            return found
+                checkpoint.record(number, outcome)
+            return outcome
 
-    ascents, collapses, due, number = [], [], n_init, 0
+    ascents, collapses, missing, number = [], [], n_init, 0
     for _ in range(_ATTEMPTS):
         starts, outcomes = [], []
-        for _ in range(due):
+        for _ in range(missing):
             number += 1
             try:
                 first = problem.first(rng) if problem.earlier is None else problem.earlier[0]
@@ -97,14 +98,14 @@ def search(problem, settings, random_state, pool, checkpoint=None):
                 outcomes.append(run(*start))  # noqa: PERF401 (a comprehension is one more frame)
         else:
             outcomes += _in_threads(run, starts, n_jobs, stop)
-        due = 0
-        for found in outcomes:
-            if isinstance(found, Ascent):
-                ascents.append(found)
+        missing = 0
+        for outcome in outcomes:
+            if isinstance(outcome, Ascent):
+                ascents.append(outcome)
             else:
-                collapses.append(str(found))
-                due += 1
-        if not due:
+                collapses.append(str(outcome))
+                missing += 1
+        if not missing:
             break
     if not ascents:
         raise Collapse(collapses[-1])

@@ -9,7 +9,7 @@ import numpy as np
 _BLOCK_BYTES = 1 << 23
 _MIN_BLOCK, _MAX_BLOCK = 2048, 16384
 _EVEN_BLOCKS = 8
-_SURVEY = 65536  # rows whose missing features are looked at together
+_SURVEY = 65536  # rows whose missing features are read at a time
 
 
 def ranges(start, stop, step):
@@ -24,10 +24,10 @@ def block_rows(numbers_per_row):
 
 
 def even_block(n_rows, largest):
-    """Return the size of blocks of at most ``largest`` rows that leave no short one behind.
+    """Return the size of blocks of at most ``largest`` rows, the last about as long as the others.
 
-    Few rows are cut into several blocks too, if these have a thousand rows, so that more than one
-    thread has work.
+    A few thousand rows are also cut into several blocks, of at least a thousand rows, so that more
+    than one thread has work.
     """
     n_blocks = max(-(-n_rows // largest), min(_EVEN_BLOCKS, n_rows // 1024), 1)
     even = -(-n_rows // n_blocks)
@@ -49,7 +49,7 @@ def missing_patterns(X):
 
 
 def pattern_order(X):
-    """Return the order of rows in which equal patterns of NaN stand together, commonest first.
+    """Return the order of rows in which equal patterns of NaN are neighbours, commonest first.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ def pattern_order(X):
 class Rows(NamedTuple):
     """Rows of X with their weights, in the order in which they are best read.
 
-    What counts are rows whose weight is not zero. They have places: as they stand in X, whatever
-    the order of reading.
+    Only rows whose weight is not zero count. Place i is the i-th of these rows in the order of X,
+    whatever the order of reading.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Rows(NamedTuple):
     sample_weight : ndarray of shape (n_samples,) or None
         The weight of each row of X; None is one each.
     order : ndarray of int or None
-        The rows that count, in reading order; None is all of them as they stand.
+        The rows that count, in reading order; None is all rows in the order of X.
     """
 
     X: np.ndarray
@@ -108,7 +108,7 @@ class Rows(NamedTuple):
         """Return the total weight of the rows that count."""
         if self.sample_weight is None:
             return float(self.n_rows)
-        return float(self.sample_weight.sum())  # rows that do not count weigh nothing
+        return float(self.sample_weight.sum())  # the rows that do not count add zero
 
     # Reading ----------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class Rows(NamedTuple):
         return self.X[where], None if self.sample_weight is None else self.sample_weight[where]
 
     def columns(self, index):
-        """Return the same rows of some features, a slice or indices."""
+        """Return the same rows with the features of an index only, a slice or indices."""
         return self._replace(X=self.X[:, index])
 
     # By place ---------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ class Rows(NamedTuple):
         return self.X[self.chosen(places).order]
 
     def cut(self, size):
-        """Return the rows, in their own order, as a list of blocks of at most ``size`` rows."""
+        """Return the rows, in the order of X, as a list of blocks of at most ``size`` rows."""
         rows, blocks = self.in_own_order(), []
         for a, b in ranges(0, self.n_rows, size):
             if rows.order is not None:
@@ -151,12 +151,12 @@ class Rows(NamedTuple):
         return blocks
 
     def loaded(self):
-        """Return the rows with nothing else in memory, in the order in which they are best read."""
+        """Return the rows without the rest of X, in the order in which they are best read."""
         return self.readable(*self.take(0, self.n_rows))
 
     def batches(self, places, size):
-        """Yield the rows at ``size`` of the places at a time, as they are best read."""
-        standing = self.in_own_order().order
+        """Yield the rows at ``size`` of the places at a time, in the order best read."""
+        in_x = self.in_own_order().order
         for a, b in ranges(0, len(places), size):
             order = np.sort(places[a:b])
-            yield self._replace(order=order if standing is None else standing[order]).loaded()
+            yield self._replace(order=order if in_x is None else in_x[order]).loaded()

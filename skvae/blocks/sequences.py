@@ -22,7 +22,7 @@ class Sequences(NamedTuple):
     weight : ndarray of shape (n_samples,) or None
         The weight of each row, positive and constant within a sequence; None is one each.
     listed : bool
-        Whether they came as a list or a 3-D array: then results are lists of arrays.
+        Whether X was a list or a 3-D array; results are then lists of arrays.
     """
 
     X: np.ndarray
@@ -31,7 +31,9 @@ class Sequences(NamedTuple):
     listed: bool = False
 
     def weighted(self, weight):
-        """Return the sequences with weights (n_samples,), or None, without those of weight zero.
+        """Return the sequences with weights (n_samples,), without the sequences of weight zero.
+
+        None changes nothing.
 
         Raises
         ------
@@ -63,7 +65,7 @@ class Sequences(NamedTuple):
         return float(len(self.X)) if self.weight is None else float(self.weight.sum())
 
     def in_form(self, result):
-        """Return a result with one entry a row in the form of X: an array, or a list of arrays."""
+        """Return a result with one entry a row in the form that X had: an array or list of them."""
         if not self.listed:
             return result
         return [result[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
@@ -207,7 +209,7 @@ def _offsets_of(X, groups):
 
 
 def _runs(groups):
-    """Return the rows in which another group begins, the first among them, and these groups."""
+    """Return the rows in which a group begins, row 0 included, and these groups."""
     if groups.dtype == object:
         for name in groups:
             _check_name(name)
@@ -219,7 +221,7 @@ def _runs(groups):
 
 
 def _runs_of_chunks(groups):
-    """Return the same of a Dask array: a group may go on in the next chunk."""
+    """Return the result of :func:`_runs` for a Dask array; a group may span several chunks."""
     if groups.ndim != 1:
         raise ValueError(f"groups has {groups.ndim} dimensions: must have shape (n_samples,)")
     starts = np.cumsum([0, *groups.chunks[0]])

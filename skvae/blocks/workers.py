@@ -16,6 +16,12 @@ from threadpoolctl import ThreadpoolController
 from skvae.blocks.rows import ranges
 
 N_CHUNKS = 32
+_ATTEMPTS = 10  # to remove the limit of BLAS; Ctrl-C may interrupt an attempt
+
+# A short buffer makes some operations twice as fast: NumPy joins the rows of an array until they
+# fill its buffer, and copies operands that cannot be joined, such as a factor for each column. Rows
+# longer than the buffer are not joined.
+_BUFFER = 256
 
 
 @lru_cache(maxsize=1)
@@ -23,15 +29,12 @@ def _controller():
     return ThreadpoolController()
 
 
-_ATTEMPTS = 10  # to take a limit back
-
-
 class _SingleThreadedBlas:
     """Keeps BLAS single-threaded while at least one caller, in any thread, needs it.
 
     The limit belongs to the process, so callers are counted: the first sets the limit, the last
     removes it. threadpoolctl lets only the thread that set a limit remove it, and the first caller
-    may leave before the last. So a thread of its own holds the limit.
+    may leave before the last. So the limit is set and removed by an additional thread.
     """
 
     def __init__(self):
@@ -54,14 +57,14 @@ class _SingleThreadedBlas:
                 n_threads = self._n_threads
             yield n_threads
         finally:
-            # Here, and not in a function: Ctrl-C may strike where a function is entered, and the
-            # limit must be removed even then. It is raised again after the removal.
-            # In the middle of a lock Ctrl-C becomes a RuntimeError.
+            # This code is in no function of its own: Ctrl-C may strike on entry to a function, and
+            # the limit must be removed even then. The interruption is raised after the removal. If
+            # it strikes while the lock is acquired or released, it becomes a RuntimeError.
             interruption = None
             for _ in range(_ATTEMPTS):
                 try:
                     with self._lock:
-                        self._callers.discard(caller)  # if Ctrl-C let it come in at all
+                        self._callers.discard(caller)  # Ctrl-C may have prevented its addition
                         if not self._callers and self._holder is not None:
                             self._release.set()
                             if self._holder.ident is not None:  # it was started
@@ -97,8 +100,8 @@ class _SingleThreadedBlas:
         self._holder = threading.Thread(target=hold, name="blas-limit", daemon=True)
         self._holder.start()
         ready.wait()
-        # Where the caller's own limit may not be changed by others, BLAS keeps its threads and the
-        # chunks have one.
+        # If the limit has no effect, because BLAS obeys another one of the caller's thread, BLAS
+        # keeps its threads and the chunks run in one thread.
         self._n_threads = allowed if _blas_threads() == 1 else 1
 
 
@@ -111,22 +114,16 @@ def _blas_threads():
 _single_threaded_blas = _SingleThreadedBlas()
 
 
-# NumPy joins the rows of an array until they fill its buffer, and copies the operands that cannot
-# be joined, such as a factor for each column. Rows longer than the buffer are not joined: twice as
-# fast.
-_BUFFER = 256
-
-
 @dataclass
 class Workers:
-    """Threads that work through chunks of rows; see :func:`workers`.
+    """Threads that compute chunks of rows; see :func:`workers`.
 
     Parameters
     ----------
     n_threads : int
         The number of threads.
     executor : ThreadPoolExecutor or None
-        The threads, once the first work is handed to them.
+        The threads, which are made for the first chunk that needs them.
     """
 
     n_threads: int
@@ -136,7 +133,7 @@ class Workers:
         """Return an iterator over ``function(start, stop)`` of the chunks, in row order.
 
         Chunks are whole blocks of ``block`` rows, at most ``N_CHUNKS`` of them whatever the
-        number of threads. A few results wait at a time, so memory stays bounded.
+        number of threads. At most a few results wait to be read, so memory stays bounded.
         """
         n_blocks = -(-n_rows // block)
         chunk = block * max(1, -(-n_blocks // N_CHUNKS))

@@ -52,7 +52,8 @@ class Emission(BaseEstimator):
 
     A model calls, in this order, :meth:`check_parameters`, :meth:`check_rows`, :meth:`summarize`,
     :meth:`first`, then :meth:`maximize` and :meth:`log_prior` in each iteration, and :meth:`store`
-    on the emission that it keeps.
+    on the emission that it keeps. A subclass overrides the methods that raise NotImplementedError,
+    and has ``_parameters()``, the fitted attributes as parameters.
 
     Examples
     --------
@@ -379,7 +380,7 @@ def log_density_of(parameters, X):
     """
     kernel = parameters.kernel()
     workspace = kernel.workspace()
-    # Rows with equal patterns of missing values together: kernels take them so much faster.
+    # Kernels are much faster if rows with equal patterns of missing values are neighbours.
     order = slice(None) if is_complete(X) else pattern_order(X)
     ordered, found = X[order], np.empty((len(X), parameters.n_components))
     for start, stop in ranges(0, len(X), kernel.block_rows):
@@ -402,7 +403,7 @@ def check_first_values(name, value, n_components, form):
     n_components : int
         The number of states.
     form : str
-        The shape in words, such as ``"(n_components, n_features)"``, which has one word an axis.
+        The shape in words, one word for each axis, such as ``"(n_components, n_features)"``.
     """
     if value is None:
         return None

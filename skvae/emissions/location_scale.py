@@ -228,9 +228,9 @@ class LocationScaleEmission(Emission):
         pass  # every finite row is possible
 
     def summarize(self, rows, pool, feature_names=None):
-        moments, floor = feature_moments(rows, pool, feature_names), self.reg_covar
-        first_floor = moments.floor(floor or FIRST_FLOOR)
-        return GaussianSummary(moments, moments.floor(floor), first_floor)
+        moments = feature_moments(rows, pool, feature_names)
+        first_floor = moments.floor(self.reg_covar or FIRST_FLOOR)
+        return GaussianSummary(moments, moments.floor(self.reg_covar), first_floor)
 
     def _first_values(self, lead, n_features=None, moments=None):
         """Return (means_init, covariances_init), each a checked array or None.
@@ -240,9 +240,9 @@ class LocationScaleEmission(Emission):
         lead : tuple of int
             The shape of the means before their last axis.
         n_features : int, optional
-            Without it the two need only fit each other.
+            The width of X; without it only the shapes of the two are compared.
         moments : Moments, optional
-            Of the data, from which they must not be too far.
+            The moments of the data, from which the values must not be too far.
         """
         check_choice("covariance_type", self.covariance_type, (*STRUCTURES,))
         check_number("reg_covar", self.reg_covar, Real, 0, LARGEST_FLOOR)
@@ -259,9 +259,13 @@ class LocationScaleEmission(Emission):
         )
         if moments is not None:
             # With heavy tails the variance of X depends on outliers, and bounds no covariance.
-            near = None if self._heavy_tails else covariances
-            named = ("means_init", means), ("covariances_init", near)
-            check_near(*named, self.covariance_type, moments)
+            compared = None if self._heavy_tails else covariances
+            check_near(
+                ("means_init", means),
+                ("covariances_init", compared),
+                self.covariance_type,
+                moments,
+            )
         return means, covariances
 
     def store(self, parameters):
@@ -302,7 +306,7 @@ def check_normals(named_means, named_covariances, shape, covariance_type):
     named_means, named_covariances : tuple of (str, array-like or None)
         The parameters' names, for messages, and values.
     shape : tuple of int
-        That of the means.
+        The shape of the means.
     covariance_type : {'full', 'tied', 'diag', 'spherical'}
         Decides the shape of the covariances.
     """

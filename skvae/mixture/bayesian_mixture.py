@@ -41,11 +41,11 @@ class CredibleInterval(NamedTuple):
     Parameters
     ----------
     weights : tuple of two ndarrays of shape (n_components,)
-        Of the weights.
+        Intervals of the weights.
     means : tuple of two ndarrays of shape (n_components, n_features)
-        Of the means.
+        Intervals of the means.
     covariances : tuple of two ndarrays
-        Of the variances: shape (K, D) full and diag, (D,) tied, (K,) spherical.
+        Intervals of the variances: shape (K, D) full and diag, (D,) tied, (K,) spherical.
     """
 
     weights: tuple
@@ -76,12 +76,12 @@ default='dirichlet_process'
     mean_prior : array-like of shape (n_features,), default=None
         Prior expectation of the means, m₀. None is the mean of the data.
     degrees_of_freedom_prior : float, default=None
-        Of the precisions, ν₀ > n_features − 1 where they are matrices. None is ``n_features``
-        there, and 1 for 'diag' and 'spherical'.
+        Degrees of freedom of the precisions, ν₀ > 0, and > n_features − 1 for 'full' and 'tied'.
+        None is ``n_features`` for 'full' and 'tied', and 1 for 'diag' and 'spherical'.
     covariance_prior : array-like, default=None
         Scale S₀, so that a priori E[Λ] = ν₀ S₀⁻¹: (D, D) for 'full' and 'tied', (D,) for 'diag', a
-        float for 'spherical'. None is the covariance of the data over ``10 ** (2 / D)``, the
-        share of each of ten clusters that fill its volume: the fit does not depend on units.
+        float for 'spherical'. None is the covariance of the data divided by ``10 ** (2 / D)``, as
+        if ten clusters filled its volume; so the fit does not depend on units.
     learning_method : {'memoized', 'batch', 'online'}, default='memoized'
         'memoized' keeps the statistics of blocks of rows and updates after each block: exact,
         monotone, fast, without a learning rate. 'batch' is plain coordinate ascent. 'online' uses
@@ -142,24 +142,26 @@ default='dirichlet_process'
     precisions_cholesky_ : ndarray
         Factors U of the precisions, ``precision = U @ U.T``, in the same shape.
     weight_concentration_ : ndarray of shape (n_components,), or tuple of two
-        The Dirichlet's, or the Beta distributions' of the sticks.
+        The concentrations of the Dirichlet distribution, or both parameters of the sticks' Beta
+        distributions.
     mean_precision_ : ndarray of shape (n_components,)
-        β.
+        β of the posterior of the means.
     degrees_of_freedom_ : ndarray of shape (n_components,), or () for 'tied'
-        ν.
+        ν of the posterior of the precisions.
     weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, \
 covariance_prior_ : float or ndarray
         The prior that was used.
     n_effective_components_ : int
-        How many components hold at least one row's weight.
+        The number of components with the weight of at least one row.
     elbo_ : float
         The evidence lower bound of the stored posterior, in nats, with every constant: it compares
         ``n_components``, priors and covariance types.
     lower_bound_ : float
         The same in nats per row.
     lower_bounds_ : list of float
-        Its trace, per pass. The last value belongs to the stored posterior. The values before are
-        estimates from minibatches for 'online', and bounds with the stored q(z) for 'memoized'.
+        The bound after each pass. The last value belongs to the stored posterior. The earlier
+        values are estimates from minibatches for 'online', and bounds with the stored q(z) for
+        'memoized'.
     n_iter_ : int
         The number of iterations of the best run.
     n_e_steps_ : int
@@ -297,14 +299,19 @@ covariance_prior_ : float or ndarray
             warm = self.warm_start and hasattr(self, "converged_")
             rows = self._prepare(X, sample_weight, reset=not warm)
             with workers() as pool:
-                problem = BayesianProblem(self, rows, pool)
-                random_state = self.random_state
+                earlier, random_state = None, self.random_state
                 if warm:
-                    problem.earlier = self._same_model(rows, "warm_start=True"), self._bound_before
+                    earlier = self._same_model(rows, "warm_start=True"), self._bound_before
+                problem = BayesianProblem(self, rows, pool, earlier)
                 if checkpoint is not None:
-                    beside = {"sample_weight": rows.sample_weight}
-                    of = problem.earlier, rows.X, problem.moments, rows.weight()
-                    random_state = self._open(checkpoint, *of, **beside)
+                    random_state = self._open(
+                        checkpoint,
+                        earlier,
+                        rows.X,
+                        problem.moments,
+                        rows.weight(),
+                        sample_weight=rows.sample_weight,
+                    )
                 problem.seed_steps(random_state)
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters)
@@ -315,11 +322,11 @@ covariance_prior_ : float or ndarray
     def partial_fit(self, X, y=None, sample_weight=None):
         """Return self after one more batch of rows.
 
-        With ``total_samples``, a batch is a minibatch of that many rows, and the call makes one
-        step of stochastic variational inference. Without it, the batch is new data: the posterior
-        so far is its prior, and coordinate ascent over the batch, with at most ``max_iter`` passes,
-        gives the next posterior. The first call sets the prior from its batch. ``elbo_`` and
-        ``lower_bound_`` are those of the batch.
+        With ``total_samples``, a batch is a minibatch from a data set of that many rows, and the
+        call makes one step of stochastic variational inference. Without it, the batch is new data:
+        the posterior so far is its prior, and coordinate ascent over the batch, with at most
+        ``max_iter`` passes, gives the next posterior. The first call sets the prior from its batch.
+        ``elbo_`` and ``lower_bound_`` are computed from the batch alone.
 
         Parameters
         ----------
@@ -385,9 +392,9 @@ covariance_prior_ : float or ndarray
         return new, scale * local - new.kl(), total
 
     def _stream(self, old, rows, pool, first):
-        """Return the posterior of the rows so far, the batch's ELBO given those before, its weight.
+        """Return the posterior of all rows so far, the ELBO of the batch, and the batch's weight.
 
-        The responsibilities of earlier batches do not change.
+        The ELBO is given the earlier batches, whose responsibilities do not change.
         """
         step = StreamStep(rows, pool, None if first else old)
         found = ascend(step, old, max_iter=max(self.max_iter, 1), tol=self.tol)
@@ -399,7 +406,7 @@ covariance_prior_ : float or ndarray
 
     def _prepare(self, X, sample_weight, *, reset, min_rows=2):
         rows = super()._prepare(X, sample_weight, reset=reset, min_rows=min_rows)
-        if rows.weight() > _LARGEST_WEIGHT:  # a posterior with no width that float64 holds
+        if rows.weight() > _LARGEST_WEIGHT:  # float64 cannot hold the posterior's width
             raise ValueError(
                 f"sample_weight sums to {rows.weight():.3g}: must sum to {_LARGEST_WEIGHT:.0e} at "
                 "most, as it counts rows, unlike in EM; rescale it"
@@ -517,7 +524,8 @@ covariance_prior_ : float or ndarray
         X : ndarray of shape (n_samples, n_features)
             Exchangeable rows, in no order of components.
         labels : ndarray of shape (n_samples,)
-            Components, int; −1 is a component that no row of the data belongs to (of a process).
+            Components, int. For a Dirichlet process, −1 is a new component without rows in the
+            data.
 
         Examples
         --------

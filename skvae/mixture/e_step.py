@@ -58,8 +58,8 @@ def expect(rows, kernel, pool, *, statistics=True):
     if isinstance(rows, DistributedRows):
         return rows.sum(_expect_chunk, pool, kernel, statistics)
     size = even_block(rows.n_rows, kernel.block_rows)
-    # Chunks that were added lend their sums to those that come: with many features, fresh memory
-    # takes longer than the addition.
+    # Sums that were added to the total are cleared and filled by a later chunk: with many features
+    # fresh memory takes longer than the addition.
     spare = deque()
 
     def over(start, stop):

@@ -27,17 +27,18 @@ class MixtureProblem:
         The data with their weights.
     pool : Workers
         The threads.
+    earlier : tuple of (MixtureParameters, float), optional
+        For a warm start: the parameters of the earlier fit, and the bound one iteration before
+        them.
 
     Attributes
     ----------
     moments : Moments
-        The data's.
-    earlier : tuple of (MixtureParameters, float) or None
-        Of a warm start: the parameters of the earlier fit, and the bound one iteration before.
+        The moments of the data.
     """
 
-    def __init__(self, estimator, rows, pool):
-        self.earlier = None
+    def __init__(self, estimator, rows, pool, earlier=None):
+        self.earlier = earlier
         self.moments = feature_moments(rows, pool, getattr(estimator, "feature_names_in_", None))
         self._estimator = estimator
         self._rows = rows

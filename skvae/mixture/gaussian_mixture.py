@@ -221,14 +221,19 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
             warm = self.warm_start and hasattr(self, "converged_")
             rows = self._prepare(X, sample_weight, reset=not warm)
             with workers() as pool:
-                problem = MixtureProblem(self, rows, pool)
-                random_state = self.random_state
+                earlier, random_state = None, self.random_state
                 if warm:
-                    problem.earlier = self._same_model(rows, "warm_start=True"), self._bound_before
+                    earlier = self._same_model(rows, "warm_start=True"), self._bound_before
+                problem = MixtureProblem(self, rows, pool, earlier)
                 if checkpoint is not None:
-                    beside = {"sample_weight": rows.sample_weight}
-                    of = problem.earlier, rows.X, problem.moments, rows.weight()
-                    random_state = self._open(checkpoint, *of, **beside)
+                    random_state = self._open(
+                        checkpoint,
+                        earlier,
+                        rows.X,
+                        problem.moments,
+                        rows.weight(),
+                        sample_weight=rows.sample_weight,
+                    )
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters)
             self._record(best, collapses)
@@ -404,7 +409,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         Parameters
         ----------
         features : array-like of int or str
-            Which features, in the order they shall have: indices, or names if X had names.
+            The features, in the order of the new mixture: indices, or names if X had names.
 
         Returns
         -------
@@ -563,7 +568,9 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         >>> round(float(mixture.bic([[0.0], [1.0], [4.0]])), 3)
         16.128
         """
-        rows = self._rows(X, sample_weight)
+        return self._bic(self._rows(X, sample_weight))
+
+    def _bic(self, rows):
         n_parameters = self._parameters().n_parameters()
         return float(-2 * self._log_likelihood(rows) + n_parameters * np.log(rows.weight()))
 
@@ -622,7 +629,6 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         >>> bool(mixture.icl(X) - mixture.bic(X) < 10)  # the components hardly overlap
         True
         """
-        bic = self.bic(X, sample_weight=sample_weight)
         rows = self._rows(X, sample_weight)
         with workers() as pool:
             kernel = self._parameters().kernel()
@@ -630,11 +636,11 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
                 entropy = rows.sum(_entropy, pool, kernel)[0]
             else:
                 entropy = _entropy(rows, pool, kernel)[0]
-        return bic + 2 * entropy
+        return self._bic(rows) + 2 * entropy
 
 
 def _entropy(rows, pool, kernel):
-    """Return the weighted sum of the entropies of the rows' responsibilities, in nats, a tuple."""
+    """Return a tuple of one sum: the weighted entropies of the responsibilities, in nats."""
     entropies, weight = np.zeros(len(rows.X)), rows.sample_weight
     fill_rows(rows, kernel, pool, entropies, _row_entropies)
     return (float(entropies.sum() if weight is None else entropies @ weight),)

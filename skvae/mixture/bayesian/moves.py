@@ -15,11 +15,11 @@ from skvae.mixture.bayesian.steps import BatchStep
 from skvae.mixture.e_step import fill_rows
 
 MOVES = ("merge", "delete", "birth")
-_TRIES = 3  # candidates of each kind after a lap; all of them once laps no longer raise the bound
-_SETTLED = 1e-3  # nats per unit weight
+_TRIES = 3  # candidates of each kind after a lap; all of them once the laps have settled
+_SETTLED = 1e-3  # laps that raise the bound by less have settled; nats per unit weight
 _LEAST_GAIN = 1e-2  # nats in total: one more empty component changes the bound by less
 _LAPS = {"merge": 2, "delete": 2, "birth": 6}
-_ROWS = 1 << 15  # rows in which a split is looked for
+_ROWS = 1 << 15  # rows, drawn at random, that a split is computed from
 _SPLITS = 5  # k-means runs for a split
 _LEAST = 4  # rows of a component that may be split
 
@@ -36,9 +36,9 @@ class MovingStep(Step):
     moves : tuple of str
         Some of ``MOVES``.
     moments : Moments
-        The data's.
+        The moments of the data.
     rng : RandomState
-        Chooses rows.
+        Source of the choice of rows.
     pool : Workers
         The threads.
     """
@@ -123,13 +123,13 @@ class MovingStep(Step):
     # Candidates: (name, statistics) ---------------------------------------------------------------
 
     def _merges(self, posterior):
-        """Yield merges of near components that would raise the bound but for the entropy."""
-        total = self._step.total()
-        means, kernel = posterior.components.means, posterior.components
+        """Yield merges of near components that raise the bound without its entropy term."""
+        total, components = self._step.total(), posterior.components
+        means = components.means
         now = posterior.energy(total) - posterior.kl()
         found = []
         for k in range(len(means)):
-            distance = self._distances(kernel, k, means)
+            distance = self._distances(components, k)
             for j in np.argsort(distance)[1:3]:
                 pair = (min(k, j), max(k, j))
                 name = tuple(self._name(total, i) for i in pair)
@@ -148,15 +148,15 @@ class MovingStep(Step):
             yield candidate
 
     def _name(self, total, k):
-        """Return a name of a component that lasts between laps: its rounded location and size."""
+        """Return a name of a component that is the same in later laps: rounded mean and size."""
         place = (total.centers[k] - self._moments.mean) / self._moments.scale
         return (*np.round(place, 1), round(10 * float(np.log(max(total.counts[k], 1e-3)))))
 
-    def _distances(self, components, k, means):
-        """Return the squared distances of all means from component k's, in its own units."""
+    def _distances(self, components, k):
+        """Return the squared Mahalanobis distances of all means from component k."""
         factor = components.precisions_cholesky
         factor = factor if components.covariance_type == "tied" else factor[k]
-        deviation = means - means[k]
+        deviation = components.means - components.means[k]
         white = deviation @ factor if np.ndim(factor) == 2 else deviation * factor
         return (white**2).sum(axis=1)
 
@@ -171,7 +171,7 @@ class MovingStep(Step):
                 yield name, total.take(np.delete(np.arange(len(total.counts)), k))
 
     def _births(self, posterior):
-        """Yield the statistics in which a component is split in two by k-means."""
+        """Yield the statistics with one component split in two by k-means, the largest first."""
         total = self._step.total()
         rows, labels = self._labelled(posterior)
         for k in np.argsort(-total.counts):

@@ -24,17 +24,17 @@ class BayesianProblem:
         The data with their weights.
     pool : Workers
         The threads.
+    earlier : tuple of (MixturePosterior, float), optional
+        For a warm start: the posterior of the earlier fit, and the bound one iteration before it.
 
     Attributes
     ----------
     moments : Moments
-        The data's.
-    earlier : tuple of (MixturePosterior, float) or None
-        Of a warm start: the posterior of the earlier fit, and the bound one iteration before.
+        The moments of the data.
     """
 
-    def __init__(self, estimator, rows, pool):
-        self.earlier = None
+    def __init__(self, estimator, rows, pool, earlier=None):
+        self.earlier = earlier
         self.moments = feature_moments(rows, pool, getattr(estimator, "feature_names_in_", None))
         self._estimator = estimator
         self._rows = rows
@@ -42,7 +42,10 @@ class BayesianProblem:
         self._seed = 0
 
     def seed_steps(self, random_state):
-        """Draw the seed of the steps, which shuffle rows and choose moves at random."""
+        """Draw the seed of the steps, which shuffle rows and choose moves at random.
+
+        The seed is drawn before the first start, and the steps of run r get this seed plus r.
+        """
         self._seed = check_random_state(random_state).randint(1 << 30)
 
     def first(self, rng):

@@ -72,8 +72,8 @@ class BatchStep(Step):
 class StreamStep(BatchStep):
     """Coordinate ascent over new rows; their prior is the posterior of the earlier rows.
 
-    The bound is that of the new rows given the earlier ones. Sticks keep their order: another order
-    would be another prior, and the bound could fall.
+    The bound is that of the new rows given the earlier ones. With earlier rows, sticks keep their
+    order: another order would be another prior, and the bound could fall.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class StreamStep(BatchStep):
     pool : Workers
         The threads.
     before : MixturePosterior or None
-        The posterior so far; None is the prior.
+        The posterior of the earlier rows; None if there are none.
     """
 
     def __init__(self, rows, pool, before):
