@@ -136,18 +136,7 @@ def make_net(
     best_weights = BestWeights(
         early_stopping, n_iter_no_change, tol, max(kl_warmup, prior_warmup or 0), first_steps
     )
-    processes = Processes.here()
-    shown = verbose and (processes is None or not processes.rank)
-    own = {
-        "prior_warmup": None if prior_warmup is None else PriorWarmup(prior_warmup, bound.seed),
-        "processes_together": None if processes is None else SharedSteps(),
-        "epoch_seeds": EpochSeeds(),
-        "kl_warmup": KLWarmup(kl_warmup) if kl_warmup else None,
-        "epoch_terms": EpochTerms(),
-        "best_weights": best_weights,
-        "gradient_clip": GradientNormClipping(gradient_clip) if gradient_clip else None,
-        "epoch_bar": EpochBar() if shown else None,
-    }
+    own = _own_callbacks(bound.seed, kl_warmup, prior_warmup, best_weights, gradient_clip, verbose)
     optimizer, device = optimizer_class(optimizer), device_name(device)
     net = NeuralNet(
         bound,
@@ -158,7 +147,7 @@ def make_net(
         batch_size=batch_size,
         dataset=RowDataset,
         callbacks=[
-            *((name, callback) for name, callback in own.items() if callback is not None),
+            *own,
             *checked_callbacks(callbacks),
             ("stop_early", StopEarly(best_weights)),
         ],
@@ -178,6 +167,23 @@ def make_net(
     )
     net.history = EpochHistory()
     return _initialised(net, net_params)
+
+
+def _own_callbacks(seed, kl_warmup, prior_warmup, best_weights, gradient_clip, verbose):
+    """Return the callbacks that are called before the user's: pairs of name and callback."""
+    processes = Processes.here()
+    shown = verbose and (processes is None or not processes.rank)
+    callbacks = {
+        "prior_warmup": None if prior_warmup is None else PriorWarmup(prior_warmup, seed),
+        "processes_together": None if processes is None else SharedSteps(),
+        "epoch_seeds": EpochSeeds(),
+        "kl_warmup": KLWarmup(kl_warmup) if kl_warmup else None,
+        "epoch_terms": EpochTerms(),
+        "best_weights": best_weights,
+        "gradient_clip": GradientNormClipping(gradient_clip) if gradient_clip else None,
+        "epoch_bar": EpochBar() if shown else None,
+    }
+    return [(name, callback) for name, callback in callbacks.items() if callback is not None]
 
 
 def _initialised(net, net_params):
