@@ -186,7 +186,7 @@ def _gaussian(X, emission):
     matrices = matrices_of(emission.covariances_, emission.covariance_type, *means.shape)
 
     def log_p(k, row, seen):
-        return multivariate_normal(means[k][seen], matrices[k][np.ix_(seen, seen)]).logpdf(row)
+        return multivariate_normal.logpdf(row, means[k][seen], matrices[k][np.ix_(seen, seen)])
 
     return _by_row(X, len(means), log_p)
 
@@ -213,7 +213,7 @@ def _gaussian_mixture(X, emission):
     def log_p(k, row, seen):
         parts = [
             _log(weights[j])
-            + multivariate_normal(means[j][seen], matrices[j][np.ix_(seen, seen)]).logpdf(row)
+            + multivariate_normal.logpdf(row, means[j][seen], matrices[j][np.ix_(seen, seen)])
             for j in range(k * n_mix, (k + 1) * n_mix)
         ]
         return logsumexp(parts)

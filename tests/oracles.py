@@ -65,14 +65,14 @@ def log_joint(X, mixture):
         log_weight = np.log(weight) if weight > 0 else -np.inf
         complete = ~np.isnan(X).any(axis=1)
         if complete.any():
-            density = multivariate_normal(mean, matrix, allow_singular=False)
-            out[complete, k] = log_weight + density.logpdf(X[complete])
+            density = multivariate_normal.logpdf(X[complete], mean, matrix)
+            out[complete, k] = log_weight + density
         for i in np.flatnonzero(~complete):
             seen = ~np.isnan(X[i])
             out[i, k] = log_weight
             if seen.any():
-                density = multivariate_normal(mean[seen], matrix[np.ix_(seen, seen)])
-                out[i, k] += density.logpdf(X[i, seen])
+                matrix_seen = matrix[np.ix_(seen, seen)]
+                out[i, k] += multivariate_normal.logpdf(X[i, seen], mean[seen], matrix_seen)
     return out
 
 

@@ -46,7 +46,7 @@ class LinearGaussian(NamedTuple):
             seen = ~np.isnan(x)
             if seen.any():
                 W, b, v = self.marginal(seen)
-                out[i] = multivariate_normal(b, W @ W.T + np.diag(v)).logpdf(x[seen])
+                out[i] = multivariate_normal.logpdf(x[seen], b, W @ W.T + np.diag(v))
         return out
 
     def posterior(self, X):
@@ -89,7 +89,7 @@ def log_mixture(Z, weights, means, covariances):
     """ln Σ_c π_c N(z; μ_c, Σ_c) and responsibilities, of points (n, L)."""
     log_joint = np.stack(
         [
-            np.log(w) + multivariate_normal(m, C).logpdf(Z).reshape(len(Z))
+            np.log(w) + multivariate_normal.logpdf(Z, m, C).reshape(len(Z))
             for w, m, C in zip(weights, means, covariances, strict=True)
         ],
         axis=1,
