@@ -73,8 +73,8 @@ def pack(state, codec=None):
         Subclasses are stored as the plain type: a NamedTuple as a tuple. A dataclass is the list of
         its fields: :func:`rebuilt` restores it.
     arrays : dict of str to ndarray
-        C-ordered, without repetition along an axis, named after their place in the state; an array
-        that occurs twice is stored once.
+        C-ordered, an axis of equal copies stored with length one, named after their place in the
+        state; an array that occurs twice is stored once.
 
     Raises
     ------
@@ -200,16 +200,16 @@ def _check_dtype(dtype, place):
 
 
 def _in_memory_order(array):
-    """Return an array without repetition, its axes in the order of memory, and that order.
+    """Return an array without equal copies, its axes in the order of memory, and that order.
 
     The layout is kept because the rounding of sums of products depends on it.
     """
     repeated = [stride == 0 and n > 1 for stride, n in zip(array.strides, array.shape, strict=True)]
     once = array[tuple(slice(0, 1) if again else slice(None) for again in repeated)]
     order = sorted(range(array.ndim), key=lambda axis: -abs(once.strides[axis]))
-    return np.ascontiguousarray(once.transpose(order)).reshape(
-        [once.shape[axis] for axis in order]  # of a number: ascontiguousarray gives it an axis
-    ), order
+    ordered = once.transpose(order)
+    # ascontiguousarray adds an axis to an array without axes, and reshape removes it again.
+    return np.ascontiguousarray(ordered).reshape(ordered.shape), order
 
 
 def unpack(tree, arrays, codec=None):
@@ -260,7 +260,10 @@ class _Unpacker:
         if isinstance(tree, list):
             return [self.value(item) for item in tree]
         if not isinstance(tree, dict):
-            raise ValueError(f"the stored state holds a {type(tree).__name__}, which is no data")
+            raise ValueError(
+                f"the stored state holds a {type(tree).__name__}: must be None, a bool, number, "
+                "string, list or dict"
+            )
         tag = next((key for key in tree if str(key).startswith("$")), None)
         if tag is None:
             return {key: self.value(item) for key, item in tree.items()}
@@ -286,7 +289,7 @@ class _Unpacker:
 
     def _float(self, tree):
         if tree not in ("nan", "inf", "-inf"):
-            raise ValueError(f"{tree!r} is no such number")
+            raise ValueError(f"{tree!r} must be 'nan', 'inf' or '-inf'")
         return float(tree)
 
     def _array(self, tree):
@@ -314,7 +317,7 @@ class _Unpacker:
             if dtype.kind not in _KINDS or not isinstance(value, dict | bool | int | float):
                 raise ValueError(f"{tree!r} is no number")
             return dtype.type(self.value(value))
-        array = self._kept(tree)  # so were scalars stored before
+        array = self._kept(tree)  # earlier versions stored a scalar as an array without axes
         if array.ndim:
             raise ValueError(f"array {tree!r} has shape {array.shape} and is no scalar")
         return array[()]
@@ -354,17 +357,17 @@ def rebuilt(like, tree, *, resized=False):
     ----------
     like : object
         Numbers, strings, arrays, tuples, NamedTuples and dataclasses. The result has its types, its
-        strings, and the dtypes and shapes of its arrays; numbers and entries of arrays are those of
+        strings, and the dtypes and shapes of its arrays; numbers and entries of arrays come from
         the state.
     tree : object
-        From :func:`unpack`. Where `like` has a tuple or a dataclass, a tuple or a list.
+        From :func:`unpack`. It has a tuple or a list where `like` has a tuple or a dataclass.
     resized : bool
-        Whether first axes may be of another length.
+        Whether the first axes of arrays may have other lengths than in `like`.
 
     Raises
     ------
     ValueError
-        The state is not that of such an object.
+        The state is not the state of such an object.
 
     Examples
     --------
@@ -376,7 +379,7 @@ def rebuilt(like, tree, *, resized=False):
         same = isinstance(tree, np.ndarray) and tree.dtype == like.dtype and tree.ndim == like.ndim
         first = 1 if resized else 0
         if not same or tree.shape[first:] != like.shape[first:]:
-            raise ValueError(f"there is no array {like.dtype} of shape {like.shape}")
+            raise ValueError(f"expected an array of {like.dtype} with shape {like.shape}")
         return tree
     if isinstance(like, np.generic):
         return like.dtype.type(rebuilt(like.item(), tree))
@@ -385,7 +388,7 @@ def rebuilt(like, tree, *, resized=False):
         return type(like)(*rebuilt(tuple(parts), tree, resized=resized))
     if isinstance(like, tuple):
         if not isinstance(tree, list | tuple) or len(tree) != len(like):
-            raise ValueError(f"there is no {type(like).__name__} of {len(like)}")
+            raise ValueError(f"expected {len(like)} values of a {type(like).__name__}")
         pairs = zip(like, tree, strict=True)
         parts = [rebuilt(part, item, resized=resized) for part, item in pairs]
         return tuple(parts) if type(like) is tuple else type(like)(*parts)  # a NamedTuple
@@ -466,14 +469,14 @@ def read(place):
         The file cannot be read.
     """
     if not stat.S_ISREG(os.stat(place).st_mode):  # reading a pipe would never end
-        raise ValueError("it is no file")
+        raise ValueError("it is no regular file")
     with open(place, "rb") as file:
         head = file.read(4)
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _DIGEST))
         digest = file.read()
         if head != b"PK\3\4" or len(digest) != _DIGEST or not digest.isalnum():
-            raise ValueError("it is cut off or no checkpoint")  # a large file is not read
+            raise ValueError("it is cut off or no checkpoint")  # before a large file is read
         file.seek(0)
         content = file.read()
     if sha256(memoryview(content)[:-_DIGEST]).hexdigest().encode() != digest:
@@ -483,5 +486,5 @@ def read(place):
             arrays = {name: archive[name] for name in archive.files}
         return unpack(json.loads(arrays.pop(_HEADER).tobytes()), arrays)
     except Exception as error:
-        # The digest is right, so the content was written like this: errors can be of any kind.
+        # The digest is right, so the file was written with this content, which may be anything.
         raise ValueError(f"its content cannot be read ({type(error).__name__}: {error})") from error
