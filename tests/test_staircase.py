@@ -18,8 +18,8 @@ from skvae.datasets import load_geyser
 PACKAGE = str(Path(skvae.__file__).parent)
 MODELS = {
     EMGaussianMixture: (9, 79),
-    EMHiddenMarkov: (9, 149),
-    BayesianMixtureSVI: (9, 143),
+    EMHiddenMarkov: (9, 128),
+    BayesianMixtureSVI: (9, 133),
 }
 
 

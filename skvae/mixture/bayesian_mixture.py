@@ -312,7 +312,7 @@ covariance_prior_ : float or ndarray
                         rows.weight(),
                         sample_weight=rows.sample_weight,
                     )
-                problem.seed_steps(random_state)
+                problem.seed = check_random_state(random_state).randint(1 << 30)
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters)
             self.elbo_ = best.bound * rows.weight()
@@ -428,8 +428,9 @@ covariance_prior_ : float or ndarray
         if self.total_samples is not None:
             check_number("total_samples", self.total_samples, Real, 1, _LARGEST_WEIGHT)
         moves = self.moves
-        if not isinstance(moves, tuple | list) or not all(move in MOVES for move in moves):
-            raise ValueError(f"moves={moves!r}: must be a tuple of some of {MOVES}")
+        for move in moves if isinstance(moves, tuple | list) else [None]:
+            if move not in MOVES:
+                raise ValueError(f"moves={moves!r}: must be a tuple of some of {MOVES}")
         if moves and self.learning_method != "memoized":
             raise ValueError(
                 f"moves={moves!r} need learning_method='memoized', not {self.learning_method!r}"

@@ -59,13 +59,20 @@ def prior_of(estimator, rows, moments):
             "mean_prior", mean, (n_features,), "(n_features,)", largest=LARGEST
         )
         check_near(("mean_prior", mean), ("covariance_prior", None), kind, moments)
+    is_wishart, dof = kind in ("full", "tied"), estimator.degrees_of_freedom_prior
+    if dof is None:
+        dof = float(n_features) if is_wishart else 1.0
+    elif is_wishart and _positive("degrees_of_freedom_prior", dof) <= n_features - 1:
+        raise ValueError(
+            f"degrees_of_freedom_prior={dof!r}: must be > n_features - 1 = {n_features - 1}"
+        )
     return MixturePrior(
         estimator.weight_concentration_prior_type,
         _positive("weight_concentration_prior", concentration),
         kind,
         _positive("mean_precision_prior", mean_precision),
         mean,
-        _dof(estimator, n_features),
+        _positive("degrees_of_freedom_prior", dof),
         _scale(estimator, rows, moments),
     )
 
@@ -80,20 +87,6 @@ def _positive(name, value):
             "products overflow or underflow"
         )
     return float(value)
-
-
-def _dof(estimator, n_features):
-    """Return ν₀; the default is the number of features for a Wishart, one for Gammas."""
-    wishart = estimator.covariance_type in ("full", "tied")
-    dof = estimator.degrees_of_freedom_prior
-    if dof is None:
-        return float(n_features) if wishart else 1.0
-    dof = _positive("degrees_of_freedom_prior", dof)
-    if wishart and dof <= n_features - 1:
-        raise ValueError(
-            f"degrees_of_freedom_prior={dof!r}: must be > n_features - 1 = {n_features - 1}"
-        )
-    return dof
 
 
 def _scale(estimator, rows, moments):

@@ -1,7 +1,6 @@
 """The fit of a Bayesian mixture as a problem for the search over starts."""
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from skvae.gaussian.moments import feature_moments
 from skvae.mixture.bayesian.moves import MovingStep
@@ -31,6 +30,8 @@ class BayesianProblem:
     ----------
     moments : Moments
         The moments of the data.
+    seed : int
+        Seed of the steps, which shuffle rows and choose moves at random.
     """
 
     def __init__(self, estimator, rows, pool, earlier=None):
@@ -39,14 +40,7 @@ class BayesianProblem:
         self._estimator = estimator
         self._rows = rows
         self._prior = prior_of(estimator, rows, self.moments)
-        self._seed = 0
-
-    def seed_steps(self, random_state):
-        """Draw the seed of the steps, which shuffle rows and choose moves at random.
-
-        The seed is drawn before the first start, and the steps of run r get this seed plus r.
-        """
-        self._seed = check_random_state(random_state).randint(1 << 30)
+        self.seed = 0
 
     def first(self, rng):
         """Return the MixturePosterior of a new start, its components in decreasing size."""
@@ -58,7 +52,7 @@ class BayesianProblem:
     def step(self, pool, number):
         """Return the step of the learning method."""
         estimator, rows = self._estimator, self._rows
-        rng, n = np.random.RandomState(self._seed + number), rows.n_rows
+        rng, n = np.random.RandomState(self.seed + number), rows.n_rows
         if estimator.learning_method == "batch":
             return BatchStep(rows, pool)
         if estimator.learning_method == "online":

@@ -30,12 +30,6 @@ from skvae.mixture.e_step import expect
 from skvae.storage import rebuilt
 
 
-def elbo_of(posterior, rows, pool):
-    """Return the ELBO of a posterior with the optimal q(z), in nats."""
-    _, local = expect(rows, posterior.kernel(), pool, statistics=False)
-    return local - posterior.kl()
-
-
 class BatchStep(Step):
     """Coordinate ascent over all rows.
 
@@ -66,7 +60,8 @@ class BatchStep(Step):
 
     def evaluate(self, posterior):
         """Return the bound of a posterior, in nats per unit weight."""
-        return elbo_of(posterior, self._rows, self._pool) / self._total
+        _, local = expect(self._rows, posterior.kernel(), self._pool, statistics=False)
+        return (local - posterior.kl()) / self._total
 
 
 class StreamStep(BatchStep):
@@ -203,7 +198,7 @@ class MemoizedStep(BatchStep):
 
     def __init__(self, rows, pool, batch_size):
         super().__init__(rows, pool)
-        self._blocks = rows.cut(batch_size)
+        self._blocks = [rows] if batch_size >= rows.n_rows else rows.cut(batch_size)
         self.memory = None
 
     def __call__(self, posterior, start=None):
@@ -238,7 +233,7 @@ class MemoizedStep(BatchStep):
 
     def _visit(self, posterior, block):
         """Return the Memory of a block under a posterior, the block's weight and its bound."""
-        rows = block.loaded()
+        rows = block if len(self._blocks) == 1 else block.loaded()
         statistics, local = expect(rows, posterior.kernel(), self._pool)
         memory = _Memory(statistics, local - posterior.energy(statistics))
         return memory, rows.weight(), local - posterior.kl() * rows.weight() / self._total

@@ -9,7 +9,7 @@ from scipy.stats import beta, dirichlet
 
 from skvae import BayesianMixtureSVI
 from skvae.blocks import Rows, workers
-from skvae.mixture.bayesian.steps import elbo_of
+from skvae.mixture.bayesian.steps import BatchStep
 from tests.gaussian.conjugate_problems import log_prob, matrices
 from tests.posterior_draws import draws_of_components
 from tests.problems import COVARIANCE_TYPES, run
@@ -43,7 +43,8 @@ def posterior_of(model):
 
 def elbo(posterior, X, sample_weight=None):
     with workers(1) as pool:
-        return elbo_of(posterior, Rows.readable(X, sample_weight), pool)
+        rows = Rows.readable(X, sample_weight)
+        return BatchStep(rows, pool).evaluate(posterior) * rows.weight()
 
 
 def assert_same_posterior(left, right, *, rtol=1e-9, atol=1e-12):
