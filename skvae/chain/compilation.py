@@ -48,5 +48,5 @@ def by_form(form, functions):
         raise TypeError("only compiled functions can call this function")
 
     choose.__signature__ = inspect.signature(next(iter(functions.values())))
-    overload(stub, inline="always", jit_options=_OPTIONS)(choose)
+    overload(stub, jit_options=_OPTIONS)(choose)
     return stub

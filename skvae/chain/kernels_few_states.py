@@ -2,7 +2,7 @@
 
 The same as those of dense transitions in :mod:`skvae.chain.kernels_scaled`. There a row is an array
 that is written and read again for each time step; here it is one or two tuples of four numbers
-(measured: a third of the time with four states, eight tenths with eight).
+(measured: a third of the time with four states, a half with eight).
 """
 
 from skvae.chain.compilation import compiled, inlined
