@@ -234,30 +234,13 @@ def sample_paths(
     rng : RandomState
         The source of randomness.
     """
-    alpha, transposed, offsets = _backward_chain(
-        log_start, log_transmat, log_likelihood, offsets, pool
-    )
+    # Backwards, p(z_t | z_{t+1}, x) ∝ p(z_t | x_1..x_t) A.
+    alpha = filtered(log_start, log_transmat, log_likelihood, offsets, pool=pool, logs=True)
+    transposed = np.ascontiguousarray(np.transpose(log_transmat))
+    offsets = np.array([0, len(alpha)]) if offsets is None else offsets
     paths = np.empty((n_draws, len(alpha)), dtype=np.int64)
     kernels_paths.draw_paths(alpha, transposed, offsets, rng.uniform(size=paths.size), paths)
     return paths
-
-
-def path_entropy(log_start, log_transmat, log_likelihood, offsets=None, *, pool=None):
-    """Return the entropy of p(z | x) of each sequence, (n_sequences,), in nats.
-
-    The arguments are those of the module. Hernando, Crespi & Cybenko (2005), IEEE Trans. Inf.
-    Theory 51, eq. 8.
-    """
-    return kernels_paths.path_entropy(
-        *_backward_chain(log_start, log_transmat, log_likelihood, offsets, pool)
-    )
-
-
-def _backward_chain(log_start, log_transmat, log_likelihood, offsets, pool):
-    """Return (ln α, ln Aᵀ, offsets), the factors of p(z_t | z_{t+1}, x) ∝ α_t A."""
-    alpha = filtered(log_start, log_transmat, log_likelihood, offsets, pool=pool, logs=True)
-    offsets = np.array([0, len(alpha)]) if offsets is None else offsets
-    return alpha, np.ascontiguousarray(np.transpose(log_transmat)), offsets
 
 
 def forecast(state_proba, transmat, n_steps):

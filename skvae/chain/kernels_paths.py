@@ -210,39 +210,6 @@ def draw_paths(alpha, transposed, offsets, uniform, paths):
 
 
 @compiled
-def path_entropy(alpha, transposed, offsets):
-    """Return the entropy of the posterior over paths of each sequence, (n_sequences,), in nats.
-
-    By recursion over the filtered posteriors (Hernando, Crespi & Cybenko, IEEE Trans. Inf. Theory
-    51, 2005, eq. 8): with p(i | j) ∝ α_{t−1}(i) A_ij,
-    H_t(j) = Σ_i p(i | j) (H_{t−1}(i) − ln p(i | j)). ``alpha`` (n_rows, K) and ``transposed``
-    (K, K) are logs.
-    """
-    n_states = alpha.shape[1]
-    out = np.empty(len(offsets) - 1)
-    entropy, before, share = np.zeros(n_states), np.zeros(n_states), np.empty(n_states)
-    for s in range(len(out)):
-        entropy[:] = 0.0
-        for t in range(offsets[s] + 1, offsets[s + 1]):
-            before[:] = entropy
-            for j in range(n_states):
-                entropy[j] = 0.0
-                if alpha[t, j] == -np.inf:
-                    continue
-                _origins(alpha, transposed, t - 1, j, share)
-                for i in range(n_states):
-                    if share[i] > 0.0:
-                        entropy[j] += share[i] * (before[i] - np.log(share[i]))
-        out[s] = 0.0
-        for j in range(n_states):
-            last = alpha[offsets[s + 1] - 1, j]
-            p = np.exp(last)
-            if p > 0.0:
-                out[s] += p * (entropy[j] - last)
-    return out
-
-
-@compiled
 def draw_chain(start, rows, uniform, path):
     """Fill a path (T,) from cumulative start probabilities (K,) and transitions (K, K)."""
     for t in range(len(path)):

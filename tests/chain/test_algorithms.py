@@ -189,27 +189,8 @@ def test_every_draw_is_possible(problem):
         assert log_joint(*problem, path) > -np.inf
 
 
-@given(one_sequence())
-def test_entropy_is_that_of_all_paths(problem):
-    possible, _ = oracles.without_impossible_rows(*problem)
-    expected = oracles.every_path(problem[0], problem[1], possible).entropy()
-    found = algorithms.path_entropy(*in_logs(*problem))
-    assert_allclose(found, expected, rtol=1e-7, atol=1e-8)
-
-
-def test_entropy_is_the_mean_surprise_of_draws():
-    start, transmat = random_chain(4, 0)
-    logs = np.random.default_rng(0).normal(size=(300, 4))
-    arguments = in_logs(start, transmat, logs)
-    draws = algorithms.sample_paths(*arguments, n_draws=400, rng=np.random.RandomState(0))
-    total = algorithms.smooth(*arguments).log_likelihood
-    surprise = np.array([total - log_joint(start, transmat, logs, path) for path in draws])
-    error = surprise.std() / np.sqrt(len(surprise))
-    assert abs(surprise.mean() - algorithms.path_entropy(*arguments)) < 4 * error
-
-
 @pytest.mark.parametrize("winner", [0, 1, 2])
-def test_draws_and_entropy_where_the_filter_has_lost_the_winner(winner):
+def test_draws_where_the_filter_has_lost_the_winner(winner):
     """Nobody believed in the winner for long: still it is drawn, at every row."""
     start, transmat = np.full(3, 1 / 3), np.eye(3)
     logs = np.zeros((200, 3))
@@ -218,7 +199,6 @@ def test_draws_and_entropy_where_the_filter_has_lost_the_winner(winner):
     arguments = in_logs(start, transmat, logs)
     draws = algorithms.sample_paths(*arguments, n_draws=20, rng=np.random.RandomState(0))
     assert_array_equal(draws, winner)
-    assert_allclose(algorithms.path_entropy(*arguments), 0.0, atol=1e-10)
 
 
 def test_draws_of_a_left_right_chain_that_stayed_behind():
