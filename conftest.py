@@ -6,6 +6,8 @@ import sys
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "agg")  # tests draw without a screen
+if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores; read when NumPy is loaded
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
