@@ -9,18 +9,19 @@ Every function takes the same first arguments and all sequences of a batch in on
 ``log_transmat`` : ndarray of shape (K, K)
     ln A, from row to column.
 ``log_likelihood`` : ndarray of shape (n_rows, K), or function that returns a reader
-    ``log_likelihood[t, j]`` is ln p(x_t | z_t = j), in nats. A reader, one for each thread, needs
-    no array of all rows: it has ``block_rows``, the most rows of a block; ``sums()``, empty
-    statistics of the rows or None; and ``block(start, stop)``. A block has ``log_density()``, an
-    array (K, n) that may be overwritten, and ``accumulate(sums, resp)``, which adds the rows,
-    weighted by ``resp`` (K, n), to the statistics.
+    ``log_likelihood[t, j]`` is ln p(x_t | z_t = j), in nats. With a reader there is no array of all
+    rows. Each thread makes its own reader, which has ``block_rows``, the most rows of a block;
+    ``sums()``, empty statistics of the rows or None; and ``block(start, stop)``. A block has
+    ``log_density()``, an array (K, n) that may be overwritten, and ``accumulate(sums, resp)``,
+    which adds the rows, weighted by ``resp`` (K, n), to the statistics.
 ``offsets`` : ndarray of int, shape (n_sequences + 1,), default=None
-    Sequence s has the rows from offsets[s] to offsets[s + 1]; None is one sequence, of an array.
+    Sequence s has the rows from offsets[s] to offsets[s + 1]. None is one sequence, which is
+    possible only if ``log_likelihood`` is an array.
 ``pool`` : Workers, default=None
     The threads; None is the calling thread alone. Results do not depend on their number.
 
-A row that is impossible in every reachable state makes the log-likelihood of its sequence −inf;
-posteriors take it as a missing row.
+A row that is impossible in every reachable state makes the log-likelihood of its sequence −inf; in
+posteriors it counts as a missing row.
 
 Rabiner (1989), Proc. IEEE 77, 257-286.
 """
@@ -66,7 +67,7 @@ def expect(
     weight : ndarray of shape (n_rows,), default=None
         The weight of each row, constant within a sequence.
     buffers : Buffers, default=None
-        Memory of an earlier call, to be used again: calls one after the other are quicker.
+        Memory of an earlier call, which is used again to save time.
 
     Returns
     -------
@@ -105,7 +106,7 @@ def smooth(log_start, log_transmat, log_likelihood, offsets=None, *, pool=None, 
     log_start, log_transmat, log_likelihood, offsets, pool
         See the module.
     dtype : dtype
-        Of the posterior.
+        The dtype of the posterior.
 
     Examples
     --------
@@ -133,8 +134,7 @@ def predictive(
 
     The arguments are those of :func:`smooth`.
     """
-    batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool)
-    batch.unhalve()
+    batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool, halve=False)
     batch.log_p = np.empty(batch.n_rows, dtype=dtype)
     for _ in batch.pool.map(batch.forward, len(batch.segments), 1):
         pass
@@ -158,10 +158,9 @@ def filtered(
     log_start, log_transmat, log_likelihood, offsets, pool, dtype
         As for :func:`smooth`.
     logs : bool
-        Whether to return ln p(z_t | x_1..x_t), where no share has underflowed.
+        Whether to return ln p(z_t | x_1..x_t), in which no probability underflows.
     """
-    batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool)
-    batch.unhalve()
+    batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool, halve=False)
     batch.alpha, batch.logs = np.empty((batch.n_rows, batch.n_states), dtype=dtype), logs
     for _ in batch.pool.map(batch.forward, len(batch.segments), 1):
         pass
@@ -264,7 +263,7 @@ def forecast(state_proba, transmat, n_steps):
 def sample_chain(startprob, transmat, n_steps, rng):
     """Return a path (n_steps,) drawn from the chain itself."""
     path = np.empty(n_steps, dtype=np.int64)
-    # The last share is made exactly one: no uniform number lies above it.
+    # The last cumulative probability is made exactly one: no uniform number lies above it.
     start, rows = np.cumsum(startprob), np.cumsum(transmat, axis=1)
     uniform = rng.uniform(size=n_steps)
     kernels_paths.draw_chain(start / start[-1], rows / rows[:, -1:], uniform, path)

@@ -47,7 +47,7 @@ class _Half(NamedTuple):
 
 
 class _Joined(NamedTuple):
-    """Two joined halves: the weighted sums of their boundary, and the messages to both."""
+    """Two joined halves, the messages to both, and the weighted sums of their boundary."""
 
     halves: tuple
     messages: tuple
@@ -118,7 +118,10 @@ class Batch:
     of_rows : bool
         Whether the sums include the statistics of the rows.
     best : bool
-        Whether the recursion is that of the most probable path.
+        Whether to find the most probable paths, by Viterbi's recursion.
+    halve : bool
+        Whether long sequences are processed from both ends; False for results of each row of the
+        forward pass.
 
     Attributes
     ----------
@@ -148,6 +151,7 @@ class Batch:
         buffers=None,
         of_rows=True,
         best=False,
+        halve=True,
     ):
         self.reader = log_likelihood
         if isinstance(log_likelihood, np.ndarray):
@@ -164,11 +168,7 @@ class Batch:
         width = len(self.recursion.start)
         self._size, self.pool = block_and_workers(self.n_rows, width, first.block_rows, pool)
         self._buffers = Buffers() if buffers is None else buffers
-        self.segments, self.halves = segments_of(self.offsets, self._size)
-
-    def unhalve(self):
-        """Make segments of long sequences too: for rows' own results of the forward pass."""
-        self.segments, self.halves = segments_of(self.offsets, self._size, halve=False)
+        self.segments, self.halves = segments_of(self.offsets, self._size, halve=halve)
 
     # Whole sequences --------------------------------------------------------------------------
 
@@ -243,8 +243,8 @@ class Batch:
     def join_halves(self, budget):
         """Return the joined halves of long sequences after their forward pass.
 
-        Where two halves cannot be joined, their sequence is added to the ``segments``. Every half
-        keeps ``budget`` bytes of blocks.
+        If two halves cannot be joined, their sequence is added to ``segments``, which the caller
+        must process after this call. Every half keeps ``budget`` bytes of blocks.
         """
         transmat = np.ascontiguousarray(self.recursion.transmat.T)
         reverse = self._make(np.ones(self.n_states), transmat)
@@ -271,7 +271,7 @@ class Batch:
         return joined
 
     def _half(self, passes, reader):
-        """Return the _Half after the forward pass over it, or None where it underflows."""
+        """Return the _Half after its forward pass, or None if the pass is not exact."""
         total = 0.0
         for index, (start, stop) in enumerate(passes.blocks):
             log_p = passes.forward(index, reader.block(start, stop).log_density())
@@ -281,7 +281,7 @@ class Batch:
         return _Half(passes, total, reader)
 
     def _join(self, head, tail):
-        """Return two _Half as _Joined, or None where that would not be exact."""
+        """Return two _Half as _Joined, or None if that would not be exact."""
         if head is None or tail is None:
             return None
         found = self.recursion.join(head.passes, tail.passes)
@@ -297,7 +297,7 @@ class Batch:
 
     def smooth_halves(self):
         """Yield the ChainSums of long sequences, each processed from both ends at once."""
-        # All halves are under way at the same time.
+        # All halves are in memory at the same time.
         joined = self.join_halves(BUDGET // len(self.halves))
 
         def backward(begin, end):

@@ -61,13 +61,13 @@ class SegmentPasses:
     segment : Segment
         The rows.
     recursion : Recursion
-        The chain; for a reversed segment that of the transposed transitions.
+        The chain; for a reversed segment the chain with transposed transitions.
     offsets : ndarray of int
         Where sequences begin and end.
     size : int
         The most rows of a block.
     buffers : Buffers
-        Where memory comes from.
+        The source of memory.
     budget : int
         Bytes of the blocks that are kept for the backward pass; 0 is a forward pass alone.
 
@@ -79,9 +79,10 @@ class SegmentPasses:
     kept : dict of int to Filtered
         The blocks that need not be processed again before their backward pass.
     messages : list of (ndarray of shape (K,), ndarray of shape (1, K))
-        Before each block, and after the last: α of the row before it and the bound of its error.
+        One before each block and one after the last: α of the preceding row, and the bound of its
+        error.
     beta : ndarray of shape (K,)
-        The message from behind the next block of the backward pass.
+        The message to the next block of the backward pass, from the rows after it.
     """
 
     def __init__(self, segment, recursion, offsets, size, buffers, budget=BUDGET):
@@ -119,14 +120,14 @@ class SegmentPasses:
     def forward(self, index, log_likelihood):
         """Return ln p(x_t | x_1..x_{t−1}) of the rows of a block, or None if it is not exact.
 
-        In log space it always is.
+        In log space it is always exact.
 
         Parameters
         ----------
         index : int
             The block.
         log_likelihood : ndarray of shape (n_states, n)
-            Of its rows, in their order; it is overwritten.
+            The log-likelihoods of its rows, in their order; it is overwritten.
         """
         start, stop = self.blocks[index]
         n = stop - start
@@ -136,7 +137,7 @@ class SegmentPasses:
         likelihood, alpha, scale, top = memory[0][:n], memory[1][: n + 1], memory[2][:n], memory[3]
         self.recursion.load(log_likelihood[:, self._order], likelihood, top[:n])
         before, error = self.messages[index]
-        alpha[0] = before  # that of the first block is multiplied by zeros alone
+        alpha[0] = before  # before the first block it is multiplied only by zeros
         error = error.copy()
         first = self.segment.first(self._offsets, start, stop)
         log_scale = self.recursion.forward(first, likelihood, alpha, scale, error)
@@ -157,7 +158,7 @@ class SegmentPasses:
         Parameters
         ----------
         index : int
-            The block: from the last to the first.
+            The block; the calls go from the last block to the first.
         weight : ndarray of shape (n_rows,) or None
             The weights of all rows.
         """

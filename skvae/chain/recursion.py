@@ -5,8 +5,8 @@ import numpy as np
 from skvae.chain import kernels_few_states as few_states
 from skvae.chain import kernels_log, kernels_scaled
 
-_SAFE = 1e-30  # larger transitions bring back every share that underflows
-_LEAST_JOINT = 1e-100  # of two halves' messages; below it too much was lost
+_SAFE = 1e-30  # if all transitions are larger, the next row restores entries of α that underflow
+_LEAST_JOINT = 1e-100  # sum of products of two halves' messages; below it too many digits are lost
 DENSE_SHARE = 0.1  # of transitions that are not zero, above which products of whole rows are faster
 
 
@@ -54,10 +54,10 @@ class Recursion:
     start : ndarray of shape (K padded,)
         The first message.
     last : ndarray of shape (K padded,)
-        The message from behind the end of a sequence.
+        The message from the end of a sequence to its last row.
     bounded : bool
-        Whether a bound of α's error is carried along: a transition is too small to bring back every
-        share that underflows.
+        Whether a bound of α's error is computed with α, because some transition is too small to
+        restore entries of α that underflow.
     pairs_shape : tuple of int
         The shape of the sums over pairs, before :meth:`finish_pairs`.
     """
@@ -105,7 +105,7 @@ class Recursion:
             log_likelihood -= np.where(impossible, 0.0, top)
         else:
             log_likelihood -= top
-        if self.bounded:  # zero then means impossible, not underflow
+        if self.bounded:  # after this a likelihood of zero is impossible, and no underflow
             never = log_likelihood == -np.inf
             least = np.log(kernels_scaled.LEAST_LIKELIHOOD)
             np.maximum(log_likelihood, least, out=log_likelihood)
@@ -119,8 +119,8 @@ class Recursion:
     def forward(self, first, likelihood, alpha, scale, error):
         """Fill α (rows 1 and on, from row 0) and the normalisers; return their logs.
 
-        None where they are not exact: the segment has to be processed in log space. ``error``
-        (1, K), the bound of α's error, goes from that of row 0 to that of the last row; see
+        The result is None if they are not exact, and the segment has to be processed in log space.
+        ``error`` (1, K) holds the bound of α's error in row 0, and afterwards in the last row; see
         :mod:`skvae.chain.kernels_scaled`.
         """
         given = first, self.start, self._transitions, likelihood, alpha, scale
@@ -131,7 +131,7 @@ class Recursion:
         return np.log(scale) if exact else None
 
     def backward(self, first, likelihood, alpha, scale, weight, beta, gamma, pairs):
-        """Fill γ times weights, move β to before the block, add to the pairs."""
+        """Fill γ times weights, update β to the row before the block, add to the pairs."""
         beta /= alpha[-1] @ beta  # the posterior sums to one: rounding does not add up
         given = first, self._transitions, likelihood, alpha, scale, weight, beta, gamma
         if self._form == "dense" and len(self.start) in _BACKWARD:
@@ -159,13 +159,13 @@ class Recursion:
     def join(self, head, tail):
         """Return (messages, log-probability, posterior of pairs) of the boundary of two halves.
 
-        None where they hardly have a state in common, or the bound of the error is too large. The
-        messages are those with which the backward passes over both halves begin.
+        The result is None if their common states have almost no probability, or the bound of the
+        error is too large. The backward passes over both halves begin with the messages.
 
         Parameters
         ----------
         head, tail : SegmentPasses
-            After their forward passes; that of the tail is under the reversed chain.
+            The halves after their forward passes; the tail's pass is under the reversed chain.
         """
         n, transmat = self.n_states, self.transmat
         (alpha, error), (psi, error_of_psi) = head.messages[-1], tail.messages[-1]
@@ -209,7 +209,7 @@ class LogRecursion(Recursion):
         self.pairs_shape = values.shape
 
     def in_log_space(self):
-        """Return the same."""
+        """Return self."""
         return self
 
     def forward(self, first, likelihood, alpha, scale, error):
@@ -218,7 +218,7 @@ class LogRecursion(Recursion):
         return scale
 
     def backward(self, first, likelihood, alpha, scale, weight, beta, gamma, pairs):
-        """Fill γ times weights, move ln β to before the block, add to the pairs."""
+        """Fill γ times weights, update ln β to the row before the block, add to the pairs."""
         kernels_log.backward(
             first, self._transitions, likelihood, alpha, scale, weight, beta, gamma, pairs
         )
@@ -241,16 +241,16 @@ class SingleState(Recursion):
         self.start = self.last = np.ones(1)
 
     def in_log_space(self):
-        """Return the same: nothing underflows."""
+        """Return self, as nothing underflows."""
         return self
 
     def load(self, log_likelihood, likelihood, top):
-        """Fill ones, and the log-likelihoods into ``top``: all of a row is divided out."""
+        """Fill ``likelihood`` with ones and ``top`` with the log-likelihoods."""
         top[:] = log_likelihood[0]
         likelihood[:] = 1.0
 
     def forward(self, first, likelihood, alpha, scale, error):
-        """Fill ones: a row's likelihood is all in ``top``."""
+        """Fill ones: ``top`` of :meth:`load` has the whole likelihood of a row."""
         alpha[1:] = 1.0
         scale[:] = 1.0
         return 0.0

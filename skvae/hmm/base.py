@@ -18,7 +18,7 @@ from skvae.hmm.parameters import ChainParameters
 from skvae.validation import check_choice, check_number
 
 _LEARNING = {"groups": True, "sequence_weight": True, "sample_weight": UNUSED}
-_FORECAST_NUMBERS = 1 << 20  # of one array of the covariances of forecasts
+_FORECAST_NUMBERS = 1 << 20  # numbers in one array of forecasts' covariances
 
 
 class Forecast(NamedTuple):
@@ -39,12 +39,12 @@ class Forecast(NamedTuple):
     covariance: np.ndarray
 
 
-# Without wrapping: set_output would make one table of a list of sequences.
+# auto_wrap_output_keys=None, as set_output would make one table of a list of sequences.
 class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
-    """A hidden Markov model that has its parameters.
+    """A fitted hidden Markov model: densities, posteriors, paths, forecasts and draws.
 
-    A subclass sets ``startprob_``, ``transmat_``, ``emission_``, and ``_start_allowed`` and
-    ``_allowed``: which of the probabilities are free parameters.
+    A subclass sets ``startprob_``, ``transmat_``, ``emission_``, and the boolean arrays
+    ``_start_allowed`` and ``_allowed``, which mark the probabilities that are free parameters.
     """
 
     _sums_over_chunks = True
@@ -98,8 +98,8 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
     def score_samples(self, X, *, groups=None):
         """Return the log-density of each row given those before it in its sequence, in nats.
 
-        ln p(x_t | x_1..x_{t−1}): it sums to the log-likelihood of the sequence, and its mean
-        compares with the ``score`` of a model of independent rows.
+        The terms ln p(x_t | x_1..x_{t−1}) sum to the log-likelihood of the sequence, and their mean
+        can be compared with the ``score`` of a model of independent rows.
 
         Parameters
         ----------
@@ -133,7 +133,8 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
     def score(self, X, y=None, sample_weight=None, *, groups=None):
         """Return the (weighted) mean log-density of the rows, in nats per row: larger is better.
 
-        Of each row given those before it in its sequence, as in :meth:`score_samples`.
+        The density of a row is conditional on the earlier rows of its sequence, as in
+        :meth:`score_samples`.
 
         Parameters
         ----------
@@ -177,8 +178,8 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
     def predict_proba(self, X, *, groups=None):
         """Return the posterior probabilities of the states of each row.
 
-        Given the whole sequence with ``inference="smooth"``, given the rows up to it with
-        ``inference="filter"``.
+        They are conditional on the whole sequence with ``inference="smooth"``, and on the rows up
+        to this one with ``inference="filter"``.
 
         Parameters
         ----------
@@ -350,7 +351,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         X : array-like of shape (n_timesteps, n_features)
             One sequence; NaN is missing.
         k : int
-            How many.
+            The number of paths.
 
         Returns
         -------
@@ -389,7 +390,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         X : array-like of shape (n_samples, n_features), or list of such
             Rows in time order; NaN is missing.
         n_samples : int, default=1
-            How many paths.
+            The number of paths.
         groups : array-like of shape (n_samples,), default=None
             The sequence of each row; None is one sequence.
         random_state : int, RandomState instance or None, default=None
@@ -428,7 +429,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         X : array-like of shape (n_samples, n_features), or list of such
             Rows in time order; NaN is missing.
         n_steps : int
-            How many steps.
+            The number of steps.
         groups : array-like of shape (n_samples,), default=None
             The sequence of each row; None is one sequence.
 
@@ -480,7 +481,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         Parameters
         ----------
         n_samples : int, default=1
-            How many rows: one sequence of that length.
+            The number of rows, which form one sequence.
         random_state : int, RandomState instance or None, default=None
             None is the estimator's own ``random_state``.
 

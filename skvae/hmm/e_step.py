@@ -4,9 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from skvae.blocks import is_complete
+from skvae.blocks import is_complete, pattern_order
 from skvae.chain import algorithms
-from skvae.gaussian.missing import pattern_order
 from skvae.hmm.parameters import ChainStatistics
 
 

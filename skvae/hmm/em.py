@@ -24,16 +24,17 @@ class HiddenMarkovProblem:
     data : Sequences or DistributedSequences
         The sequences.
     emission : Emission
-        The emission family.
+        The emission.
     summary : object
         Its summary of the data.
     earlier : tuple of (ChainParameters, float), optional
-        Of a warm start: the parameters of the earlier fit, and the bound one iteration before.
+        For a warm start: the parameters of the earlier fit, and the bound one iteration before
+        them.
 
     Attributes
     ----------
     prior : ChainPrior
-        The chain's.
+        The prior of the chain.
     """
 
     def __init__(self, estimator, data, emission, summary, earlier=None):
@@ -47,11 +48,11 @@ class HiddenMarkovProblem:
     def first(self, rng):
         """Return the ChainParameters of a new start."""
         n, rows, emission = self._estimator.n_components, self._data.rows(), self._emission
-        given, summary = (self._startprob, self._transmat), self._summary
-        if given[0] is not None and given[1] is not None and emission.is_given:
+        startprob, transmat, summary = self._startprob, self._transmat, self._summary
+        if startprob is not None and transmat is not None and emission.is_given:
             unread = rows.chosen(np.zeros(1, dtype=np.intp))
             parameters = emission.first(unread, np.array([-1]), n, summary, rng)
-            return ChainParameters(*given, parameters)
+            return ChainParameters(startprob, transmat, parameters)
         n_rows, offsets, places = len(self._data.X), self._data.offsets, None
         if n_rows > max(MAX_ROWS, 128 * n):
             places = windows_to_start_from(n_rows, n, rng)
@@ -63,8 +64,8 @@ class HiddenMarkovProblem:
         flat = ChainParameters(np.full(n, 1 / n), np.full((n, n), 1 / n), parameters)
         by_count = self.prior.maximize(flat, counted(index, offsets, states, n))
         return ChainParameters(
-            by_count[0] if given[0] is None else given[0],
-            by_count[1] if given[1] is None else given[1],
+            by_count[0] if startprob is None else startprob,
+            by_count[1] if transmat is None else transmat,
             parameters,
         )
 
@@ -87,11 +88,11 @@ class BaumWelchStep(Step):
     data : Sequences or DistributedSequences
         The sequences.
     emission : Emission
-        The emission family.
+        The emission.
     summary : object
         Its summary of the data.
     prior : ChainPrior
-        The chain's.
+        The prior of the chain.
     pool : Workers
         The threads.
 
@@ -132,7 +133,7 @@ class BaumWelchStep(Step):
     def evaluate(self, parameters, log_likelihood=None):
         """Return the objective of the parameters, in nats per row.
 
-        The log-likelihood is computed unless it is known.
+        The log-likelihood is computed unless it is passed.
         """
         if log_likelihood is None:
             log_likelihood = self._log_likelihood(parameters)

@@ -3,10 +3,10 @@ r"""Hidden Markov models by exact EM (Baum-Welch).
 .. math:: p(x, z) = \pi_{z_1} \prod_{t>1} A_{z_{t-1} z_t} \prod_t p(x_t \mid \theta_{z_t}), \qquad
           \ln p(x) = \max_q\; E_q[\ln p(z, x)] + H(q),
 
-where z is a path of states. EM climbs the right-hand side in turn: the forward-backward recursion
-sets q to the posterior over paths, the M step maximises over (π, A, θ) (Baum, Petrie, Soules &
-Weiss, Ann. Math. Stat. 41, 1970). Here ``data`` are the sequences, ``emission`` is the family
-:math:`p(x \mid \theta)`.
+where z is a path of states. EM maximises the right-hand side in turn over q and over the
+parameters. The E step, the forward-backward recursion, sets q to the posterior over paths; the M
+step maximises over (π, A, θ) (Baum, Petrie, Soules & Weiss, Ann. Math. Stat. 41, 1970). In the code
+``data`` are the sequences, and ``emission`` is the density :math:`p(x \mid \theta)`.
 """
 
 from functools import partial
@@ -255,22 +255,27 @@ default=1.0
         with self._learning(" from every start", resumes=True) as checkpoint:
             warm = self.warm_start and hasattr(self, "converged_")
             data, emission = self._prepare(X, groups, sequence_weight, reset=not warm)
-            X, offsets, weight, *_ = data
             with workers() as pool:
                 names = getattr(self, "feature_names_in_", None)
                 summary = emission.summarize(data.rows(), pool, names)
                 earlier, random_state = None, self.random_state
                 if warm:
-                    why = "warm_start=True"
-                    earlier = self._same_model(data, emission, why), self._bound_before
+                    before = self._same_model(data, emission, "warm_start=True")
+                    earlier = before, self._bound_before
                 problem = HiddenMarkovProblem(self, data, emission, summary, earlier)
                 if checkpoint is not None:
-                    beside = {"groups": offsets, "sequence_weight": weight}
                     random_state = self._open(
-                        checkpoint, earlier, X, summary, data.total(), **beside
+                        checkpoint,
+                        earlier,
+                        data.X,
+                        summary,
+                        data.total(),
+                        groups=data.offsets,
+                        sequence_weight=data[2],  # of each row; of each sequence for a Dask array
                     )
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
-            self._store(best.parameters, emission, *problem.prior[2:])
+            prior = problem.prior
+            self._store(best.parameters, emission, prior.start_allowed, prior.allowed)
             self._record(best, collapses)
         return self
 
@@ -282,7 +287,7 @@ default=1.0
         iterations before (``n_iter_``), and maximised (Cappé & Moulines, J. R. Stat. Soc. B 71,
         2009, eq. 12). The parameters alone represent the earlier batches: s are the statistics
         expected under them of sequences of the batch's lengths. The first call starts as ``fit``
-        does and makes one EM step. ``lower_bound_`` is that of the batch.
+        does and makes one EM step. ``lower_bound_`` is the bound of the batch.
 
         Parameters
         ----------
@@ -299,7 +304,7 @@ default=1.0
         Returns
         -------
         self : EMHiddenMarkov
-            The model. If the step fails, it is as it was before.
+            The model; unchanged if the step fails.
 
         Raises
         ------
@@ -337,7 +342,8 @@ default=1.0
                     old = self._same_model(data, emission, "partial_fit")
                     new = self._blend(old, data, step)
                 bound = step.evaluate(new)
-            self._store(new, emission, *problem.prior[2:])
+            prior = problem.prior
+            self._store(new, emission, prior.start_allowed, prior.allowed)
             self._record_batch(bound)
         return self
 
@@ -453,7 +459,7 @@ default=1.0
                 f"transmat_init={self.transmat_init!r}: {why} continues a model that has "
                 "transitions which it rules out; keep the earlier zeros, or fit a new estimator"
             )
-        # Rows that it cannot have made have no likelihood to go up from.
+        # EM cannot start from parameters under which a row has density zero.
         self._check_rows(data, self.emission_)
         means = parameters.emission.means()
         scale = np.sqrt(parameters.emission.covariances().diagonal(axis1=-2, axis2=-1).max(axis=0))
@@ -472,12 +478,12 @@ default=1.0
 
 
 def _emission_of(estimator):
-    """Return a new emission of the family that the parameters of an EMHiddenMarkov describe.
+    """Return the new emission that the parameters of an EMHiddenMarkov describe.
 
     Raises
     ------
     ValueError
-        There is none of that name, or it does not take one of the parameters.
+        There is no emission of that name, or it does not take one of the parameters.
     """
     check_choice("covariance_type", estimator.covariance_type, tuple(STRUCTURES))
     given = estimator.emission
@@ -508,7 +514,7 @@ def _emission_of(estimator):
 
 
 def _same_form(now, before):
-    """Return whether two emissions are of one family, and their parameters of one shape."""
+    """Return whether two emissions are of one class, and their parameters of one shape."""
     return _form(now) == _form(before)
 
 

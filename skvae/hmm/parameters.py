@@ -116,11 +116,6 @@ class ChainPrior(NamedTuple):
                 total += float(((a[counts] - 1.0) * np.log(p[counts])).sum())
         return total
 
-    def n_parameters(self):
-        """Return the number of free probabilities."""
-        free = self.allowed.sum(axis=1) - 1
-        return int(free.sum() + self.start_allowed.sum() - 1)
-
 
 def expected_occupancy(startprob, transmat, lengths):
     """Return (starts, pairs, occupancy) that sequences of the lengths have under the chain itself.

@@ -516,7 +516,7 @@ covariance_prior_ : float or ndarray
         Parameters
         ----------
         n_samples : int, default=1
-            How many rows.
+            The number of rows.
         random_state : int, RandomState instance or None, default=None
             None is the estimator's own ``random_state``.
 

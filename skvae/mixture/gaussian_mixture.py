@@ -517,7 +517,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         Parameters
         ----------
         n_samples : int, default=1
-            How many rows.
+            The number of rows.
         random_state : int, RandomState instance or None, default=None
             None is the estimator's own ``random_state``.
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
+from skvae.blocks import pattern_order
 from skvae.gaussian.kernel import gaussian_kernel
-from skvae.gaussian.missing import PatternBlock, missing_blocks, pattern_order
+from skvae.gaussian.missing import PatternBlock, missing_blocks
 from tests.oracles import conditional_moments
 from tests.problems import COVARIANCE_TYPES, blobs, knock_out, start
 

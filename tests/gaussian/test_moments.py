@@ -5,8 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from skvae.blocks import Rows, workers
-from skvae.gaussian.missing import pattern_order
+from skvae.blocks import Rows, pattern_order, workers
 from skvae.gaussian.moments import feature_moments
 
 
