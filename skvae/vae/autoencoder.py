@@ -54,10 +54,10 @@ class VariationalAutoencoder(Autoencoder):
 'softplus'}, default='relu'
         Applied after a hidden layer.
     encoder, decoder : nn.Module, class or callable, default=None
-        A module instead, of which a copy is trained; a class or callable is called without
-        arguments and returns one. An encoder returns 2 · n_components numbers a row (mean, log
-        variance), in one tensor or as a pair; a decoder reads n_components numbers and returns the
-        likelihood's parameters in one tensor.
+        A module in place of the built-in network; a copy of it is trained. A class or callable is
+        called without arguments and returns a module. An encoder returns 2 · n_components numbers a
+        row (mean, log variance), in one tensor or as a pair; a decoder reads n_components numbers
+        and returns the likelihood's parameters in one tensor.
     encoder_covariance : {'diag', 'full'}, default='diag'
         The form of the covariance of q(z | x).
     likelihood : str or list of (str, columns), default='gaussian'
@@ -66,8 +66,8 @@ class VariationalAutoencoder(Autoencoder):
         several parts of the columns, ``[(name, columns), ...]`` or ``[(name, columns, params),
         ...]``. 'gaussian' and 'student_t' standardise inside, so the units of X do not matter.
     likelihood_params : dict, default=None
-        Of the likelihood: ``scale`` ('feature', 'shared' or 'decoder': the source of σ) and
-        ``min_scale`` (its floor, in standard deviations of the features) of 'gaussian' and
+        Parameters of the likelihood: ``scale`` ('feature', 'shared' or 'decoder': the source of σ),
+        ``min_scale`` (its floor, in standard deviations of the features), both of 'gaussian' and
         'student_t', ``dof`` of 'student_t', ``n_categories`` of 'categorical'.
     prior : {'normal', 'mixture', 'vamp'}, default='normal'
         p(z): standard normal; a learned Gaussian mixture, whose components are clusters; or the
@@ -114,7 +114,7 @@ class VariationalAutoencoder(Autoencoder):
         Any other parameter of ``skorch.NeuralNet``: ``{"compile": True}``,
         ``{"optimizer__weight_decay": 0.01}``, ``{"iterator_train": DataLoader}``.
     device : str, default='auto'
-        Of torch; 'auto' is CUDA if there is one, else the CPU.
+        A device of torch; 'auto' is CUDA if there is one, else the CPU.
     random_state : int, RandomState instance or None, default=None
         The source of the first weights, the validation rows, batches and noise, and of the draws of
         :meth:`sample` without a ``random_state`` of its own.
@@ -134,8 +134,8 @@ class VariationalAutoencoder(Autoencoder):
         The bound after each epoch up to that of the stored weights. Without validation rows it is
         the mean over the epoch, during which the weights change; the last is ``lower_bound_``.
     history_ : dict of str to list of float
-        Of every epoch, in nats per row: ``bound``, ``reconstruction`` and ``kl`` of the training
-        rows, and ``valid_bound`` of the validation rows.
+        The terms in every epoch, in nats per row: ``bound``, ``reconstruction`` and ``kl`` of the
+        training rows, and ``valid_bound`` of the validation rows.
     n_iter_ : int
         The number of epochs that led to the stored weights.
     converged_ : bool
@@ -258,10 +258,10 @@ class VariationalAutoencoder(Autoencoder):
     def fit(self, X, y=None):
         """Return self, trained for up to ``max_epochs`` passes over the rows.
 
-        Called in every process of torch.distributed's default group, with the same X, parameters
-        and ``random_state``, an int: each process computes its share of every batch, and all end
-        with the same model, that of one process up to rounding. Ctrl-C is then a
-        KeyboardInterrupt.
+        If torch.distributed is initialised, call it in every process of the default group, with the
+        same X, the same parameters, and an int as ``random_state``. Each process computes its share
+        of every batch, and all end with the same model, which is that of one process up to
+        rounding. Ctrl-C then raises KeyboardInterrupt.
 
         Parameters
         ----------
@@ -279,7 +279,7 @@ class VariationalAutoencoder(Autoencoder):
         ------
         ValueError
             A parameter or X is not usable, or is not the same in all processes; or the loss became
-            NaN, and then the weights of the last epoch in which it was not are kept.
+            NaN. In the last case the estimator has the weights of the last epoch before that.
 
         Examples
         --------
@@ -298,7 +298,7 @@ class VariationalAutoencoder(Autoencoder):
                 net, x = self._continued(X, "warm_start=True")
             else:
                 net, x = self._begun(X, rng)
-            # The same seed again keeps the same rows aside: none that was trained on validates.
+            # The earlier seed keeps the same rows aside, so that no row validates after training.
             seed = self._noise_seed if going_on else int(rng.randint(2**31 - 1))
             fraction = self.validation_fraction if self.early_stopping else None
             failure = self._train(net, x, fraction, self.max_epochs, seed, agree)
@@ -309,8 +309,8 @@ class VariationalAutoencoder(Autoencoder):
     def partial_fit(self, X, y=None):
         """Return self after one pass over one more batch of rows.
 
-        The first call makes the model, and the likelihood's units, from its batch. No rows are kept
-        aside.
+        The first call makes the model, and the units of the likelihood, from its batch. No rows are
+        kept aside for validation.
 
         Parameters
         ----------
@@ -379,8 +379,12 @@ class VariationalAutoencoder(Autoencoder):
         ------
         ValueError
             A parameter is no plain data, such as ``callbacks`` or a generator as ``random_state``:
-            set it to another value first. Modules passed as ``encoder`` and ``decoder`` are left
-            out, their weights are not; pass the modules again to :meth:`load`.
+            set it to another value first.
+
+        Notes
+        -----
+        Of modules passed as ``encoder`` and ``decoder`` the file has the weights only; pass the
+        modules again to :meth:`load`.
 
         Examples
         --------
@@ -412,7 +416,7 @@ class VariationalAutoencoder(Autoencoder):
         Returns
         -------
         estimator : VariationalAutoencoder
-            Fitted, on its ``device``, or on the CPU if this machine does not have that.
+            The fitted estimator, on its ``device``, or on the CPU if this machine lacks the device.
 
         Raises
         ------
@@ -485,7 +489,7 @@ class VariationalAutoencoder(Autoencoder):
             if divergence.record.n_epochs == 0:
                 raise
             failure, record = divergence, divergence.record
-        # There are no weights to keep, or those of other processes may differ.
+        # Without a complete epoch there are no weights to keep; other processes may have others.
         if record.interrupted and (record.n_epochs == 0 or Processes.here() is not None):
             raise KeyboardInterrupt
         if record.interrupted:

@@ -53,9 +53,9 @@ class Autoencoder(LatentVariableModel):
     def score_samples(self, X):
         """Return the log-density of each row by importance sampling, in nats, shape (n_samples,).
 
-        A lower bound of ln p(x) in expectation, from ``n_score_samples`` draws of the encoder. The
-        same rows give the same numbers, in any batch and order; errors of different rows are
-        independent.
+        The expectation of the result is a lower bound of ln p(x); it uses ``n_score_samples`` draws
+        from the encoder. The same rows give the same numbers, in any batch and order; errors of
+        different rows are independent.
 
         Parameters
         ----------
@@ -138,8 +138,8 @@ class Autoencoder(LatentVariableModel):
         Returns
         -------
         error : ndarray of shape (n_samples,)
-            Of ``score_samples``; that of ``score`` is the root of the sum of their squares, over
-            n_samples.
+            The error of ``score_samples``. The error of ``score`` is the root of the sum of the
+            squares, divided by n_samples.
 
         Examples
         --------
@@ -462,7 +462,7 @@ class Autoencoder(LatentVariableModel):
     def _by_row(self, X, function, *, width=None, dtype=None):
         """Return the results of a method of Evaluator, in the dtype of X or the given one.
 
-        Those of a Dask array are a Dask array, which is computed later and without warnings.
+        For a Dask array the results are a Dask array, which is computed later, without warnings.
         """
         check_is_fitted(self)
         lazy = is_distributed(X)
@@ -483,7 +483,7 @@ class Autoencoder(LatentVariableModel):
         return in_memory_or_on_disk(X, self._validate(X, **checks))
 
     def _in_units(self, X):
-        """Return checked rows in the likelihood's units; raise ValueError if it excludes some."""
+        """Return checked rows in the likelihood's units; raise ValueError if one is impossible."""
         likelihood, names = self._model().likelihood, getattr(self, "feature_names_in_", None)
         for block in blocks_of(X):
             likelihood.check(block, names)
@@ -499,11 +499,11 @@ class Evaluator(NamedTuple):
     Parameters
     ----------
     model : LatentModel
-        The fitted model. Each call uses a copy in float64, also because threads share this one.
+        The fitted model. Each call uses a copy in float64; threads share the model itself.
     n_draws : int
-        Draws a row, for importance sampling.
+        The number of draws for each row in importance sampling.
     seed : int
-        Of the draws.
+        Seed of the draws.
     names : ndarray of str or None
         The features' names, for messages.
     """
@@ -514,7 +514,7 @@ class Evaluator(NamedTuple):
     names: np.ndarray | None
 
     def prepared(self, X):
-        """Return the rows in the likelihood's units; raise ValueError if it excludes some."""
+        """Return the rows in the likelihood's units; raise ValueError if a row is impossible."""
         self.model.likelihood.check(X, self.names)
         return self.model.likelihood.prepare(X)
 
@@ -585,9 +585,9 @@ class _ChunkResults(NamedTuple):
     evaluator : Evaluator
         Its first argument.
     width : int or None
-        How many numbers a row's result has; None is one number, without an axis for it.
+        The number of numbers in a row's result; None is one number, without an axis for it.
     dtype : dtype
-        Of the results.
+        The dtype of the results.
     """
 
     function: object
@@ -602,7 +602,7 @@ class _ChunkResults(NamedTuple):
 
 
 class _Least(NamedTuple):
-    """A number whose sums are minima."""
+    """A number with ``+`` as the minimum, so that a sum over chunks is the least number."""
 
     value: float
 

@@ -15,7 +15,7 @@ from skvae.vae.objective import row_bound
 
 
 class SampledBound(nn.Module):
-    """Each row's objective and its terms, of a latent-variable model and noise drawn here.
+    """Computes each row's objective and its terms under a latent-variable model, by drawn noise.
 
     In training mode the objective is the one to be maximised, with `beta` and free bits; in
     evaluation mode it is the bound itself, importance-weighted if there are several draws. The
@@ -24,19 +24,19 @@ class SampledBound(nn.Module):
     Parameters
     ----------
     model : LatentModel
-        The model to train. Not copied.
+        The model to train, which is not copied.
     seed : int
-        ≥ 0, of the noise.
+        Seed of the noise, ≥ 0.
     beta : float
         Weight of the KL divergence.
     free_bits : float
         The least nats that each latent dimension's KL counts as.
     n_importance_samples : int
-        Draws of the latent per row; more than one are weighted by importance.
+        The number of latent vectors drawn for a row; several are weighted by importance.
     mixed_precision : bool
         Whether encoder and decoder compute in bfloat16 where that is safe, in training.
     compiled : bool
-        Whether ``torch.compile`` will read the module. It cannot read how noise is drawn.
+        Whether ``torch.compile`` will compile the module. It cannot compile the draws of noise.
 
     Attributes
     ----------
@@ -66,14 +66,14 @@ class SampledBound(nn.Module):
         self.beta = self.kl_weight = beta
         self.free_bits = free_bits
         self.n_draws = n_importance_samples
-        # In a tuple: as a submodule it would show every weight a second time.
+        # In a tuple, as a submodule would register every weight a second time.
         self._trained = (in_lower_precision(model) if mixed_precision else model,)
         self.compiled = compiled
         self.processes = None
         self._prepare()
 
     def _prepare(self):
-        """Set the attributes that can be neither copied nor pickled everywhere."""
+        """Set the attributes that cannot always be copied or pickled."""
         self._generators = {}
         self._draw = torch.compiler.disable(self._noise) if self.compiled else self._noise
         self._gather = torch.compiler.disable(_of_all) if self.compiled else _of_all
@@ -115,7 +115,7 @@ class SampledBound(nn.Module):
         return terms if processes is None else self._gather(processes, terms, n_rows)
 
     def begin_epoch(self, epoch):
-        """Reset the noise: that of training is new in each epoch, that of evaluation is not."""
+        """Reset the noise: training has new noise in each epoch, evaluation the same again."""
         self.epoch = epoch
         self._generators = {}
 
@@ -125,13 +125,13 @@ class SampledBound(nn.Module):
 
     @property
     def fast_parts(self):
-        """The parts of few parameters that have far to go: see ``settings.FASTER``."""
+        """The parts with few parameters, which change by much: see ``settings.FASTER``."""
         mixture = isinstance(self.prior, Mixture)
         return ("model.likelihood", "model.prior") if mixture else ("model.likelihood",)
 
     @property
     def numbers_per_row(self):
-        """How many numbers all draws of a row have in the data space."""
+        """The number of numbers that all draws of a row have in the data space."""
         likelihood = self.model.likelihood
         return self.n_draws * max(likelihood.n_inputs, likelihood.n_outputs)
 
@@ -147,7 +147,7 @@ class SampledBound(nn.Module):
     def train(self, mode=True):
         """Set the mode, and return self.
 
-        skorch does so before each batch, and a visit of all parts costs as much as several
+        skorch sets the mode before each batch, and to set it in all parts takes as long as several
         operations: nothing is done if the mode is already set.
         """
         if self.training is mode and self.model.training is mode:
@@ -198,7 +198,7 @@ class LowerPrecision(nn.Module):
     Parameters
     ----------
     module : nn.Module
-        Not copied.
+        The module, which is not copied.
     """
 
     def __init__(self, module):

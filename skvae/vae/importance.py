@@ -59,7 +59,7 @@ class Evidence(NamedTuple):
     log_likelihood : ndarray of shape (n,)
         In nats, in the units of X.
     effective_size : ndarray of shape (n,)
-        How many equally weighted draws the weighted ones are worth, in [1, S].
+        The number of equally weighted draws that would be as precise, in [1, S].
     """
 
     log_likelihood: np.ndarray
@@ -80,7 +80,7 @@ class ElboTerms(namedtuple("ElboTerms", ["elbo", "reconstruction", "kl"])):
     entropy : ndarray of shape (n,)
         H(q(z | x)), in nats, without error; it may be negative. An attribute, no element.
     standard_error : ndarray of shape (n,)
-        Of ``elbo`` by Monte Carlo, in nats. An attribute, no element.
+        The Monte Carlo error of ``elbo``, in nats. An attribute, no element.
     """
 
     def __new__(cls, elbo, reconstruction, kl, entropy=None, standard_error=None):
@@ -97,7 +97,7 @@ class PosteriorMean(NamedTuple):
     mean : ndarray of shape (n, F)
         The expectations.
     effective_size : ndarray of shape (n,)
-        How many equally weighted draws the weighted ones are worth, in [1, S].
+        The number of equally weighted draws that would be as precise, in [1, S].
     """
 
     mean: np.ndarray
@@ -130,14 +130,14 @@ def log_likelihood(model, x, n_draws, *, seed):
     Parameters
     ----------
     model : LatentModel
-        As from `in_double`. In another dtype its rounding is in the answer.
+        As from `in_double`. In another dtype the results have the rounding of that dtype.
     x : ndarray of shape (n, D), float64
-        Prepared rows; NaN is missing: the log-likelihood is that of the observed values. Of a row
-        without any it is 0, without error.
+        Prepared rows; NaN is missing: the log-likelihood is that of the observed values. For a row
+        without observed values it is exactly 0.
     n_draws : int
-        S.
+        S, the number of draws for each row.
     seed : int
-        Of the model, in [0, 2**64).
+        Seed of the draws, in [0, 2**64).
 
     Returns
     -------
@@ -175,9 +175,9 @@ def elbo_terms(model, x, n_draws, *, seed):
     x : ndarray of shape (n, D), float64
         Prepared rows; NaN is missing: the bound is of the observed values.
     n_draws : int
-        S.
+        S, the number of draws for each row.
     seed : int
-        Of the model, in [0, 2**64).
+        Seed of the draws, in [0, 2**64).
 
     Returns
     -------
@@ -217,11 +217,11 @@ def posterior_expectation(model, x, n_draws, function, *, seed):
     x : ndarray of shape (n, D), float64
         Prepared rows, at least one; NaN is missing.
     n_draws : int
-        S.
+        S, the number of draws for each row.
     function : callable
         Given `WeightedDraws`, returns f of each as a tensor (s, B, F).
     seed : int
-        Of the model, in [0, 2**64).
+        Seed of the draws, in [0, 2**64).
 
     Returns
     -------
@@ -257,9 +257,9 @@ def expected_features(model, x, n_draws, *, seed):
     x : ndarray of shape (n, D), float64
         Prepared rows, at least one; NaN is missing.
     n_draws : int
-        S.
+        S, the number of draws for each row.
     seed : int
-        Of the model, in [0, 2**64).
+        Seed of the draws, in [0, 2**64).
 
     Returns
     -------
@@ -283,9 +283,9 @@ def expected_responsibilities(model, x, n_draws, *, seed):
     x : ndarray of shape (n, D), float64
         Prepared rows, at least one; NaN is missing.
     n_draws : int
-        S.
+        S, the number of draws for each row.
     seed : int
-        Of the model, in [0, 2**64).
+        Seed of the draws, in [0, 2**64).
 
     Returns
     -------
@@ -318,7 +318,7 @@ def _check(good):
 class _Spread:
     """Running sums over draws (B, s), for the standard error of their mean.
 
-    Relative to the first draws' mean, so that little cancels.
+    The sums are relative to the mean of the first draws, so that little cancels.
     """
 
     def __init__(self):
@@ -348,22 +348,22 @@ def standard_error(effective_size, n_draws):
     r"""Return the standard error of each row's log-likelihood, in nats.
 
     By the delta method the variance of :math:`\ln \hat p` is that of the weights over S times their
-    squared mean: :math:`(1 / \mathrm{ESS} - 1 / S)\, S / (S - 1)`. By about half of the variance
-    :math:`\ln \hat p` is too low. Errors of different rows are independent: that of a mean over n
-    rows is the root of the sum of their squares, over n.
+    squared mean: :math:`(1 / \mathrm{ESS} - 1 / S)\, S / (S - 1)`. :math:`\ln \hat p` is too low
+    by about half of this variance. Errors of different rows are independent: the error of a mean
+    over n rows is the root of the sum of their squares, divided by n.
 
     Parameters
     ----------
     effective_size : array-like of shape (n,)
         From `log_likelihood`.
     n_draws : int
-        S of that call.
+        S in that call.
 
     Returns
     -------
     error : ndarray of shape (n,)
-        Infinite for one draw. Where the effective size is below about ten the true error is likely
-        larger: draws with a large weight are missing.
+        Infinite for one draw. If the effective size is below about ten, the true error is likely
+        larger, because draws with a large weight are missing.
 
     Examples
     --------
@@ -381,14 +381,14 @@ def standard_error(effective_size, n_draws):
 def is_unreliable(effective_size, n_draws):
     """Return which rows have too few effective draws to be trusted.
 
-    Fewer than ten; where there are fewer than twenty draws at all, fewer than half of them.
+    Too few is fewer than ten or, with fewer than twenty draws, fewer than half of the draws.
 
     Parameters
     ----------
     effective_size : array-like of shape (n,)
         From `log_likelihood` or an expectation.
     n_draws : int
-        S of that call.
+        S in that call.
 
     Returns
     -------

@@ -17,8 +17,8 @@ _ADDED_UP = 1 << 20  # rows whose terms are kept before they are summed
 class EpochHistory(History):
     """A history that finds its current epoch fast and keeps one batch of each earlier epoch.
 
-    skorch looks the epoch up several times a batch and copies the list each time; and the records
-    of all batches would soon be larger than the model.
+    The base class copies the list of epochs each time skorch reads the current one, several times a
+    batch. And the records of all batches would soon be larger than the model.
     """
 
     def new_epoch(self):
@@ -32,7 +32,7 @@ class EpochHistory(History):
 
 
 class PriorWarmup(Callback):
-    """Holds a mixture prior for some epochs, then sets its components to clusters of the latents.
+    """Keeps a mixture prior fixed at first, then sets its components to clusters of the latents.
 
     Encoders separate clusters only after a while, and components that begin between clusters
     rarely move to them later. After as many epochs again the clusters are computed once more, and
@@ -41,16 +41,16 @@ class PriorWarmup(Callback):
     Parameters
     ----------
     n_epochs : int
-        Epochs before the clusters are computed.
+        The number of epochs before the clusters are computed.
     seed : int
-        Of k-means.
+        Seed of k-means.
     """
 
     def __init__(self, n_epochs, seed):
         self.n_epochs, self.seed = n_epochs, seed
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
-        """Hold the prior, initialize its components, or let it learn."""
+        """Keep the prior fixed, set its components, or let it learn."""
         done, module = len(net.history) - 1, net.module_
         module.prior.requires_grad_(done >= self.n_epochs)
         if done not in (self.n_epochs, 2 * self.n_epochs):
@@ -62,7 +62,8 @@ class PriorWarmup(Callback):
         seed = epoch_seed(self.seed, done, CLUSTERS) % 2**32
         again = done > self.n_epochs
         if initialize_components(module.prior, *moments, seed=seed, if_better=again):
-            for parameter in module.prior.parameters():  # averages of earlier steps
+            # The optimiser's averages are those of the old components.
+            for parameter in module.prior.parameters():
                 net.optimizer_.state.pop(parameter, None)
 
 
@@ -80,14 +81,16 @@ class EpochSeeds(Callback):
 
 
 class KLWarmup(Callback):
-    """Raises the weight of the KL divergence linearly to the whole over some epochs.
+    """Raises the weight of the KL divergence linearly to its full value over some epochs.
 
-    Otherwise latent dimensions are given up at first (Sønderby et al., NeurIPS 2016).
+    With the full weight from the start, latent dimensions become unused early in training
+    (Sønderby et al., NeurIPS 2016).
 
     Parameters
     ----------
     n_epochs : int
-        Epochs with less: epoch e = 1, 2, ... has the share ``e / (n_epochs + 1)``.
+        The number of epochs with less than the full weight: epoch e = 1, 2, ... has the share
+        ``e / (n_epochs + 1)``.
     """
 
     def __init__(self, n_epochs):
@@ -102,12 +105,12 @@ class EpochTerms(Callback):
     """Records the means of the terms in the history: train_bound, valid_kl, and so on."""
 
     def on_epoch_begin(self, net, **kwargs):
-        """Forget the epoch before."""
+        """Discard the terms of the previous epoch."""
         self.parts_ = {True: [], False: []}
         self.sums_ = {True: [], False: []}
 
     def on_batch_end(self, net, training=None, y_pred=None, **kwargs):
-        """Keep the terms of the batch; nothing is computed, and no device waited for."""
+        """Keep the terms of the batch; nothing is computed, as that would wait for the device."""
         parts = self.parts_[training]
         parts.append([term.detach() for term in y_pred[1:]])
         if len(parts) * len(y_pred[1]) > _ADDED_UP:
@@ -141,7 +144,7 @@ class StopEarly(Callback):
     Parameters
     ----------
     best_weights : BestWeights
-        Decides when.
+        The callback whose ``stopped_`` ends the training.
     """
 
     def __init__(self, best_weights):
@@ -156,7 +159,7 @@ class StopEarly(Callback):
 class EpochBar(Callback):
     """A progress bar over epochs on stderr, with the current bound in nats per row."""
 
-    volume = 0.0  # added to bounds of prepared rows, which gives them in the units of X
+    volume = 0.0  # is added to bounds of prepared rows: the sum is in the units of X
 
     def on_train_begin(self, net, **kwargs):
         """Draw the bar."""

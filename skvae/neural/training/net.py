@@ -86,8 +86,8 @@ def make_net(
     Parameters
     ----------
     bound : nn.Module
-        A bound module, as described in this file. Trained in place; it is ``net.module_``, or
-        inside of it if it is compiled.
+        A bound module, as described in this file. It is trained in place; it is ``net.module_`` or,
+        if compiled, a part of it.
     optimizer : {'adam', 'adamw', 'rmsprop', 'sgd'} or type
         A name, or a class of ``torch.optim``.
     lr : float
@@ -95,19 +95,19 @@ def make_net(
     batch_size : int
         The largest number of rows in a batch of training.
     max_epochs : int
-        Epochs of a training, unless `train` gets another number.
+        The number of epochs of a training, unless `train` gets another number.
     kl_warmup : int
-        Epochs during which the weight of the KL divergence rises; 0 is none.
+        The number of epochs during which the weight of the KL divergence rises.
     prior_warmup : int, default=None
-        Epochs after which a mixture prior, held until then, starts at the clusters of the
-        posterior means; after as many again it does so if that is better. None: there is no such
-        prior.
+        The number of epochs during which a mixture prior does not change. Then its components are
+        set to clusters of the posterior means; after as many epochs again they are set to new
+        clusters if these are better. None: the prior is no mixture.
     early_stopping : bool
         Whether training stops when validation no longer improves; the best weights remain.
     n_iter_no_change : int
-        Epochs without improvement after which it stops.
+        The number of epochs without improvement after which training stops.
     first_steps : int
-        Epochs before this number of steps do not count as epochs without improvement.
+        An epoch that ends before this number of steps does not count as one without improvement.
     tol : float
         The smallest improvement that counts, in nats per row.
     gradient_clip : float, default=None
@@ -115,7 +115,7 @@ def make_net(
     callbacks : list, default=None
         Callbacks of skorch, which are called after those made here.
     device : str
-        Of torch, or 'auto': CUDA if there is one, else the CPU.
+        A device of torch, or 'auto': CUDA if there is one, else the CPU.
     verbose : int
         Whether a progress bar is shown.
     net_params : dict, default=None
@@ -125,12 +125,12 @@ def make_net(
     Returns
     -------
     net : NeuralNet
-        On its device.
+        Its module is on ``device``.
 
     Raises
     ------
     ValueError
-        A parameter of NeuralNet is not known, or not to be set here.
+        ``net_params`` has a name that NeuralNet does not have, or that must not be set here.
     """
     net_params = checked_net_params(net_params)
     best_weights = BestWeights(
@@ -197,7 +197,7 @@ def _initialised(net, net_params):
 
 
 def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
-    """Train for some more epochs from the current state of the net, and return the record.
+    """Return the record of a training for some more epochs from the current state of the net.
 
     Parameters
     ----------
@@ -208,8 +208,8 @@ def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
     X_valid : ndarray or tensor of shape (n_valid, ...), default=None
         Prepared rows to validate with.
     n_epochs : int, default=None
-        The number of epochs; None is as many as in the training before, and ``max_epochs`` in the
-        first.
+        The number of epochs; None is as many as in the previous training, and ``max_epochs`` in the
+        first one.
     volume : float
         Added to the bound of the validated rows in the progress bar, in nats: the difference
         between the units of X and of prepared rows.
@@ -217,18 +217,19 @@ def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
     Returns
     -------
     record : TrainingRecord
-        Of these epochs.
+        The record of these epochs.
 
     Raises
     ------
     Divergence
-        The loss became NaN or infinite, a ValueError. The net then has the weights of the last
+        A ValueError: the loss became NaN or infinite. The net then has the weights of the last
         epoch with a finite loss.
     """
     if n_epochs is not None:
         net.max_epochs = n_epochs
     module = net.module_
-    module.train(not module.training)  # or parts that are in another mode than the whole stay so
+    # A module may skip a mode that it has already, although a part of it has the other mode.
+    module.train(not module.training)
     seed, epoch = module.seed, len(net.history) + 1
     shared = {"dtype": weights_dtype(module), "seed": seed, "epoch": epoch}
     held_out = None
