@@ -65,7 +65,7 @@ def pack(state, codec=None):
         and dataclasses of such, nested at will. Keys of dicts are strings, numbers, None, or tuples
         of such.
     codec : Codec, default=None
-        Of values of a further type.
+        The codec of values of a further type.
 
     Returns
     -------
@@ -222,7 +222,7 @@ def unpack(tree, arrays, codec=None):
     arrays : mapping of str to ndarray
         From :func:`pack`: the tree names every one. They are not copied.
     codec : Codec, default=None
-        Of values of a further type.
+        The codec of values of a further type.
 
     Raises
     ------

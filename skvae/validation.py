@@ -109,11 +109,11 @@ def check_array_parameter(name, value, shape, meaning, *, largest=1e280):
             array = np.array(value, dtype=np.float64)
     except (OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{name}={value!r}: must be an array of numbers {meaning}") from error
-    said = "" if array.ndim else f" ({value!r})"
+    text = "" if array.ndim else f" ({value!r})"
     if shape is not None and array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}{said}: must have shape {shape} {meaning}")
+        raise ValueError(f"{name} has shape {array.shape}{text}: must have shape {shape} {meaning}")
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} contains NaN or infinity{said}: must be finite")
+        raise ValueError(f"{name} contains NaN or infinity{text}: must be finite")
     if array.size and np.abs(array).max() >= largest:
         raise ValueError(
             f"{name} has an entry of size {np.abs(array).max():.3g}: must be below {largest:.0e}, "

@@ -194,7 +194,7 @@ def forward(first, start, transitions, likelihood, alpha, scale):
     transitions : tuple
         Dense.
     likelihood : ndarray of shape (n, K)
-        Of each row up to a factor; at least one is 1.
+        The likelihoods of each row up to a factor; the largest is 1.
     alpha : ndarray of shape (n + 1, K)
         Row 0 is that of the row before the block; the rest is filled.
     scale : ndarray of shape (n,)

@@ -34,7 +34,7 @@ def statistics_of(rows, resp, centers, covariance_type, moments):
     covariance_type : {'full', 'tied', 'diag', 'spherical'}
         The covariance structure.
     moments : Moments
-        The data's.
+        The moments of the data.
     """
     if isinstance(rows, DistributedRows):
         each = resp if isinstance(resp, list) else [resp] * len(rows.lengths)

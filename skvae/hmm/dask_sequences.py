@@ -135,7 +135,7 @@ class DistributedSequences(NamedTuple):
         width : int or None
             The number of results of a row; None is one, without an axis for it.
         dtype : dtype
-            Of the result.
+            The dtype of the result.
         """
         return mapped(partial(_result, model, method), self._arrays, width, dtype)
 

@@ -85,7 +85,7 @@ def first_states(rows, index, offsets, estimator, emission, summary, prior, rng)
     summary : object
         Its summary of the data.
     prior : ChainPrior
-        The chain's.
+        The prior of the chain.
     rng : RandomState
         The source of randomness.
     """

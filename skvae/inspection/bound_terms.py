@@ -38,7 +38,7 @@ class BoundTermsDisplay(AxesDisplay):
     figure_ : matplotlib.figure.Figure
         The figure of `ax_`.
     lines_ : dict of str to matplotlib.lines.Line2D
-        By the names in `history`.
+        The lines, by the names in `history`.
     kl_area_ : matplotlib.collections.PolyCollection
         The shaded gap.
 

@@ -39,7 +39,7 @@ class DensityDisplay(AxesDisplay):
         99, 95, 80 and 50 % of the probability on the grid, which is too coarse for a density with
         a component narrower than a cell.
     components : tuple of ndarray (weights, means, covariances), default=None
-        Of shapes (K,), (K, 2) and (K, 2, 2).
+        Arrays of shapes (K,), (K, 2) and (K, 2, 2).
     X : ndarray of shape (n_samples, 2), default=None
         Rows to draw as dots.
     feature_names : tuple of str, default=("feature 0", "feature 1")

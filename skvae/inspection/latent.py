@@ -37,7 +37,7 @@ class LatentSpaceDisplay(AxesDisplay):
     points_ : list of matplotlib.collections.PathCollection
         One a group in the order of their labels; one in all without groups.
     colorbar_ : matplotlib.colorbar.Colorbar or None
-        Of labels that are a scale.
+        The colour bar, if the labels are a scale.
 
     See Also
     --------
@@ -200,7 +200,8 @@ class LatentTraversalDisplay(RowPicturesDisplay):
     grid : bool, default=False
         Whether the pictures are a grid of two dimensions.
     image_shape : tuple of int (height, width), default=None
-        Of a row as an image; the features are its pixels line by line. None draws profiles.
+        The shape of a row as an image, whose pixels are the features line by line. None draws
+        profiles.
 
     Attributes
     ----------
@@ -265,9 +266,9 @@ class LatentTraversalDisplay(RowPicturesDisplay):
             The fixed values of the dimensions, such as ``estimator.transform(X[:1])[0]`` for the
             neighbourhood of a row. By default zero.
         image_shape : tuple of int (height, width), default=None
-            Of a row as an image. None draws profiles.
+            The shape of a row as an image. None draws profiles.
         cmap : str or matplotlib.colors.Colormap, default="gray_r"
-            Of images.
+            The colours of images.
         ax : matplotlib.axes.Axes, default=None
             Where to draw; by default a new figure.
 
@@ -329,7 +330,7 @@ class LatentTraversalDisplay(RowPicturesDisplay):
         ax : matplotlib.axes.Axes, default=None
             Where to draw; by default a new figure.
         cmap : str or matplotlib.colors.Colormap, default="gray_r"
-            Of images.
+            The colours of images.
 
         Returns
         -------

@@ -98,7 +98,8 @@ class ReconstructionDisplay(RowPicturesDisplay):
     X_reconstructed : array-like of shape (n_samples, n_features)
         Their reconstructions.
     image_shape : tuple of int (height, width), default=None
-        Of a row as an image; the features are its pixels line by line. None draws profiles.
+        The shape of a row as an image, whose pixels are the features line by line. None draws
+        profiles.
 
     Attributes
     ----------
@@ -144,11 +145,11 @@ class ReconstructionDisplay(RowPicturesDisplay):
         X : {array-like, DataFrame} of shape (n_samples, n_features)
             The rows to draw.
         image_shape : tuple of int (height, width), default=None
-            Of a row as an image. None draws profiles.
+            The shape of a row as an image. None draws profiles.
         n_columns : int, default=10
             Rows beside each other.
         cmap : str or matplotlib.colors.Colormap, default="gray_r"
-            Of images.
+            The colours of images.
         ax : matplotlib.axes.Axes, default=None
             Where to draw; by default a new figure.
 
@@ -193,7 +194,7 @@ class ReconstructionDisplay(RowPicturesDisplay):
         n_columns : int, default=10
             Rows beside each other.
         cmap : str or matplotlib.colors.Colormap, default="gray_r"
-            Of images.
+            The colours of images.
 
         Returns
         -------
@@ -241,7 +242,8 @@ class SampleDisplay(RowPicturesDisplay):
     X : array-like of shape (n_samples, n_features)
         Draws.
     image_shape : tuple of int (height, width), default=None
-        Of a row as an image; the features are its pixels line by line. None draws profiles.
+        The shape of a row as an image, whose pixels are the features line by line. None draws
+        profiles.
 
     Attributes
     ----------
@@ -296,11 +298,11 @@ class SampleDisplay(RowPicturesDisplay):
             False draws E[x | z], by ``inverse_transform`` of the latent vectors z in the second
             entry of the tuple. They lack the likelihood's noise, so real rows look different.
         image_shape : tuple of int (height, width), default=None
-            Of a row as an image. None draws profiles.
+            The shape of a row as an image. None draws profiles.
         n_columns : int, default=10
             Draws beside each other.
         cmap : str or matplotlib.colors.Colormap, default="gray_r"
-            Of images.
+            The colours of images.
         random_state : int, RandomState instance or None, default=None
             None falls back on the estimator's own.
         ax : matplotlib.axes.Axes, default=None
@@ -353,7 +355,7 @@ class SampleDisplay(RowPicturesDisplay):
         n_columns : int, default=10
             Draws beside each other.
         cmap : str or matplotlib.colors.Colormap, default="gray_r"
-            Of images.
+            The colours of images.
 
         Returns
         -------

@@ -37,9 +37,9 @@ class TransitionDisplay(AxesDisplay):
     colorbar_ : matplotlib.colorbar.Colorbar or None
         The scale of a matrix without numbers in it.
     circles_ : list of matplotlib.patches.Circle
-        Of the graph, one a state.
+        The circles of the graph, one for each state.
     arrows_ : dict of (int, int) to matplotlib.patches.Polygon
-        Of the graph, by the states they go from and to.
+        The arrows of the graph, by their first and last states.
     texts_ : dict of (int, int) to matplotlib.text.Text
         The probabilities that are written, by the same; of a matrix of more than 15 states, or a
         graph of more than 5, there are none.

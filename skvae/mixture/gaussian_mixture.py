@@ -443,8 +443,8 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         Returns
         -------
         mixture : EMGaussianMixture
-            Of the other features, in their order. Its weights are the responsibilities given the
-            values (Bishop, Pattern Recognition and Machine Learning, eq. 2.81-2.82).
+            The mixture of the other features, in their order. Its weights are the responsibilities
+            given the values (Bishop, Pattern Recognition and Machine Learning, eq. 2.81-2.82).
 
         Examples
         --------

@@ -69,7 +69,7 @@ def first_statistics(rows, estimator, moments, rng):
     estimator : estimator
         Its ``n_components``, ``covariance_type`` and ``init_params`` are read.
     moments : Moments
-        The data's.
+        The moments of the data.
     rng : RandomState
         The source of randomness.
     """

@@ -186,7 +186,7 @@ def posterior_from(outputs, n_components, covariance="diag"):
     Returns
     -------
     posterior : DiagonalPosterior or FullPosterior
-        Of log variances within ``LOG_VAR_RANGE``; see :class:`DiagonalPosterior`.
+        Its log variances are within ``LOG_VAR_RANGE``; see :class:`DiagonalPosterior`.
 
     Raises
     ------

@@ -41,7 +41,7 @@ def build_model(settings, likelihood, seed, x=None):
     likelihood : Likelihood
         p(x | z).
     seed : int
-        Of the first weights.
+        Seed of the first weights.
     x : ndarray or RowsOnDisk of shape (n, n_features), default=None
         Prepared rows, from which VampPrior draws its first pseudo-inputs.
     """
@@ -71,7 +71,7 @@ def build_net(settings, model, seed):
     model : LatentModel
         Trained in place.
     seed : int
-        Of the order of rows and of noise.
+        Seed of the order of rows and of the noise.
     """
     compiled = isinstance(settings["net_params"], dict) and settings["net_params"].get("compile")
     bound = SampledBound(

@@ -264,7 +264,7 @@ def expected_features(model, x, n_draws, *, seed):
     Returns
     -------
     expectation : PosteriorMean
-        Of shape (n, D): all features, also the observed ones.
+        The mean has shape (n, D): all features, also the observed ones.
     """
 
     def features(draws):
@@ -290,7 +290,7 @@ def expected_responsibilities(model, x, n_draws, *, seed):
     Returns
     -------
     expectation : PosteriorMean
-        Of shape (n, n_prior_components); each row sums to one.
+        The mean has shape (n, n_prior_components); each row sums to one.
     """
 
     def responsibilities(draws):

@@ -32,7 +32,7 @@ class WeightedDraws(NamedTuple):
     z : Tensor of shape (s, B, L)
         From the encoder.
     outputs : Tensor of shape (s, B, n_outputs)
-        Of the decoder.
+        The outputs of the decoder.
     log_likelihood : Tensor of shape (s, B)
         ln p(x | z), in nats of prepared rows.
     log_weight : Tensor of shape (s, B)
@@ -185,7 +185,7 @@ def weighted_groups(model, x, n_draws, seed):
     n_draws : int
         S.
     seed : int
-        Of the model, in [0, 2**64).
+        Seed of the draws, in [0, 2**64).
 
     Yields
     ------

@@ -143,7 +143,7 @@ class LatentModel(nn.Module):
         Parameters
         ----------
         seed : int
-            Of the draws that modules make meanwhile.
+            Seed of the draws that modules make meanwhile.
 
         Raises
         ------

@@ -29,7 +29,7 @@ class MixturePrior(NamedTuple):
     weight_type : {'dirichlet_process', 'dirichlet_distribution'}
         The kind of weights.
     concentration : float
-        Of the weights.
+        Concentration of the weights.
     covariance_type : {'full', 'tied', 'diag', 'spherical'}
         The covariance structure.
     mean_precision : float

@@ -43,7 +43,7 @@ def prior_of(estimator, rows, moments):
     rows : Rows
         The data, for the defaults.
     moments : Moments
-        The data's.
+        The moments of the data.
     """
     kind, n_features = estimator.covariance_type, rows.X.shape[1]
     concentration = estimator.weight_concentration_prior

@@ -85,7 +85,7 @@ class Likelihood(nn.Module):
         Returns
         -------
         allowed : ndarray of bool
-            Of the same shape.
+            An array of the same shape.
         """
         raise NotImplementedError
 
@@ -310,7 +310,7 @@ class Likelihood(nn.Module):
         Returns
         -------
         likelihood : Likelihood
-            Of this family.
+            A likelihood of this class.
 
         Raises
         ------

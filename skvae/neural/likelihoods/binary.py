@@ -71,7 +71,7 @@ class _LogOdds(Likelihood):
         Returns
         -------
         likelihood : Likelihood
-            Of this family.
+            A likelihood of this class.
 
         Raises
         ------

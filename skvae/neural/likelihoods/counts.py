@@ -70,7 +70,7 @@ class _Counts(Likelihood):
         Returns
         -------
         likelihood : Likelihood
-            Of this family.
+            A likelihood of this class.
 
         Raises
         ------

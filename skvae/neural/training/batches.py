@@ -37,13 +37,13 @@ class RowDataset(Dataset):
     y : None
         Ignored.
     dtype : torch.dtype
-        Of the tensor.
+        The dtype of the tensor.
     device : str or torch.device, optional
         Where the tensor lies.
     held_out : RowDataset, optional
         The rows for validation.
     seed : int
-        Of the order in which the rows are visited.
+        Seed of the order in which the rows are visited.
     epoch : int
         The number of the next epoch: each epoch has its own order.
 
@@ -149,7 +149,7 @@ class SeededLoader:
     loader : type
         DataLoader, or a subclass.
     seed : int
-        Of the generator of each loader, unless the caller passes one.
+        Seed of the generator of each loader, unless the caller passes a generator.
     """
 
     def __init__(self, loader, seed):

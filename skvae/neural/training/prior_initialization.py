@@ -45,9 +45,9 @@ def initialize_components(prior, means, variances, *, seed, if_better):
     prior : Mixture
         Changed in place.
     means, variances : ndarray of shape (n, L)
-        Of the posteriors of n rows.
+        Means and variances of the posteriors of n rows.
     seed : int
-        Of k-means, in [0, 2**32).
+        Seed of k-means, in [0, 2**32).
     if_better : bool
         Whether the components change only if that raises E ln p(z) over draws of the posteriors.
 

@@ -50,9 +50,10 @@ class Processes(NamedTuple):
         Parameters
         ----------
         terms : sequence of tensor of shape (share,)
-            Of this process's rows. They have a gradient, those of other processes have none.
+            The terms of this process's rows. They have a gradient, terms of other processes have
+            none.
         n_rows : int
-            In the batch.
+            The number of rows in the batch.
 
         Returns
         -------

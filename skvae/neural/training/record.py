@@ -42,7 +42,7 @@ class Divergence(ValueError):
     message : str
         The epoch, and possible remedies.
     record : TrainingRecord, default=None
-        Of the epochs before.
+        The record of the earlier epochs.
     """
 
     def __init__(self, message, record=None):

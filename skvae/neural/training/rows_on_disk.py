@@ -187,7 +187,7 @@ class RowsOnDisk:
         n_rows : int
             The number of draws, at most that of all rows.
         seed : int
-            Of the draw.
+            Seed of the draw.
         """
         start = np.random.default_rng(seed).random()  # of steps of n / n_rows rows
         ends = np.floor(np.cumsum([0, *self.lengths]) * (n_rows / len(self)) + start)

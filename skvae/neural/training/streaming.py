@@ -62,7 +62,7 @@ def split_rows(x, likelihood, fraction, seed):
         The share of validation rows; None is none. Of rows on disk at most a sixteenth of a
         buffer.
     seed : int
-        Of the draw.
+        Seed of the draw.
 
     Raises
     ------
@@ -118,13 +118,13 @@ class StreamedRows(RowDataset):
     X : RowsOnDisk of shape (n_samples, n_features)
         Prepared rows; NaN is missing.
     dtype : torch.dtype
-        Of the batches.
+        The dtype of the batches.
     device : str or torch.device, optional
         The place of the batches.
     held_out : RowDataset, optional
         The rows for validation.
     seed : int
-        Of the order in which the rows are visited.
+        Seed of the order in which the rows are visited.
     epoch : int
         The number of the next epoch: each epoch has its own order.
     """
