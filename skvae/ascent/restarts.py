@@ -84,7 +84,8 @@ def search(problem, settings, random_state, pool, checkpoint=None):
             return outcome
 
     ascents, collapses, missing, number = [], [], n_init, 0
-    for _ in range(_ATTEMPTS):
+    # A warm start has one start only: another attempt would end in the same way.
+    for _ in range(_ATTEMPTS if problem.earlier is None else 1):
         starts, outcomes = [], []
         for _ in range(missing):
             number += 1
