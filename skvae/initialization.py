@@ -94,7 +94,7 @@ class ResponsibilityDraws:
         return random_responsibilities(stop - start, self._n_components, self._random_state)
 
     def parted(self, lengths):
-        """Return one such object for each consecutive part of the rows, for any order of calls."""
+        """Return a ResponsibilityDraws for each part of the rows, to be called in any order."""
         if len(lengths) == 1:
             return [self]
         parts = []

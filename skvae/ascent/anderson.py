@@ -36,7 +36,7 @@ class _Attempts:
 
 
 class AndersonStep(Step):
-    """A step that extrapolates over the last ones and is never worse than the plain step.
+    """A step that extrapolates over the last steps and is never worse than the plain step.
 
     Two extrapolations are tried. Anderson's mixing of the fixed-point residuals (Walker & Ni, SIAM
     J. Numer. Anal. 49, 2011; for EM Henderson & Varadhan, J. Comput. Graph. Stat. 28, 2019) moves
@@ -54,10 +54,9 @@ class AndersonStep(Step):
         units; ``unpack(vector)`` returns the parameters, and may raise Collapse.
     """
 
-    _DEPTH = 6  # differences of residuals kept
-    _DAMPING = (
-        1e-8  # of their least-squares problem, relative to its largest singular value squared
-    )
+    _DEPTH = 6  # differences of residuals that are kept
+    # Of the least-squares problem, relative to the square of its largest singular value.
+    _DAMPING = 1e-8
 
     def __init__(self, step, coordinates):
         self._step = step
@@ -70,7 +69,7 @@ class AndersonStep(Step):
         self._stretch = 1.0
 
     def __call__(self, parameters):
-        """Return the next parameters, and the bound of the ones given."""
+        """Return the next parameters, and the bound of the given ones."""
         (known, evaluated), self._known = self._known, (None, None)
         proposal, bound = evaluated if known is parameters else self._evaluate(parameters)
         kind, candidate = self._extrapolate()

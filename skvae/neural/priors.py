@@ -150,7 +150,7 @@ class Mixture(nn.Module):
         return MixtureDensity(torch.log_softmax(self.logits, dim=0), components)
 
     @torch.no_grad()
-    def initialise(self, means, variances=None, *, seed):
+    def initialize(self, means, variances=None, *, seed):
         """Set the parameters to those of clusters of latent vectors, found by k-means.
 
         Parameters

@@ -185,7 +185,7 @@ def test_clusters_of_latents_start_a_mixture(with_variances):
     points = centres[labels] + rng.normal(size=(3000, 2)) * scales[labels]
     variances = rng.uniform(0.1, 0.3, size=(3000, 2)) if with_variances else None
     prior = Mixture(2, 3, generator()).double()
-    prior.initialise(points, variances, seed=0)
+    prior.initialize(points, variances, seed=0)
     weights, means, covariances = oracle(prior.density())
     order = np.argsort(-weights)
     assert_allclose(weights[order], [0.5, 0.3, 0.2], atol=0.02)
@@ -194,7 +194,7 @@ def test_clusters_of_latents_start_a_mixture(with_variances):
     found = np.stack([np.diag(C) for C in covariances])[order]
     assert_allclose(found, scales**2 + extra, rtol=0.12, atol=0.01)
     again = Mixture(2, 3, generator(9)).double()  # the same seed, after other parameters
-    again.initialise(points, variances, seed=0)
+    again.initialize(points, variances, seed=0)
     z = noise(3, 2)
     expected = prior.density().log_prob(z).detach()
     assert_array_equal(again.density().log_prob(z).detach(), expected)
@@ -203,7 +203,7 @@ def test_clusters_of_latents_start_a_mixture(with_variances):
 def test_clusters_without_rows_of_their_own():
     points = np.repeat([[0.0, 1.0], [5.0, 5.0]], 10, axis=0)
     prior = Mixture(2, 4, generator())
-    prior.initialise(points, seed=0)
+    prior.initialize(points, seed=0)
     weights, means, covariances = oracle(prior.density())
     assert np.isfinite(means).all()
     assert (weights > 0).all()
@@ -216,7 +216,7 @@ def test_clusters_without_rows_of_their_own():
 
 def test_too_few_rows_for_the_clusters():
     with pytest.raises(ValueError, match="n_prior_components=4: must be <= n_samples, which is 3"):
-        Mixture(2, 4, generator()).initialise(np.zeros((3, 2)), seed=0)
+        Mixture(2, 4, generator()).initialize(np.zeros((3, 2)), seed=0)
 
 
 def test_variance_has_a_floor():

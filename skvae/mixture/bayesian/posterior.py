@@ -110,7 +110,7 @@ class MixturePosterior(NamedTuple):
         return self.components.statistics(prior, counts)
 
     def kernel(self):
-        """Return the kernel whose log-sum-exp is a row's share of the bound."""
+        """Return the kernel whose log-sum-exp is a row's term of the bound."""
         components = self.components
         return gaussian_kernel(
             components.covariance_type,
@@ -129,7 +129,7 @@ class MixturePosterior(NamedTuple):
         return PredictiveKernel(*parts, spread=self.spread())
 
     def kl(self, before=None):
-        """Return KL(q(π, μ, Λ) ‖ p), in nats, with p the prior, or a posterior before this one."""
+        """Return KL(q(π, μ, Λ) ‖ p), in nats, with p the prior, or an earlier posterior."""
         if before is None:
             weights, components = self.prior.of_size(self.n_components)
         else:

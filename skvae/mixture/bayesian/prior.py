@@ -1,9 +1,9 @@
 r"""The prior of a Bayesian mixture: given values, and defaults in the units of the data.
 
-If clusters are far apart, the covariance of the data is mostly that between clusters. As the scale
-of a prior it would make the clusters' own covariances too large. The default is a cluster's share
-of it, :math:`S_0 = \mathrm{cov}(X) / G^{2/D}`, as if G clusters filled the volume of the data. The
-prior of the means weighs a tenth of a row. G is not ``n_components``: a prior that became tighter
+If clusters are far apart, the covariance of the data is mostly the covariance between clusters. As
+the scale of a prior it would make the clusters' own covariances too large. The default is smaller,
+:math:`S_0 = \mathrm{cov}(X) / G^{2/D}`, as if G clusters filled the volume of the data. The prior
+of the means has the weight of a tenth of a row. G is not ``n_components``: a prior that became tighter
 with every component would make the bound rise with every component.
 
 Fraley & Raftery, Bayesian regularization for normal mixture estimation and model-based clustering,
@@ -24,7 +24,7 @@ from skvae.validation import check_array_parameter, check_number
 _MEAN_PRECISION = 0.1  # rows
 _CLUSTERS = 10  # G
 _LARGEST = 1e30
-_RIDGE = 1e-6  # share of each feature's variance, added to the default: it may be singular
+_RIDGE = 1e-6  # share of each feature's variance, added to the default, which may be singular
 _SHAPES = {
     "full": lambda n: (n, n),
     "tied": lambda n: (n, n),

@@ -196,8 +196,8 @@ class StickWeights(NamedTuple):
     def matched(self):
         """Return (a, b), each (K,), of the Betas with the mean and the variance of each π.
 
-        π is a product of independent Betas. If ``second[k] == first[k + 1] + second[k + 1]`` the
-        products are Betas, namely these; a posterior's sticks miss that by the prior's share.
+        π is a product of independent Betas. If ``second[k] == first[k + 1] + second[k + 1]``, the
+        products are exactly these Betas. A posterior's sticks differ from that by the prior's part.
         """
         a, b = self.first, self.second
         log_mean = self.log_mean()

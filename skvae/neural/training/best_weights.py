@@ -23,7 +23,7 @@ class BestWeights(Callback):
     first_epoch : int
         Epochs up to this one do not count against the patience: the objective still changes.
     first_steps : int
-        Nor do epochs before this number of steps of the optimiser.
+        Epochs that end before this number of steps of the optimiser do not count either.
     """
 
     def __init__(self, early_stopping, patience, tol, first_epoch, first_steps=0):
@@ -51,7 +51,7 @@ class BestWeights(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         """Keep the weights, and compare their bound with the best."""
-        if not _all_finite(net.module_):  # after the last step, which no loss shows
+        if not _all_finite(net.module_):  # the last step may have failed after the last loss
             self._fail(net, "weights after its last batch")
         self.n_epochs_ += 1
         self.last_, self.kept_epoch_ = _copied_state(net.module_), len(net.history)

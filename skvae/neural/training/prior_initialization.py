@@ -59,10 +59,10 @@ def initialize_components(prior, means, variances, *, seed, if_better):
     if len(means) < len(prior.logits):
         return False
     if not if_better:
-        prior.initialise(means, variances, seed=seed)
+        prior.initialize(means, variances, seed=seed)
         return True
     trial = copy.deepcopy(prior)
-    trial.initialise(means, variances, seed=seed)
+    trial.initialize(means, variances, seed=seed)
     noise = torch.randn(means.shape, generator=torch.Generator().manual_seed(seed))
     z = torch.from_numpy(means) + torch.from_numpy(variances).sqrt() * noise
     z = z.to(prior.means)
