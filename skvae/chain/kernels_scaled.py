@@ -12,11 +12,12 @@ the scaling of section V.A).
 Arrays are padded with impossible states to a multiple of four: four rows of the matrix are added at
 a time, which halves the loads and stores (measured at 8 to 128 states).
 
-A share α that underflows is lost for good unless the chain brings it back from the other states.
-For chains that may not (:func:`forward_bounded`), the shares of reachable states are kept at
-``LEAST_SHARE`` at least, and the part of every α that stems from shares which were raised is
-carried along: it bounds the error of α. Where that bound exceeds ``LARGEST_ERROR``, or a normaliser
-all but vanishes, the segment has to be processed in log space.
+If an entry of α, a *share*, underflows, it stays zero unless the next transitions restore it from
+the other states. For chains in which they may not (:func:`forward_bounded`), the shares of
+reachable states are at least ``LEAST_SHARE``: smaller ones are raised to it. The part of every
+share that comes from raised shares is computed too, and bounds the error of α. If that bound
+exceeds ``LARGEST_ERROR``, or a normaliser is almost zero, the segment has to be processed in log
+space.
 
 The transitions have one of three forms, and each function is compiled for each of them: *dense*,
 the padded matrix and its transpose; *sparse*, (row pointers, columns, values) of the entries that
@@ -35,8 +36,8 @@ LEAST_TRANSITION = 1e-60  # smaller transitions are raised to it
 LEAST_LIKELIHOOD = 1e-100  # smaller likelihoods, relative to the largest of a row, are raised to it
 _LEAST_ERROR = 1e-190  # of a raised share, at most 1e-50 of the share it is a part of
 LEAST_MESSAGE = 1e-100  # smaller entries of β and v are set to zero: the posterior is no larger
-SMALLEST_SCALE = 1e-100  # a normaliser below it has lost too much
-LARGEST_ERROR = 1e-14  # of all shares: the part that may stem from raised shares
+SMALLEST_SCALE = 1e-100  # a normaliser below it has lost too many digits
+LARGEST_ERROR = 1e-14  # of all shares: the largest part that may come from raised shares
 
 
 # Products with the transitions. Rows are passed as an array and an index: a view of a row costs as

@@ -3,8 +3,8 @@ r"""The prior of a Bayesian mixture: given values, and defaults in the units of 
 If clusters are far apart, the covariance of the data is mostly the covariance between clusters. As
 the scale of a prior it would make the clusters' own covariances too large. The default is smaller,
 :math:`S_0 = \mathrm{cov}(X) / G^{2/D}`, as if G clusters filled the volume of the data. The prior
-of the means has the weight of a tenth of a row. G is not ``n_components``: a prior that became tighter
-with every component would make the bound rise with every component.
+of the means has the weight of a tenth of a row. G is not ``n_components``: a prior that became
+tighter with every component would make the bound rise with every component.
 
 Fraley & Raftery, Bayesian regularization for normal mixture estimation and model-based clustering,
 J. Classif. 24 (2007), section 3.
