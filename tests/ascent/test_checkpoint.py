@@ -22,7 +22,7 @@ import skvae.storage
 from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov
 from skvae.ascent import restarts
 from skvae.ascent.checkpoint import Checkpoint
-from skvae.ascent.loop import Collapse
+from skvae.ascent.loop import Ascent, Collapse, Progress, Step
 from skvae.hmm import ColumnEmission, GaussianEmission, GaussianMixtureEmission, StudentTEmission
 from skvae.mixture.em import EMStep
 from skvae.storage import encoded, read
@@ -532,6 +532,23 @@ def test_a_full_disk_costs_a_warning(error, X, path, monkeypatch):
 
 
 UNUSABLE = r"cannot be written .*; choose a path in a folder that exists, may be written to"
+
+
+def test_a_damaged_run_stops_no_other_run(path, monkeypatch):
+    monkeypatch.setattr(skvae.ascent.checkpoint, "SECONDS", 0.0)
+    step, start = Step(), np.zeros(2)
+    first = Checkpoint(path)
+    first.open(dict, 0)
+    first.record(2, Ascent("no parameters", 0.0, [], True))
+    first.leave(ended=False)
+    content = path.read_bytes()
+    checkpoint = Checkpoint(path)
+    checkpoint.open(dict, 0)
+    with pytest.raises(ValueError, match="it is damaged"):
+        checkpoint.found(2, start, step)
+    checkpoint.observer(1, step)(Progress(start, [], 0.0, False), 0.0)
+    checkpoint.leave(ended=False)
+    assert path.read_bytes() == content
 
 
 @every_estimator
