@@ -84,8 +84,7 @@ def search(problem, settings, random_state, pool, checkpoint=None):
             return outcome
 
     ascents, collapses, missing, number = [], [], n_init, 0
-    # A warm start has one start only: another attempt would end in the same way.
-    for _ in range(_ATTEMPTS if problem.earlier is None else 1):
+    for _ in range(_ATTEMPTS):
         starts, outcomes = [], []
         for _ in range(missing):
             number += 1

@@ -88,13 +88,6 @@ def test_a_warm_start_is_one_run_that_compares_with_the_earlier_bound():
     assert problem.numbers == [1]
 
 
-def test_a_warm_start_that_collapses_is_not_tried_again():
-    problem = Problem([], earlier=(Collapse("flat"), 4.0))
-    with pytest.raises(Collapse, match="flat"):
-        found(problem, 5)
-    assert problem.numbers == [1]
-
-
 def test_the_bound_is_printed(capsys):
     found(Problem([1.0, 2.0]), 2, verbose=1, verbose_interval=2)
     lines = capsys.readouterr().out.splitlines()
