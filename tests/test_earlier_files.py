@@ -9,6 +9,9 @@ import pytest
 import skops.io
 
 from skvae import VariationalAutoencoder
+from skvae.hmm.emissions import EMISSIONS, Emission
+from skvae.hmm.emissions import base as emission_base
+from skvae.inspection import elbo_decomposition
 from skvae.storage import read, rebuilt
 from tests.test_storage import Box, Pair
 
@@ -31,6 +34,29 @@ def test_a_file_written_before_gives_the_same_scores(name, form):
     expected = EXPECTED[name]
     found = _read(name, form).score_samples(np.array(expected["X"]))
     np.testing.assert_allclose(found, expected["score_samples"], rtol=1e-9)
+
+
+# Written with one version of scikit-learn, read with another.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
+def test_pickled_results_written_before_give_the_same_numbers():
+    X = np.array(EXPECTED["chain_gaussian"]["X"])
+    chain, mixture = _read("chain_gaussian", "pickle"), _read("bayesian", "pickle")
+    now = {
+        "forecast": chain.forecast(X, 3),
+        "interval": mixture.credible_interval(),
+        "decomposition": elbo_decomposition(chain, X),
+    }
+    before = _read("results", "pickle")
+    assert before.keys() == now.keys()
+    for name, result in before.items():
+        assert type(result) is type(now[name])
+        for ours, theirs in zip(now[name], result, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_the_former_place_of_the_emissions_has_their_base_class_and_table():
+    assert Emission is emission_base.Emission
+    assert all(issubclass(emission, Emission) for emission in EMISSIONS.values())
 
 
 def test_a_safetensors_file_written_before_gives_the_same_scores():

@@ -15,6 +15,7 @@ import skops.io
 
 from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, VariationalAutoencoder
 from skvae.hmm import ColumnEmission, GaussianEmission, PoissonEmission
+from skvae.inspection import elbo_decomposition
 from skvae.storage import encoded  # skvae.stored_state in the version of these files
 from tests.test_storage import Box, Pair
 
@@ -61,6 +62,13 @@ def write(folder):
         (folder / f"{name}.pickle").write_bytes(pickle.dumps(estimator))
         skops.io.dump(estimator, folder / f"{name}.skops")
         expected[name] = {"X": X.tolist(), "score_samples": estimator.score_samples(X).tolist()}
+    chain, mixture = ESTIMATORS["chain_gaussian"][0], ESTIMATORS["bayesian"][0]
+    results = {
+        "forecast": chain.forecast(REAL, 3),
+        "interval": mixture.credible_interval(),
+        "decomposition": elbo_decomposition(chain, REAL),
+    }
+    (folder / "results.pickle").write_bytes(pickle.dumps(results))
     ESTIMATORS["autoencoder"][0].save(folder / "autoencoder.safetensors")
     (folder / "state.npz").write_bytes(encoded(STATE))
     (folder / "expected.json").write_text(json.dumps(expected))
