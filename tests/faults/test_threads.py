@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -80,6 +81,10 @@ def test_threads_give_the_serial_answers(X):
 @pytest.mark.parametrize("backend", ["threading", *slow("loky")])
 def test_joblib_gives_the_serial_answers(backend, X):
     serial = [answers(learner, X) for learner in LEARNERS]
+    if backend == "loky":
+        # Workers of an earlier test have not loaded torch. joblib would take the memory of torch
+        # for a leak, warn, and wait for ever, because a warning is an error here.
+        get_reusable_executor().shutdown(wait=True)
     before = surroundings()[0]
     found = Parallel(n_jobs=2, backend=backend)(delayed(answers)(one, X) for one in LEARNERS)
     assert surroundings()[0] == before
