@@ -1,6 +1,7 @@
 """The walls of the house stand, their checker sees each of them broken, and imports are light."""
 
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -355,3 +356,11 @@ def test_no_module_is_called_what_a_public_object_is_called():
 
 def test_the_version_is_that_of_the_distribution():
     assert skvae.__version__ == version("skvae")
+
+
+def test_the_files_that_ci_names_exist():
+    """The run on the lowest versions names test files, and a renamed one would end it."""
+    root = PACKAGE.parent
+    named = re.findall(r"tests/[\w/]+(?:\.py)?", (root / ".ci" / "run").read_text(encoding="utf-8"))
+    assert len(named) > 10
+    assert [name for name in named if not (root / name).exists()] == []
