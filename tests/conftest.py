@@ -1,6 +1,5 @@
 """Settings that every test shares."""
 
-import gc
 import os
 
 import pytest
@@ -27,9 +26,3 @@ def pytest_collection_modifyitems(items):
         if item.path.suffix == ".rst":
             item.add_marker(pytest.mark.slow)
     mark_other_combinations_slow(items)
-
-
-def pytest_collection_finish():
-    """Spare the garbage collector the thousands of tests and modules, which live to the end."""
-    gc.collect()
-    gc.freeze()

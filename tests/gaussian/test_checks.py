@@ -29,6 +29,8 @@ def test_weights():
     [
         ("tied", [[1.0, 0.5], [0.4, 1.0]], "S is not symmetric"),
         ("full", [[[1.0, 2.0], [2.0, 1.0]]], "S has an eigenvalue <= 0"),
+        ("full", [[[1.0, 0.0], [0.0, 0.0]]], "S has an eigenvalue <= 0"),
+        ("tied", [[1.0, 0.0], [0.0, -1.0]], "S has an eigenvalue <= 0"),
         ("diag", [[1.0, 0.0]], r"S has an entry 0\.0: must be > 0"),
         ("spherical", [-1.0], r"S has an entry -1\.0"),
     ],
@@ -36,6 +38,21 @@ def test_weights():
 def test_matrices(kind, matrix, match):
     with pytest.raises(ValueError, match=match):
         check_positive_definite("S", np.array(matrix), STRUCTURES[kind])
+
+
+@pytest.mark.parametrize(("correlation", "definite"), [(0.9, True), (1.1, False)])
+def test_units_of_features_do_not_decide_whether_a_matrix_is_positive_definite(
+    correlation, definite
+):
+    """The eigenvalues are 1e-16 and 1e16: from these alone float64 cannot tell."""
+    units = np.array([1e-8, 1.0, 1e8])
+    matrix = np.where(np.eye(3) > 0, 1.0, correlation) * units * units[:, None]
+    if definite:
+        check_positive_definite("S", matrix, STRUCTURES["tied"])
+        check_positive_definite("S", matrix[None], STRUCTURES["full"])
+    else:
+        with pytest.raises(ValueError, match="S has an eigenvalue <= 0"):
+            check_positive_definite("S", matrix, STRUCTURES["tied"])
 
 
 def test_missing_cells_are_filled_with_the_mean():
