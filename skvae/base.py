@@ -10,11 +10,12 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from skvae.blocks import checked_rows, checked_weights, is_distributed, with_known_size
 from skvae.validation import check_random, plain_array_like, reading
 
+_FLOATS = np.dtype(np.float64), np.dtype(np.float32)
 _SMALLEST_WEIGHT = 1e-280  # so that no sum of weights overflows or loses digits
 
 
@@ -58,7 +59,10 @@ class LatentVariableModel(
         A Dask array stays one if the model sums over chunks, which are checked when they are read;
         otherwise it is read into memory.
         """
-        if type(X) is not np.ndarray:
+        if type(X) is np.ndarray:
+            if self._passes(X, reset, min_rows):
+                return X
+        else:
             if self._sums_over_chunks and is_distributed(X):
                 return self._validate_distributed(X, reset, min_rows)
             X = plain_array_like(X)
@@ -73,6 +77,28 @@ class LatentVariableModel(
             )
         # A data frame may hold the other byte order.
         return X.astype(X.dtype.newbyteorder("="), copy=False)
+
+    def _passes(self, X, reset, min_rows):
+        """Return whether a plain array passes every check, without the time of making them.
+
+        It has only values for which scikit-learn's checks return X itself. All other input goes
+        through them, for their errors, warnings and conversions.
+        """
+        if X.ndim != 2 or X.dtype not in _FLOATS or len(X) < min_rows or not X.shape[1]:
+            return False
+        if hasattr(self, "feature_names_in_"):
+            return False
+        with np.errstate(over="ignore", invalid="ignore"):
+            if not np.isfinite(X.sum()):
+                return False
+        if reset:
+            self.n_features_in_ = X.shape[1]
+        return X.shape[1] == getattr(self, "n_features_in_", None)
+
+    def _check_fitted(self):
+        """Raise NotFittedError unless the model is fitted."""
+        if not hasattr(self, "n_features_in_"):
+            check_is_fitted(self)
 
     def _validate_distributed(self, X, reset, min_rows):
         """Return a Dask array of rows, checked when read; their number is not needed for 0."""

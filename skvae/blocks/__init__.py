@@ -39,7 +39,7 @@ from skvae.blocks.rows import (
     ranges,
 )
 from skvae.blocks.sequences import Sequences, as_sequences, is_list_of_sequences
-from skvae.blocks.workers import N_CHUNKS, Workers, workers
+from skvae.blocks.workers import N_CHUNKS, Workers, workers, workers_for
 
 __all__ = [
     "N_CHUNKS",
@@ -69,4 +69,5 @@ __all__ = [
     "unboxed",
     "with_known_size",
     "workers",
+    "workers_for",
 ]

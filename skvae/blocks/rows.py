@@ -20,7 +20,7 @@ def ranges(start, stop, step):
 
 def block_rows(numbers_per_row):
     """Return how many rows make a block whose temporaries stay near the caches."""
-    return int(np.clip(_BLOCK_BYTES // (8 * numbers_per_row), _MIN_BLOCK, _MAX_BLOCK))
+    return min(max(_BLOCK_BYTES // (8 * numbers_per_row), _MIN_BLOCK), _MAX_BLOCK)
 
 
 def even_block(n_rows, largest):

@@ -4,16 +4,16 @@ import os
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import starmap
-from operator import itemgetter
+from operator import attrgetter
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from skvae.blocks.rows import ranges
+from skvae.blocks.rows import even_block, ranges
 
 N_CHUNKS = 32
 _ATTEMPTS = 10  # to remove the limit of BLAS; Ctrl-C may interrupt an attempt
@@ -48,6 +48,9 @@ class _SingleThreadedBlas:
     def __call__(self):
         if self._process != os.getpid():
             self._after_fork()
+        if not self._callers and _blas_threads() == 1:  # a limit would change nothing
+            yield 1
+            return
         caller = object()
         try:
             with self._lock:
@@ -107,8 +110,8 @@ class _SingleThreadedBlas:
 
 def _blas_threads():
     """Return the number of threads that BLAS uses now."""
-    pools = _controller().select(user_api="blas").info()
-    return max(map(itemgetter("num_threads"), pools), default=os.cpu_count() or 1)
+    pools = _controller().select(user_api="blas").lib_controllers
+    return max(map(attrgetter("num_threads"), pools), default=os.cpu_count() or 1)
 
 
 _single_threaded_blas = _SingleThreadedBlas()
@@ -168,6 +171,16 @@ def one_thread():
         yield
     finally:
         _here.alone = before
+
+
+def workers_for(n_rows, largest):
+    """Return :func:`workers` for rows in blocks of at most ``largest``.
+
+    One block is computed by the calling thread, which leaves BLAS as it is.
+    """
+    if even_block(n_rows, largest) >= n_rows:
+        return nullcontext(Workers(1))
+    return workers()
 
 
 @contextmanager

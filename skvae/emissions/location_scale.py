@@ -84,16 +84,18 @@ class GaussianParameters(NamedTuple):
         factors = STRUCTURES[covariance_type].precisions_cholesky(scales)
         return cls(covariance_type, locations, scales, factors)
 
+    def spread(self):
+        """Return the mean and the standard deviation of each feature, for the kernel."""
+        mean = self.locations.mean(axis=0)
+        within = self.structure.variances(self.scales, *self.locations.shape)
+        variance = (within + (self.locations - mean) ** 2).mean(axis=0)
+        return mean, np.sqrt(variance)
+
     def kernel(self, offsets=None):
         """Return the kernel of the components, with 0 or ``offsets`` (K,) added to ln p(x|k)."""
         locations = self.locations
         offsets = np.zeros(len(locations)) if offsets is None else offsets
-        structure = STRUCTURES[self.covariance_type]
-        mean = locations.mean(axis=0)
-        within = structure.variances(self.scales, *locations.shape)
-        variance = (within + (locations - mean) ** 2).mean(axis=0)
-        spread = mean, np.sqrt(variance)
-        return gaussian_kernel(self.covariance_type, locations, self.factors, offsets, spread)
+        return gaussian_kernel(self.covariance_type, locations, self.factors, offsets, self.spread)
 
     def n_parameters(self):
         """Return the number of free parameters."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skvae.blocks import block_rows
-from skvae.gaussian.block import Block
+from skvae.gaussian.block import CompleteBlock
 from skvae.gaussian.statistics import GaussianStatistics
 from skvae.gaussian.student import (
     log_distances,
@@ -170,7 +170,7 @@ class StudentTBlock:
         sums.shortfalls += np.einsum("kn,kn->k", resp, shortfall)
         np.divide(dofs + n_observed, scale, out=scale)
         scale *= resp
-        if isinstance(self._block, Block):
+        if isinstance(self._block, CompleteBlock):
             self._block.accumulate(sums.scaled, scale)
         else:
             self._block.accumulate(sums.scaled, scale, conditional=resp)

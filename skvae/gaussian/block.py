@@ -11,6 +11,8 @@ _FEW_TERMS = 256  # below it the product Φ Rᵀ is faster than its transpose
 class Workspace:
     """Memory for one block; a chunk of rows reuses it for all of its blocks.
 
+    It is allocated for the first block that needs it: a small block does not.
+
     Parts are cut to a block's rows so that each stays contiguous: over arrays with gaps between
     their rows, NumPy's elementwise operations copy through buffers and take 2 to 4 times as long.
 
@@ -22,22 +24,62 @@ class Workspace:
         How many numbers per row each part holds.
     """
 
-    __slots__ = ("_heights", "_parts")
+    __slots__ = ("_heights", "_largest", "_parts")
 
     def __init__(self, largest, *heights):
+        self._largest = largest
         self._heights = heights
         self._parts = []
-        for height in heights:
-            memory = np.empty(height * largest + 8)
+
+    def _allocate(self):
+        for height in self._heights:
+            memory = np.empty(height * self._largest + 8)
             first = -(memory.ctypes.data // 8) % 8  # at a cache line: vector loads are fastest
-            self._parts.append(memory[first : first + height * largest])
+            self._parts.append(memory[first : first + height * self._largest])
 
     def cut(self, n_rows):
         """Return the parts for a block, arrays of shape (height, n_rows)."""
+        if not self._parts:
+            self._allocate()
         parts = []
         for part, height in zip(self._parts, self._heights, strict=True):
             parts.append(part[: height * n_rows].reshape(height, n_rows))
         return parts
+
+
+@dataclass(slots=True)
+class SmallBlock:
+    """A block of few complete rows under a kernel: all components at once, by the direct way.
+
+    Parameters
+    ----------
+    kernel : GaussianKernel
+        The components.
+    deviation : ndarray of shape (n_components, n_features, n)
+        The rows less the means.
+    """
+
+    kernel: Any
+    deviation: np.ndarray
+
+    def log_density(self):
+        """Return the log-densities plus the kernel's offsets, shape (K, n), in nats."""
+        kernel = self.kernel
+        # A row beyond 1e154 is at infinite distance.
+        with np.errstate(over="ignore", invalid="ignore"):
+            out = kernel.distances(self.deviation)
+        out *= -0.5
+        out += kernel.constants[:, None]
+        if len(kernel.absent):
+            out[kernel.absent] = -np.inf
+        return out
+
+    def accumulate(self, sums, resp):
+        """Add the rows, weighted by resp (K, n), to the kernel's sums in place."""
+        deviation = self.deviation
+        sums.counts += resp.sum(axis=1)
+        sums.sums += (deviation @ resp[:, :, None])[:, :, 0]
+        self.kernel.add_scatters(sums.scatter, deviation, resp)
 
 
 @dataclass(slots=True)
@@ -74,7 +116,7 @@ class Block:
         """Return the log-densities plus the kernel's offsets, shape (K, n), in nats."""
         kernel, out = self.kernel, self.out
         if len(self.direct) < len(out):
-            np.matmul(kernel.coefficients, self.terms, out=out)
+            np.matmul(kernel.expansion.coefficients, self.terms, out=out)
             if kernel.has_rest:
                 kernel.add_rest(out, self.terms, self.scratch)
         # From X, not from y: x − m is exact where x is near m, however far from the centre.
@@ -106,3 +148,6 @@ class Block:
             sums.counts[k] += resp[k].sum()
             sums.sums[k] += deviation @ resp[k]
             kernel.add_scatter(sums.scatter, k, deviation, resp[k])
+
+
+CompleteBlock = Block | SmallBlock  # a block without missing values

@@ -20,6 +20,11 @@ from scipy.linalg import lapack, rq
 from skvae.ascent.loop import Collapse
 
 EPS = np.finfo(np.float64).eps
+# Eigenvalues relative to the floor: up to it the Cholesky factor of a raised covariance is exact to
+# 1e-8 in its flat directions, beyond it the factor is computed from the eigenvectors. For a
+# component that is flat to within 1e-12 the bound would not be monotone otherwise.
+_FLAT = 1e8
+_MANY = 24  # features from which a low rank is faster than all eigenvalues
 LOG_2PI = np.log(2 * np.pi)
 
 
@@ -29,22 +34,72 @@ def _collapse(component):
     return Collapse(f"{name} is singular (it holds too few distinct rows)")
 
 
+def _factor_each(covariances):
+    """Return the factors U of the precisions, (K, D, D), and whether each is not round-off, (K,).
+
+    U is upper triangular with inv(covariance) = U Uᵀ.
+    """
+    factors = np.empty_like(covariances)
+    for k, covariance in enumerate(covariances):
+        # The transpose of a symmetric matrix is in LAPACK's order of memory.
+        lower, info = lapack.dpotrf(covariance.T, lower=True, clean=True)
+        if info:
+            factors[k] = np.nan
+        else:
+            factors[k] = lapack.dtrtri(lower, lower=True, overwrite_c=True)[0].T
+    # 1/(diag(U)² diag(Σ)) is the share of a feature's variance that the earlier features do not
+    # explain: at D·eps it is round-off, and the factor is noise.
+    diagonal = np.diagonal(factors, axis1=1, axis2=2)
+    share = diagonal * diagonal * np.diagonal(covariances, axis1=1, axis2=2)
+    return factors, (share < 1.0 / (4 * EPS * covariances.shape[-1])).all(axis=1)
+
+
 def _factors(covariances):
     """Return the factors U of the precisions, shape (K, D, D); raise Collapse if one is singular.
 
     U is upper triangular with inv(covariance) = U Uᵀ.
     """
-    factors = np.empty_like(covariances)
-    limit = 4 * EPS * covariances.shape[-1]
-    for k, covariance in enumerate(covariances):
-        lower, info = lapack.dpotrf(covariance, lower=True, clean=True)
-        # diag(L)²/diag(Σ) is the share of a feature's variance that the earlier features do not
-        # explain: at D·eps it is round-off, and the factor is noise.
-        if info or not np.all(np.diagonal(lower) ** 2 > limit * np.diagonal(covariance)):
-            raise _collapse(k)
-        inverse, _ = lapack.dtrtri(lower, lower=True, overwrite_c=True)
-        factors[k] = inverse.T
+    factors, usable = _factor_each(covariances)
+    if not usable.all():
+        raise _collapse(int(np.argmin(usable)))
     return factors
+
+
+def _raised_to_one(matrix):
+    """Return the matrix with its eigenvalues below one raised to one, and its factor U."""
+    low = _low_rank(matrix)
+    if low is not None:
+        # Only as many eigenvalues as the rank can be above one.
+        values, vectors = np.linalg.eigh(low.T @ low)
+        above = values > 1.0
+        wide = low @ (vectors[:, above] * np.sqrt(1.0 - 1.0 / values[above]))
+        raised = wide @ wide.T
+        raised[np.diag_indices(len(raised))] += 1.0
+    else:
+        values, vectors = np.linalg.eigh(matrix)
+        if values[0] < 1.0:
+            values = np.maximum(values, 1.0)
+            raised = _symmetric((vectors * values) @ vectors.T)
+        else:
+            raised = matrix
+        if values[-1] > _FLAT:
+            # Σ⁻¹ = A Aᵀ; with A = U Q it is U Uᵀ.
+            upper = rq(vectors / np.sqrt(values), mode="r")
+            return raised, upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)
+    return raised, _factors(raised[None])[0]
+
+
+def _low_rank(matrix):
+    """Return B (D, r) with B Bᵀ the matrix and r far below D, or None if there is none."""
+    n = len(matrix)
+    if n < _MANY or matrix.diagonal().max() > _FLAT:
+        return None
+    lower, order, rank, _ = lapack.dpstrf(matrix.T, lower=True)
+    if 2 * rank > n:
+        return None
+    low = np.empty((n, rank))
+    low[order - 1] = np.tril(lower[:, :rank])
+    return low
 
 
 def _symmetric(matrices):
@@ -107,30 +162,25 @@ class FullCovariance:
     def raise_to(self, covariances, floor):
         """Return the covariances raised to ⪰ diag(floor), and their factors U.
 
-        See the module's docstring. Where eigenvalues are raised, U is computed from the
-        eigenvectors: for a component that is flat to within 1e-12 they are still exact, but its
-        Cholesky factor is not, and the bound would not be monotone.
+        See the module's docstring. Eigenvalues are computed only of covariances that may be below
+        the floor.
         """
         if not floor.any():
             return covariances, _factors(covariances)
-        try:
-            factors = _factors(covariances)
-            # tr(F Σ⁻¹) ≤ 1 is sufficient for Σ ⪰ F, and usually far from its limit.
-            if (np.einsum("kij,kij->ki", factors, factors) @ floor <= 1.0).all():
-                return covariances, factors
-        except Collapse:
-            pass  # singular: it becomes usable once the floor has raised it
-        scale = np.sqrt(floor)
+        factors, usable = _factor_each(covariances)
+        # tr(F Σ⁻¹) ≤ 1 is sufficient for Σ ⪰ F, and usually far from its limit.
+        above = usable & (np.einsum("kij,kij->ki", factors, factors) @ floor <= 1.0)
+        if above.all():
+            return covariances, factors
+        scale, raised = np.sqrt(floor), covariances.copy()
         outer = scale[:, None] * scale
-        raised, factors = covariances.copy(), np.empty_like(covariances)
-        for k, covariance in enumerate(covariances):
-            values, vectors = np.linalg.eigh(covariance / outer)
-            if values[0] < 1.0:
-                values = np.maximum(values, 1.0)
-                raised[k] = _symmetric((vectors * values) @ vectors.T) * outer
-            # Σ⁻¹ = A Aᵀ; with A = U Q it is U Uᵀ.
-            upper = rq(vectors / scale[:, None] / np.sqrt(values), mode="r")
-            factors[k] = upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)
+        for k in np.flatnonzero(~above):
+            scaled = covariances[k] / outer
+            if usable[k] and not lapack.dpotrf((scaled - np.eye(len(scale))).T, lower=True)[1]:
+                continue  # Σ − F is positive definite
+            scaled, factor = _raised_to_one(scaled)
+            raised[k] = scaled * outer
+            factors[k] = factor / scale[:, None]
         return raised, factors
 
     def scatter_of(self, covariances, counts):

@@ -46,7 +46,7 @@ def statistics_of(rows, resp, centers, covariance_type, moments):
         centers,
         structure.precisions_cholesky(pooled),
         np.zeros(n_components),
-        (moments.mean, moments.scale),
+        moments.spread,
         expand=False,
     )
     sums, workspace = kernel.sums(), kernel.workspace()

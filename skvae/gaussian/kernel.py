@@ -12,23 +12,28 @@ absolute error is about :math:`\varepsilon \lVert P \rVert \lVert x \rVert^2` af
 features in units of their spread. This bound is computed for each component and block. Where it
 exceeds ``TOLERANCE`` the component uses the direct way, :math:`\lVert U^T (x - m) \rVert^2` and
 :math:`\sum r (x-m)(x-m)^T`. The error of the direct way does not grow with the distance between
-components.
+components. A small block uses the direct way for all components, and nothing is expanded.
 
 Blocks are features-major: (D, n) arrays, so that products and sums over components are contiguous.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from skvae.blocks import block_rows, ranges
-from skvae.gaussian.block import Block, Workspace
+from skvae.gaussian.block import Block, SmallBlock, Workspace
 from skvae.gaussian.covariance import EPS, LOG_2PI, STRUCTURES
 from skvae.gaussian.missing import missing_blocks
 from skvae.gaussian.statistics import GaussianStatistics
 
 TOLERANCE = 1e-9  # nats: the largest rounding error of a row's log-density
 _MAX_EXPANDED = 52  # features; measured: above it triangular products are faster
+# Numbers (K · D · n) up to which a block is small: to expand the kernel would take longer than the
+# densities themselves by the direct way.
+_SMALL = 1 << 13
 _NEGLIGIBLE = 1e-30  # a share of a component's largest responsibility that changes no sum
 # Rows of a block: its temporaries should stay in the second-level cache (measured: tied takes twice
 # as long with 16384 rows of many numbers, chains of few states half as long with rows of few).
@@ -78,6 +83,28 @@ class KernelSums:
         return self
 
 
+class Expansion(NamedTuple):
+    """A kernel prepared for the expanded way.
+
+    Parameters
+    ----------
+    center, scale : ndarray of shape (n_features,)
+        The expected location of the rows, from the kernel's ``spread``.
+    y_means : ndarray of shape (n_components, n_features)
+        The means less the centre.
+    coefficients : ndarray of shape (n_components, n_terms)
+        Θ.
+    norms : tuple of ndarray
+        Terms of the error bound: of second and of first order, and constant.
+    """
+
+    center: np.ndarray
+    scale: np.ndarray
+    y_means: np.ndarray
+    coefficients: np.ndarray
+    norms: tuple
+
+
 class GaussianKernel:
     """Log-densities and expected statistics under K Gaussian components with one structure.
 
@@ -89,18 +116,20 @@ class GaussianKernel:
         The factors U in the structure's shape.
     offsets : ndarray of shape (n_components,)
         Added to each component's log-density; log weights for a mixture. −inf is allowed.
-    spread : tuple of two ndarrays of shape (n_features,)
-        The expected location of the rows: a centre and a standard deviation for each feature. They
-        decide which way is used, never the result.
+    spread : callable
+        Returns the expected location of the rows, two ndarrays of shape (n_features,): a centre and
+        a standard deviation for each feature. They decide which way is used, never the result, and
+        are not computed for small blocks.
     expand : bool
         Whether the expanded way may be used.
 
     Notes
     -----
-    A subclass has ``_expand()``, which returns the coefficients of x and of the features of second
-    order, and the norm of the precisions that bounds their error; ``fill``, ``distance``,
-    ``add_scatter`` and ``_scatter``. If it has second moments that are not among the features, it
-    sets ``has_rest``, and has ``add_rest`` and ``accumulate_rest``.
+    A subclass has ``_n_terms``, the number of features φ; ``_expand``, which returns the
+    coefficients of x and of the features of second order, and the norm of the precisions that
+    bounds their error; ``fill``, ``whiten``, ``distance``, ``add_scatter``, ``add_scatters`` and
+    ``_scatter``. If it has second moments that are not among the features, it sets ``has_rest``,
+    and has ``add_rest`` and ``accumulate_rest``.
     """
 
     covariance_type = None
@@ -108,35 +137,49 @@ class GaussianKernel:
     _n_scratch = 0  # numbers of scratch memory for each row of a block
 
     def __init__(self, means, precisions_cholesky, offsets, spread, *, expand=True):
+        n_components, n_features = means.shape
         self.structure = STRUCTURES[self.covariance_type]
-        self.center, self.scale = spread
         self.means = means
-        self.y_means = means - self.center
         self.factors = precisions_cholesky
-        n_features = means.shape[1]
-        half_log_det = self.structure.half_log_det(precisions_cholesky, n_features)
         self.offsets = offsets
+        self.spread = spread
         # −inf in a matrix product would set the floating-point flags: it is written afterwards.
-        self.absent = np.flatnonzero(np.isneginf(offsets))
-        self.constants = (
-            np.where(np.isneginf(offsets), 0.0, offsets) + half_log_det - 0.5 * n_features * LOG_2PI
-        )
-        linear, quadratic, norm = self._expand()
-        constant = np.einsum("ki,ki->k", linear, self.y_means)
-        one = (self.constants - 0.5 * constant)[:, None]
-        self.coefficients = np.concatenate([one, linear, quadratic], axis=1)
-        self.n_terms = self.coefficients.shape[1]
-        self._norms = norm, np.linalg.norm(linear * self.scale, axis=1), constant
+        self.absent = np.flatnonzero(offsets == -np.inf)
+        if len(self.absent):
+            offsets = np.where(offsets == -np.inf, 0.0, offsets)
+        half_log_det = self.structure.half_log_det(precisions_cholesky, n_features)
+        self.constants = offsets + (half_log_det - 0.5 * n_features * LOG_2PI)
         self._tolerance = TOLERANCE if expand else -1.0
-        numbers = self.n_terms + 2 * len(means)
+        self.n_terms = self._n_terms(n_features)
+        numbers = self.n_terms + 2 * n_components
         n_rows = min(block_rows(numbers), max(_LONGEST, _SECOND_LEVEL // (8 * numbers)))
         self.block_rows = n_rows // 8 * 8  # whole cache lines
+
+    @cached_property
+    def expansion(self):
+        """Return the Expansion: it is computed for the first block that is not small."""
+        center, scale = self.spread()
+        y_means = self.means - center
+        linear, quadratic, norm = self._expand(y_means, scale)
+        constant = np.einsum("ki,ki->k", linear, y_means)
+        coefficients = self._coefficients(constant, linear, quadratic)
+        norms = norm, np.linalg.norm(linear * scale, axis=1), constant
+        return Expansion(center, scale, y_means, coefficients, norms)
+
+    def _coefficients(self, constant, linear, quadratic):
+        one = (self.constants - 0.5 * constant)[:, None]
+        return np.concatenate([one, linear, quadratic], axis=1)
 
     # The block --------------------------------------------------------------------------------
 
     def workspace(self):
         """Return memory for one block; a chunk of rows reuses it for all of its blocks."""
         return Workspace(self.block_rows, self.n_terms, len(self.means), self._n_scratch)
+
+    def distances(self, deviation):
+        """Return the squared Mahalanobis distances of deviations (K, D, n), shape (K, n)."""
+        white = self.whiten(deviation)
+        return np.einsum("kin,kin->kn", white, white)
 
     def blocks(self, X, workspace):
         """Yield (rows, block) of the rows of X, at most ``block_rows`` of them.
@@ -158,24 +201,29 @@ class GaussianKernel:
             yield incomplete[rows], block
 
     def _load(self, X, workspace):
-        """Return the rows of X (n, D) as a Block in the workspace, or None if there is a NaN."""
+        """Return the rows of X (n, D) as a block, or None if there is a NaN."""
         n_rows, n_features = X.shape
+        if n_rows * self.means.size <= _SMALL:
+            if np.isnan(X).any():
+                return None
+            means = self.means[:, :, None]
+            return SmallBlock(self, np.subtract(X.T, means, order="C", dtype=np.float64))
+        center, scale, _, _, (quadratic, linear, constant) = self.expansion
         terms, out, scratch = workspace.cut(n_rows)
         terms[0] = 1.0
         y = terms[1 : 1 + n_features]
         if X.dtype == y.dtype:
-            np.subtract(X.T, self.center[:, None], out=y)
+            np.subtract(X.T, center[:, None], out=y)
         else:  # a subtraction that also converts is slower
             np.copyto(y, X.T)
-            y -= self.center[:, None]
+            y -= center[:, None]
         # The farthest value of each feature, not the farthest row: cheaper, and never smaller.
         farthest = np.maximum(y.max(axis=1), -y.min(axis=1))
         if np.isnan(farthest).any():
             return None
-        quadratic, linear, constant = self._norms
         # An infinite bound, or 0 · ∞, counts as too large.
         with np.errstate(over="ignore", invalid="ignore"):
-            reach = np.sqrt(((farthest / self.scale) ** 2).sum())
+            reach = np.sqrt(((farthest / scale) ** 2).sum())
             bound = EPS * (quadratic * reach**2 + 2 * linear * reach + constant)
         direct = np.flatnonzero(~(bound <= self._tolerance))
         if len(direct) < len(self.means):
@@ -195,19 +243,16 @@ class GaussianKernel:
 
     def finish(self, sums):
         """Return the sums as GaussianStatistics about the means."""
-        n_features = self.means.shape[1]
-        n, s = sums.expanded[:, 0], sums.expanded[:, 1 : 1 + n_features]
-        S = self._scatter(sums.expanded[:, 1 + n_features :], sums.rest)
-        counts = sums.counts + n
-        first = sums.sums + s - n[:, None] * self.y_means
-        second = sums.scatter + self.structure.recenter(S, n, s, self.y_means)
-        return GaussianStatistics(
-            self.covariance_type,
-            counts,
-            first,
-            second,
-            self.means,
-        )
+        counts, first, second = sums.counts.copy(), sums.sums.copy(), sums.scatter.copy()
+        n = sums.expanded[:, 0]
+        if n.any():
+            last = 1 + self.means.shape[1]
+            s, y_means = sums.expanded[:, 1:last], self.expansion.y_means
+            S = self._scatter(sums.expanded[:, last:], sums.rest)
+            counts += n
+            first += s - n[:, None] * y_means
+            second += self.structure.recenter(S, n, s, y_means)
+        return GaussianStatistics(self.covariance_type, counts, first, second, self.means)
 
 
 def _squares(rows):
@@ -229,13 +274,16 @@ class FullKernel(GaussianKernel):
 
     covariance_type = "full"
 
-    def _expand(self):
+    def _n_terms(self, n_features):
+        return 1 + n_features + n_features * (n_features + 1) // 2
+
+    def _expand(self, y_means, scale):
         precisions = self.structure.precisions(self.factors)
         rows, columns = np.triu_indices(self.means.shape[1])
         quadratic = -precisions[:, rows, columns]
         quadratic[:, rows == columns] *= 0.5
-        linear = np.einsum("kij,kj->ki", precisions, self.y_means)
-        scaled = precisions * (self.scale[:, None] * self.scale)
+        linear = np.einsum("kij,kj->ki", precisions, y_means)
+        scaled = precisions * (scale[:, None] * scale)
         return linear, quadratic, np.sqrt(np.einsum("kij,kij->k", scaled, scaled))
 
     def fill(self, quadratic, y):
@@ -246,6 +294,10 @@ class FullKernel(GaussianKernel):
             np.multiply(y[i:], y[i], out=quadratic[first:last])
             first = last
 
+    def whiten(self, deviation):
+        """Return Uᵀ d of the deviations (K, D, n) of each component."""
+        return np.swapaxes(self.factors, -1, -2) @ deviation
+
     def distance(self, deviation, k):
         """Return the squared Mahalanobis distances of deviations from component k's mean."""
         return _triangular_distance(self.factors[k], deviation)
@@ -254,6 +306,11 @@ class FullKernel(GaussianKernel):
         """Add the weighted scatter of the deviations from component k's mean, in place."""
         weighted = deviation * np.sqrt(weight)
         scatter[k] += weighted @ weighted.T  # BLAS recognises a symmetric product
+
+    def add_scatters(self, scatter, deviation, resp):
+        """Add the scatter of the deviations (K, D, n) weighted by resp (K, n), in place."""
+        weighted = deviation * np.sqrt(resp)[:, None]
+        scatter += weighted @ weighted.swapaxes(1, 2)
 
     def _scatter(self, quadratic, rest):
         """Return the scatter of the expanded components about the centre."""
@@ -278,17 +335,22 @@ class WideFullKernel(FullKernel):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         n_components, n_features = self.means.shape
-        self.coefficients[:, 0] = self.constants
-        self.coefficients[:, 1:] = 0.0  # the rest holds all other terms
-        width = int(np.clip(_PANEL_ROWS // n_components, 8, 32))
-        group = min(_PANEL_ROWS // width, n_components)
-        self._panels = [
+        self._width = min(max(_PANEL_ROWS // n_components, 8), 32)
+        self._group = min(_PANEL_ROWS // self._width, n_components)
+        self._n_scratch = max(n_features, self._group * self._width)
+        self.block_rows = min(max((1 << 17) // self.n_terms, 256), 1024) // 8 * 8
+
+    def _n_terms(self, n_features):
+        return 1 + n_features
+
+    @cached_property
+    def _panels(self):
+        n_components, n_features = self.means.shape
+        return [
             (components, self._panel(components, columns))
-            for components in ranges(0, n_components, group)
-            for columns in ranges(0, n_features, width)
+            for components in ranges(0, n_components, self._group)
+            for columns in ranges(0, n_features, self._width)
         ]
-        self._n_scratch = max(n_features, group * width)
-        self.block_rows = int(np.clip((1 << 17) // self.n_terms, 256, 1024)) // 8 * 8
 
     def _panel(self, group, columns):
         """Return the map from [1, x] to some columns of some components' Uᵀ (x − m) / √2."""
@@ -296,16 +358,21 @@ class WideFullKernel(FullKernel):
         factors = self.factors[k, :last, slice(*columns)].swapaxes(1, 2)
         panel = np.empty((*factors.shape[:2], 1 + last))
         panel[..., 1:] = factors
-        panel[..., 0] = -np.einsum("kij,kj->ki", factors, self.y_means[k, :last])
+        panel[..., 0] = -np.einsum("kij,kj->ki", factors, self.expansion.y_means[k, :last])
         panel *= np.sqrt(0.5)
         return panel.reshape(-1, 1 + last)
 
-    def _expand(self):
+    def _expand(self, y_means, scale):
         precisions = self.structure.precisions(self.factors)
-        linear = np.einsum("kij,kj->ki", precisions, self.y_means)
-        scaled = precisions * (self.scale[:, None] * self.scale)
+        linear = np.einsum("kij,kj->ki", precisions, y_means)
+        scaled = precisions * (scale[:, None] * scale)
         norm = np.sqrt(np.einsum("kij,kij->k", scaled, scaled))
         return linear, np.empty((len(linear), 0)), norm
+
+    def _coefficients(self, constant, linear, quadratic):
+        found = np.zeros((len(linear), self.n_terms))  # the rest has all other terms
+        found[:, 0] = self.constants
+        return found
 
     def fill(self, quadratic, y):
         """Write nothing."""
@@ -348,11 +415,14 @@ class TiedKernel(FullKernel):
         super().__init__(*args, **kwargs)
         self._n_scratch = self.means.shape[1]
 
-    def _expand(self):
+    def _n_terms(self, n_features):
+        return 1 + n_features
+
+    def _expand(self, y_means, scale):
         precision = self.structure.precisions(self.factors)
-        scaled = precision * (self.scale[:, None] * self.scale)
+        scaled = precision * (scale[:, None] * scale)
         norm = np.sqrt(np.einsum("ij,ij->", scaled, scaled))
-        return self.y_means @ precision, np.empty((len(self.means), 0)), norm
+        return y_means @ precision, np.empty((len(self.means), 0)), norm
 
     def fill(self, quadratic, y):
         """Write nothing."""
@@ -371,6 +441,10 @@ class TiedKernel(FullKernel):
         weighted = deviation * np.sqrt(weight)
         scatter += weighted @ weighted.T
 
+    def add_scatters(self, scatter, deviation, resp):
+        weighted = (deviation * np.sqrt(resp)[:, None]).swapaxes(0, 1).reshape(len(scatter), -1)
+        scatter += weighted @ weighted.T
+
     def _scatter(self, quadratic, rest):
         return rest
 
@@ -380,14 +454,21 @@ class DiagonalKernel(GaussianKernel):
 
     covariance_type = "diag"
 
-    def _expand(self):
+    def _n_terms(self, n_features):
+        return 1 + 2 * n_features
+
+    def _expand(self, y_means, scale):
         precisions = self.factors**2
-        norm = (precisions * self.scale**2).max(axis=1)
-        return precisions * self.y_means, -0.5 * precisions, norm
+        norm = (precisions * scale**2).max(axis=1)
+        return precisions * y_means, -0.5 * precisions, norm
 
     def fill(self, quadratic, y):
         """Write the features of second order of the rows."""
         np.multiply(y, y, out=quadratic)
+
+    def whiten(self, deviation):
+        """Return Uᵀ d of the deviations (K, D, n) of each component."""
+        return deviation * self.factors[:, :, None]
 
     def distance(self, deviation, k):
         """Return the squared Mahalanobis distances of deviations from component k's mean."""
@@ -396,6 +477,10 @@ class DiagonalKernel(GaussianKernel):
     def add_scatter(self, scatter, k, deviation, weight):
         """Add the weighted scatter of the deviations from component k's mean, in place."""
         scatter[k] += (deviation * deviation) @ weight
+
+    def add_scatters(self, scatter, deviation, resp):
+        """Add the scatter of the deviations (K, D, n) weighted by resp (K, n), in place."""
+        scatter += ((deviation * deviation) @ resp[:, :, None])[:, :, 0]
 
     def _scatter(self, quadratic, rest):
         return quadratic
@@ -406,13 +491,19 @@ class SphericalKernel(DiagonalKernel):
 
     covariance_type = "spherical"
 
-    def _expand(self):
+    def _n_terms(self, n_features):
+        return 2 + n_features
+
+    def _expand(self, y_means, scale):
         precisions = self.factors[:, None] ** 2
-        norm = (precisions * self.scale**2).max(axis=1)
-        return precisions * self.y_means, -0.5 * precisions, norm
+        norm = (precisions * scale**2).max(axis=1)
+        return precisions * y_means, -0.5 * precisions, norm
 
     def fill(self, quadratic, y):
         np.einsum("ij,ij->j", y, y, out=quadratic[0])
+
+    def whiten(self, deviation):
+        return deviation * self.factors[:, None, None]
 
     def distance(self, deviation, k):
         return _squares(deviation) * self.factors[k] ** 2
@@ -420,6 +511,10 @@ class SphericalKernel(DiagonalKernel):
     def add_scatter(self, scatter, k, deviation, weight):
         # The statistic is the mean of the diagonal, so that it divides like a variance.
         scatter[k] += _squares(deviation) @ weight / len(deviation)
+
+    def add_scatters(self, scatter, deviation, resp):
+        squares = np.einsum("kin,kin->kn", deviation, deviation)
+        scatter += (squares * resp).sum(axis=1) / deviation.shape[1]
 
     def _scatter(self, quadratic, rest):
         return quadratic[:, 0] / self.means.shape[1]

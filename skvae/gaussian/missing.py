@@ -169,7 +169,7 @@ class PatternBlock(_IncompleteBlock):
         seen = self.observed[:, runs[:-1] - runs[0]].T
         both = (seen[:, :, None] & seen[:, None, :])[:, None]
         # In units of the features' spread, so that large and small units do not make it singular.
-        scale = kernel.scale
+        _, scale = kernel.spread()
         embedded = np.where(both, covariances / (scale[:, None] * scale), np.eye(len(scale)))
         try:
             lower = np.linalg.cholesky(embedded)

@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skvae.blocks import Rows, block_rows, ranges
+from skvae.blocks import Rows, ranges
 from skvae.gaussian.covariance import EPS
 
 _UNITS = 1e-120  # the least ratio of two features' units
 _BESIDE = 16  # rows that are reduced together
+_FEW = 64  # rows whose mean is the first centre
+_NUMBERS = 1 << 16  # a block's deviations stay in the second-level cache
 LARGEST, SMALLEST = 1e140, 1e-140  # their squares can still be multiplied and divided by
 
 
@@ -45,6 +47,10 @@ class Moments(NamedTuple):
         scale = np.sqrt(np.where(constant, borrowed, variance))
         return cls(mean, variance, magnitude, resolution, scale)
 
+    def spread(self):
+        """Return the mean and the standard deviation of each feature, for a kernel."""
+        return self.mean, self.scale
+
     def floor(self, reg_covar):
         """Return the floor of the covariances' diagonal form, in the features' squared units.
 
@@ -75,20 +81,25 @@ def feature_moments(rows, pool, names=None):
         underflowing squares.
     """
 
-    mean = np.zeros(rows.X.shape[1])
-    # The second pass subtracts the mean of the first, so that a large offset cancels no digits.
+    in_memory = isinstance(rows, Rows)
+    center = _rough_mean(rows) if in_memory else np.zeros(rows.X.shape[1])
+    # The sums are about a centre, so that a large offset cancels no digits. If the first centre is
+    # far from the mean, a second pass is about the mean.
     for _ in range(2):
-        if not isinstance(rows, Rows):  # of several machines, or of a file
-            (count, first, second), largest = rows.sum(_totals, pool, mean)
-        else:
-            (count, first, second), largest = _totals(rows, pool, mean)
+        if in_memory:
+            (count, first, second), largest = _totals(rows, pool, center)
+        else:  # of several machines, or of a file
+            (count, first, second), largest = rows.sum(_totals, pool, center)
         size = largest.values
         usable = (count > 0) & (size <= LARGEST) & ((size == 0) | (size >= SMALLEST))
         if not usable.all():
             _raise_unusable(count, size, names)
-        mean = mean + first / count
-    variance = np.maximum(second / count - (first / count) ** 2, 0.0)
-    moments = Moments.of(mean, variance, size)
+        shift = first / count
+        variance = np.maximum(second / count - shift**2, 0.0)
+        center = center + shift
+        if (shift**2 <= np.maximum(variance, (EPS * size) ** 2)).all():
+            break
+    moments = Moments.of(center, variance, size)
     units = moments.scale
     if units.min() < _UNITS * units.max():
         raise ValueError(
@@ -96,6 +107,16 @@ def feature_moments(rows, pool, names=None):
             f"{units.max():.3g}: must be within a factor {1 / _UNITS:.0e}; rescale them"
         )
     return moments
+
+
+def _rough_mean(rows):
+    """Return the mean of the observed values of some rows, zero where there are none."""
+    X, _ = rows.take(0, min(rows.n_rows, _FEW))
+    seen = ~np.isnan(X)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.where(seen, X, 0.0).sum(axis=0, dtype=np.float64)
+    mean = total / np.maximum(seen.sum(axis=0), 1)
+    return np.where(np.isfinite(mean), mean, 0.0)
 
 
 class _Largest(NamedTuple):
@@ -109,7 +130,7 @@ class _Largest(NamedTuple):
 
 def _totals(rows, pool, center):
     """Return (count, sum, sum of squares about the centre), (3, n_features), and the _Largest."""
-    block = block_rows(4 * len(center))
+    block = max(_NUMBERS // len(center), _BESIDE)
     sums = pool.map(partial(_sums, rows, block, center), rows.n_rows, block)
     totals = np.stack([*sums])
     return totals[:, :3].sum(axis=0), _Largest(totals[:, 3].max(axis=0))

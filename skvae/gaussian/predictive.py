@@ -40,7 +40,7 @@ class _MultivariatePart:
         Their posterior or prior.
     offsets : ndarray of shape (n_components,)
         Added to each component's log-density.
-    spread : tuple of two ndarrays of shape (n_features,)
+    spread : callable
         As for a Gaussian kernel.
     """
 
@@ -175,8 +175,9 @@ class PredictiveKernel:
     *parts : tuple of (NormalWishart, ndarray of shape (n_components,))
         Components with their offsets, usually log weights; −inf is allowed. The results of several
         parts, for example a posterior and its prior, are concatenated.
-    spread : tuple of two ndarrays of shape (n_features,)
-        The expected location of the rows: a centre and a standard deviation for each feature.
+    spread : callable
+        Returns the expected location of the rows, two ndarrays of shape (n_features,): a centre and
+        a standard deviation for each feature.
 
     Examples
     --------
@@ -184,7 +185,7 @@ class PredictiveKernel:
     >>> from skvae.gaussian.conjugate import NormalWishart
     >>> from skvae.gaussian.predictive import PredictiveKernel
     >>> prior = NormalWishart.prior("full", 1, 1.0, np.zeros(2), 3.0, np.eye(2))
-    >>> kernel = PredictiveKernel((prior, np.zeros(1)), spread=(np.zeros(2), np.ones(2)))
+    >>> kernel = PredictiveKernel((prior, np.zeros(1)), spread=lambda: (np.zeros(2), np.ones(2)))
     >>> X = np.array([[0.0, 0.0], [1.0, np.nan]])
     >>> for _, block in kernel.blocks(X, kernel.workspace()):
     ...     block.log_density().round(4)

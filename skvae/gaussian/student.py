@@ -8,7 +8,7 @@ and :math:`-\frac{\nu + d}{2} \ln(1 + \delta / \nu)` in the place of the Gaussia
 import numpy as np
 from scipy.special import digamma, gammaln
 
-from skvae.gaussian.block import Block
+from skvae.gaussian.block import CompleteBlock
 from skvae.gaussian.covariance import LOG_2PI
 from skvae.gaussian.kernel import gaussian_kernel
 
@@ -50,14 +50,14 @@ def gamma_excess(x):
 
 def n_observed(block):
     """Return the number of observed features of each row of a block; [D] if it is complete."""
-    if isinstance(block, Block):
+    if isinstance(block, CompleteBlock):
         return np.array([block.kernel.means.shape[1]])
     return block.observed.sum(axis=0)
 
 
 def peak_and_distance(kernel, block):
     """Return a block's Gaussian log-densities at the means, and the squared distances."""
-    if not isinstance(block, Block):
+    if not isinstance(block, CompleteBlock):
         return block.peak(), block.distance()
     peak, distance = kernel.constants[:, None], block.log_density()
     np.subtract(peak, distance, out=distance)
@@ -105,12 +105,16 @@ def log_distances(kernel, X, block, reach, out):
 def _far_log_distance(kernel, X):
     """Return ln δ for rows with an overflowing δ for some component, shape (K, n)."""
     n_components, n_features = kernel.means.shape
+
+    def spread():
+        return np.zeros(n_features), np.ones(n_features)
+
     near = gaussian_kernel(
         kernel.covariance_type,
         kernel.means * FAR,
         kernel.factors,
         np.zeros(n_components),
-        (np.zeros(n_features), np.ones(n_features)),
+        spread,
         expand=False,
     )
     near.constants = np.zeros(n_components)  # a large constant would absorb a small distance

@@ -1,10 +1,9 @@
 """A fitted mixture of Gaussians, row by row: densities, labels, missing values."""
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel
-from skvae.blocks import DistributedRows, Rows, is_distributed, map_rows, workers
+from skvae.blocks import DistributedRows, Rows, is_distributed, map_rows, workers_for
 from skvae.mixture.e_step import expect, fill_rows, normalize
 
 
@@ -30,7 +29,7 @@ def _filled(X, kernel, compute, width, dtype):
     """Return ``compute(log_joint, block)`` of all rows, shape (n,) or (n, width)."""
     out = np.empty(len(X) if width is None else (len(X), width), dtype=dtype)
     if len(X):
-        with workers() as pool:
+        with workers_for(len(X), kernel.block_rows) as pool:
             fill_rows(Rows.readable(X), kernel, pool, out, compute)
     return out
 
@@ -185,7 +184,7 @@ class MixtureModel(LatentVariableModel):
         array([[0.982, 0.018],
                [0.5  , 0.5  ]])
         """
-        check_is_fitted(self)
+        self._check_fitted()
         return self._by_row(X, _resp, width=len(self.weights_))
 
     def transform(self, X):
@@ -234,7 +233,7 @@ class MixtureModel(LatentVariableModel):
         >>> mixture.impute([[1.0, float("nan")]]).round(2)
         array([[1.  , 0.61]])
         """
-        check_is_fitted(self)
+        self._check_fitted()
         X = self._validate_for_rows(X)
         kernel = self._parameters().kernel()
         if is_distributed(X):
@@ -263,15 +262,16 @@ class MixtureModel(LatentVariableModel):
 
     def _rows(self, X, sample_weight, *, relative=False):
         """Return the checked data of a fitted mixture as Rows."""
-        check_is_fitted(self)
+        self._check_fitted()
         X = self._validate(X)
         weight = self._validate_weight(sample_weight, X, relative=relative)
         return (Rows if isinstance(X, np.ndarray) else DistributedRows).readable(X, weight)
 
     def _log_likelihood(self, rows):
         """Return Σ w ln p(x) of the rows, in nats."""
-        with workers() as pool:
-            return expect(rows, self._density_kernel(), pool, statistics=False)[1]
+        kernel = self._density_kernel()
+        with workers_for(rows.n_rows, kernel.block_rows) as pool:
+            return expect(rows, kernel, pool, statistics=False)[1]
 
     def _density_kernel(self):
         """Return the kernel whose log-sum-exp is a row's log-density."""
@@ -279,7 +279,7 @@ class MixtureModel(LatentVariableModel):
 
     def _by_row(self, X, compute, width=None, dtype=None, kernel=None):
         """Return ``compute(log_joint, block)`` of all rows, in the dtype of X or the one given."""
-        check_is_fitted(self)
+        self._check_fitted()
         X = self._validate_for_rows(X)
         kernel = self._parameters().kernel() if kernel is None else kernel()
         dtype = dtype or X.dtype

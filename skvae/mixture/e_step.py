@@ -121,10 +121,14 @@ def fill_rows(rows, kernel, pool, out, compute):
         workspace = kernel.workspace()
         for a, b in ranges(start, stop, size):
             X, _ = rows.take(a, b)
-            index = np.arange(a, b) if rows.order is None else rows.order[a:b]
+            own = out[a:b] if rows.order is None else None
             for part, block in kernel.blocks(X, workspace):
+                found = compute(block.log_density(), block)
                 with np.errstate(over="ignore"):  # −1e300 is −inf in float32
-                    out[index[part]] = compute(block.log_density(), block)
+                    if own is not None:
+                        own[part] = found
+                    else:
+                        out[rows.order[a:b][part]] = found
 
     for _ in pool.map(over, rows.n_rows, size):
         pass

@@ -49,14 +49,17 @@ class MixtureParameters(NamedTuple):
         within = STRUCTURES[self.covariance_type].variances(self.covariances, *self.means.shape)
         return mean, self.weights @ (within + (self.means - mean) ** 2)
 
+    def spread(self):
+        """Return the mean and the standard deviation of each feature, for the kernel."""
+        mean, variance = self.moments()
+        return mean, np.sqrt(variance)
+
     def kernel(self):
         """Return the kernel of the components, with the log weights as offsets."""
-        mean, variance = self.moments()
         with np.errstate(divide="ignore"):
             offsets = np.log(self.weights)
-        spread = mean, np.sqrt(variance)
         return gaussian_kernel(
-            self.covariance_type, self.means, self.precisions_cholesky, offsets, spread
+            self.covariance_type, self.means, self.precisions_cholesky, offsets, self.spread
         )
 
     def statistics(self):

@@ -75,7 +75,7 @@ def test_density_is_scipys(kind, missing, dtype):
 def test_the_kernel_is_that_of_the_mixtures(kind):
     """Where the spread is the data's, log-densities are the very numbers of the fast kernel."""
     components = emission_of(kind).parameters()
-    spread = components.kernel().center, components.kernel().scale
+    spread = components.kernel().spread
     offsets = np.zeros(K)
     kernel = gaussian_kernel(kind, components.locations, components.factors, offsets, spread)
     X = blobs(30, D, K)

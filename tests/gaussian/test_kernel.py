@@ -11,12 +11,18 @@ from tests.oracles import Mixture, log_joint, precise_log_density
 from tests.problems import COVARIANCE_TYPES, blobs, start
 
 
+@pytest.fixture
+def large(monkeypatch):
+    """Small blocks are computed like large ones."""
+    monkeypatch.setattr(module, "_SMALL", 0)
+
+
 def kernel_of(mixture, spread, **options):
     structure = STRUCTURES[mixture.covariance_type]
     factors = structure.precisions_cholesky(mixture.covariances)
     offsets = np.log(mixture.weights)
     return gaussian_kernel(
-        mixture.covariance_type, mixture.means, factors, offsets, spread, **options
+        mixture.covariance_type, mixture.means, factors, offsets, lambda: spread, **options
     )
 
 
@@ -44,6 +50,7 @@ def oracle_statistics(X, resp, centers, kind):
     return resp.sum(axis=0), np.einsum("nk,nki->ki", resp, deviation), scatter
 
 
+@pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("expand", [True, False])
 @pytest.mark.parametrize("n_features", [1, 2, 5, 33, module._MAX_EXPANDED + 7])
 @pytest.mark.parametrize("kind", COVARIANCE_TYPES)
@@ -62,6 +69,7 @@ def test_densities_and_statistics_are_the_oracles(kind, n_features, expand):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
 
 
+@pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("kind", COVARIANCE_TYPES)
 def test_guard_leaves_the_expanded_way_where_it_would_cancel(kind):
     """σ = 1e-3, 1e4 apart: forced to expand, the error is gross; guarded, it is round-off."""
@@ -89,6 +97,7 @@ def test_guard_leaves_the_expanded_way_where_it_would_cancel(kind):
     assert np.abs(np.logaddexp(*forced.T) - exact).max() > 1e-3
 
 
+@pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("kind", COVARIANCE_TYPES)
 @pytest.mark.parametrize("ratio", [1e1, 1e2, 1e3])
 def test_bound_of_the_guard_holds(kind, ratio):
@@ -104,13 +113,14 @@ def test_bound_of_the_guard_holds(kind, ratio):
     direct, _, _ = evaluate(
         kernel_of(mixture, (X.mean(axis=0), X.std(axis=0)), expand=False), X, np.ones((len(X), 2))
     )
-    quadratic, linear, constant = kernel._norms
-    farthest = np.abs(X - kernel.center).max(axis=0) / kernel.scale
+    center, scale, _, _, (quadratic, linear, constant) = kernel.expansion
+    farthest = np.abs(X - center).max(axis=0) / scale
     reach = np.sqrt(farthest @ farthest)
     bound = module.EPS * (quadratic * reach**2 + 2 * linear * reach + constant)
     assert (np.abs(expanded - direct).max(axis=0) <= 4 * bound + 1e-12).all()
 
 
+@pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("kind", COVARIANCE_TYPES)
 def test_some_components_direct_and_some_expanded(kind):
     X = blobs(100, 2, 2, seed=5)
@@ -118,12 +128,13 @@ def test_some_components_direct_and_some_expanded(kind):
     resp = np.random.default_rng(0).dirichlet(np.ones(2), size=len(X))
     kernel = kernel_of(mixture, (X.mean(axis=0), X.std(axis=0)))
     whole, statistics, _ = evaluate(kernel, X, resp)
-    quadratic, linear, constant = kernel._norms
-    kernel._norms = (
+    quadratic, linear, constant = kernel.expansion.norms
+    norms = (
         quadratic * [1.0, 1e20] if np.ndim(quadratic) else quadratic,
         linear,
         (constant + np.array([0.0, TOLERANCE / module.EPS])),
     )
+    kernel.expansion = kernel.expansion._replace(norms=norms)
     mixed, mixed_statistics, direct = evaluate(kernel, X, resp)
     assert [list(d) for d in direct] == [[1]]
     np.testing.assert_allclose(mixed, whole, rtol=1e-10)
@@ -131,6 +142,7 @@ def test_some_components_direct_and_some_expanded(kind):
     np.testing.assert_allclose(mixed_statistics.sums, statistics.sums, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("kind", COVARIANCE_TYPES)
 def test_component_without_weight_is_minus_infinity(kind):
     X = blobs(20, 2, 2)
@@ -141,7 +153,7 @@ def test_component_without_weight_is_minus_infinity(kind):
         mixture.means,
         structure.precisions_cholesky(mixture.covariances),
         np.array([0.0, -np.inf]),
-        (X.mean(axis=0), X.std(axis=0)),
+        lambda: (X.mean(axis=0), X.std(axis=0)),
     )
     densities, _, _ = evaluate(kernel, X, np.ones((20, 2)))
     assert np.isneginf(densities[:, 1]).all()
@@ -162,6 +174,7 @@ def test_statistics_add_about_any_centers(kind):
         np.testing.assert_allclose(ours, theirs, atol=1e-10)
 
 
+@pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize("sigma", [1.0, 1e-3])
 def test_rows_at_the_end_of_float64_are_infinitely_far(covariance_type, sigma):
@@ -177,3 +190,40 @@ def test_rows_at_the_end_of_float64_are_infinitely_far(covariance_type, sigma):
     found = block.log_density()[0]
     np.testing.assert_array_equal(found[:3], -np.inf)
     np.testing.assert_allclose(found[3], -np.log(2 * np.pi) - 2 * np.log(sigma), rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 17, 60])
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_small_blocks_are_computed_like_large_ones(kind, n_features, offset, monkeypatch):
+    rng = np.random.default_rng(n_features)
+    X = offset + blobs(40, n_features, 3, seed=n_features)
+    mixture = start(offset + blobs(400, n_features, 3, seed=n_features), 3, kind)[1]
+    resp = rng.dirichlet(np.ones(3), size=len(X))
+    resp[:5, 2] = 0.0
+    spread = X.mean(axis=0), X.std(axis=0)
+    X[3, :] = np.float32(X[3, :])
+    small, statistics, _ = evaluate(kernel_of(mixture, spread), X, resp)
+    single, _, _ = evaluate(kernel_of(mixture, spread), X[:1], resp[:1])
+    np.testing.assert_allclose(single, small[:1], rtol=1e-12)
+    monkeypatch.setattr(module, "_SMALL", 0)
+    for expand in (True, False):
+        large, sums, _ = evaluate(kernel_of(mixture, spread, expand=expand), X, resp)
+        np.testing.assert_allclose(small, large, rtol=1e-12 if offset == 0 else 1e-10)
+        for ours, theirs in zip(
+            (statistics.counts, statistics.sums, statistics.scatter),
+            (sums.counts, sums.sums, sums.scatter),
+            strict=True,
+        ):
+            scale = np.abs(theirs).max()
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_small_blocks_need_no_expansion(kind):
+    X = blobs(20, 2, 2)
+    mixture = start(X, 2, kind)[1]
+    kernel = kernel_of(mixture, None)
+    _, block = next(kernel.blocks(X.astype(np.float32), kernel.workspace()))
+    block.log_density()
+    assert "expansion" not in vars(kernel)

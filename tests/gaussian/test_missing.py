@@ -24,7 +24,7 @@ def kernel_and_rows(kind, n=40):
         else 1.0 / np.sqrt(mixture.covariances)
     )
     spread = np.zeros(D), np.ones(D)
-    kernel = gaussian_kernel(kind, mixture.means, factors, np.array([0.5, -1.0]), spread)
+    kernel = gaussian_kernel(kind, mixture.means, factors, np.array([0.5, -1.0]), lambda: spread)
     return kernel, mixture, X
 
 

@@ -35,7 +35,7 @@ def log_density(*parts, X, spread=None):
     parts = [part if type(part) is tuple else (part, np.zeros(len(part.means))) for part in parts]
     n_features = X.shape[1]
     spread = (np.zeros(n_features), np.ones(n_features)) if spread is None else spread
-    kernel = PredictiveKernel(*parts, spread=spread)
+    kernel = PredictiveKernel(*parts, spread=lambda: spread)
     workspace, out = kernel.workspace(), np.empty((len(X), kernel.n_components))
     for a in range(0, len(X), kernel.block_rows):
         rows = X[a : a + kernel.block_rows]

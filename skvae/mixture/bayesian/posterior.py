@@ -117,7 +117,7 @@ class MixturePosterior(NamedTuple):
             components.means,
             components.precisions_cholesky,
             self.weights.expected_log() + components.offsets(),
-            self.spread(),
+            self.spread,
         )
 
     def predictive(self):
@@ -126,7 +126,7 @@ class MixturePosterior(NamedTuple):
         leftover = self.weights.log_leftover()
         if leftover > -np.inf:
             parts.append((self.prior.of_size(1)[1], np.array([leftover])))
-        return PredictiveKernel(*parts, spread=self.spread())
+        return PredictiveKernel(*parts, spread=self.spread)
 
     def kl(self, before=None):
         """Return KL(q(π, μ, Λ) ‖ p), in nats, with p the prior, or an earlier posterior."""
