@@ -20,6 +20,7 @@ SUITES = (
     "benchmarks.mixture",
     "benchmarks.hmm",
     "benchmarks.bayesian",
+    "benchmarks.grid",
     "benchmarks.vae",
     "benchmarks.large",
     "benchmarks.distributed",

@@ -6,6 +6,7 @@ next, and a ratio is taken within each round before the median over rounds.
 """
 
 import gc
+import math
 import sys
 import time
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from statistics import median
 
 # Seconds of rest before each measurement: some machines are slowed down after a stretch of work.
 rest = 0.0
+
+# Of interleaved calls: the rounds, and the shortest time of one's calls in a round, in seconds.
+FEWEST_ROUNDS, MOST_ROUNDS, SHORTEST = 3, 15, 0.002
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def interleave(measures, rounds, *, may_fail=()):
     {'a': Spread(values=(1.0, 1.0)), 'b': Spread(values=(2.0, 2.0))}
     """
     values = {name: [] for name in measures}
-    with _little_garbage():
+    with little_garbage():
         for i in range(rounds):
             for name in list(values)[:: -1 if i % 2 else 1]:
                 time.sleep(rest)
@@ -131,8 +135,56 @@ def interleave(measures, rounds, *, may_fail=()):
     return {name: Spread(tuple(v)) for name, v in values.items()}
 
 
+def interleave_calls(actions, *, at_least, clock=time.process_time):
+    """Return (Spread of seconds per call of each action, the result of its last call).
+
+    Fast actions are called several times in a round, and in more rounds. Slow actions have three
+    rounds, of which the first is not preceded by a warm-up.
+
+    Parameters
+    ----------
+    actions : mapping from str to callable
+        Every second round goes through the actions backwards.
+    at_least : float
+        Seconds of all rounds together, up to MOST_ROUNDS of them.
+    clock : callable
+        Returns seconds.
+
+    Examples
+    --------
+    >>> ticks = iter(range(100))
+    >>> times, results = interleave_calls({"a": lambda: "done"}, at_least=5, clock=ticks.__next__)
+    >>> times["a"].values, results
+    ((1.0, 1.0, 1.0, 1.0, 1.0), {'a': 'done'})
+    """
+    first, results = {}, {}
+    for name, action in actions.items():
+        first[name], results[name] = _per_call(action, 1, clock)
+    slow = sum(first.values()) > at_least
+    values = {name: [seconds] if slow else [] for name, seconds in first.items()}
+    n_rounds = FEWEST_ROUNDS - slow
+    n_calls = dict.fromkeys(actions, 1)
+    if not slow:
+        again = {name: _per_call(action, 1, clock)[0] for name, action in actions.items()}
+        n_calls = {name: math.ceil(SHORTEST / max(s, SHORTEST / 100)) for name, s in again.items()}
+        total = sum(n_calls[name] * s for name, s in again.items())
+        n_rounds = min(MOST_ROUNDS, max(FEWEST_ROUNDS, int(at_least / total)))
+    for i in range(n_rounds):
+        for name in list(actions)[:: -1 if i % 2 else 1]:
+            seconds_per_call, results[name] = _per_call(actions[name], n_calls[name], clock)
+            values[name].append(seconds_per_call)
+    return {name: Spread(tuple(v)) for name, v in values.items()}, results
+
+
+def _per_call(action, n_calls, clock):
+    begin = clock()
+    for _ in range(n_calls):
+        result = action()
+    return (clock() - begin) / n_calls, result
+
+
 @contextmanager
-def _little_garbage():
+def little_garbage():
     """Exclude the objects of imported libraries from collections: each takes a tenth of a second.
 
     `seconds` collects before it measures, which is most of the time of measuring milliseconds.

@@ -98,8 +98,9 @@ class Start(NamedTuple):
 def start_from(X, n_components, covariance_type, seed):
     """Return a Start: equal weights, means of a few random rows, each feature's overall variance.
 
-    A mean is that of D/4 rows. Single rows lie so far out in many dimensions that the one with the
-    smallest norm would take nearly all the data and leave components with fewer rows than features.
+    A mean is that of D/4 rows, or of N/K if they are fewer. Single rows lie so far out in many
+    dimensions that the one with the smallest norm would take nearly all the data and leave
+    components with fewer rows than features.
 
     Parameters
     ----------
@@ -109,7 +110,8 @@ def start_from(X, n_components, covariance_type, seed):
     seed : int
     """
     rng = np.random.default_rng(seed)
-    rows = rng.choice(len(X), size=(n_components, max(1, X.shape[1] // 4)), replace=False)
+    n_rows = max(1, min(X.shape[1] // 4, len(X) // n_components))
+    rows = rng.choice(len(X), size=(n_components, n_rows), replace=False)
     means = X[rows].mean(axis=1, dtype=np.float64)
     # A sample of rows is enough for a scale, and does not copy a memory-mapped X.
     precision = 1 / np.var(X[:: max(1, len(X) // 10_000)], axis=0, dtype=np.float64)

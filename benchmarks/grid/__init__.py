@@ -1,0 +1,11 @@
+"""skvae against its peers over grids of sizes from fifty rows on: no size should be slower."""
+
+from benchmarks.grid import bayesian, chain, latency, mixture
+
+SECTIONS = (
+    *mixture.MAIN,
+    *chain.SECTIONS,
+    *bayesian.SECTIONS,
+    *mixture.OTHERS,
+    latency.SECTION,
+)

@@ -1,0 +1,66 @@
+"""BayesianMixtureSVI, in batches of all rows, against scikit-learn's BayesianGaussianMixture."""
+
+from functools import partial
+
+from sklearn.mixture import BayesianGaussianMixture
+
+from benchmarks.grid.mixture import CELLS, label
+from benchmarks.grid.table import (
+    ANSWER_MEDIAN,
+    FIT_MEDIAN,
+    N_ITERATIONS,
+    Call,
+    Contest,
+    sections,
+)
+from skvae import BayesianMixtureSVI
+
+
+def fit(problem, settings):
+    """Return the Contest of a fit of ten passes, the start included."""
+    X, *mixtures = _mixtures(problem, settings, N_ITERATIONS)
+
+    def passes(model):
+        if model.fit(X).n_iter_ != N_ITERATIONS:
+            raise RuntimeError(f"{model!r} did {model.n_iter_} iterations.")
+
+    return Contest(*(partial(passes, model) for model in mixtures))
+
+
+def score(problem, settings, n_rows=None):
+    """Return the Contest of the log-densities of all rows, or of the first ones.
+
+    skvae's are of the predictive density, scikit-learn's are an approximation: the values differ.
+    """
+    X, *mixtures = _mixtures(problem, settings, 1)
+    return Contest(*(partial(model.fit(X).score_samples, X[:n_rows]) for model in mixtures))
+
+
+def _mixtures(problem, settings, max_iter):
+    """Return the rows, and a mixture of each library; both start from random rows."""
+    X = problem.make(settings.seed)
+    settings = {
+        "n_components": problem.n_components,
+        "covariance_type": problem.covariance_type,
+        "max_iter": max_iter,
+        "tol": 0.0,
+        "init_params": "random_from_data",
+        "random_state": 0,
+    }
+    ours = BayesianMixtureSVI(**settings, learning_method="batch")
+    return X, ours, BayesianGaussianMixture(**settings)
+
+
+SECTIONS = sections(
+    model="bayesian",
+    peer="scikit-learn",
+    sizes="N, D, K, covariance",
+    label=label,
+    method='`learning_method="batch"`, `tol=0`, both start from random rows.',
+    calls=(
+        Call("fit", "fit of ten passes", fit, FIT_MEDIAN),
+        Call("one-row", "`score_samples` of one row", partial(score, n_rows=1), ANSWER_MEDIAN),
+        Call("score", "`score_samples` of all rows", score, ANSWER_MEDIAN),
+    ),
+    cells=CELLS,
+)
