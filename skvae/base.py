@@ -9,11 +9,11 @@ from sklearn.base import (
     DensityMixin,
     TransformerMixin,
 )
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from skvae.blocks import checked_rows, checked_weights, is_distributed, with_known_size
-from skvae.validation import check_random, plain_array_like, reading
+from skvae.validation import check_random, numbers_of, reading
 
 _FLOATS = np.dtype(np.float64), np.dtype(np.float32)
 _SMALLEST_WEIGHT = 1e-280  # so that no sum of weights overflows or loses digits
@@ -59,22 +59,22 @@ class LatentVariableModel(
         A Dask array stays one if the model sums over chunks, which are checked when they are read;
         otherwise it is read into memory.
         """
-        if type(X) is np.ndarray:
-            if self._passes(X, reset, min_rows):
-                return X
-        else:
-            if self._sums_over_chunks and is_distributed(X):
-                return self._validate_distributed(X, reset, min_rows)
-            X = plain_array_like(X)
+        if type(X) is np.ndarray and self._passes(X, reset, min_rows):
+            return X
+        if self._sums_over_chunks and is_distributed(X):
+            return self._validate_distributed(X, reset, min_rows)
+        checks = {
+            "dtype": [np.float64, np.float32],
+            "ensure_all_finite": "allow-nan",
+            "ensure_min_samples": min_rows,
+        }
         with reading("X"):
-            X = validate_data(
-                self,
-                X,
-                reset=reset,
-                dtype=[np.float64, np.float32],
-                ensure_all_finite="allow-nan",
-                ensure_min_samples=min_rows,
-            )
+            given, X = X, numbers_of(X, "X")
+            if X is not given and hasattr(given, "columns"):  # an array without their names
+                validate_data(self, given, reset=reset, skip_check_array=True)
+                X = check_array(X, input_name="X", estimator=self, **checks)
+            else:
+                X = validate_data(self, X, reset=reset, **checks)
         # A data frame may hold the other byte order.
         return X.astype(X.dtype.newbyteorder("="), copy=False)
 
@@ -127,8 +127,9 @@ class LatentVariableModel(
             if isinstance(sample_weight, complex | np.complexfloating):
                 raise TypeError("it is complex")  # for arrays scikit-learn raises this
             if is_distributed(X):
-                weight = checked_weights(sample_weight, X)
+                weight = checked_weights(sample_weight, X, name)
             else:
+                sample_weight = numbers_of(sample_weight, name)
                 weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         except (OverflowError, TypeError) as error:
             raise ValueError(f"{name} must be an array of numbers: {error}") from error

@@ -2,14 +2,19 @@
 
 import math
 from contextlib import contextmanager
+from datetime import date, time, timedelta
 from numbers import Integral
 from operator import eq
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 
 LARGEST_FLOOR = 1e100  # of covariances: their determinants and products must not overflow
+_PLAIN = "biufc"  # kinds of dtypes whose entries are numbers
 _NUMBERS = int, float, np.integer, np.floating  # a Fraction would make arrays of objects
+_TIMES = date, time, timedelta, np.datetime64, np.timedelta64
+_MISSING = "NAType", "NaTType"  # of pandas, which need not be installed
 
 
 def check_number(name, value, kind, low, high=None, *, flags=False):
@@ -36,6 +41,7 @@ def check_number(name, value, kind, low, high=None, *, flags=False):
         return
     is_flag = isinstance(value, bool | np.bool_)
     is_kind = flags if is_flag else isinstance(value, kind) and isinstance(value, _NUMBERS)
+    is_kind = is_kind and not isinstance(value, np.timedelta64)  # NumPy counts it as an integer
     if high is None:
         high = 2**63 - 1 if kind is Integral else math.inf
     if is_kind:
@@ -66,7 +72,7 @@ def check_random(name, value):
         return
     try:
         check_random_state(value)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # of a duration, which is an integer to NumPy
         raise ValueError(
             f"{name}={value!r}: must be None, an integer in [0, 2**32) or a RandomState"
         ) from error
@@ -113,7 +119,7 @@ def check_array_parameter(name, value, shape, meaning, *, largest=1e280):
         if np.iscomplexobj(value):
             raise TypeError("complex numbers")
         with np.errstate(over="ignore"):  # infinite then
-            value = _without_mask(value) if isinstance(value, np.ma.MaskedArray) else value
+            value = value if isinstance(value, float) else numbers_of(value, name)
             array = np.array(value, dtype=np.float64)
     except (OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{name}={value!r}: must be an array of numbers {meaning}") from error
@@ -139,11 +145,107 @@ def _without_mask(X):
     return X.astype(np.float32 if X.dtype == np.float32 else np.float64).filled(np.nan)
 
 
-def plain_array_like(X):
-    """Return X in a form for which scikit-learn raises its usual error."""
-    if hasattr(X, "columns") and tuple(getattr(X, "shape", ()))[1:] == (0,):
-        return np.empty(X.shape)  # a data frame without columns
-    return _without_mask(X) if isinstance(X, np.ma.MaskedArray) else X
+def numbers_of(X, name):
+    """Return X with NaN where it is missing, in a form that scikit-learn can read or refuses.
+
+    Masked entries are missing, and so are None, ``NaT`` and ``pandas.NA`` among objects. Arrays and
+    tables with dtypes of numbers are returned as they are.
+
+    Parameters
+    ----------
+    X : array-like
+        Rows, weights or a parameter.
+    name : str
+        Its name, for messages.
+
+    Raises
+    ------
+    TypeError
+        An entry is a date, a duration, or an object that is no number.
+    ValueError
+        An entry is a string that is no number. The message names the column.
+    """
+    if isinstance(X, np.ma.MaskedArray):
+        X = _without_mask(X)
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+        return _numbers_of_table(X, name)
+    if not isinstance(X, np.ndarray | np.generic) and not issparse(X):
+        try:
+            array = np.asarray(X)
+        except (TypeError, ValueError):  # scikit-learn's error has more
+            return X
+        X = array if array.ndim else X
+    refuse_times(getattr(X, "dtype", None), name)
+    if not isinstance(X, np.ndarray) or X.dtype.kind in f"{_PLAIN}V" or not X.size or X.ndim > 2:
+        return X
+    if X.ndim < 2:
+        return _numbers_of_objects(X, name) if X.ndim else X
+    columns = [_numbers_of_objects(x, f"{name}[:, {j}]") for j, x in enumerate(X.T)]
+    return np.column_stack(columns)
+
+
+def _numbers_of_table(X, name):
+    """Return a data frame, or its columns as one array if one of them needs a conversion."""
+    if all(_is_plain(dtype) for dtype in X.dtypes):
+        return X if len(X.columns) else np.empty(X.shape)
+    columns = []
+    for j, (title, dtype) in enumerate(zip(X.columns, X.dtypes, strict=True)):
+        label = f"{name}[{title!r}]" if isinstance(title, str) else f"{name}[:, {j}]"
+        refuse_times(dtype, label)
+        column = X.iloc[:, j] if hasattr(X, "iloc") else X[:, j]
+        if isinstance(dtype, np.dtype) and dtype.kind in _PLAIN:
+            columns.append(np.asarray(column))
+        else:
+            columns.append(_numbers_of_objects(np.fromiter(column, dtype=object), label))
+    return np.column_stack(columns)
+
+
+def _is_plain(dtype):
+    """Return whether the dtype of a column of a data frame is one of numbers."""
+    if hasattr(dtype, "is_numeric"):  # of polars
+        return dtype.is_numeric() or str(dtype) == "Boolean"
+    return getattr(dtype, "kind", "O") in _PLAIN
+
+
+def refuse_times(dtype, label):
+    """Raise TypeError if a dtype is one of dates or durations."""
+    if hasattr(dtype, "is_temporal"):  # of polars
+        is_time = dtype.is_temporal()
+    else:
+        is_time = getattr(dtype, "kind", "O") in "mM" or type(dtype).__name__ == "PeriodDtype"
+    if is_time:
+        raise _times_error(label, dtype)
+
+
+def _times_error(label, kind):
+    return TypeError(
+        f"{label} holds dates or durations ({kind}): must be numbers, such as the days since a "
+        "first date"
+    )
+
+
+def _numbers_of_objects(values, label):
+    """Return objects or strings, an array of shape (n,), as float64; None is NaN."""
+    kinds = set(map(type, values))
+    if any(issubclass(kind, _TIMES) or kind.__name__ in (*_MISSING, "Period") for kind in kinds):
+        missing = np.array([_is_missing(value) for value in values])
+        for value in values[~missing]:
+            if isinstance(value, _TIMES) or type(value).__name__ == "Period":
+                raise _times_error(label, type(value).__name__)
+        values = np.where(missing, np.nan, values)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return values.astype(np.float64)
+    except (OverflowError, TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{label} must be a column of numbers: {error}") from error
+
+
+def _is_missing(value):
+    """Return whether an object is ``pandas.NA`` or a ``NaT``."""
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
+    return type(value).__name__ in _MISSING
 
 
 @contextmanager

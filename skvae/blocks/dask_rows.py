@@ -1,5 +1,6 @@
 """Rows of a Dask array: the methods of :class:`skvae.blocks.rows.Rows`, computed by Dask."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from skvae.blocks.dask_tasks import (
 )
 from skvae.blocks.rows import Rows, ranges
 from skvae.blocks.workers import workers
+from skvae.validation import numbers_of, refuse_times
 
 _FETCHED = 1 << 26  # bytes of rows that are fetched into this process at a time
 
@@ -44,6 +46,8 @@ def checked_rows(X, check):
             f"Expected 2D array, got {X.ndim}D array instead: X must have shape "
             "(n_samples, n_features)"
         )
+    refuse_times(X.dtype, "X")
+    X = whole_chunks(X, "X")
     if np.isnan(X.shape[1]):
         X = with_known_size(X)
     if X.shape[1] == 0:
@@ -52,6 +56,34 @@ def checked_rows(X, check):
         X = X.rechunk({1: -1})
     dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
     return X.map_blocks(check, dtype=dtype, meta=np.empty((0, 0), dtype))
+
+
+def whole_chunks(array, name):
+    """Return a Dask array whose chunks are checked, when they are read, to be as declared.
+
+    A function given to ``map_blocks`` may drop rows without declaring other chunks.
+
+    Parameters
+    ----------
+    array : dask.array.Array
+        Rows, weights or groups. Sizes that are unknown are not checked.
+    name : str
+        Its name, for messages.
+    """
+    meta = np.empty((0,) * array.ndim, array.dtype)
+    return array.map_blocks(partial(_whole_chunk, name), dtype=array.dtype, meta=meta)
+
+
+def _whole_chunk(name, chunk, block_info):
+    declared = block_info[None]["chunk-shape"]
+    sizes = zip(np.shape(chunk), declared, strict=False)
+    if np.ndim(chunk) == len(declared) and all(n == m or np.isnan(m) for n, m in sizes):
+        return chunk
+    number = block_info[0]["chunk-location"][0]
+    raise ValueError(
+        f"chunk {number} of {name} has shape {np.shape(chunk)}, and {tuple(declared)} is declared: "
+        "pass chunks= to the function that changed it, or call compute_chunk_sizes() before"
+    )
 
 
 def with_known_size(X):
@@ -97,7 +129,7 @@ class DistributedWeights(NamedTuple):
         return self.high
 
 
-def checked_weights(weight, X):
+def checked_weights(weight, X, name):
     """Return the weights of a Dask array's rows as DistributedWeights.
 
     Parameters
@@ -106,6 +138,8 @@ def checked_weights(weight, X):
         The ``sample_weight`` argument. If it is in memory, it is sent to the workers once.
     X : dask.array.Array
         The rows, with known chunk sizes.
+    name : str
+        The argument's name, for messages.
 
     Raises
     ------
@@ -113,9 +147,10 @@ def checked_weights(weight, X):
         The weights are not one finite number for each row.
     """
     if is_distributed(weight):
-        weight = with_known_size(weight)
+        refuse_times(weight.dtype, name)
+        weight = with_known_size(whole_chunks(weight, name))
     else:
-        weight = np.asarray(weight)
+        weight = np.asarray(numbers_of(weight, name))
         weight = np.full(len(X), weight) if weight.ndim == 0 else weight
     if weight.ndim != 1:
         raise ValueError(

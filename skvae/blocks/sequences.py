@@ -5,9 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_consistent_length, column_or_1d
 
-from skvae.blocks.dask_rows import with_known_size
+from skvae.blocks.dask_rows import whole_chunks, with_known_size
 from skvae.blocks.dask_tasks import collected, is_distributed
 from skvae.blocks.rows import Rows
+from skvae.validation import numbers_of
 
 
 class Sequences(NamedTuple):
@@ -154,17 +155,17 @@ def _joined(sequences):
         given = list(sequence.columns) if hasattr(sequence, "columns") else None
         if given != names:
             raise ValueError(f"X[{s}] has the columns {given}, X[0] has {names}: must be the same")
+    if names is None:
+        sequences = [numbers_of(sequence, f"X[{s}]") for s, sequence in enumerate(sequences)]
     try:
         return _concatenated(sequences, named=names is not None)
-    except (TypeError, ValueError) as error:  # dates, sparse arrays, frames of two libraries
+    except (TypeError, ValueError) as error:  # sparse arrays, frames of two libraries
         raise TypeError(f"the sequences of X cannot be joined to one table: {error}") from error
 
 
 def _concatenated(sequences, named):
     if not named:
-        masked = any(isinstance(sequence, np.ma.MaskedArray) for sequence in sequences)
-        join = np.ma.concatenate if masked else np.concatenate
-        return join([sequence if masked else np.asarray(sequence) for sequence in sequences])
+        return np.concatenate([np.asarray(sequence) for sequence in sequences])
     if hasattr(sequences[0], "vstack"):
         import polars as pl
 
@@ -183,7 +184,7 @@ def _width(sequence, s):
 
 def _offsets_of(X, groups):
     if is_distributed(groups):
-        groups = with_known_size(groups)
+        groups = with_known_size(whole_chunks(groups, "groups"))
         begins, ids = _runs_of_chunks(groups)
     else:
         if np.ma.is_masked(groups):

@@ -42,7 +42,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
 
 from skvae.blocks import is_complete, pattern_order, ranges
-from skvae.validation import check_array_parameter, plain_array_like, reading
+from skvae.validation import check_array_parameter, numbers_of, reading
 
 NO_ROWS = 1e-280  # a state with at most this share of all weight keeps its parameters
 
@@ -110,7 +110,7 @@ class Emission(BaseEstimator):
         parameters = self.parameters()
         with reading("X"):
             X = check_array(
-                plain_array_like(X), dtype=np.float64, ensure_all_finite="allow-nan", estimator=self
+                numbers_of(X, "X"), dtype=np.float64, ensure_all_finite="allow-nan", estimator=self
             )
         if X.shape[1] != self.n_features_in_:
             raise ValueError(

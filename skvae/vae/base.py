@@ -21,7 +21,7 @@ from skvae.neural.likelihoods.base import prepared
 from skvae.neural.training.rows_on_disk import blocks_of, in_memory_or_on_disk
 from skvae.vae import importance
 from skvae.vae.model import LatentModel
-from skvae.validation import check_number, reading
+from skvae.validation import check_number, numbers_of, reading
 
 _ROWS = 4096  # drawn, encoded or decoded together
 _ACTIVE = 0.01  # variance of the posterior mean over rows, Burda et al. (2016), section 5.1
@@ -256,6 +256,7 @@ class Autoencoder(LatentVariableModel):
         """
         check_is_fitted(self)
         with reading("Z"):
+            Z = numbers_of(Z, "Z")
             Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
         if Z.shape[1] != self._n_features_out:
             raise ValueError(

@@ -4,8 +4,9 @@ import copy
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
-from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov
+from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, VariationalAutoencoder
 from tests.problems import assert_same_state, state_of
 
 da = pytest.importorskip("dask.array")
@@ -99,3 +100,126 @@ def test_an_error_of_the_source_is_the_source_s():
     X = chunked(rows()).map_blocks(broken, dtype=float, meta=np.empty((0, 0)))
     with pytest.raises(OSError, match="the disk is gone"):
         EMGaussianMixture(2).fit(X)
+
+
+# Chunks that are not as declared ------------------------------------------------------------------
+
+ALL = [
+    *MODELS,
+    VariationalAutoencoder(1, hidden_layer_sizes=(3,), max_epochs=1, random_state=0, device="cpu"),
+]
+each_of_all = pytest.mark.parametrize("model", ALL, ids=lambda model: type(model).__name__)
+
+
+def without_nan(block):
+    return block[~np.isnan(block).reshape(len(block), -1).any(axis=1)] if block.shape[0] else block
+
+
+def lossy(X, lost, size=60):
+    """A Dask array that drops a row, which its chunks do not declare."""
+    X = np.array(X, dtype=float)
+    X[lost] = np.nan
+    chunks = (size,) if X.ndim == 1 else (size, X.shape[1])
+    lazy = da.from_array(X, chunks=chunks)
+    return lazy.map_blocks(without_nan, dtype=float, meta=np.empty((0,) * X.ndim))
+
+
+def learners(model):
+    """The methods that read rows, as functions of a Dask array."""
+    weight = "sequence_weight" if isinstance(model, EMHiddenMarkov) else "sample_weight"
+    yield lambda X: copy.deepcopy(model).fit(X)
+    if not isinstance(model, VariationalAutoencoder):
+        yield lambda X: copy.deepcopy(model).fit(X, **{weight: np.ones(len(X))})
+    yield lambda X: copy.deepcopy(model).partial_fit(X)
+    fitted = copy.deepcopy(model).fit(rows())
+    yield fitted.score
+    yield lambda X: fitted.score(X, sample_weight=np.ones(len(X)))
+    for name in ("score_samples", "transform", "predict", "impute", "elbo", "reconstruct"):
+        if hasattr(fitted, name):
+            yield lambda X, name=name: np.asarray(getattr(fitted, name)(X))
+
+
+@each_of_all
+@pytest.mark.parametrize("lost", [10, 130, 199])
+def test_a_chunk_that_lost_rows_is_named(model, lost):
+    X, number = lossy(rows(), lost), lost // 60
+    n = X.chunks[0][number]
+    text = rf"^chunk {number} of X has shape \({n - 1}, 3\), and \({n}, 3\) is declared: pass chun"
+    for learn in learners(model):
+        with pytest.raises(ValueError, match=text):
+            learn(X)
+
+
+@each_of_all
+def test_chunks_with_more_rows_or_other_columns_are_named(model):
+    X = chunked(rows())
+    for change, text in [
+        (lambda block: np.repeat(block, 2, axis=0), r"has shape \((120|40), 3\), and \(.0, 3\)"),
+        (lambda block: block[:, :2], r"has shape \(.0, 2\), and \(.0, 3\)"),
+        (lambda block: block[:, 0], r"has shape \(.0,\), and \(.0, 3\)"),
+    ]:
+        other = X.map_blocks(change, dtype=float, meta=np.empty((0, 0)))
+        with pytest.raises(ValueError, match=f"chunk [0-3] of X {text} is declared"):
+            copy.deepcopy(model).fit(other)
+
+
+@every_model
+def test_rows_that_are_lost_in_chunks_of_columns(model):
+    X = rows()
+    X[10] = np.nan
+    lazy = da.from_array(X, chunks=(60, 1)).map_blocks(
+        without_nan, dtype=float, meta=np.empty((0, 0))
+    )
+    with pytest.raises(ValueError, match=r"chunk 0 of X has shape \(59, 1\), and \(60, 1\)"):
+        copy.deepcopy(model).fit(lazy)
+
+
+def test_weights_and_groups_that_lost_rows_are_named():
+    X = chunked(rows())
+    weight = lossy(np.ones(200), 70)
+    for model, name in [
+        (EMGaussianMixture(2), "sample_weight"),
+        (BayesianMixtureSVI(2), "sample_weight"),
+        (EMHiddenMarkov(2), "sequence_weight"),
+    ]:
+        with pytest.raises(ValueError, match=rf"chunk 1 of {name} has shape \(59,\), and \(60,\)"):
+            model.fit(X, **{name: weight})
+    with pytest.raises(ValueError, match=r"chunk 3 of groups has shape \(19,\), and \(20,\)"):
+        EMHiddenMarkov(2).fit(X, groups=lossy(np.repeat([0, 1], 100), 185))
+
+
+@each_of_all
+def test_chunks_of_unknown_sizes_may_lose_rows(model):
+    X = rows()
+    X[[10, 70, 71]] = np.nan
+    lazy = chunked(X).map_blocks(without_nan, dtype=float, chunks=((np.nan,) * 4, (3,)))
+    whole = X[~np.isnan(X).any(axis=1)]
+    model = copy.deepcopy(model).fit(whole)
+    np.testing.assert_allclose(model.score(lazy), model.score(whole), rtol=1e-12)
+    other = copy.deepcopy(model).fit(lazy)
+    np.testing.assert_allclose(other.score(whole), model.score(whole), rtol=0.2)
+    assert other.n_features_in_ == 3
+
+
+@each_of_all
+def test_dates_in_chunks_are_refused(model):
+    days = np.datetime64("2021-03-01") + np.arange(600).reshape(200, 3)
+    objects = rows().astype(object)
+    objects[130, 1] = days[0, 0].item()
+    for X, label in [(days, "X"), (days - days[0], "X"), (objects, r"X\[:, 1\]")]:
+        with pytest.raises(TypeError, match=f"^{label} holds dates or durations"):
+            copy.deepcopy(model).fit(chunked(X))
+    objects[130, 1] = None
+    missing = rows()
+    missing[130, 1] = np.nan
+    seeded = clone(model).set_params(random_state=0)
+    one, other = (clone(seeded).fit(chunked(X)) for X in (objects, missing))
+    assert one.lower_bound_ == other.lower_bound_
+
+
+@pytest.mark.parametrize("model", [MODELS[0], MODELS[2]], ids=["em", "bayes"])
+def test_dates_as_weights_of_chunks_are_refused(model):
+    days = np.datetime64("2021-03-01") + np.arange(200)
+    for weight in (days, chunked(days)):
+        with pytest.raises(ValueError, match="sample_weight must be an array of numbers: sample_w"):
+            copy.deepcopy(model).fit(chunked(rows()), sample_weight=weight)

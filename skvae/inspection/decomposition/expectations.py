@@ -6,6 +6,7 @@ from sklearn.utils import check_array
 
 from skvae.emissions.base import log_density_of
 from skvae.emissions.location_scale import GaussianParameters
+from skvae.validation import numbers_of
 
 
 def as_double(X):
@@ -19,9 +20,7 @@ def as_double(X):
 
 def rows_of(X):
     """Return rows as a float64 array (n_samples, n_features) with NaN where they are missing."""
-    if isinstance(X, np.ma.MaskedArray):
-        X = X.astype(np.float64).filled(np.nan)
-    return check_array(X, dtype=np.float64, ensure_all_finite="allow-nan")
+    return check_array(numbers_of(X, "X"), dtype=np.float64, ensure_all_finite="allow-nan")
 
 
 def gaussian_log_density(estimator, X):
