@@ -24,7 +24,7 @@ from skvae.storage import encoded, pack, read, rebuilt, remove, write
 
 SECONDS = 10.0  # between two times that a running fit writes its file
 SHARE = 0.05  # largest share of a fit's time spent on writing: large states are written less often
-_FORMAT = 1  # raised whenever the state of a step, or the steps themselves, change
+_FORMAT = 2  # raised whenever the state of a step, or the steps themselves, change
 _MOMENTS = "moments of X"  # with other chunks they differ in rounding
 _HASHED = 1 << 24  # bytes at a time
 

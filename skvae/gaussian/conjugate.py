@@ -27,7 +27,7 @@ Paisley, Stochastic variational inference (2013).
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gammainccinv, gammaincinv, stdtrit
+from scipy.special import gammainccinv, gammaincinv, gammaln, stdtrit
 
 from skvae.gaussian.covariance import LOG_2PI, STRUCTURES
 from skvae.gaussian.precisions import PRECISIONS, along
@@ -258,6 +258,55 @@ class NormalWishart(NamedTuple):
         scatter = self._precisions.scale(statistics.recenter(self.means).scatter, n_features)
         trace = self._precisions.trace(self.precisions_cholesky, scatter)
         return float(statistics.counts @ constants - 0.5 * trace)
+
+    # Merges ---------------------------------------------------------------------------------------
+
+    def merge_gains(self, prior, first, second):
+        """Return the change of the log evidence if two components become one, shape (n_pairs,).
+
+        The log evidence of statistics, energy − KL of their posterior, is a difference of the log
+        normalisers of posterior and prior. Those of the other components do not change.
+
+        Parameters
+        ----------
+        prior : NormalWishart
+            The prior of one component.
+        first, second : ndarray of int, shape (n_pairs,)
+            The pairs; each is merged alone.
+        """
+        kind, n_features = self._precisions, self.means.shape[1]
+        one, two = self.mean_precisions[first], self.mean_precisions[second]
+        beta = one + two - prior.mean_precisions
+        # Relative to the prior's mean: there the prior's rows, which both parts contain, are zero.
+        left, right = self.means[first] - prior.means, self.means[second] - prior.means
+        mean = (one[:, None] * left + two[:, None] * right) / beta[:, None]
+        scales = (
+            kind.outer(one, left - mean)
+            + kind.outer(two, right - mean)
+            - kind.outer(np.broadcast_to(prior.mean_precisions, beta.shape), mean)
+        )
+        gains = 0.5 * n_features * np.log(one * two / (beta * prior.mean_precisions))
+        if self.covariance_type == "tied":
+            merged, parts = (self.scales + scales, self.dofs), [(1.0, self.scales, self.dofs)]
+        else:
+            scales = scales + self.scales[first] + self.scales[second] - prior.scales
+            merged = scales, self.dofs[first] + self.dofs[second] - prior.dofs
+            parts = [
+                (1.0, self.scales[first], self.dofs[first]),
+                (1.0, self.scales[second], self.dofs[second]),
+                (-1.0, prior.scales, prior.dofs),
+            ]
+        gains = gains + self._log_normalizer(*merged)
+        for sign, *part in parts:
+            gains = gains - sign * self._log_normalizer(*part)
+        return gains
+
+    def _log_normalizer(self, scales, dofs):
+        """Return the log normaliser of Wisharts or Gammas, but for terms linear in ν."""
+        kind, n_features = self._precisions, self.means.shape[1]
+        half = 0.5 * (dofs[..., None] - np.arange(kind.size(n_features)))
+        gammas = kind.copies(n_features) * gammaln(half).sum(axis=-1)
+        return gammas - 0.5 * dofs * kind.log_det(scales)
 
     # Divergence -----------------------------------------------------------------------------------
 

@@ -42,6 +42,14 @@ class FullPrecisions:
         """Return the scale of each variance, in the shape of the structure's variances."""
         return np.diagonal(scale, axis1=-2, axis2=-1)
 
+    def outer(self, weights, deviations):
+        """Return w d dᵀ of each weight and deviation (P, D), in the shape of a scale for each."""
+        return (weights[:, None] * deviations)[:, :, None] * deviations[:, None, :]
+
+    def log_det(self, scales):
+        """Return the sum of the log determinants of each component's scales."""
+        return np.linalg.slogdet(scales)[1]
+
     def distance(self, factors, deviations):
         """Return dᵀ U Uᵀ d of each component's deviation (K, D), shape (K,)."""
         white = (deviations[:, None, :] @ factors)[:, 0]
@@ -85,6 +93,12 @@ class DiagonalPrecisions:
     def marginal_scale(self, scale, n_features):
         return scale
 
+    def outer(self, weights, deviations):
+        return weights[:, None] * deviations**2
+
+    def log_det(self, scales):
+        return np.log(scales).sum(axis=-1)
+
     def distance(self, factors, deviations):
         return ((along(factors, deviations) * deviations) ** 2).sum(axis=-1)
 
@@ -109,6 +123,12 @@ class SphericalPrecisions(DiagonalPrecisions):
 
     def scatter(self, scale, n_features):
         return scale / n_features
+
+    def outer(self, weights, deviations):
+        return weights * (deviations**2).sum(axis=-1)
+
+    def log_det(self, scales):
+        return np.log(scales)
 
     def ratio(self, factors, others):
         return (factors / others) ** 2

@@ -99,8 +99,10 @@ default='dirichlet_process'
         after a batch is the prior of the next.
     moves : tuple of {'merge', 'delete', 'birth'}, default=()
         Moves between numbers of components, for 'memoized': tried after each lap, and accepted only
-        if the whole bound rises. Without moves, superfluous components empty slowly, long after a
-        pass changes the bound by less than ``tol``. 'merge' removes them in a few passes.
+        if the whole bound rises. Components with less than 0.01 of a row are removed, which changes
+        the bound by less than 0.01 nats each. Without moves, superfluous components empty slowly,
+        long after a pass changes the bound by less than ``tol``. 'merge' removes them in a few
+        passes.
     tol : float, default=1e-3
         The fit has converged when an iteration changes the bound, in nats per row, by less than
         this.

@@ -1,24 +1,30 @@
-"""Moves between numbers of components: merge two, delete one, split one; none lowers the bound.
+"""Moves between numbers of components: merge two, delete one, split one, if the bound rises.
 
 A move proposes statistics of other components, makes a few laps from there, and is accepted only if
 the whole bound is then higher (Hughes & Sudderth, NIPS 2013; Hughes, Kim & Sudderth, AISTATS 2015).
-Laps alone would not find these posteriors once coordinate ascent has converged.
+Laps alone would not find these posteriors once coordinate ascent has converged. A component that is
+empty, with less than ``_LEAST_GAIN`` of a row, leaves first: the bound changes by less than that.
 """
+
+from functools import partial
 
 import numpy as np
 
 from skvae.ascent.loop import Step, ascend
-from skvae.blocks import Rows
+from skvae.blocks import Rows, ranges
 from skvae.gaussian.first_statistics import filled, statistics_of
 from skvae.initialization import first_labels
 from skvae.mixture.bayesian.steps import BatchStep
 from skvae.mixture.e_step import fill_rows
+from skvae.storage import rebuilt
 
 MOVES = ("merge", "delete", "birth")
-_TRIES = 3  # candidates of each kind after a lap; all of them once the laps have settled
+_TRIES = 3  # failed tries of each kind after a lap; all candidates once the laps have settled
 _SETTLED = 1e-3  # laps that raise the bound by less have settled; nats per unit weight
-_LEAST_GAIN = 1e-2  # nats in total: one more empty component changes the bound by less
-_LAPS = {"merge": 2, "delete": 2, "birth": 6}
+_LEAST_GAIN = 1e-2  # nats in total: a component with fewer rows changes the bound by less
+_LAPS = {"leave": 1, "merge": 2, "delete": 2, "birth": 6}
+_NEAREST = 128  # partners of a component that are considered for a merge
+_NUMBERS = 1 << 20  # numbers in the scales of the pairs that are evaluated together
 _ROWS = 1 << 15  # rows, drawn at random, that a split is computed from
 _SPLITS = 5  # k-means runs for a split
 _LEAST = 4  # rows of a component that may be split
@@ -26,6 +32,9 @@ _LEAST = 4  # rows of a component that may be split
 
 class MovingStep(Step):
     """Laps of a memoized step, with moves after each.
+
+    A move that failed is tried again after another move succeeded, or once the laps have settled
+    and have raised the bound since.
 
     Parameters
     ----------
@@ -37,6 +46,9 @@ class MovingStep(Step):
         Some of ``MOVES``.
     moments : Moments
         The moments of the data.
+    tol : float
+        The tolerance of the ascent, in nats per unit weight: it ends after laps that raise the
+        bound by less, so these have settled.
     rng : RandomState
         Source of the choice of rows.
     pool : Workers
@@ -45,19 +57,23 @@ class MovingStep(Step):
 
     resizes = True
 
-    def __init__(self, step, rows, moves, moments, rng, pool):
+    def __init__(self, step, rows, moves, moments, tol, rng, pool):
         self._step = step
         self._rows = rows
-        self._moves = moves
+        self._moves = ("leave", *(move for move in MOVES if move in moves))
         self._moments = moments
+        self._small = max(_SETTLED, tol)
         self._rng = rng
         self._pool = pool
         self._candidates = {
+            "leave": self._empty,
             "merge": self._merges,
             "delete": self._deletes,
             "birth": self._births,
         }
-        self._failed = {move: set() for move in moves}
+        # Identities of the components: a lap sorts them, and their places change.
+        self._names = None
+        self._failed = {move: {} for move in self._moves}  # {names: bound}
         self.evaluate = step.evaluate
 
     @property
@@ -69,88 +85,123 @@ class MovingStep(Step):
         """Return the state of the laps, the failed moves, and the state of the random numbers."""
         return {
             "step": self._step.state(),
-            "failed": {move: sorted(names) for move, names in self._failed.items()},
+            "names": self._names,
+            "failed": {move: list(failed.items()) for move, failed in self._failed.items()},
             "random": self._rng.get_state(legacy=False),
         }
 
     def restore(self, state, parameters):
         """Restore a stored state; see :meth:`skvae.ascent.loop.Step.restore`."""
         self._step.restore(state["step"], parameters)
+        self._names = rebuilt(np.arange(parameters.n_components), state["names"])
         for move, failed in self._failed.items():
-            failed.update(_hashable(name) for name in state["failed"][move])
+            for names, bound in state["failed"][move]:
+                failed[tuple(map(int, names))] = float(bound)
         self._rng.set_state(state["random"])
 
     def __call__(self, posterior):
-        posterior, bound = self._step(posterior)
-        settled = self._step.bound(posterior) - bound < _SETTLED
+        if self._names is None:
+            self._names = np.arange(posterior.n_components)
+        posterior, bound = self._lap(posterior)
+        settled = self._step.bound(posterior) - bound < self._small
         while True:
             before = posterior
-            for move in MOVES:
-                if move in self._moves:
-                    posterior = self._try(move, posterior, settled)
+            for move in self._moves:
+                posterior = self._try(move, posterior, settled)
             if posterior is before or not settled:
                 return posterior, bound
             # A settled ascent would end here, but after a move others may be possible.
-            posterior, _ = self._step(posterior)
+            posterior, _ = self._lap(posterior)
+
+    def _lap(self, posterior, start=None):
+        """Return the posterior after a lap, and the bound before it; the names are sorted too."""
+        posterior, bound = self._step(posterior, start)
+        self._names = self._names[self._step.order]
+        return posterior, bound
 
     def _try(self, move, posterior, settled):
-        """Return the posterior after tries of one kind of move."""
-        for tries, (name, statistics) in enumerate(self._candidates[move](posterior)):
-            if tries == _TRIES and not settled:
-                break
-            found = self._climb(move, posterior, statistics)
-            if found is not None:
-                for failed in self._failed.values():
-                    failed.clear()
-                return found
-            self._failed[move].add(name)
-        return posterior
+        """Return the posterior after moves of one kind, made for as long as they succeed."""
+        n_failures = 0
+        while True:
+            bound, failed = float(self._step.bound(posterior)), self._failed[move]
+            found = None
+            for places, statistics in self._candidates[move](posterior):
+                names = tuple(sorted(self._names[places].tolist()))
+                if names in failed and (not settled or bound < failed[names] + self._small):
+                    continue
+                if n_failures == _TRIES and not settled:
+                    return posterior
+                start = statistics()
+                if start is not None:
+                    found = self._climb(move, posterior, bound, places, start)
+                    if found is not None:
+                        break
+                    n_failures += 1
+                failed[names] = bound
+            if found is None:
+                return posterior
+            posterior = found
 
-    def _climb(self, move, posterior, statistics):
+    def _climb(self, move, posterior, bound, places, statistics):
         """Return the posterior after laps from other statistics, or None if the bound is lower."""
-        step, kept = self._step, self._step.memory
-        before = step.bound(posterior)
-        found, _ = step(posterior.prior.posterior(statistics), statistics)
-        for _ in range(_LAPS[move] - 1):
-            if step.bound(found) > before:
-                break
-            found, _ = step(found)
-        if (step.bound(found) - before) * self._rows.weight() > _LEAST_GAIN:
-            return found
-        step.memory = kept
+        kept = self._step.memory, self._names
+        if move == "leave":
+            self._names, least = np.delete(self._names, places), -_LEAST_GAIN * len(places)
+        else:
+            self._names, least = np.arange(len(statistics.counts)), _LEAST_GAIN
+        found, _ = self._lap(posterior.prior.posterior(statistics), statistics)
+        for left in range(_LAPS[move] - 1, -1, -1):
+            if (self._step.bound(found) - bound) * self._rows.weight() > least:
+                if move != "leave":
+                    self._failed = {move: {} for move in self._moves}
+                return found
+            if left:
+                found, _ = self._lap(found)
+        self._step.memory, self._names = kept
         return None
 
-    # Candidates: (name, statistics) ---------------------------------------------------------------
+    # Candidates: (places of components, function that returns the statistics) ---------------------
+
+    def _empty(self, posterior):
+        """Yield the statistics without the empty components; the largest one stays."""
+        total = self._step.total()
+        empty = total.counts < _LEAST_GAIN
+        empty[total.counts.argmax()] = False
+        if empty.any():
+            yield np.flatnonzero(empty), lambda: total.take(~empty)
 
     def _merges(self, posterior):
-        """Yield merges of near components that raise the bound without its entropy term."""
-        total, components = self._step.total(), posterior.components
-        means = components.means
-        now = posterior.energy(total) - posterior.kl()
-        found = []
-        for k in range(len(means)):
-            distance = self._distances(components, k)
-            for j in np.argsort(distance)[1:3]:
-                pair = (min(k, j), max(k, j))
-                name = tuple(self._name(total, i) for i in pair)
-                if name in self._failed["merge"] or any(pair == other for _, other, _ in found):
-                    continue
-                labels = np.arange(len(means))
-                labels[pair[1]] = pair[0]
-                labels[labels > pair[1]] -= 1
-                statistics = total.merged(labels)
-                merged = posterior.prior.posterior(statistics)
-                gain = merged.energy(statistics) - merged.kl() - now
-                if gain > 0:
-                    found.append((gain, pair, (name, statistics)))
-        found.sort(key=lambda entry: -entry[0])
-        for _, _, candidate in found:
-            yield candidate
+        """Yield the merges of two components that may raise the bound, the best first.
 
-    def _name(self, total, k):
-        """Return a name of a component that is the same in later laps: rounded mean and size."""
-        place = (total.centers[k] - self._moments.mean) / self._moments.scale
-        return (*np.round(place, 1), round(10 * float(np.log(max(total.counts[k], 1e-3)))))
+        The gains are those of the bound without the entropy of q(z), which a merge lowers: they
+        are upper limits of the gain before the next lap.
+        """
+        total = self._step.total()
+        components = posterior.components
+        first, second = self._pairs(components)
+        _, prior = posterior.prior.of_size(1)
+        gains, block = np.empty(len(first)), max(1, _NUMBERS // components.means.shape[1] ** 2)
+        for a, b in ranges(0, len(first), block):
+            gains[a:b] = components.merge_gains(prior, first[a:b], second[a:b])
+        best = np.argsort(-gains, kind="stable")[: 2 * len(components.means)]
+        first, second = first[best], second[best]
+        gains = gains[best] + posterior.prior.weight_merge_gains(total.counts, first, second)
+        for i in np.argsort(-gains, kind="stable"):
+            if gains[i] > _LEAST_GAIN:
+                pair = np.array([first[i], second[i]])
+                yield pair, partial(_merged, total, *pair)
+
+    def _pairs(self, components):
+        """Return the pairs of components that may be merged, as two arrays of places."""
+        n_components = len(components.means)
+        if n_components <= _NEAREST:
+            return np.triu_indices(n_components, 1)
+        near = [
+            np.argsort(self._distances(components, k))[: _NEAREST + 1] for k in range(n_components)
+        ]
+        pairs = np.stack([np.repeat(np.arange(n_components), _NEAREST + 1), np.concatenate(near)])
+        pairs = np.unique(np.sort(pairs, axis=0), axis=1)
+        return pairs[:, pairs[0] < pairs[1]]
 
     def _distances(self, components, k):
         """Return the squared Mahalanobis distances of all means from component k."""
@@ -161,24 +212,25 @@ class MovingStep(Step):
         return (white**2).sum(axis=1)
 
     def _deletes(self, posterior):
-        """Yield the statistics without one of the smallest components."""
+        """Yield the statistics without one component, the smallest first."""
         total = self._step.total()
-        if len(total.counts) == 1:
-            return
-        for k in np.argsort(total.counts):
-            name = self._name(total, k)
-            if name not in self._failed["delete"]:
-                yield name, total.take(np.delete(np.arange(len(total.counts)), k))
+        if len(total.counts) > 1:
+            for k in np.argsort(total.counts, kind="stable"):
+                yield np.array([k]), partial(_without, total, k)
 
     def _births(self, posterior):
         """Yield the statistics with one component split in two by k-means, the largest first."""
         total = self._step.total()
-        rows, labels = self._labelled(posterior)
-        for k in np.argsort(-total.counts):
-            name = self._name(total, k)
-            mine = np.flatnonzero(labels == k)
-            if name not in self._failed["birth"] and len(mine) >= _LEAST:
-                yield name, self._split(posterior, total, rows, mine, k)
+        labelled = []  # computed for the first split that is tried
+
+        def split(k):
+            if not labelled:
+                labelled.extend(self._labelled(posterior))
+            rows, labels = labelled
+            return self._split(posterior, total, rows, np.flatnonzero(labels == k), k)
+
+        for k in np.argsort(-total.counts, kind="stable"):
+            yield np.array([k]), partial(split, k)
 
     def _labelled(self, posterior):
         """Return some rows of the data, and the component of each."""
@@ -196,7 +248,9 @@ class MovingStep(Step):
         return X, labels
 
     def _split(self, posterior, total, rows, mine, k):
-        """Return the statistics with component k split in two."""
+        """Return the statistics with component k split in two, or None if it has too few rows."""
+        if len(mine) < _LEAST:
+            return None
         X = rows[mine]
         components = posterior.components
         factor = components.precisions_cholesky
@@ -214,7 +268,7 @@ class MovingStep(Step):
         step = BatchStep(part, self._pool)
         two = ascend(step, start, max_iter=50, tol=1e-4).parameters.statistics
         two = two * (total.counts[k] / len(X))
-        others = total.take(np.delete(np.arange(len(total.counts)), k))
+        others = _without(total, k)
         shared = total.covariance_type == "tied"
         return type(total)(
             total.covariance_type,
@@ -225,6 +279,14 @@ class MovingStep(Step):
         )
 
 
-def _hashable(name):
-    """Return a name read from a file, with lists turned into tuples."""
-    return tuple(map(_hashable, name)) if isinstance(name, list) else name
+def _without(total, k):
+    """Return the statistics without component k."""
+    return total.take(np.delete(np.arange(len(total.counts)), k))
+
+
+def _merged(total, first, second):
+    """Return the statistics in which two components are one, at the place of the first."""
+    labels = np.arange(len(total.counts))
+    labels[second] = first
+    labels[labels > second] -= 1
+    return total.merged(labels)

@@ -70,6 +70,25 @@ class MixturePrior(NamedTuple):
             self, weights.posterior(statistics.counts), components.posterior(statistics)
         )
 
+    def weight_merge_gains(self, counts, first, second):
+        """Return the change of the log evidence of counts (K,) by the merge of each pair, (P,).
+
+        Parameters
+        ----------
+        counts : ndarray of shape (n_components,)
+            The rows of each component.
+        first, second : ndarray of int, shape (n_pairs,)
+            The pairs; each is merged alone.
+        """
+        n_components, pair = len(counts), np.arange(len(first))
+        merged = np.tile(counts, (len(first), 1))
+        merged[pair, first] += counts[second]
+        merged[pair, second] = 0.0
+        merged = -np.sort(-merged, axis=1)[:, : n_components - 1]
+        kind = WEIGHTS[self.weight_type]
+        before = kind.prior(self.concentration, n_components).log_evidence(counts)
+        return kind.prior(self.concentration, n_components - 1).log_evidence(merged) - before
+
 
 class MixturePosterior(NamedTuple):
     """The posterior of a Bayesian mixture.

@@ -63,4 +63,4 @@ class BayesianProblem:
         step = MemoizedStep(rows, pool, min(size, n))
         if not estimator.moves:
             return step
-        return MovingStep(step, rows, tuple(estimator.moves), self.moments, rng, pool)
+        return MovingStep(step, rows, estimator.moves, self.moments, estimator.tol, rng, pool)

@@ -194,12 +194,18 @@ class MemoizedStep(BatchStep):
         The threads.
     batch_size : int
         Rows of a block.
+
+    Attributes
+    ----------
+    order : ndarray of int
+        The places, before the last lap, of the components that it returned.
     """
 
     def __init__(self, rows, pool, batch_size):
         super().__init__(rows, pool)
         self._blocks = [rows] if batch_size >= rows.n_rows else rows.cut(batch_size)
         self.memory = None
+        self.order = None
 
     def __call__(self, posterior, start=None):
         """Return the posterior after a lap, and the bound before it.
@@ -241,7 +247,7 @@ class MemoizedStep(BatchStep):
     def _sorted(self, posterior):
         """Return the posterior with its components in the order of the largest bound."""
         total = self.total()
-        order = posterior.weights.order(total.counts)
+        self.order = order = posterior.weights.order(total.counts)
         if (order == np.arange(len(order))).all():
             return posterior
         for memory in self.memory:

@@ -13,7 +13,7 @@ Reference: Blei and Jordan, Variational inference for Dirichlet process mixtures
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import betaincinv, digamma
+from scipy.special import betaincinv, betaln, digamma, gammaln
 
 from skvae.gaussian.student import gamma_excess
 
@@ -92,6 +92,12 @@ class DirichletWeights(NamedTuple):
         """Return the counts (K,) of rows that turn a prior into this posterior."""
         return self.concentrations - prior.concentrations
 
+    def log_evidence(self, counts):
+        """Return ln E ∏ π_k^n_k of counts (..., K) under this prior, in nats, shape (...)."""
+        total = self.concentrations.sum()
+        rows = gammaln(self.concentrations + counts) - gammaln(self.concentrations)
+        return rows.sum(axis=-1) + gammaln(total) - gammaln(total + counts.sum(axis=-1))
+
     def order(self, counts):
         """Return the order of components with the largest bound: any, so the given one."""
         return np.arange(len(counts))
@@ -162,6 +168,12 @@ class StickWeights(NamedTuple):
     def counts(self, prior):
         """Return the counts (K,) of rows that turn a prior into this posterior."""
         return self.first - prior.first
+
+    def log_evidence(self, counts):
+        """Return ln E ∏ π_k^n_k of counts (..., K) under this prior, in nats, shape (...)."""
+        after = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1] - counts
+        sticks = betaln(self.first + counts, self.second + after) - betaln(self.first, self.second)
+        return sticks.sum(axis=-1)
 
     def order(self, counts):
         """Return the order of components with the largest bound: the largest component first.

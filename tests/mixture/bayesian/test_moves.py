@@ -9,13 +9,14 @@ from skvae.mixture.bayesian.moves import MovingStep
 from tests.combinations import slow
 from tests.mixture.bayesian.problems import (
     WEIGHT_TYPES,
+    after,
     assert_same_posterior,
     bayes,
     elbo,
     every_weight,
     posterior_of,
 )
-from tests.problems import blobs, corners, knock_out
+from tests.problems import COVARIANCE_TYPES, blobs, corners, knock_out
 
 ALL = ("merge", "delete", "birth")
 
@@ -42,9 +43,8 @@ def tries(monkeypatch):
     """Every try of a move as (kind, bound before, bound after or None)."""
     found, climb = [], MovingStep._climb
 
-    def recorded(self, move, posterior, statistics):
-        before = self._step.bound(posterior)
-        taken = climb(self, move, posterior, statistics)
+    def recorded(self, move, posterior, before, places, statistics):
+        taken = climb(self, move, posterior, before, places, statistics)
         found.append((move, before, None if taken is None else self._step.bound(taken)))
         if taken is not None:  # the q(z) that is kept is at most as good as the best
             exact = elbo(taken, self._rows.X) / self._rows.weight()
@@ -73,9 +73,10 @@ def test_a_move_that_is_taken_raises_the_bound(covariance_type, weight_type, tri
     for n_components in (1, 6):
         model = moving(n_components, covariance_type, weight_type, batch_size=100).fit(X)
         assert (np.diff(model.lower_bounds_) > -1e-12).all()
-    taken = [(before, now) for _, before, now in tries if now is not None]
-    assert taken
-    assert all(now > before for before, now in taken)
+    taken = [(kind, now - before) for kind, before, now in tries if now is not None]
+    assert any(kind != "leave" for kind, _ in taken)
+    assert all(gain > 0 for kind, gain in taken if kind != "leave")
+    assert all(gain * len(X) > -0.06 for _, gain in taken)  # a share of a row for each that leaves
     assert len(taken) < len(tries)
 
 
@@ -155,3 +156,93 @@ def test_moves_need_memoized(method):
 def test_moves_are_checked(moves):
     with pytest.raises(ValueError, match=r"moves=.*must be a tuple of some of"):
         BayesianMixtureSVI(2, moves=moves).fit(blobs(50))
+
+
+# Every superfluous component goes -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag", *slow("tied", "spherical")])
+@every_weight
+@pytest.mark.parametrize("seed", [0, *slow(1, 2)])
+def test_one_gaussian_is_one_component(covariance_type, weight_type, seed):
+    """Many components of which most become empty: the bound is that of a single one."""
+    X = np.random.default_rng(20 + seed).normal(size=(700, 3))
+    given = {"covariance_type": covariance_type, "weight_type": weight_type, "random_state": seed}
+    model = moving(25, moves=("merge",), **given).fit(X)
+    one = moving(1, moves=(), weight_concentration_prior=1 / 25, **given).fit(X)
+    assert model.converged_
+    assert len(model.weights_) == model.n_effective_components_ == 1
+    assert_allclose(model.elbo_, one.elbo_, atol=0.01)
+
+
+@pytest.mark.parametrize("concentration", [0.01, 1.0, 10.0])
+@pytest.mark.parametrize("kind", ["merge", "delete"])
+def test_empty_components_leave(concentration, kind):
+    """Also where each keeps a share of a row, and a longer process has a higher bound."""
+    X = corners(100, seed=4)
+    model = moving(12, moves=(kind,), weight_concentration_prior=concentration).fit(X)
+    counts = model.mean_precision_ - model.mean_precision_prior_
+    assert counts.min() > 0.01
+    plain = moving(12, moves=(), weight_concentration_prior=concentration).fit(X)
+    assert model.elbo_ > plain.elbo_ - 0.12
+
+
+@pytest.mark.parametrize("seed", [0, *slow(1, 2, 3)])
+def test_components_at_one_place_are_told_apart(seed):
+    """Two concentric clusters of one size, in a cross: a memory of places would confuse them."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(800, 2)) * np.repeat([[6.0, 0.3], [0.3, 6.0]], 400, axis=0)
+    two = moving(2, moves=(), n_init=3, tol=1e-6, weight_concentration_prior=0.1).fit(X)
+    for moves, start in ((("merge", "delete"), 10), (ALL, 1)):
+        model = moving(start, moves=moves, tol=1e-6, weight_concentration_prior=0.1).fit(X)
+        assert len(model.weights_) == 2
+        assert model.elbo_ > two.elbo_ - 0.1
+
+
+def test_narrow_clusters_beside_a_far_one_are_found():
+    """All but one cluster lie within a twentieth of a standard deviation of X."""
+    centers = np.arange(6.0)[:, None] * [1.0, 1.0]
+    centers = np.vstack([centers, [[500.0, 0.0]]])
+    X = np.concatenate(
+        [c + 0.05 * np.random.default_rng(k).normal(size=(60, 2)) for k, c in enumerate(centers)]
+    )
+    scale = 0.01 * np.eye(2)
+    model = moving(1, covariance_prior=scale, mean_precision_prior=1e-7).fit(X)
+    assert len(model.weights_) == model.n_effective_components_ == 7
+
+
+def test_all_moves_are_tried_before_a_wide_tolerance_ends_the_fit():
+    X = np.random.default_rng(3).normal(size=(500, 2))
+    model = moving(8, moves=("merge",), tol=0.2).fit(X)
+    assert model.converged_
+    assert len(model.weights_) == 1
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@every_weight
+def test_the_gain_of_a_merge_is_that_of_the_whole_bound(covariance_type, weight_type):
+    """Energy − KL of all components, before and after, without the entropy of q(z)."""
+    X = blobs(300, n_features=3, n_components=5, seed=2)
+    posterior = posterior_of(after(bayes(5, covariance_type, weight_type), X, 4))
+    total, prior = posterior.statistics, posterior.prior
+    first, second = np.triu_indices(5, 1)
+    gains = posterior.components.merge_gains(prior.of_size(1)[1], first, second)
+    gains = gains + prior.weight_merge_gains(total.counts, first, second)
+    for gain, i, j in zip(gains, first, second, strict=True):
+        labels = np.arange(5)
+        labels[j] = i
+        labels[labels > j] -= 1
+        statistics = total.merged(labels)
+        statistics = statistics.take(posterior.weights.order(statistics.counts))
+        merged = prior.posterior(statistics)
+        expected = merged.energy(statistics) - merged.kl()
+        expected -= posterior.energy(total) - posterior.kl()
+        assert_allclose(gain, expected, rtol=1e-9, atol=1e-8)
+
+
+def test_far_pairs_are_left_out_of_a_long_list(monkeypatch):
+    """With more components than _NEAREST, each one's nearest partners are considered."""
+    monkeypatch.setattr("skvae.mixture.bayesian.moves._NEAREST", 3)
+    X = np.random.default_rng(8).normal(size=(600, 2))
+    model = moving(20, moves=("merge",)).fit(X)
+    assert len(model.weights_) == 1
