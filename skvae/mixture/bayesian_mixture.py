@@ -12,6 +12,7 @@ Bayesian Anal. 1, 2006). In the code ``posterior`` is q(π, μ, Λ), and the ste
 from numbers import Integral, Real
 from typing import NamedTuple
 
+import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -29,9 +30,16 @@ from skvae.mixture.bayesian.steps import StreamStep, mixed
 from skvae.mixture.bayesian.weights import WEIGHTS
 from skvae.mixture.e_step import expect
 from skvae.mixture.gaussian_mixture import EMGaussianMixture
-from skvae.validation import check_as_fitted, check_choice, check_number
+from skvae.validation import check_array_parameter, check_as_fitted, check_choice, check_number
 
 LEARNING_METHODS = ("memoized", "batch", "online")
+_PRIORS = (
+    "weight_concentration_prior",
+    "mean_precision_prior",
+    "mean_prior",
+    "degrees_of_freedom_prior",
+    "covariance_prior",
+)
 _LARGEST_WEIGHT = 1e18
 
 
@@ -81,7 +89,9 @@ default='dirichlet_process'
     covariance_prior : array-like, default=None
         Scale S₀, so that a priori E[Λ] = ν₀ S₀⁻¹: (D, D) for 'full' and 'tied', (D,) for 'diag', a
         float for 'spherical'. None is the covariance of the data divided by ``10 ** (2 / D)``, as
-        if ten clusters filled its volume; so the fit does not depend on units.
+        if ten clusters filled its volume; so the fit does not depend on units. For 'full' and
+        'tied', 1e-6 of each variance is added to its diagonal before, so that collinear features
+        have a default too. A constant feature has the average variance of the others.
     learning_method : {'memoized', 'batch', 'online'}, default='memoized'
         'memoized' keeps the statistics of blocks of rows and updates after each block: exact,
         monotone, fast, without a learning rate. 'batch' is plain coordinate ascent. 'online' uses
@@ -184,7 +194,8 @@ covariance_prior_ : float or ndarray
     -----
     NaN in X is a missing value (missing at random): its q is the Gaussian that the expected
     precisions imply. A ``sample_weight`` of 2 is equivalent to the row twice, of 0 to no row. A
-    warm start and ``partial_fit`` keep the prior of the first fit. Ctrl-C ends a fit with
+    warm start and ``partial_fit`` keep the prior of the first fit; other prior parameters are an
+    error. ``partial_fit`` makes no moves. Ctrl-C ends a fit with
     KeyboardInterrupt, and the earlier fit is kept.
 
     X may be a ``dask.array.Array``, as for :class:`EMGaussianMixture`. 'memoized' reads the chunks
@@ -210,6 +221,7 @@ covariance_prior_ : float or ndarray
 
     _method = "Variational inference"
     _relative_weights = False
+    _given_priors = ()  # the prior parameters that were not None
 
     def __init__(
         self,
@@ -347,7 +359,7 @@ covariance_prior_ : float or ndarray
         Raises
         ------
         ValueError
-            A parameter or X is not usable, or a component collapsed.
+            A parameter or X is not usable, ``moves`` are given, or a component collapsed.
 
         Examples
         --------
@@ -363,6 +375,10 @@ covariance_prior_ : float or ndarray
                [10.]])
         """
         with self._learning():
+            if self.moves:
+                raise ValueError(
+                    f"moves={self.moves!r}: must be () for partial_fit, which makes no moves"
+                )
             first = not hasattr(self, "weights_")
             rows = self._prepare(X, sample_weight, reset=first, min_rows=2 if first else 1)
             with workers() as pool:
@@ -447,8 +463,19 @@ covariance_prior_ : float or ndarray
             "weight_concentration_prior_type": self._weight_type,
         }.items():
             check_as_fitted(name, getattr(self, name), before, why)
+        for name in _PRIORS:
+            self._check_prior(name, why)
         check_batch(rows.X, *posterior.spread(), why)
         return posterior
+
+    def _check_prior(self, name, why):
+        """Raise ValueError unless a prior parameter is that of the earlier fit, or its value."""
+        now, used = getattr(self, name), getattr(self, name + "_")
+        given = name in self._given_priors
+        same = not given
+        if now is not None:
+            same = np.array_equal(check_array_parameter(name, now, None, "as before"), used)
+        check_as_fitted(name, now, used if given else None, why, lambda *_: same)
 
     def _remedies(self):
         return (
@@ -479,6 +506,7 @@ covariance_prior_ : float or ndarray
         self.n_effective_components_ = int((counts >= 1.0 - 1e-9).sum())
         self._n_features_out = len(self.weights_)
         self._n_asked = self.n_components  # moves may change the number
+        self._given_priors = tuple(name for name in _PRIORS if getattr(self, name) is not None)
 
     def _parameters(self):
         """Return the fitted posterior as a value."""

@@ -239,3 +239,51 @@ def test_fit_after_partial_fit_starts_anew():
     used = bayes(2).partial_fit(blobs(500, seed=9)).fit(X)
     assert_same_posterior(used, fresh, rtol=0, atol=0)
     assert_array_equal(used.lower_bounds_, fresh.lower_bounds_)
+
+
+# Parameters that a continued fit cannot change ----------------------------------------------------
+
+OTHER_PRIORS = {
+    "weight_concentration_prior": 2.5,
+    "mean_precision_prior": 3.0,
+    "mean_prior": [1.0, 2.0, 3.0],
+    "degrees_of_freedom_prior": 7.0,
+    "covariance_prior": np.diag([2.0, 3.0, 4.0]),
+}
+
+
+def continued(model, X, way):
+    return model.set_params(warm_start=True).fit(X) if way == "fit" else model.partial_fit(X)
+
+
+@pytest.mark.parametrize("way", ["fit", "partial_fit"])
+@pytest.mark.parametrize("name", OTHER_PRIORS)
+def test_another_prior_is_an_error_that_names_it(name, way):
+    X = blobs(80)
+    text = rf"(?s){name}=.*continues a model that was fitted with {name}=None"
+    model = bayes(2, max_iter=300).fit(X)
+    with pytest.raises(ValueError, match=text):
+        continued(model.set_params(**{name: OTHER_PRIORS[name]}), X, way)
+    given = bayes(2, max_iter=300, **{name: OTHER_PRIORS[name]}).fit(X)
+    state = state_of(given)
+    for value in (None, 2.0 * np.asarray(OTHER_PRIORS[name])):
+        with pytest.raises(ValueError, match=rf"(?s){name}=.*continues a model"):
+            continued(given.set_params(**{name: value}), X, way)
+    assert_same_state(given.set_params(**{name: OTHER_PRIORS[name]}, warm_start=False), state)
+
+
+@pytest.mark.parametrize("way", ["fit", "partial_fit"])
+def test_the_same_prior_may_be_given_in_any_form(way):
+    X = blobs(80)
+    model = bayes(2, max_iter=300, mean_prior=[1.0, 2.0, 3.0]).fit(X)
+    used = {name: getattr(model, name + "_") for name in OTHER_PRIORS}
+    plain = continued(copy.deepcopy(model), X, way)
+    other = continued(model.set_params(**used), X, way)
+    assert_same_posterior(other, plain, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("moves", [("merge",), ["birth", "delete"]])
+def test_partial_fit_makes_no_moves(moves):
+    model = bayes(2, moves=moves, learning_method="memoized")
+    with pytest.raises(ValueError, match=r"moves=.*must be \(\) for partial_fit"):
+        model.partial_fit(blobs(50))
