@@ -1,5 +1,6 @@
 """Base of all models: the public methods of a density, checks of its input, kept state."""
 
+import inspect
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,6 +20,18 @@ _FLOATS = np.dtype(np.float64), np.dtype(np.float32)
 _SMALLEST_WEIGHT = 1e-280  # so that no sum of weights overflows or loses digits
 
 
+def not_named(cls):
+    """Return a base class whose methods call themselves by their name alone in Python's errors.
+
+    A user who leaves an argument out does not know the base class of the estimator.
+    """
+    for name, function in vars(cls).items():
+        if not name.startswith("_") and inspect.isfunction(function):
+            function.__qualname__ = inspect.unwrap(function).__qualname__ = name
+    return cls
+
+
+@not_named
 class LatentVariableModel(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator
 ):

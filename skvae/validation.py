@@ -99,6 +99,14 @@ def check_as_fitted(name, now, before, why, same=eq):
         )
 
 
+def same_value(now, before):
+    """Return whether two values of a parameter are equal, numbers, strings or arrays of them."""
+    try:
+        return bool(np.array_equal(now, before))
+    except (TypeError, ValueError):  # ragged, or no array
+        return now is before
+
+
 def check_array_parameter(name, value, shape, meaning, *, largest=1e280):
     """Return a parameter as a new float array; raise ValueError unless finite and of the shape.
 

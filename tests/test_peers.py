@@ -221,12 +221,17 @@ def test_warm_start_at_the_optimum_stops_at_once_and_loses_nothing():
     assert model.lower_bound_ >= before - 1e-10
 
 
-def test_warm_start_ignores_n_init_after_the_first_call():
+def test_warm_start_makes_no_new_starts_and_refuses_to_be_told_of_others():
+    """scikit-learn ignores a changed ``n_init`` there: no setting of ours is ignored in silence."""
     X = blobs(300)
     model = EMGaussianMixture(3, warm_start=True, n_init=3, random_state=0, max_iter=500).fit(X)
     state = model.means_.copy()
-    model.set_params(n_init=7, init_params="random", random_state=99).fit(X)
-    assert_allclose(model.means_, state, atol=0.2)
+    assert_allclose(model.set_params(random_state=99).fit(X).means_, state, atol=0.2)
+    with pytest.raises(ValueError, match=r"n_init=7: warm_start=True continues .* n_init=3"):
+        model.set_params(n_init=7).fit(X)
+    with pytest.raises(ValueError, match="init_params='random': warm_start=True continues"):
+        model.set_params(n_init=3, init_params="random").fit(X)
+    model.set_params(n_init=1, init_params="kmeans").fit(X)  # one run is what a warm start makes
 
 
 @pytest.mark.parametrize("n_init", [1, 3])

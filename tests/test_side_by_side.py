@@ -106,7 +106,8 @@ def test_last_are_how_the_fit_runs(cls):
 @every_estimator
 def test_every_fitted_attribute_is_described(estimator):
     model = clone(estimator).fit(pd.DataFrame(X, columns=["a", "b", "c"]))
-    public = {n for n in vars(model) if n.endswith("_") and not n.startswith("_")}
+    names = {*vars(model), *(n for n in dir(type(model)) if hasattr(model, n))}  # and properties
+    public = {n for n in names if n.endswith("_") and not n.startswith("_")}
     assert public == set(described(type(model), "Attributes"))
 
 

@@ -12,7 +12,19 @@ from skvae.storage import rebuilt
 
 
 class Collapse(ArithmeticError):
-    """Raised by a step that cannot continue: the bound has no maximum in that direction."""
+    """Raised by a step that cannot continue: the bound has no maximum in that direction.
+
+    Parameters
+    ----------
+    reason : str
+        The reason, in words.
+    remedy : str, optional
+        The advice to the user; None is the estimator's advice for components that are too narrow.
+    """
+
+    def __init__(self, reason, remedy=None):
+        super().__init__(reason)
+        self.remedy = remedy
 
 
 class Ascent(NamedTuple):

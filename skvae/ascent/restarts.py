@@ -103,13 +103,13 @@ def search(problem, settings, random_state, pool, checkpoint=None):
             if isinstance(outcome, Ascent):
                 ascents.append(outcome)
             else:
-                collapses.append(str(outcome))
+                collapses.append(outcome)
                 missing += 1
         if not missing:
             break
     if not ascents:
-        raise Collapse(collapses[-1])
-    return max(ascents, key=attrgetter("bound")), collapses
+        raise collapses[-1]
+    return max(ascents, key=attrgetter("bound")), [str(collapse) for collapse in collapses]
 
 
 def _in_threads(run, starts, n_jobs, stop):

@@ -65,6 +65,11 @@ class Sequences(NamedTuple):
         """Return the total weight of the rows."""
         return float(len(self.X)) if self.weight is None else float(self.weight.sum())
 
+    def n_sequences(self):
+        """Return the total weight of the sequences."""
+        first = self.offsets[:-1]
+        return float(len(first)) if self.weight is None else float(self.weight[first].sum())
+
     def in_form(self, result):
         """Return a result with one entry a row in the form that X had: an array or list of them."""
         if not self.listed:

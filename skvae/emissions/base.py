@@ -36,13 +36,21 @@ kernel
       ``+=``, statistics have ``a + b`` and ``a * weight``.
 """
 
+import inspect
+
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
 
 from skvae.blocks import is_complete, pattern_order, ranges
-from skvae.validation import check_array_parameter, numbers_of, reading
+from skvae.validation import (
+    check_array_parameter,
+    check_as_fitted,
+    numbers_of,
+    reading,
+    same_value,
+)
 
 NO_ROWS = 1e-280  # a state with at most this share of all weight keeps its parameters
 
@@ -54,6 +62,10 @@ class Emission(BaseEstimator):
     :meth:`first`, then :meth:`maximize` and :meth:`log_prior` in each iteration, and :meth:`store`
     on the emission that it keeps. A subclass overrides the methods that raise NotImplementedError,
     and has ``_parameters()``, the fitted attributes as parameters.
+
+    A model that continues an earlier fit calls :meth:`continued` instead of :meth:`first`. A batch
+    of ``partial_fit`` also has :meth:`summarize_batch` instead of :meth:`summarize`, and
+    :meth:`earlier_statistics` for the rows before it.
 
     Examples
     --------
@@ -363,6 +375,120 @@ class Emission(BaseEstimator):
         0.0
         """
         return 0.0
+
+    # A fit that continues an earlier one ------------------------------------------------------
+
+    def continued(self, earlier, why, feature_names=None):
+        """Return the parameters of an earlier fit, from which this emission continues.
+
+        Parameters
+        ----------
+        earlier : Emission
+            The fitted emission of the earlier fit, of the same class.
+        why : str
+            The continuation, for messages: ``"partial_fit"`` or ``"warm_start=True"``.
+        feature_names : ndarray of str, default=None
+            The names of the features.
+
+        Returns
+        -------
+        parameters : NamedTuple
+            Its parameters, with a finite log prior.
+
+        Raises
+        ------
+        ValueError
+            A constructor parameter that cannot be used any more was changed. By default these are
+            first values, whose names end with ``_init``; None is always allowed.
+
+        Examples
+        --------
+        >>> from skvae.hmm import PoissonEmission
+        >>> earlier = PoissonEmission.from_parameters([[1.0], [5.0]])
+        >>> PoissonEmission(rates_init=[[2.0], [3.0]]).continued(earlier, "partial_fit")
+        Traceback (most recent call last):
+            ...
+        ValueError: rates_init=[[2.0], [3.0]]: partial_fit continues a model that was fitted with \
+rates_init=None; keep it, or fit a new estimator
+        """
+        for name, now in self.get_params(deep=False).items():
+            if name.endswith("_init") and now is not None:
+                check_as_fitted(name, now, getattr(earlier, name), why, same_value)
+        return earlier.parameters()
+
+    def summarize_batch(self, parameters, rows, pool, feature_names=None):
+        """Return the summary for the M step of a batch, in which a feature may be missing.
+
+        Parameters
+        ----------
+        parameters : NamedTuple
+            The parameters before the batch.
+        rows : skvae.blocks.Rows
+            The batch.
+        pool : skvae.blocks.Workers
+            The threads.
+        feature_names : ndarray of str, default=None
+            The names of the features, for messages.
+
+        Returns
+        -------
+        summary : object
+            Of the kind that :meth:`summarize` returns, or None if the M step needs none. By default
+            it is the summary of the batch.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.blocks import Rows, workers
+        >>> from skvae.hmm import GaussianEmission
+        >>> emission = GaussianEmission.from_parameters([[0.0], [4.0]], [1.0, 1.0], "spherical")
+        >>> with workers() as pool:
+        ...     batch = Rows(np.array([[np.nan]]))
+        ...     summary = emission.summarize_batch(emission.parameters(), batch, pool)
+        >>> summary.moments.variance
+        array([5.])
+        """
+        return self.summarize(rows, pool, feature_names)
+
+    def earlier_statistics(self, parameters, weights):
+        """Return the expected statistics of earlier rows, so that the M step returns θ.
+
+        Parameters
+        ----------
+        parameters : NamedTuple
+            The result θ of the M step of this emission, its priors included.
+        weights : ndarray of shape (n_components,)
+            The expected weight of the earlier rows in each state.
+
+        Returns
+        -------
+        statistics : object
+            Those of the rows alone: the priors are added in the next M step.
+
+        Examples
+        --------
+        >>> from skvae.hmm import BernoulliEmission
+        >>> emission = BernoulliEmission.from_parameters([[0.3]]).set_params(prior=2.0)
+        >>> emission.earlier_statistics(emission.parameters(), [8.0])  # (2 + 1) / (8 + 2) = 0.3
+        array([[[8.]],
+        <BLANKLINE>
+               [[2.]]])
+        """
+        return parameters.statistics(weights)
+
+    # Fitted attributes that are set by hand ---------------------------------------------------
+
+    def _set_fitted(self, name, value):
+        """Replace one of the fitted arrays, checked together with the others."""
+        parameter, shape = name.removesuffix("_"), vars(self)[name].shape
+        taken = inspect.signature(self.from_parameters).parameters
+        if parameter not in taken:
+            raise AttributeError(f"{name} follows from covariances_ and cannot be set: set these")
+        if np.shape(value) != shape:
+            raise ValueError(f"{name} has shape {np.shape(value)}: must have shape {shape}")
+        # A fitted array, or else a parameter of the constructor such as covariance_type.
+        given = {n: vars(self).get(f"{n}_", getattr(self, n, None)) for n in taken}
+        self.store(self.from_parameters(**{**given, parameter: value}).parameters())
 
 
 # Helpers ------------------------------------------------------------------------------------------

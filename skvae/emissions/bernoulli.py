@@ -22,6 +22,7 @@ from skvae.emissions.base import (
     label_statistics,
 )
 from skvae.emissions.exponential_family import ExponentialFamilyKernel, diagonal, weighted_mean
+from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.moments import feature_moments
 from skvae.validation import check_array_parameter, check_number
 
@@ -132,6 +133,8 @@ class BernoulliEmission(Emission):
            [0.9, 0.5]])
     """
 
+    probabilities_ = FittedArray()
+
     def __init__(self, *, prior=1.0, probabilities_init=None):
         self.prior = prior
         self.probabilities_init = probabilities_init
@@ -166,7 +169,7 @@ class BernoulliEmission(Emission):
         if array.ndim != 2 or not array.size:
             raise ValueError(f"probabilities has shape {array.shape}: must have shape {form}")
         _check_probabilities("probabilities", array)
-        emission = cls()
+        emission = new_instance(cls)
         emission.store(BernoulliParameters(array))
         return emission
 
@@ -193,6 +196,9 @@ class BernoulliEmission(Emission):
 
     def summarize(self, rows, pool, feature_names=None):
         return feature_moments(rows, pool, feature_names)
+
+    def summarize_batch(self, parameters, rows, pool, feature_names=None):
+        return None
 
     smooth_start = True
 
@@ -227,12 +233,25 @@ class BernoulliEmission(Emission):
             terms = (self.prior - 1.0) * (np.log(p) + np.log1p(-p))
         return float(terms.sum())
 
+    def continued(self, earlier, why, feature_names=None):
+        parameters = super().continued(earlier, why, feature_names)
+        if self.prior == 1:
+            return parameters
+        # Without a prior EM may have ended at 0 or 1, where the prior's density is zero.
+        return BernoulliParameters(np.clip(parameters.probabilities, _SMALLEST, _LARGEST))
+
+    def earlier_statistics(self, parameters, weights):
+        weight, ones = parameters.statistics(weights)
+        extra = self.prior - 1.0
+        ones = ones + extra * (2.0 * parameters.probabilities - 1.0)
+        return np.stack([weight, np.clip(ones, 0.0, weight)])
+
     def store(self, parameters):
-        self.probabilities_ = parameters.probabilities
+        vars(self)["probabilities_"] = parameters.probabilities
         self.n_features_in_ = parameters.n_features
 
     def _parameters(self):
-        return BernoulliParameters(self.probabilities_)
+        return BernoulliParameters(vars(self)["probabilities_"])
 
 
 def _is_flag(values):

@@ -35,9 +35,11 @@ from skvae.emissions.base import (
     label_statistics,
 )
 from skvae.emissions.exponential_family import diagonal
+from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.moments import feature_moments
-from skvae.validation import check_array_parameter, check_number
+from skvae.validation import check_array_parameter, check_as_fitted, check_number
 
+_SMALLEST = 1e-300  # no probability is rounded to zero, as EM would never raise it again
 _MOST_INDICATORS = 256  # columns of indicators in the clustering of first states
 _FORM = "(n_components, n_features, n_categories)"
 
@@ -132,8 +134,7 @@ class CategoricalParameters(NamedTuple):
             raise Collapse("the extrapolation overflows")
         with np.errstate(under="ignore"):
             probabilities = np.exp(logs - top)
-        # No probability is rounded to zero: EM would never raise it again.
-        probabilities[:, own] = np.maximum(probabilities[:, own], 1e-300)
+        probabilities[:, own] = np.maximum(probabilities[:, own], _SMALLEST)
         probabilities /= probabilities.sum(axis=2, keepdims=True)
         return self._replace(probabilities=probabilities)
 
@@ -253,6 +254,9 @@ class CategoricalEmission(Emission):
     array([3])
     """
 
+    probabilities_ = FittedArray()
+    n_categories_ = FittedArray(tied=True)
+
     def __init__(self, n_categories=None, *, prior=1.0, probabilities_init=None):
         self.n_categories = n_categories
         self.prior = prior
@@ -295,7 +299,7 @@ class CategoricalEmission(Emission):
                 "column has n_features=1"
             )
         sizes = _sizes(n_categories, array.shape[1], array.shape[2])
-        emission = cls(n_categories)
+        emission = new_instance(cls, n_categories=n_categories)
         emission.store(_parameters_of("probabilities", array, sizes))
         return emission
 
@@ -349,6 +353,9 @@ class CategoricalEmission(Emission):
             return CategoricalSummary(_sizes(self.n_categories, rows.X.shape[1], most))
         return CategoricalSummary(moments.magnitude.astype(np.intp) + 1)
 
+    def summarize_batch(self, parameters, rows, pool, feature_names=None):
+        return None
+
     smooth_start = True
 
     def features(self, X, summary):
@@ -393,13 +400,36 @@ class CategoricalEmission(Emission):
             logs = np.log(parameters.probabilities[:, parameters.own])
         return float((self.prior - 1.0) * logs.sum())
 
+    def continued(self, earlier, why, feature_names=None):
+        parameters = super().continued(earlier, why, feature_names)
+        if self.n_categories is not None:
+            before = parameters.n_categories
+            sizes = categories_of_columns(self.n_categories, len(before))
+            check_as_fitted(
+                "n_categories", self.n_categories, before, why, lambda *_: (sizes == before).all()
+            )
+        if self.prior == 1:
+            return parameters
+        # Without a prior EM may have ended at zeros, where the prior's density is zero.
+        own = parameters.own
+        lifted = np.where(own, np.maximum(parameters.probabilities, _SMALLEST), 0.0)
+        return parameters._replace(probabilities=lifted / lifted.sum(axis=2, keepdims=True))
+
+    def earlier_statistics(self, parameters, weights):
+        extra, own = self.prior - 1.0, parameters.own
+        sizes = parameters.n_categories[:, None]
+        counts = parameters.statistics(weights)
+        return np.maximum(counts + extra * (sizes * parameters.probabilities - own), 0.0)
+
     def store(self, parameters):
-        self.probabilities_ = parameters.probabilities
-        self.n_categories_ = parameters.n_categories
+        vars(self).update(
+            probabilities_=parameters.probabilities, n_categories_=parameters.n_categories
+        )
         self.n_features_in_ = parameters.n_features
 
     def _parameters(self):
-        return CategoricalParameters(self.probabilities_, self.n_categories_)
+        fitted = vars(self)
+        return CategoricalParameters(fitted["probabilities_"], fitted["n_categories_"])
 
 
 def _sizes(n_categories, n_features, most=None):

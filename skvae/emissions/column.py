@@ -16,9 +16,12 @@ from skvae.emissions.base import Emission
 from skvae.emissions.column_parameters import (
     ColumnParameters,
     ColumnSummary,
+    Parts,
     selector,
     summaries,
 )
+from skvae.fitted import new_instance
+from skvae.validation import check_as_fitted
 
 _FORM = "a list of (name, emission, columns)"
 
@@ -93,7 +96,7 @@ class ColumnEmission(Emission):
         array([[0.1, 1. ],
                [0.9, 5. ]])
         """
-        emission = cls(emissions)
+        emission = new_instance(cls, emissions=emissions)
         emission._check_form()
         parts = tuple(part.parameters() for _, part, _ in emissions)
         sizes = {
@@ -292,6 +295,37 @@ class ColumnEmission(Emission):
             )
         )
 
+    def continued(self, earlier, why, feature_names=None):
+        columns = self._columns_of_parts(earlier.n_features_in_, feature_names)
+        parts = []
+        for (name, part, _), index, (_, before, index_before) in zip(
+            self.emissions, columns, earlier.emissions_, strict=True
+        ):
+            with in_part(repr(name)):
+                check_as_fitted("columns", index, index_before, why, np.array_equal)
+                own = part_names(index, feature_names)
+                parts.append(part.continued(before, why, own))
+        return ColumnParameters(tuple(parts), columns)
+
+    def summarize_batch(self, parameters, rows, pool, feature_names=None):
+        found = []
+        for (_, part, _), own, index in zip(
+            self.emissions, parameters.parts, parameters.columns, strict=True
+        ):
+            names = part_names(index, feature_names)
+            mine = rows.columns(selector(index))
+            found.append(part.summarize_batch(own, mine, pool, names))
+        return ColumnSummary(tuple(found), parameters.columns)
+
+    def earlier_statistics(self, parameters, weights):
+        parts = zip(self.emissions, parameters.parts, strict=True)
+        return Parts(part.earlier_statistics(own, weights) for (_, part, _), own in parts)
+
+    @property
+    def named_emissions_(self):
+        """Return the fitted parts by name."""
+        return Bunch(**{name: part for name, part, _ in self.emissions_})
+
     def store(self, parameters):
         self.emissions_ = []
         for (name, part, _), own, index in zip(
@@ -300,7 +334,6 @@ class ColumnEmission(Emission):
             fitted = clone(part)
             fitted.store(own)
             self.emissions_.append((name, fitted, index))
-        self.named_emissions_ = Bunch(**{name: part for name, part, _ in self.emissions_})
         self.n_features_in_ = parameters.n_features
 
     def _parameters(self):

@@ -20,6 +20,7 @@ from skvae.emissions.location_scale import (
     known_means,
     known_normals,
 )
+from skvae.fitted import new_instance
 from skvae.gaussian.covariance import STRUCTURES
 
 
@@ -110,7 +111,7 @@ class GaussianEmission(LocationScaleEmission):
         array([[1.],
                [2.]])
         """
-        emission = cls(covariance_type)
+        emission = new_instance(cls, covariance_type=covariance_type)
         emission.store(known_normals(known_means(means, 2), covariances, covariance_type))
         return emission
 

@@ -24,6 +24,7 @@ from skvae.emissions.location_scale import (
     known_means,
     known_normals,
 )
+from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.checks import check_weights
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.first_statistics import LARGEST_SINGLE, filled
@@ -251,6 +252,8 @@ class GaussianMixtureEmission(LocationScaleEmission):
     array([2., 1.])
     """
 
+    weights_ = FittedArray()
+
     def __init__(
         self,
         n_mix=2,
@@ -310,7 +313,7 @@ class GaussianMixtureEmission(LocationScaleEmission):
         means = known_means(means, 3)
         normals = known_normals(means, covariances, covariance_type)
         weights = _checked_weights("weights", weights, means.shape[:2])
-        emission = cls(means.shape[1], covariance_type=covariance_type)
+        emission = new_instance(cls, n_mix=means.shape[1], covariance_type=covariance_type)
         emission.store(GaussianMixtureParameters(weights, normals))
         return emission
 
@@ -351,16 +354,14 @@ class GaussianMixtureEmission(LocationScaleEmission):
 
     def store(self, parameters):
         super().store(parameters.normals)
-        self.weights_ = parameters.weights.copy()
-        lead = self.weights_.shape
-        self.means_ = self.means_.reshape(*lead, -1)
-        if self.covariance_type != "tied":
-            self.covariances_ = self.covariances_.reshape(*lead, *self.covariances_.shape[1:])
-            shape = self.covariances_.shape
-            self.precisions_cholesky_ = self.precisions_cholesky_.reshape(shape)
+        fitted, lead = vars(self), parameters.weights.shape
+        fitted["weights_"] = parameters.weights.copy()
+        tied = self.covariance_type == "tied"
+        for name in ("means_",) if tied else ("means_", "covariances_", "precisions_cholesky_"):
+            fitted[name] = fitted[name].reshape(*lead, *fitted[name].shape[1:])
 
     def _parameters(self):
-        return GaussianMixtureParameters(self.weights_, super()._parameters())
+        return GaussianMixtureParameters(vars(self)["weights_"], super()._parameters())
 
 
 def _checked_weights(name, weights, shape):

@@ -14,6 +14,7 @@ import numpy as np
 from skvae.ascent.loop import Collapse
 from skvae.blocks import ranges
 from skvae.emissions.base import Emission
+from skvae.fitted import FittedArray
 from skvae.gaussian.checks import check_near, check_positive_definite
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.first_statistics import FIRST_FLOOR, filled, statistics_of
@@ -224,6 +225,10 @@ class LocationScaleEmission(Emission):
     A subclass has these constructor parameters, and ``means_init`` and ``covariances_init``.
     """
 
+    means_ = FittedArray()
+    covariances_ = FittedArray(tied=True)
+    precisions_cholesky_ = FittedArray(tied=True)
+
     _heavy_tails = False
 
     def check_rows(self, X, feature_names=None):
@@ -233,6 +238,13 @@ class LocationScaleEmission(Emission):
         moments = feature_moments(rows, pool, feature_names)
         first_floor = moments.floor(self.reg_covar or FIRST_FLOOR)
         return GaussianSummary(moments, moments.floor(self.reg_covar), first_floor)
+
+    def summarize_batch(self, parameters, rows, pool, feature_names=None):
+        # A batch may be a single row: the earlier fit has better moments.
+        mean, scale = getattr(parameters, "normals", parameters).spread()
+        moments = Moments.of(mean, scale**2, np.abs(mean) + scale)
+        floor = moments.floor(self.reg_covar)
+        return GaussianSummary(moments, floor, floor)
 
     def _first_values(self, lead, n_features=None, moments=None):
         """Return (means_init, covariances_init), each a checked array or None.
@@ -271,17 +283,20 @@ class LocationScaleEmission(Emission):
         return means, covariances
 
     def store(self, parameters):
-        self.means_ = parameters.locations.copy()
-        self.covariances_ = parameters.scales.copy()
-        self.precisions_cholesky_ = parameters.factors.copy()
-        self.n_features_in_ = self.means_.shape[1]
+        vars(self).update(
+            means_=parameters.locations.copy(),
+            covariances_=parameters.scales.copy(),
+            precisions_cholesky_=parameters.factors.copy(),
+        )
+        self.n_features_in_ = parameters.n_features
 
     def _parameters(self):
         """Return the Gaussian parameters; leading axes of the attributes become one."""
-        means = self.means_.reshape(-1, self.means_.shape[-1])
+        fitted = vars(self)
+        means = fitted["means_"].reshape(-1, self.n_features_in_)
         shape = STRUCTURES[self.covariance_type].shape(*means.shape)
-        scales = self.covariances_.reshape(shape)
-        factors = self.precisions_cholesky_.reshape(shape)
+        scales = fitted["covariances_"].reshape(shape)
+        factors = fitted["precisions_cholesky_"].reshape(shape)
         return GaussianParameters(self.covariance_type, means, scales, factors)
 
 

@@ -21,6 +21,7 @@ from skvae.emissions.base import (
     label_statistics,
 )
 from skvae.emissions.exponential_family import ExponentialFamilyKernel, diagonal, weighted_mean
+from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.moments import feature_moments
 from skvae.validation import check_array_parameter
 
@@ -132,6 +133,8 @@ class PoissonEmission(Emission):
            [5.]])
     """
 
+    rates_ = FittedArray()
+
     def __init__(self, *, rates_init=None):
         self.rates_init = rates_init
 
@@ -166,7 +169,7 @@ class PoissonEmission(Emission):
                 f"rates has shape {rates.shape}: must have shape (n_components, n_features)"
             )
         _check_rates("rates", rates)
-        emission = cls()
+        emission = new_instance(cls)
         emission.store(PoissonParameters(rates))
         return emission
 
@@ -188,6 +191,9 @@ class PoissonEmission(Emission):
     def summarize(self, rows, pool, feature_names=None):
         return feature_moments(rows, pool, feature_names)
 
+    def summarize_batch(self, parameters, rows, pool, feature_names=None):
+        return None
+
     def first(self, rows, labels, n_components, summary, rng):
         rates = self._first_rates(n_components)
         if rates is not None:
@@ -208,11 +214,11 @@ class PoissonEmission(Emission):
         return PoissonParameters(weighted_mean(statistics, old.rates))
 
     def store(self, parameters):
-        self.rates_ = parameters.rates
+        vars(self)["rates_"] = parameters.rates
         self.n_features_in_ = parameters.n_features
 
     def _parameters(self):
-        return PoissonParameters(self.rates_)
+        return PoissonParameters(vars(self)["rates_"])
 
 
 def _is_count(values):

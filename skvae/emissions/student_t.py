@@ -38,6 +38,7 @@ from skvae.emissions.location_scale import (
     known_normals,
 )
 from skvae.emissions.student_t_kernel import StudentTKernel, StudentTStatistics
+from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.student import log_minus_digamma
 from skvae.validation import check_array_parameter, check_choice
@@ -187,7 +188,7 @@ class StudentTEmission(LocationScaleEmission):
         First degrees of freedom, from 0.1 to 1e6.
     learn_dofs : bool, default=True
         Whether the degrees of freedom are learned, within 0.1 and 1e6; if not they stay as they
-        are in ``dofs_init``.
+        are in ``dofs_init`` or, in a fit that continues an earlier one, as they were there.
 
     Attributes
     ----------
@@ -226,6 +227,8 @@ class StudentTEmission(LocationScaleEmission):
     >>> StudentTEmission(dofs_init=1.0, learn_dofs=False)  # Cauchy
     StudentTEmission(dofs_init=1.0, learn_dofs=False)
     """
+
+    dofs_ = FittedArray()
 
     _heavy_tails = True
 
@@ -285,7 +288,7 @@ class StudentTEmission(LocationScaleEmission):
         dofs = _checked_dofs("dofs", dofs, normals.n_components)
         if (dofs <= 0).any():
             raise ValueError(f"dofs has an entry {dofs.min()}: must be > 0")
-        emission = cls(covariance_type)
+        emission = new_instance(cls, covariance_type=covariance_type)
         emission.store(StudentTParameters(normals, dofs))
         return emission
 
@@ -327,12 +330,17 @@ class StudentTEmission(LocationScaleEmission):
                 dofs[k] = solve_dof(statistics.shortfalls[k] / counts[k])
         return StudentTParameters(normals, dofs, old.learned)
 
+    def continued(self, earlier, why, feature_names=None):
+        parameters = super().continued(earlier, why, feature_names)
+        return parameters._replace(learned=bool(self.learn_dofs))
+
     def store(self, parameters):
         super().store(parameters.normals)
-        self.dofs_ = parameters.dofs.copy()
+        vars(self)["dofs_"] = parameters.dofs.copy()
 
     def _parameters(self):
-        return StudentTParameters(super()._parameters(), self.dofs_, bool(self.learn_dofs))
+        dofs = vars(self)["dofs_"]
+        return StudentTParameters(super()._parameters(), dofs, bool(self.learn_dofs))
 
 
 def _times(scales, factors, structure):

@@ -9,11 +9,14 @@ import numpy as np
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.base import LatentVariableModel
+from skvae.base import LatentVariableModel, not_named
 from skvae.blocks import as_sequences, is_distributed, is_list_of_sequences, workers
 from skvae.chain import algorithms
+from skvae.emissions import GaussianEmission
+from skvae.fitted import FittedArray
 from skvae.hmm.dask_sequences import DistributedSequences
 from skvae.hmm.e_step import EmissionReader, log_likelihood_of
+from skvae.hmm.initialization import check_stochastic
 from skvae.hmm.parameters import ChainParameters
 from skvae.validation import check_choice, check_number
 
@@ -40,12 +43,16 @@ class Forecast(NamedTuple):
 
 
 # auto_wrap_output_keys=None, as set_output would make one table of a list of sequences.
+@not_named
 class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
     """A fitted hidden Markov model: densities, posteriors, paths, forecasts and draws.
 
     A subclass sets ``startprob_``, ``transmat_``, ``emission_``, and the boolean arrays
     ``_start_allowed`` and ``_allowed``, which mark the probabilities that are free parameters.
     """
+
+    startprob_ = FittedArray(tied=True)
+    transmat_ = FittedArray(tied=True)
 
     _sums_over_chunks = True
 
@@ -59,7 +66,42 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
 
     def _parameters(self):
         """Return the fitted parameters as a value."""
-        return ChainParameters(self.startprob_, self.transmat_, self.emission_.parameters())
+        fitted = vars(self)
+        return ChainParameters(
+            fitted["startprob_"], fitted["transmat_"], self.emission_.parameters()
+        )
+
+    def _set_fitted(self, name, value):
+        """Replace the starts or transitions; zeros are structural, as in ``from_parameters``."""
+        array = check_stochastic(name, value, vars(self)[name].shape, "as before")
+        vars(self)[name] = array
+        vars(self)["_start_allowed" if name == "startprob_" else "_allowed"] = array > 0
+
+    @property
+    def means_(self):
+        """Return the means of a Gaussian emission, which are those of ``emission_``."""
+        return self._gaussian("means_").means_
+
+    @means_.setter
+    def means_(self, value):
+        self._gaussian("means_").means_ = value
+
+    @property
+    def covariances_(self):
+        """Return the covariances of a Gaussian emission, which are those of ``emission_``."""
+        return self._gaussian("covariances_").covariances_
+
+    @covariances_.setter
+    def covariances_(self, value):
+        self._gaussian("covariances_").covariances_ = value
+
+    def _gaussian(self, name):
+        """Return the fitted emission if it is Gaussian; otherwise there is no such attribute."""
+        emission = vars(self).get("emission_")
+        if not isinstance(emission, GaussianEmission):
+            of = "" if emission is None else f" with emission_={emission!r}"
+            raise AttributeError(f"{type(self).__name__!r} object{of} has no attribute {name!r}")
+        return emission
 
     def _sequences(self, X, groups):
         """Return X as Sequences, checked to be in memory and possible under the emission."""
@@ -421,7 +463,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
 
     # Past the end ---------------------------------------------------------------------------------
 
-    def forecast(self, X, n_steps, groups=None):
+    def forecast(self, X, n_steps, *, groups=None):
         """Return the distribution of the rows in the steps after the end of a sequence.
 
         Parameters
@@ -455,7 +497,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         sequences = self._sequences(X, groups)
         alpha = self._infer(algorithms.filtered, sequences)
         last = alpha[sequences.offsets[1:] - 1]
-        found = self._forecasts(algorithms.forecast(last, self.transmat_, int(n_steps)))
+        found = self._forecasts(algorithms.forecast(last, vars(self)["transmat_"], int(n_steps)))
         return found if sequences.listed or len(found) > 1 else found[0]
 
     def _forecasts(self, proba):
@@ -505,9 +547,9 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         """
         check_is_fitted(self)
         check_number("n_samples", n_samples, Integral, 1)
-        rng = self._random_state_of(random_state)
-        states = algorithms.sample_chain(self.startprob_, self.transmat_, int(n_samples), rng)
-        return self.emission_.parameters().sample(states, rng), states
+        rng, parameters = self._random_state_of(random_state), self._parameters()
+        states = algorithms.sample_chain(*parameters[:2], int(n_samples), rng)
+        return parameters.emission.sample(states, rng), states
 
     # Criteria -------------------------------------------------------------------------------------
 

@@ -111,6 +111,12 @@ class DistributedSequences(NamedTuple):
             return float(len(self.X))
         return float(self.weights @ np.diff(self.offsets))
 
+    def n_sequences(self):
+        """Return the total weight of the sequences."""
+        if self.weights is None:
+            return float(len(self.offsets) - 1)
+        return float(self.weights.sum())
+
     # Under parameters -----------------------------------------------------------------------------
 
     def expect(self, parameters):

@@ -6,9 +6,11 @@ import numpy as np
 
 from skvae.ascent.loop import Collapse, Step
 from skvae.blocks import is_complete
+from skvae.chain import algorithms
 from skvae.chain.passes import Buffers
+from skvae.emissions.base import log_density_of
 from skvae.hmm.dask_sequences import DistributedSequences
-from skvae.hmm.e_step import expect, log_likelihood_of
+from skvae.hmm.e_step import EmissionReader, expect, log_likelihood_of
 from skvae.hmm.initialization import check_chain, counted, first_states, windows_to_start_from
 from skvae.hmm.parameters import ChainParameters, Coordinates
 from skvae.initialization import MAX_ROWS
@@ -30,6 +32,9 @@ class HiddenMarkovProblem:
     earlier : tuple of (ChainParameters, float), optional
         For a warm start: the parameters of the earlier fit, and the bound one iteration before
         them.
+    prior : ChainPrior, optional
+        The prior of a chain that continues an earlier one; by default the estimator's parameters
+        decide it.
 
     Attributes
     ----------
@@ -37,9 +42,11 @@ class HiddenMarkovProblem:
         The prior of the chain.
     """
 
-    def __init__(self, estimator, data, emission, summary, earlier=None):
+    def __init__(self, estimator, data, emission, summary, earlier=None, prior=None):
         self.earlier = earlier
         self._startprob, self._transmat, self.prior = check_chain(estimator)
+        if prior is not None:
+            self.prior = prior
         self._estimator = estimator
         self._data = data
         self._emission = emission
@@ -105,6 +112,7 @@ class BaumWelchStep(Step):
     """
 
     def __init__(self, data, emission, summary, prior, pool):
+        self._data = data
         self._emission = emission
         self._summary = summary
         self._prior = prior
@@ -121,7 +129,7 @@ class BaumWelchStep(Step):
         self.n_steps += 1
         statistics, log_likelihood = self.expect(parameters)
         if not np.isfinite(log_likelihood):
-            raise Collapse("a sequence has probability zero under the current parameters")
+            raise self.impossible(parameters)
         return self.maximize(parameters, statistics), self.evaluate(parameters, log_likelihood)
 
     def maximize(self, parameters, statistics):
@@ -140,3 +148,50 @@ class BaumWelchStep(Step):
         prior = self._prior.log_density(parameters.startprob, parameters.transmat)
         prior += self._emission.log_prior(parameters.emission, self._summary)
         return (log_likelihood + prior) / self._total
+
+    def impossible(self, parameters):
+        """Return the Collapse for a likelihood of zero, which names the first such sequence."""
+        under = "has probability zero under the current parameters"
+        zeros = {
+            "startprob_init": not self._prior.start_allowed.all(),
+            "transmat_init": not self._prior.allowed.all(),
+        }
+        names = [name for name, has_zeros in zeros.items() if has_zeros]
+        if isinstance(self._data, DistributedSequences):
+            remedy = f"Check the zeros of {' and '.join([*names, 'the emission'])}"
+            return Collapse(f"a sequence {under}", remedy)
+        sequence, row, states = first_impossible(parameters, self._data)
+        if not len(states):
+            remedy = (
+                "Give the emission first values under which some state can produce the row, or fit "
+                "a new estimator if an earlier fit excludes it"
+            )
+            return Collapse(f"sequence {sequence} {under}: no state can produce row {row}", remedy)
+        where = f"state {states[0]}" if len(states) == 1 else f"the states {states.tolist()}"
+        reason = (
+            f"sequence {sequence} {under}: row {row} is possible in {where} only, and no path of "
+            "states leads there"
+        )
+        named = " and ".join(names) or "the probabilities of starts and transitions"
+        return Collapse(reason, f"Raise zeros of {named}, or zeros of the emission")
+
+
+def first_impossible(parameters, sequences):
+    """Return the first sequence of probability zero, its first impossible row, and its states.
+
+    Returns
+    -------
+    sequence, row : int
+        Places among the sequences, and among the rows of all sequences.
+    states : ndarray of int
+        The states that can produce the row by itself.
+    """
+    log_p = algorithms.predictive(
+        *parameters.logs(),
+        partial(EmissionReader, parameters.emission.kernel(), sequences.X),
+        sequences.offsets,
+    )
+    row = int(np.argmax(np.isneginf(log_p)))
+    sequence = int(np.searchsorted(sequences.offsets, row, side="right")) - 1
+    found = log_density_of(parameters.emission, sequences.X[row : row + 1])
+    return sequence, row, np.flatnonzero(found[0] > -np.inf)

@@ -9,6 +9,7 @@ step maximises over (π, A, θ) (Baum, Petrie, Soules & Weiss, Ann. Math. Stat. 
 ``data`` are the sequences, and ``emission`` is the density :math:`p(x \mid \theta)`.
 """
 
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -19,14 +20,15 @@ from skvae.ascent.estimator import AscentEstimator
 from skvae.ascent.restarts import search
 from skvae.blocks import as_sequences, is_distributed, workers
 from skvae.emissions import EMISSIONS, Emission, GaussianEmission
+from skvae.fitted import new_instance
 from skvae.gaussian.checks import check_batch
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.hmm.base import HiddenMarkovModel
 from skvae.hmm.dask_sequences import DistributedSequences
 from skvae.hmm.em import HiddenMarkovProblem
 from skvae.hmm.initialization import check_chain, check_stochastic
-from skvae.hmm.parameters import ChainParameters, ChainStatistics, expected_occupancy
-from skvae.validation import check_as_fitted, check_choice
+from skvae.hmm.parameters import ChainParameters, ChainPrior, ChainStatistics, expected_occupancy
+from skvae.validation import check_as_fitted, check_choice, same_value
 
 # Parameters of the estimator that configure emission='gaussian' alone, with their defaults.
 _OF_GAUSSIAN = {
@@ -78,9 +80,10 @@ default=1.0
         How rows get their first states; transitions are counted from these and smoothed. With
         'kmeans' and a left-right ``transmat_init``, sequences are cut into equal parts instead.
     startprob_init : array-like of shape (n_components,), default=None
-        First start probabilities; zeros stay zero.
+        First start probabilities; zeros stay zero, also in a fit or a batch that continues. A value
+        that was changed since then replaces the learned probabilities.
     transmat_init : array-like of shape (n_components, n_components), default=None
-        First transition probabilities; zeros stay zero (left-right and banded chains).
+        First transition probabilities, likewise; zeros make left-right and banded chains.
     means_init : array-like of shape (n_components, n_features), default=None
         First means of ``emission='gaussian'``.
     covariances_init : array-like, default=None
@@ -125,6 +128,11 @@ default=1.0
         The number of E steps it took: more than ``n_iter_`` with acceleration.
     converged_ : bool
         Whether a change below ``tol`` ended it.
+    n_samples_seen_ : float
+        The total weight of the rows that the parameters were learned from: in ``fit`` and, after
+        it, in every ``partial_fit``.
+    n_sequences_seen_ : float
+        The total weight of their sequences.
     n_features_in_ : int
         The number of features.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -167,6 +175,9 @@ default=1.0
     >>> int((chain.predict(X) != states).sum()) in (0, 200)
     True
     """
+
+    _of_the_start = ("n_init", "init_params")
+    _last = None  # first values and priors of the last fit; models of earlier versions have none
 
     def __init__(
         self,
@@ -258,11 +269,11 @@ default=1.0
             with workers() as pool:
                 names = getattr(self, "feature_names_in_", None)
                 summary = emission.summarize(data.rows(), pool, names)
-                earlier, random_state = None, self.random_state
+                earlier, prior, random_state = None, None, self.random_state
                 if warm:
-                    before = self._same_model(data, emission, "warm_start=True")
+                    before, prior = self._continued(data, emission, "warm_start=True")
                     earlier = before, self._bound_before
-                problem = HiddenMarkovProblem(self, data, emission, summary, earlier)
+                problem = HiddenMarkovProblem(self, data, emission, summary, earlier, prior)
                 if checkpoint is not None:
                     random_state = self._open(
                         checkpoint,
@@ -274,20 +285,25 @@ default=1.0
                         sequence_weight=data[2],  # of each row; of each sequence for a Dask array
                     )
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
-            prior = problem.prior
-            self._store(best.parameters, emission, prior.start_allowed, prior.allowed)
+            self._store(best.parameters, emission, problem.prior)
             self._record(best, collapses)
+            self._remember_fit(data.total(), warm=warm)
+            self.n_sequences_seen_ = data.n_sequences()
         return self
 
     def partial_fit(self, X, y=None, *, groups=None, sequence_weight=None):
         """Return self after one step of stepwise EM on a batch of whole sequences.
 
         The expected statistics s of a row are averaged over batches,
-        ``s ← (1 − ρ) s + ρ s_batch`` with ``ρ = (t + 2) ** -0.7``, where t is the number of
-        iterations before (``n_iter_``), and maximised (Cappé & Moulines, J. R. Stat. Soc. B 71,
-        2009, eq. 12). The parameters alone represent the earlier batches: s are the statistics
-        expected under them of sequences of the batch's lengths. The first call starts as ``fit``
-        does and makes one EM step. ``lower_bound_`` is the bound of the batch.
+        ``s ← (1 − ρ) s + ρ s_batch``, and maximised (Cappé & Moulines, J. R. Stat. Soc. B 71, 2009,
+        eq. 12). A batch counts by its rows: ρ is its weight w over w plus the weight of the rows
+        before, in which rows of ``fit`` count in full and rows of earlier batches count a third, as
+        their statistics are of poorer parameters. The parameters alone represent the rows before: s
+        are the statistics expected under them of sequences of the mean length so far. After
+        ``from_parameters``, no number of rows is known, ρ is 0.6, and the lengths are those of the
+        batch. The first call starts like ``fit`` and makes one EM step. ``lower_bound_`` is the
+        bound of the batch. Parameters that control the iterations of ``fit``, such as ``tol``, have
+        no effect.
 
         Parameters
         ----------
@@ -298,8 +314,8 @@ default=1.0
         groups : array-like of shape (n_samples,), default=None
             The sequence of each row; None is one sequence.
         sequence_weight : array-like of shape (n_samples,), default=None
-            Weights of the sequences, ≥ 0, relative to each other: one number for each row, the same
-            within a sequence.
+            Weights of the sequences, ≥ 0, relative to those of all sequences before: one number
+            for each row, the same within a sequence.
 
         Returns
         -------
@@ -332,31 +348,53 @@ default=1.0
             )
             with workers() as pool:
                 names = getattr(self, "feature_names_in_", None)
-                summary = emission.summarize(data.rows(), pool, names)
-                problem = HiddenMarkovProblem(self, data, emission, summary)
-                step = problem.step(pool, 0)
+                before = 0.0 if first else self._weight_before(data.total())
                 if first:
-                    rng = check_random_state(self.random_state)
-                    new = step(problem.first(rng))[0]
+                    summary = emission.summarize(data.rows(), pool, names)
+                    problem = HiddenMarkovProblem(self, data, emission, summary)
+                    step = problem.step(pool, 0)
+                    new = step(problem.first(check_random_state(self.random_state)))[0]
                 else:
-                    old = self._same_model(data, emission, "partial_fit")
-                    new = self._blend(old, data, step)
+                    old, prior = self._continued(data, emission, "partial_fit")
+                    summary = emission.summarize_batch(old.emission, data.rows(), pool, names)
+                    problem = HiddenMarkovProblem(self, data, emission, summary, prior=prior)
+                    step = problem.step(pool, 0)
+                    statistics, _ = step.expect(old)
+                    new = step.maximize(
+                        old, self._earlier_statistics(old, data, before, prior) + statistics
+                    )
                 bound = step.evaluate(new)
-            prior = problem.prior
-            self._store(new, emission, prior.start_allowed, prior.allowed)
+                if not np.isfinite(bound):
+                    raise step.impossible(new)
+            if first:
+                self._remember_fit(0.0)
+                self.n_sequences_seen_ = 0.0
+            self._store(new, emission, problem.prior)
             self._record_batch(bound)
+            self._remember_batch(data.total(), before)
+            self.n_sequences_seen_ = self._n_sequences() + data.n_sequences()
         return self
 
-    def _blend(self, old, data, step):
-        """Return the M step of the statistics so far and those of a batch."""
-        statistics, _ = step.expect(old)
-        starts, pairs, occupancy = expected_occupancy(
-            old.startprob, old.transmat, np.diff(data.offsets)
-        )
-        before = ChainStatistics(starts, pairs, old.emission.statistics(occupancy))
-        rate = (self.n_iter_ + 2.0) ** -0.7
-        share = data.total() / len(data.X)
-        return step.maximize(old, before * (share * (1.0 - rate)) + statistics * rate)
+    def _n_sequences(self):
+        return getattr(self, "n_sequences_seen_", 0.0)  # models of earlier versions have none
+
+    def _earlier_statistics(self, old, data, weight, prior):
+        """Return the expected ChainStatistics of the rows before a batch, of some weight."""
+        if self._n_sequences() > 0:
+            length = max(self.n_samples_seen_ / self._n_sequences(), 1.0)
+            longer = length % 1.0
+            lengths = np.array([0, 1]) + int(length)
+            weights = np.array([1.0 - longer, longer]) * (weight / length)
+        else:
+            lengths = np.diff(data.offsets)
+            weights = np.full(len(lengths), weight / len(data.X))
+        *counts, occupancy = expected_occupancy(old.startprob, old.transmat, lengths, weights)
+        if self._last is not None:
+            given = self._last["startprob_prior"], self._last["transmat_prior"]
+            prior = ChainPrior(*given, self._start_allowed, self._allowed)
+        counts = prior.earlier_counts(old, *counts)
+        emission = self.emission_.earlier_statistics(old.emission, occupancy)
+        return ChainStatistics(*counts, emission)
 
     # From known parameters --------------------------------------------------------------------
 
@@ -376,7 +414,10 @@ default=1.0
         Returns
         -------
         model : EMHiddenMarkov
-            As if fitted: ``lower_bound_`` is NaN, ``n_iter_`` 0. Zeros count as structural.
+            As if fitted: ``lower_bound_`` is NaN, ``n_iter_`` and ``n_samples_seen_`` are 0. Zeros
+            are structural: they are not counted by ``bic``, and stay zero in a fit or a batch that
+            continues. Probabilities that EM learns are at least 1e-300 where they are not
+            structural.
 
         Examples
         --------
@@ -396,9 +437,11 @@ default=1.0
         n = parameters.n_components
         startprob = check_stochastic("startprob", startprob, (n,), "(n_components,)")
         transmat = check_stochastic("transmat", transmat, (n, n), "(n_components, n_components)")
-        model = cls(n, emission=clone(emission))
-        fitted = ChainParameters(startprob, transmat, parameters)
-        model._store(fitted, clone(emission), startprob > 0, transmat > 0)
+        model = new_instance(cls, n_components=n, emission=clone(emission))
+        prior = ChainPrior(np.ones(n), np.ones((n, n)), startprob > 0, transmat > 0)
+        model._store(ChainParameters(startprob, transmat, parameters), clone(emission), prior)
+        model._remember_fit(0.0)
+        model.n_sequences_seen_ = 0.0
         model.n_features_in_ = parameters.n_features
         model.lower_bound_ = np.nan
         model.lower_bounds_ = []
@@ -406,18 +449,19 @@ default=1.0
         model.converged_ = True
         return model
 
-    def _store(self, parameters, emission, start_allowed, allowed):
+    def _store(self, parameters, emission, prior):
         """Set the fitted attributes; ``emission`` is this model's own."""
-        self.startprob_ = parameters.startprob
-        self.transmat_ = parameters.transmat
+        vars(self).update(startprob_=parameters.startprob, transmat_=parameters.transmat)
         self.emission_ = emission
         self.emission_.store(parameters.emission)
-        for name in ("means_", "covariances_"):
-            if isinstance(emission, GaussianEmission):
-                setattr(self, name, getattr(self.emission_, name))
-            elif hasattr(self, name):
-                delattr(self, name)  # of an earlier fit with another emission
-        self._start_allowed, self._allowed = start_allowed, allowed
+        self._start_allowed, self._allowed = prior.start_allowed, prior.allowed
+        # A fit or a batch that continues compares these with their values then.
+        self._last = {
+            "startprob_init": deepcopy(self.startprob_init),
+            "transmat_init": deepcopy(self.transmat_init),
+            "startprob_prior": prior.startprob,
+            "transmat_prior": prior.transmat,
+        }
         self._n_features_out = len(parameters.startprob)
 
     # Checks -----------------------------------------------------------------------------------
@@ -449,22 +493,40 @@ default=1.0
         else:
             emission.check_rows(data.X, names)
 
-    def _same_model(self, data, emission, why):
-        """Return the fitted parameters; raise ValueError unless model and rows go with them."""
-        parameters = self._parameters()
-        check_as_fitted("n_components", self.n_components, len(parameters.startprob), why)
+    def _continued(self, data, emission, why):
+        """Return the fitted parameters and the ChainPrior from which a fit or a batch continues.
+
+        Raises
+        ------
+        ValueError
+            Model or rows do not go with them, or a parameter was changed that cannot be used.
+        """
+        check_as_fitted("n_components", self.n_components, len(self.startprob_), why)
         check_as_fitted("emission", emission, self.emission_, why, _same_form)
-        if (parameters.transmat[~check_chain(self)[2].allowed] > 0).any():
-            raise ValueError(
-                f"transmat_init={self.transmat_init!r}: {why} continues a model that has "
-                "transitions which it rules out; keep the earlier zeros, or fit a new estimator"
-            )
+        self._check_start_as_before(why)
+        startprob_init, transmat_init, prior = check_chain(self)
+        startprob, allowed_start = vars(self)["startprob_"], self._start_allowed
+        transmat, allowed = vars(self)["transmat_"], self._allowed
+        if startprob_init is not None and self._changed("startprob_init"):
+            startprob, allowed_start = startprob_init, startprob_init > 0
+        if transmat_init is not None and self._changed("transmat_init"):
+            transmat, allowed = transmat_init, transmat_init > 0
+        prior = prior._replace(start_allowed=allowed_start, allowed=allowed)
+        names = getattr(self, "feature_names_in_", None)
+        parameters = ChainParameters(
+            *prior.admissible(startprob, transmat), emission.continued(self.emission_, why, names)
+        )
         # EM cannot start from parameters under which a row has density zero.
         self._check_rows(data, self.emission_)
         means = parameters.emission.means()
         scale = np.sqrt(parameters.emission.covariances().diagonal(axis1=-2, axis2=-1).max(axis=0))
         check_batch(data.X, means.mean(axis=0), scale + np.abs(means).max(axis=0), why)
-        return parameters
+        return parameters, prior
+
+    def _changed(self, name):
+        """Return whether first values of the chain differ from those in the last fit."""
+        last = self._last
+        return last is not None and not same_value(getattr(self, name), last[name])
 
     def _remedies(self):
         return (

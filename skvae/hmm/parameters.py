@@ -18,7 +18,9 @@ import numpy as np
 
 from skvae.ascent.loop import Collapse
 
-_SMALLEST = 1e-300  # of a probability as a coordinate
+# The least probability that is not a structural zero: EM would never raise an exact zero again, and
+# under a prior its density would be zero.
+_SMALLEST = 1e-300
 
 
 class ChainParameters(NamedTuple):
@@ -98,7 +100,36 @@ class ChainPrior(NamedTuple):
         empty = ~(totals > 0)  # such a distribution stays as it was
         before = np.vstack([old.startprob, old.transmat])
         found = np.where(empty, before, counts / np.where(empty, 1.0, totals))
+        found = np.maximum(found, _SMALLEST * np.vstack([self.start_allowed, self.allowed]))
         return found[0], found[1:]
+
+    def admissible(self, startprob, transmat):
+        """Return the probabilities, at least 1e-300 where they are not structural zeros."""
+        return (
+            np.maximum(startprob, _SMALLEST * self.start_allowed),
+            np.maximum(transmat, _SMALLEST * self.allowed),
+        )
+
+    def earlier_counts(self, parameters, starts, pairs):
+        """Return expected (starts, pairs) of earlier rows less the prior's share in them.
+
+        Parameters
+        ----------
+        parameters : ChainParameters
+            The result of the M step with this prior.
+        starts, pairs : ndarray of shape (K,) and (K, K)
+            Counts in proportion to its probabilities. The M step adds the prior to the returned
+            counts, and gives the same probabilities.
+        """
+        found = []
+        for counts, p, a, allowed in (
+            (starts, parameters.startprob, self.startprob, self.start_allowed),
+            (pairs, parameters.transmat, self.transmat, self.allowed),
+        ):
+            extra = np.where(allowed, a - 1.0, 0.0)
+            whole = extra.sum(axis=-1, keepdims=True) * p - extra
+            found.append(np.maximum(counts + whole, 0.0))
+        return found
 
     def log_density(self, startprob, transmat):
         """Return the log prior of the free probabilities, relative to a flat one, in nats.
@@ -117,12 +148,12 @@ class ChainPrior(NamedTuple):
         return total
 
 
-def expected_occupancy(startprob, transmat, lengths):
+def expected_occupancy(startprob, transmat, lengths, weights):
     """Return (starts, pairs, occupancy) that sequences of the lengths have under the chain itself.
 
-    Sums over the sequences: (K,), (K, K), (K,).
+    Weighted sums over the sequences: (K,), (K, K), (K,).
     """
-    counts = np.bincount(np.minimum(lengths, _LONGEST))
+    counts = np.bincount(np.minimum(lengths, _LONGEST), weights)
     alive = counts[::-1].cumsum()[::-1]  # how many sequences have at least t rows
     state, occupancy, pairs = startprob, np.zeros_like(startprob), np.zeros_like(transmat)
     for t in range(1, len(alive)):
@@ -131,10 +162,10 @@ def expected_occupancy(startprob, transmat, lengths):
             pairs += alive[t + 1] * state[:, None] * transmat
         state = state @ transmat
     # Beyond that the state's distribution is taken to have settled.
-    rest = (lengths - np.minimum(lengths, _LONGEST)).sum()
+    rest = (lengths - np.minimum(lengths, _LONGEST)) @ weights
     occupancy += rest * state
     pairs += rest * state[:, None] * transmat
-    return startprob * len(lengths), pairs, occupancy
+    return startprob * weights.sum(), pairs, occupancy
 
 
 _LONGEST = 1000

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skvae.base import LatentVariableModel
+from skvae.base import LatentVariableModel, not_named
 from skvae.blocks import DistributedRows, Rows, is_distributed, map_rows, workers_for
 from skvae.mixture.e_step import expect, fill_rows, normalize
 
@@ -45,6 +45,7 @@ def _imputed(X, kernel):
     return filled
 
 
+@not_named
 class MixtureModel(LatentVariableModel):
     """A fitted mixture: densities, labels, responsibilities and imputations of rows.
 

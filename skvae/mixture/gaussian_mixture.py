@@ -10,6 +10,8 @@ code ``rows`` are the data in blocks, ``kernel`` computes the components' densit
 the threads.
 """
 
+import inspect
+from contextlib import contextmanager
 from copy import copy
 from numbers import Integral
 
@@ -18,8 +20,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.ascent.estimator import AscentEstimator
+from skvae.ascent.loop import Collapse
 from skvae.ascent.restarts import search
 from skvae.blocks import DistributedRows, workers
+from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.checks import check_batch, check_positive_definite, check_weights
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import LARGEST, Moments
@@ -106,6 +110,9 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         The number of E steps it took: more than ``n_iter_`` with acceleration.
     converged_ : bool
         Whether a change below ``tol`` ended it.
+    n_samples_seen_ : float
+        The total weight of the rows that the parameters were learned from: in ``fit`` and, after
+        it, in every ``partial_fit``.
     n_features_in_ : int
         The number of features.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -144,6 +151,14 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
     >>> mixture.predict([[0, 0], [12, 3]])
     array([1, 0])
     """
+
+    weights_ = FittedArray()
+    means_ = FittedArray()
+    covariances_ = FittedArray(tied=True)
+    precisions_ = FittedArray(tied=True)
+    precisions_cholesky_ = FittedArray(tied=True)
+
+    _of_the_start = ("n_init", "init_params", "weights_init", "means_init", "precisions_init")
 
     def __init__(
         self,
@@ -237,16 +252,20 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters)
             self._record(best, collapses)
+            self._remember_fit(_total_weight(rows, sample_weight), warm=warm)
         return self
 
     def partial_fit(self, X, y=None, sample_weight=None):
         """Return self after one step of stepwise EM on a batch.
 
         The expected statistics s of a row are averaged over batches,
-        ``s ← (1 − ρ) s + ρ s_batch`` with ``ρ = (t + 2) ** -0.7``, where t is the number of
-        iterations before (``n_iter_``), and maximised (Cappé & Moulines, J. R. Stat. Soc. B 71,
-        2009, eq. 12). The first call starts like ``fit`` and makes one EM step. ``lower_bound_``
-        is the bound of the batch.
+        ``s ← (1 − ρ) s + ρ s_batch``, and maximised (Cappé & Moulines, J. R. Stat. Soc. B 71, 2009,
+        eq. 12). A batch counts by its rows: ρ is its weight w over w plus the weight of the rows
+        before, in which rows of ``fit`` count in full and rows of earlier batches count a third, as
+        their statistics are of poorer parameters. After ``from_parameters``, no number of rows is
+        known and ρ is 0.6. The first call starts like ``fit`` and makes one EM step.
+        ``lower_bound_`` is the bound of the batch. Parameters that control the iterations of
+        ``fit``, such as ``tol``, have no effect.
 
         Parameters
         ----------
@@ -255,7 +274,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, ≥ 0, relative to each other.
+            Weights of the rows, ≥ 0, relative to those of all rows before.
 
         Returns
         -------
@@ -283,7 +302,9 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         with self._learning():
             first = not hasattr(self, "weights_")
             rows = self._prepare(X, sample_weight, reset=first, min_rows=2 if first else 1)
-            rate = 1.0 if first else (self.n_iter_ + 2.0) ** -0.7
+            weight = _total_weight(rows, sample_weight)
+            before = 0.0 if first else self._weight_before(weight)
+            rate = weight / (before + weight)
             with workers() as pool:
                 old, floor, resolution = self._before_batch(rows, first, pool)
                 statistics, _ = expect(rows, old.kernel(), pool)
@@ -291,7 +312,10 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
                 new = old.maximize(statistics, floor, resolution)
                 _, log_likelihood = expect(rows, new.kernel(), pool, statistics=False)
             self._store(new)
+            if first:
+                self._remember_fit(0.0)
             self._record_batch(log_likelihood / rows.weight())
+            self._remember_batch(weight, before)
         return self
 
     def _before_batch(self, rows, first, pool):
@@ -310,6 +334,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         parameters = self._parameters()
         check_as_fitted("n_components", self.n_components, len(parameters.weights), why)
         check_as_fitted("covariance_type", self.covariance_type, parameters.covariance_type, why)
+        self._check_start_as_before(why)
         mean, variance = parameters.moments()
         check_batch(rows.X, mean, np.sqrt(variance), why)
         return parameters
@@ -325,23 +350,44 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
 
     def _parameters(self):
         """Return the fitted parameters as a value."""
+        fitted = vars(self)
         return MixtureParameters(
             self._covariance_type,
-            self.weights_,
-            self.means_,
-            self.covariances_,
-            self.precisions_cholesky_,
+            fitted["weights_"],
+            fitted["means_"],
+            fitted["covariances_"],
+            fitted["precisions_cholesky_"],
         )
 
     def _store(self, parameters):
-        self.weights_ = parameters.weights
-        self.means_ = parameters.means
-        self.covariances_ = parameters.covariances
-        self.precisions_cholesky_ = parameters.precisions_cholesky
         structure = STRUCTURES[parameters.covariance_type]
-        self.precisions_ = structure.precisions(parameters.precisions_cholesky)
+        vars(self).update(
+            weights_=parameters.weights,
+            means_=parameters.means,
+            covariances_=parameters.covariances,
+            precisions_=structure.precisions(parameters.precisions_cholesky),
+            precisions_cholesky_=parameters.precisions_cholesky,
+        )
         self._covariance_type = parameters.covariance_type
         self._n_features_out = len(parameters.weights)
+
+    def _set_fitted(self, name, value):
+        """Replace one of the fitted arrays, and compute those that follow from it."""
+        old = self._parameters()
+        structure = STRUCTURES[old.covariance_type]
+        value = check_array_parameter(name, value, vars(self)[name].shape, "as before")
+        if name == "weights_":
+            check_weights(name, value)
+            self._store(old._replace(weights=value / value.sum()))
+        elif name == "means_":
+            self._store(old._replace(means=value))
+        else:
+            if name == "precisions_cholesky_":
+                value = structure.precisions(value)
+            check_positive_definite(name, value, structure)
+            with _refused_if_singular(name):
+                value = value if name == "covariances_" else structure.inverse(value)
+                self._store(MixtureParameters.of(*old[:3], value))
 
     @classmethod
     def from_parameters(cls, weights, means, covariances, covariance_type="full"):
@@ -361,7 +407,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         Returns
         -------
         mixture : EMGaussianMixture
-            As if fitted: ``lower_bound_`` is NaN, ``n_iter_`` 0.
+            As if fitted: ``lower_bound_`` is NaN, ``n_iter_`` and ``n_samples_seen_`` are 0.
 
         Examples
         --------
@@ -387,18 +433,22 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         )
         check_positive_definite("covariances", covariances, structure)
         weights = weights / weights.sum()
-        return cls._of(MixtureParameters.of(covariance_type, weights, means, covariances))
+        with _refused_if_singular("covariances"):
+            parameters = MixtureParameters.of(covariance_type, weights, means, covariances)
+        return cls._of(parameters)
 
     @classmethod
     def _of(cls, parameters, **like):
         """Return a fitted mixture with parameters that are known to be good."""
-        mixture = cls(len(parameters.weights), covariance_type=parameters.covariance_type, **like)
+        settings = {"n_components": len(parameters.weights), **like}
+        mixture = new_instance(cls, covariance_type=parameters.covariance_type, **settings)
         mixture._store(MixtureParameters(*(copy(part) for part in parameters)))
         mixture.n_features_in_ = parameters.means.shape[1]
         mixture.lower_bound_ = np.nan
         mixture.lower_bounds_ = []
         mixture.n_iter_ = mixture.n_e_steps_ = 0
         mixture.converged_ = True
+        mixture._remember_fit(0.0)
         return mixture
 
     # Other distributions ------------------------------------------------------------------------
@@ -428,7 +478,10 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         """
         check_is_fitted(self)
         index = self._feature_index(features)
-        return self._with_features(self._parameters().marginal(index), index)
+        mixture = self._with_features(self._parameters().marginal(index), index)
+        mixture.n_samples_seen_ = getattr(self, "n_samples_seen_", 0.0)
+        mixture._forgotten = self._forgotten
+        return mixture
 
     def conditional(self, features, values):
         """Return the mixture of the other features given values of some, fitted.
@@ -504,7 +557,9 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         return index
 
     def _with_features(self, parameters, index):
-        mixture = self._of(parameters, random_state=self.random_state)
+        ours = inspect.signature(EMGaussianMixture).parameters
+        of_subclass = {n: v for n, v in self.get_params(deep=False).items() if n not in ours}
+        mixture = self._of(parameters, random_state=self.random_state, **of_subclass)
         if hasattr(self, "feature_names_in_"):
             mixture.feature_names_in_ = self.feature_names_in_[index]
         return mixture
@@ -637,6 +692,22 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
             else:
                 entropy = _entropy(rows, pool, kernel)[0]
         return self._bic(rows) + 2 * entropy
+
+
+def _total_weight(rows, sample_weight):
+    """Return the total weight as given; very large weights are scaled in the rows."""
+    if sample_weight is None or isinstance(rows, DistributedRows):
+        return rows.weight()
+    return float(np.asarray(sample_weight, dtype=np.float64).sum())
+
+
+@contextmanager
+def _refused_if_singular(name):
+    """Turn a Collapse into a ValueError that names the parameter."""
+    try:
+        yield
+    except Collapse as collapse:
+        raise ValueError(f"{name} is not usable: {collapse}") from collapse
 
 
 def _entropy(rows, pool, kernel):

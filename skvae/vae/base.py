@@ -15,7 +15,7 @@ from sklearn.utils import check_array, metadata_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.base import LatentVariableModel
+from skvae.base import LatentVariableModel, not_named
 from skvae.blocks import DistributedRows, is_distributed, map_rows, ranges
 from skvae.neural.likelihoods.base import prepared
 from skvae.neural.training.rows_on_disk import blocks_of, in_memory_or_on_disk
@@ -37,6 +37,7 @@ def _has_mixture_prior(estimator):
     raise AttributeError(f"prior={prior!r} has no clusters: fit with prior='mixture'")
 
 
+@not_named
 class Autoencoder(LatentVariableModel):
     """Base of the autoencoders: the methods of a fitted model.
 

@@ -254,7 +254,7 @@ def mixture_moments(proba, means, covariances):
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f != "categorical"])
 def test_forecasts_are_the_moments_of_what_follows(family):
     model, X, found = problem(family, missing=True)
-    forecast = model.forecast(X, 4, GROUPS)
+    forecast = model.forecast(X, 4, groups=GROUPS)
     assert len(forecast) == len(LENGTHS)
     emission = model.emission_.parameters()
     for each, known in zip(forecast, found, strict=True):

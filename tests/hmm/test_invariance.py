@@ -194,7 +194,7 @@ def test_one_state_is_one_distribution_of_any_family():
 def test_independent_sequences_have_independent_forecasts():
     model = known_model("full")
     X = rows_of(model, LENGTHS)
-    together = model.forecast(X, 3, GROUPS)
+    together = model.forecast(X, 3, groups=GROUPS)
     for part, each in zip(oracles.split(X, LENGTHS), together, strict=True):
         assert_allclose(each.mean, model.forecast(part, 3).mean, rtol=1e-9)
 

@@ -1,5 +1,6 @@
 """Baum-Welch: its steps, its objective, and that the objective never falls."""
 
+import re
 import warnings
 
 import numpy as np
@@ -354,8 +355,22 @@ def test_a_start_under_which_the_data_are_impossible_is_an_error():
         transmat_init=[[0.5, 0.5], [0.0, 1.0]],
         random_state=0,
     )
-    with pytest.raises(ValueError, match="a sequence has probability zero under"):
+    text = re.escape(
+        "sequence 0 has probability zero under the current parameters: row 0 is possible in state "
+        "1 only, and no path of states leads there. Raise zeros of startprob_init and "
+        "transmat_init, or zeros of the emission."
+    )
+    with pytest.raises(ValueError, match=text):
         model.fit([[4.0], [0.0], [5.0]])
+    with pytest.raises(ValueError, match=r"sequence 1 .*: row 2 is possible in state 1 only"):
+        model.fit([[[0.0], [5.0]], [[3.0], [5.0]]])
+
+
+def test_a_row_that_no_state_can_produce_is_named():
+    emission = PoissonEmission(rates_init=[[0.0], [0.0]])
+    text = r"sequence 1 .*: no state can produce row 3. Give the emission first values"
+    with pytest.raises(ValueError, match=text):
+        EMHiddenMarkov(2, emission=emission).fit([[[0.0], [0.0]], [[0.0], [2.0]]])
 
 
 # Zeros --------------------------------------------------------------------------------------------

@@ -87,9 +87,10 @@ def test_a_batch_is_blended_with_what_came_before():
     assert_allclose(model.lower_bound_, score, rtol=1e-11)
 
 
-def test_weights_are_relative_within_a_batch():
+def test_weights_are_relative_to_those_of_all_batches():
     X = rows_of(known_model(), LENGTHS)
     weight = np.repeat([1.0, 2.0, 0.5], LENGTHS)
+    even = np.ones(len(X))
     one = (
         learner("full")
         .partial_fit(X, groups=GROUPS)
@@ -97,7 +98,7 @@ def test_weights_are_relative_within_a_batch():
     )
     two = (
         learner("full")
-        .partial_fit(X, groups=GROUPS)
+        .partial_fit(X, groups=GROUPS, sequence_weight=1000 * even)
         .partial_fit(X, groups=GROUPS, sequence_weight=1000 * weight)
     )
     assert_allclose(one.transmat_, two.transmat_, rtol=1e-9)
