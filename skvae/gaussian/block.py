@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-_FEW_TERMS = 256  # below it the product Φ Rᵀ is faster than its transpose
+from skvae.gaussian.products import product, weighted_sums
 
 
 class Workspace:
@@ -116,7 +116,7 @@ class Block:
         """Return the log-densities plus the kernel's offsets, shape (K, n), in nats."""
         kernel, out = self.kernel, self.out
         if len(self.direct) < len(out):
-            np.matmul(kernel.expansion.coefficients, self.terms, out=out)
+            product(kernel.expansion.coefficients, self.terms, out)
             if kernel.has_rest:
                 kernel.add_rest(out, self.terms, self.scratch)
         # From X, not from y: x − m is exact where x is near m, however far from the centre.
@@ -137,10 +137,7 @@ class Block:
             if len(self.direct):
                 expanded = resp.copy()
                 expanded[self.direct] = 0.0
-            if len(self.terms) < _FEW_TERMS:
-                sums.expanded += (self.terms @ expanded.T).T
-            else:
-                sums.expanded += expanded @ self.terms.T
+            sums.expanded += weighted_sums(expanded, self.terms)
             if kernel.has_rest:
                 kernel.accumulate_rest(sums, self.y, expanded, self.scratch)
         for k in self.direct:
