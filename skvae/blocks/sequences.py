@@ -70,6 +70,13 @@ class Sequences(NamedTuple):
         first = self.offsets[:-1]
         return float(len(first)) if self.weight is None else float(self.weight[first].sum())
 
+    def for_rows(self, values):
+        """Return weights of rows; of a list, each sequence may have one for all of its rows."""
+        lengths = np.diff(self.offsets)
+        if not self.listed or np.shape(values) != lengths.shape or np.ma.is_masked(values):
+            return values
+        return np.repeat(np.asarray(values), lengths)
+
     def in_form(self, result):
         """Return a result with one entry a row in the form that X had: an array or list of them."""
         if not self.listed:
@@ -77,17 +84,21 @@ class Sequences(NamedTuple):
         return [result[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
 
 
-def as_sequences(X, groups, validate):
+def as_sequences(X, groups, validate, n_features=None):
     """Return X as Sequences of validated rows.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features), list of such, or array of shape (S, T, D)
-        Rows are time steps. Each element of a list, or ``X[s]`` of a 3-D array, is a sequence.
+        Rows are time steps. Each element of a list, or ``X[s]`` of a 3-D array, is a sequence. 1-D
+        arrays in a list are sequences of one feature if their lengths differ, or if the model has
+        one feature; otherwise they are rows.
     groups : array-like of shape (n_samples,), default=None
         The sequence of each row; None is one sequence.
     validate : callable
         ``X → ndarray``: checks rows.
+    n_features : int, optional
+        The number of features of the model, if it is known.
 
     Raises
     ------
@@ -95,6 +106,8 @@ def as_sequences(X, groups, validate):
         ``groups`` has another length than X, holds NaN, returns to a sequence that had ended, or
         is given with a list; or a sequence of a list is empty or has other columns than the first.
     """
+    if type(X) is not np.ndarray or X.dtype == object:
+        X = _as_columns(X, n_features)
     depth = _depth(X)
     if depth < 3 or is_distributed(X):
         X = validate(X)
@@ -124,7 +137,24 @@ def as_sequences(X, groups, validate):
 
 def is_list_of_sequences(X):
     """Return whether X is a list of sequences, or a 3-D array."""
-    return _depth(X) >= 3
+    return _depth(_as_columns(X)) >= 3
+
+
+def _as_columns(X, n_features=None):
+    """Return X; if it is a list of 1-D arrays that are sequences, as a list of columns.
+
+    Rows have equal lengths. Nested lists of numbers are rows: if one is shorter, it lacks a value.
+    """
+    objects = isinstance(X, np.ndarray) and X.ndim == 1 and X.dtype == object
+    if not (objects or isinstance(X, list | tuple)) or not len(X):
+        return X
+    if any(getattr(x, "ndim", 0) != 1 for x in X):
+        return X
+    lengths = {len(x) for x in X}
+    if len(lengths) == 1 and (n_features != 1 or lengths == {1}):
+        return X
+    arrays = (x if isinstance(x, np.ndarray) else np.asarray(x) for x in X)
+    return [x.reshape(-1, 1) for x in arrays]
 
 
 def _depth(X, most=5):

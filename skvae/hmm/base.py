@@ -108,7 +108,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         check_is_fitted(self)
         if is_distributed(X):
             raise ValueError("X is a Dask array: this needs rows in memory, as X.compute() gives")
-        sequences = as_sequences(X, groups, self._validate)
+        sequences = as_sequences(X, groups, self._validate, self.n_features_in_)
         self.emission_.check_rows(sequences.X, getattr(self, "feature_names_in_", None))
         return sequences
 
@@ -212,6 +212,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
             weight = self._validate_weight(sample_weight, data.X, relative=True)
             return data.score(model, weight) / weight.total
         sequences = self._sequences(X, groups)
+        sample_weight = sequences.for_rows(sample_weight)
         weight = self._validate_weight(sample_weight, sequences.X, relative=True)
         log_p = self._infer(algorithms.predictive, sequences)
         used = weight > 0

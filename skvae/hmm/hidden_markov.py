@@ -43,7 +43,8 @@ class EMHiddenMarkov(AscentEstimator, HiddenMarkovModel):
     """Hidden Markov model fitted by Baum-Welch: density, segments, forecasts, samples of sequences.
 
     Rows of X are time steps. ``groups`` names the sequence of each row; without it X is one
-    sequence. X may also be a list of 2-D arrays, or a 3-D array, in every method.
+    sequence. X may also be a list of 2-D arrays, or a 3-D array, in every method; a list of 1-D
+    arrays of different lengths has sequences of one feature.
 
     Parameters
     ----------
@@ -242,7 +243,8 @@ default=1.0
         groups : array-like of shape (n_samples,), default=None
             The sequence of each row; None is one sequence.
         sequence_weight : array-like of shape (n_samples,), default=None
-            Weights of the sequences, ≥ 0: one number for each row, the same within a sequence.
+            Weights of the sequences, ≥ 0: one number for each row, the same within a sequence; for
+            a list of sequences, one for each may be given.
 
         Returns
         -------
@@ -315,7 +317,8 @@ default=1.0
             The sequence of each row; None is one sequence.
         sequence_weight : array-like of shape (n_samples,), default=None
             Weights of the sequences, ≥ 0, relative to those of all sequences before: one number
-            for each row, the same within a sequence.
+            for each row, the same within a sequence; for a list of sequences, one for each may be
+            given.
 
         Returns
         -------
@@ -472,7 +475,10 @@ default=1.0
         check_choice("inference", self.inference, ("smooth", "filter"))
         emission = _emission_of(self)
         emission.check_parameters(self.n_components)
-        data = as_sequences(X, groups, partial(self._validate, reset=reset, min_rows=min_rows))
+        validate = partial(self._validate, reset=reset, min_rows=min_rows)
+        data = as_sequences(X, groups, validate, None if reset else self.n_features_in_)
+        if data.listed:
+            sequence_weight = data.for_rows(sequence_weight)
         weight = self._validate_weight(sequence_weight, data.X, "sequence_weight")
         if is_distributed(data.X):
             data = DistributedSequences.of(data.X, data.offsets)

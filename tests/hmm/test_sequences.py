@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, KFold
 
 from skvae import EMHiddenMarkov
 from tests import hmm_oracles as oracles
@@ -377,3 +380,62 @@ def test_bad_weights_are_a_clear_error(X, weight, match):
     for method in ("fit", "partial_fit"):
         with pytest.raises(ValueError, match=match):
             getattr(EMHiddenMarkov(2), method)(X, groups=groups_of(LENGTHS), sequence_weight=weight)
+
+
+# Lists in searches, and of one feature ------------------------------------------------------------
+
+
+def ragged(lengths=(30, 25, 40, 35, 20, 30)):
+    truth = known_model("poisson", 2, 1)
+    return [truth.sample(n, random_state=s)[0] for s, n in enumerate(lengths)]
+
+
+def test_each_sequence_of_a_list_may_have_one_weight():
+    sequences, weight = ragged(), np.array([1.0, 2.0, 0.0, 1.0, 3.0, 0.5])
+    by_row = np.repeat(weight, [len(x) for x in sequences])
+    one, two = (EMHiddenMarkov(2, emission="poisson", random_state=0) for _ in range(2))
+    one.fit(sequences, sequence_weight=weight).partial_fit(sequences, sequence_weight=weight)
+    two.fit(sequences, sequence_weight=by_row).partial_fit(sequences, sequence_weight=by_row)
+    assert_array_equal(one.emission_.rates_, two.emission_.rates_)
+    scores = [m.score(sequences, sample_weight=w) for m, w in ((one, weight), (one, by_row))]
+    assert scores[0] == scores[1]
+    with pytest.raises(ValueError, match="sequence_weight"):
+        one.fit(sequences, sequence_weight=weight[:-1])
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_a_search_over_a_list_slices_weights_of_sequences(routing):
+    sequences, weight = ragged(), np.array([1.0, 2.0, 0.5, 1.0, 3.0, 0.5])
+    chain = EMHiddenMarkov(2, emission="poisson", random_state=0, tol=0.05)
+    with sklearn.config_context(enable_metadata_routing=routing):
+        search = GridSearchCV(chain, {"transmat_prior": [1.0, 5.0]}, cv=KFold(3))
+        search.fit(sequences, sequence_weight=weight)
+    train = [s for s in range(6) if s not in (0, 1)]
+    part = clone(chain).fit([sequences[s] for s in train], sequence_weight=weight[train])
+    expected = part.score(sequences[:2])
+    assert_allclose(search.cv_results_["split0_test_score"][0], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("form", [list, tuple, lambda x: np.array(x, dtype=object)])
+def test_arrays_of_different_lengths_are_sequences_of_one_feature(form):
+    columns = ragged()
+    flat = form([x[:, 0] for x in columns])
+    one, two = (EMHiddenMarkov(2, emission="poisson", random_state=0) for _ in range(2))
+    one.fit(flat)
+    two.fit(columns)
+    assert_array_equal(one.transmat_, two.transmat_)
+    assert one.score(flat) == two.score(columns)
+    for name in ("predict", "predict_proba", "transform", "score_samples"):
+        for ours, theirs in zip(getattr(one, name)(flat), getattr(two, name)(columns), strict=True):
+            assert_array_equal(ours, theirs)
+    # A model of one feature takes arrays of equal lengths too, and one alone.
+    assert one.score([x[:20, 0] for x in columns]) == two.score([x[:20] for x in columns])
+    assert_array_equal(one.predict([flat[0]])[0], two.predict([columns[0]])[0])
+
+
+def test_what_is_not_sequences_of_one_feature():
+    with pytest.raises(ValueError, match=r"inhomogeneous|sequence"):
+        EMHiddenMarkov(2).fit([[0.0, 1.0], [2.0], [1.0, 3.0]])  # a row that lacks a value
+    assert EMHiddenMarkov(1).fit([np.arange(3.0), np.ones(3)]).n_features_in_ == 3
+    with pytest.raises(ValueError, match="X has 1 features, but EMHiddenMarkov is expecting 2"):
+        EMHiddenMarkov(1).fit(np.eye(2)).score([np.arange(3.0), np.ones(2)])
