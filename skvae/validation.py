@@ -234,6 +234,7 @@ def _times_error(label, kind):
 
 def _numbers_of_objects(values, label):
     """Return objects or strings, an array of shape (n,), as float64; None is NaN."""
+    values = values.astype(object, copy=False)
     kinds = set(map(type, values))
     if any(issubclass(kind, _TIMES) or kind.__name__ in (*_MISSING, "Period") for kind in kinds):
         missing = np.array([_is_missing(value) for value in values])
@@ -246,7 +247,7 @@ def _numbers_of_objects(values, label):
             return values.astype(np.float64)
     except (OverflowError, TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{label} must be a column of numbers: {error}") from error
+        raise kind(f"{label} must be numbers of float64: {error}") from error
 
 
 def _is_missing(value):

@@ -124,7 +124,7 @@ def impute(X, mixture):
 
 
 def covariance_floor(X, reg_covar, sample_weight=None):
-    """The floor f with Σ ≥ diag(f): f_j = reg_covar · min(1, var_j), at least 1e-14 var_j, (D,).
+    """The floor f with Σ ≥ diag(f): f_j = reg_covar · var_j, at least 1e-14 var_j, (D,).
 
     A constant column borrows the mean of the other columns' variances, or 1 if all are constant.
     """
@@ -142,7 +142,7 @@ def covariance_floor(X, reg_covar, sample_weight=None):
     variances[constant] = 1.0 if constant.all() else variances[~constant].mean()
     if reg_covar == 0:
         return np.zeros_like(variances)
-    return np.maximum(reg_covar * np.minimum(1.0, variances), 1e-14 * variances)
+    return max(reg_covar, 1e-14) * variances
 
 
 def constrained_covariance(scatter, floor):

@@ -140,14 +140,14 @@ def test_precise_moments_are_exact_far_from_the_origin():
     assert covariance[0, 0] == float(sum((v - center) ** 2 for v in exact) / 4)
 
 
-def test_floor_is_relative_to_small_variances_only():
+def test_floor_is_relative_to_variances():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 3)) * [1e-3, 10.0, 0.0]
     small, large, _ = X.var(axis=0)
-    expected = 0.1 * np.array([small, 1.0, 1.0])
+    expected = 0.1 * np.array([small, large, (small + large) / 2])
     assert_allclose(oracles.covariance_floor(X, 0.1), expected)
     assert_allclose(oracles.covariance_floor(np.full((5, 2), 0.1), 0.1), [0.1, 0.1])
-    assert (small + large) / 2 > 1
+    assert_allclose(oracles.covariance_floor(X, 1e-20), 1e-13 * expected)
 
 
 def test_constrained_covariance_is_the_best_feasible_one():

@@ -217,7 +217,10 @@ MISTAKES = {
         fit_to(with_value(1e200)),
         r"X has a value of size 1e\+200 in feature 1: must be below 1e\+140",
     ),
-    "beyond float64": (fit_to([[10**400, 1.0]] * 9), "X cannot be read as numbers of float64"),
+    "beyond float64": (
+        fit_to([[10**400, 1.0]] * 9),
+        r"X\[:, 0\] must be numbers of float64: int too large",
+    ),
     "one row": (fit_to(X[:1]), r"Found array with 1 sample\(s\).* a minimum of 2 is required by"),
     "no row": (
         lambda _, model: model.score(X[:0]),
@@ -253,7 +256,10 @@ MISTAKES = {
     "weights that are no numbers": (weighted(np.full(150, np.nan)), "sample_weight contains NaN"),
     "weights of zero": (weighted(np.zeros(150)), "sample_weight.* at least one"),
     "complex weights": (weighted(np.ones(150) * 1j), "sample_weight: Complex data not supported"),
-    "weights in words": (weighted(["a"] * 150), "sample_weight: could not convert string to float"),
+    "weights in words": (
+        weighted(["a"] * 150),
+        "sample_weight must be numbers of float64: could not convert string to float",
+    ),
     "too few weights": (weighted(np.ones(5)), r"sample_weight.shape == \(5,\), expected \(150,\)"),
     "unfitted": (lambda estimator, _: estimator.score(X), "instance is not fitted yet"),
     "unfitted draw": (lambda estimator, _: estimator.sample(), "instance is not fitted yet"),

@@ -33,9 +33,10 @@ class GaussianEmission(LocationScaleEmission):
         The form of the covariances: a matrix for each state, one matrix for all, a variance per
         feature and state, or a variance per state.
     reg_covar : float, default=1e-6
-        A floor: covariances are kept ⪰ diag(f) with ``f = reg_covar * min(1, variance of the
-        feature)``, and f at least 1e-14 of the variance if ``reg_covar`` is not 0. It is the exact
-        constrained maximum, so the bound still never falls.
+        A floor, relative to each feature: covariances are kept ⪰ diag(f) with ``f = reg_covar *
+        variance of the feature``. A constant feature counts with the mean variance of the others,
+        or with 1 if all are constant, and values between 0 and 1e-14 count as 1e-14. It is the
+        exact constrained maximum, so the bound still never falls.
     means_init : array-like of shape (n_components, n_features), default=None
         First means.
     covariances_init : array-like, default=None

@@ -50,7 +50,8 @@ def _factor_each(covariances):
     # 1/(diag(U)² diag(Σ)) is the share of a feature's variance that the earlier features do not
     # explain: at D·eps it is round-off, and the factor is noise.
     diagonal = np.diagonal(factors, axis1=1, axis2=2)
-    share = diagonal * diagonal * np.diagonal(covariances, axis1=1, axis2=2)
+    # The squares of the diagonal of U could overflow.
+    share = diagonal * (diagonal * np.diagonal(covariances, axis1=1, axis2=2))
     return factors, (share < 1.0 / (4 * EPS * covariances.shape[-1])).all(axis=1)
 
 

@@ -54,12 +54,20 @@ class Moments(NamedTuple):
     def floor(self, reg_covar):
         """Return the floor of the covariances' diagonal form, in the features' squared units.
 
-        The floor is reg_covar · min(1, variance): absolute for features with large variances,
-        relative for features with small ones. If ``reg_covar`` is not zero, the floor is at least
-        1e-14 of the variance, since a flatter component is round-off.
+        The floor is ``reg_covar * scale**2``, relative to each feature, so that other units of a
+        feature do not change the model. If ``reg_covar`` is not zero, it counts as 1e-14 at least,
+        since a flatter component is round-off.
         """
-        variance, reg_covar = self.scale**2, float(reg_covar)
-        return np.maximum(reg_covar * np.minimum(1.0, variance), 1e-14 * variance * (reg_covar > 0))
+        share = max(float(reg_covar), 1e-14) if reg_covar else 0.0
+        with np.errstate(over="ignore"):
+            floor = share * self.scale**2
+        if floor.max() > LARGEST**2:
+            raise ValueError(
+                f"reg_covar={reg_covar!r}: the floor, reg_covar times the variance, is "
+                f"{floor.max():.3g} in feature {np.argmax(floor)}: must be <= {LARGEST**2:.0e}; "
+                "lower it, or rescale the feature"
+            )
+        return floor
 
 
 def feature_moments(rows, pool, names=None):

@@ -51,9 +51,10 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         The fit has converged when an iteration changes the bound, in nats per row, by less than
         this.
     reg_covar : float, default=1e-6
-        A floor: covariances are kept ⪰ diag(f) with ``f = reg_covar * min(1, variance of the
-        feature)``, and f at least 1e-14 of the variance if ``reg_covar`` is not 0. It is the exact
-        constrained maximum, so the bound still never falls.
+        A floor, relative to each feature: covariances are kept ⪰ diag(f) with ``f = reg_covar *
+        variance of the feature``. A constant feature counts with the mean variance of the others,
+        or with 1 if all are constant, and values between 0 and 1e-14 count as 1e-14. It is the
+        exact constrained maximum, so the bound still never falls.
         scikit-learn adds ``reg_covar`` to the diagonal instead.
     max_iter : int, default=100
         The largest number of iterations, each a pass over the data; 0 keeps the start.

@@ -176,3 +176,13 @@ def test_coordinates_of_a_singular_factor_collapse(kind):
     vector = structure.pack(structure.precisions_cholesky(covariances_of(kind)))
     with pytest.raises(Collapse, match="extrapolation"):
         structure.unpack(vector - 1e4, N_COMPONENTS, N_FEATURES)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied"])
+def test_covariances_near_the_least_number_are_raised(kind):
+    """Squares of their inverse roots overflow."""
+    structure, floor = STRUCTURES[kind], np.array([1e-8, 1e-4])
+    least = np.diag([5e-324, 1e-310])
+    raised, factors = structure.raise_to(least[None] if kind == "full" else least, floor)
+    np.testing.assert_allclose(raised.reshape(2, 2), np.diag(floor), rtol=1e-12)
+    np.testing.assert_allclose(factors.reshape(2, 2), np.diag(floor**-0.5), rtol=1e-12)

@@ -35,9 +35,29 @@ def test_weights_repeat_rows_and_nan_is_left_out():
     np.testing.assert_allclose(found.variance, np.nanvar(repeated, axis=0), rtol=1e-12)
 
 
-def test_floor_is_absolute_for_large_units_and_relative_for_small_ones():
-    X = np.random.default_rng(2).normal(size=(1000, 2)) * [1e-3, 1e3]
-    np.testing.assert_allclose(moments(X).floor(1e-6), [1e-6 * X[:, 0].var(), 1e-6], rtol=1e-12)
+@pytest.mark.parametrize("reg_covar", [0, 1e-20, 1e-6, np.float32(0.5), 3.0])
+def test_floor_is_relative_in_all_units(reg_covar):
+    X = np.random.default_rng(2).normal(size=(1000, 3)) * [1e-3, 1.0, 1e3]
+    share = max(float(reg_covar), 1e-14) if reg_covar else 0.0
+    np.testing.assert_allclose(moments(X).floor(reg_covar), share * X.var(axis=0), rtol=1e-12)
+    units = np.array([2.0**40, 2.0**-9, 1.0])
+    assert (moments(X * units).floor(reg_covar) == moments(X).floor(reg_covar) * units**2).all()
+
+
+def test_floor_of_constant_features():
+    X = np.random.default_rng(3).normal(size=(100, 3)) * [2.0, 0.0, 4.0] + 0.1
+    variance = X.var(axis=0)
+    expected = [variance[0], (variance[0] + variance[2]) / 2, variance[2]]
+    np.testing.assert_allclose(moments(X).floor(1e-3), 1e-3 * np.array(expected), rtol=1e-12)
+    np.testing.assert_array_equal(moments(np.full((5, 2), 0.1)).floor(1e-3), [1e-3, 1e-3])
+
+
+def test_floor_that_overflows_is_refused():
+    X = np.random.default_rng(2).normal(size=(10, 2)) * [1.0, 1e100]
+    with pytest.raises(
+        ValueError, match=r"reg_covar=1e\+90: the floor, .* is .*e\+289 in feature 1: m"
+    ):
+        moments(X).floor(1e90)
 
 
 def test_constant_feature_borrows_the_scale_of_the_others():

@@ -5,7 +5,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skvae import EMGaussianMixture, EMHiddenMarkov
-from skvae.hmm import GaussianEmission, PoissonEmission
+from skvae.hmm import (
+    GaussianEmission,
+    GaussianMixtureEmission,
+    PoissonEmission,
+    StudentTEmission,
+)
 from tests import hmm_oracles as oracles
 from tests.hmm.problems import (
     FAMILIES,
@@ -285,3 +290,34 @@ def test_missing_rows_at_the_ends_add_nothing(family):
     # Missing Gaussian rows count by their own expectation: EM is slower, the maximum is the same.
     if family in ("categorical", "poisson", "bernoulli"):
         assert_allclose(means[0], means[1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["full", "diag"])
+@pytest.mark.parametrize("family", [GaussianEmission, StudentTEmission, GaussianMixtureEmission])
+@pytest.mark.parametrize("factors", [(1024.0, 1.0), (2.0**-7, 2.0**14)])
+def test_a_state_on_one_row_is_as_wide_in_all_units(family, kind, factors):
+    X = np.vstack([np.random.default_rng(5).normal(size=(60, 2)) * [1.0, 3.0], [[9.0, 40.0]]])
+
+    def fit(X):
+        covariances = np.stack([np.diag(X[:60].var(axis=0)), np.diag(X[:60].var(axis=0)) / 100])
+        if kind == "diag":
+            covariances = np.diagonal(covariances, axis1=1, axis2=2)
+        means = X[[0, 60]]
+        chain = {"startprob_init": [1.0, 0.0], "transmat_init": [[0.9, 0.1], [0.5, 0.5]]}
+        if family is GaussianMixtureEmission:
+            means, covariances, chain = means[None], covariances[None], {}
+            first = {"weights_init": [[0.5, 0.5]], "n_mix": 2}
+        else:
+            first = {}
+        emission = family(
+            covariance_type=kind, means_init=means, covariances_init=covariances, **first
+        )
+        return EMHiddenMarkov(len(means), emission=emission, max_iter=500, **chain).fit(X)
+
+    factors = np.array(factors)
+    base, other = fit(X), fit(X * factors)
+    expected = np.array(base.lower_bounds_) - np.log(factors).sum()
+    assert_allclose(other.lower_bounds_, expected, rtol=1e-7)
+    narrow = base.emission_.covariances_.reshape(2, -1)[1]
+    variances = narrow if kind == "diag" else narrow[::3]
+    assert_allclose(variances, 1e-6 * X.var(axis=0), rtol=1e-6)

@@ -218,10 +218,9 @@ def test_affine_maps_shift_the_score_by_the_log_volume(seed, offset, scale):
 
 @given(seeds, covariance_types, st.integers(-20, 20))
 def test_units_do_not_matter_to_the_default_floor(seed, covariance_type, power):
-    """Below unit variance the floor is relative to each feature, so small units change nothing."""
+    """The floor is relative to each feature, so other units change nothing."""
     X = blobs(80, seed=seed, n_components=2)
-    X /= X.std(axis=0).max()
-    factor = 10.0 ** -abs(power / 4)
+    factor = 10.0 ** (power / 4)
     parameters, mixture = start(X, 2, covariance_type, seed=seed)
     scaled = parameters | {
         "means_init": factor * mixture.means,
@@ -247,3 +246,33 @@ def test_whatever_the_problem_a_step_is_the_oracle_s(problem):
     assert_allclose(
         model.lower_bound_, model.score(X, sample_weight=sample_weight), rtol=0, atol=1e-10
     )
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("factors", [(1024.0, 1.0), (1.0, 2.0**-12), (2.0**-7, 2.0**14)])
+def test_a_component_on_one_row_is_as_wide_in_all_units(covariance_type, seed, factors):
+    """The floor decides its density, so a bound that depended on units would show it here."""
+    X = np.vstack([np.random.default_rng(seed).normal(size=(60, 2)) * [1.0, 3.0], [[9.0, 40.0]]])
+    factors = np.array(factors)
+
+    def fit(X):
+        precision = np.diag(1 / X[:60].var(axis=0))
+        precisions = np.stack([precision, 100 * precision])
+        if covariance_type == "diag":
+            precisions = np.diagonal(precisions, axis1=1, axis2=2)
+        start = {"weights_init": [0.5, 0.5], "precisions_init": precisions}
+        return EMGaussianMixture(
+            2, covariance_type=covariance_type, means_init=X[[0, 60]], **start
+        ).fit(X)
+
+    model, scaled = fit(X), fit(X * factors)
+    matrices = oracles.mixture_of(model).matrices
+    assert_allclose(matrices[1], np.diag(1e-6 * X.var(axis=0)), rtol=1e-9, atol=1e-18)
+    assert_allclose(
+        scaled.lower_bounds_, np.array(model.lower_bounds_) - np.log(factors).sum(), rtol=1e-9
+    )
+    assert_allclose(scaled.means_, model.means_ * factors, rtol=1e-9)
+    for one, other in zip(oracles.mixture_of(scaled).matrices, matrices, strict=True):
+        units = np.outer(factors, factors)
+        assert_allclose(one / units, other, rtol=1e-8, atol=1e-12)
