@@ -19,7 +19,7 @@ PACKAGE = str(Path(skvae.__file__).parent)
 MODELS = {
     EMGaussianMixture: (9, 79),
     EMHiddenMarkov: (9, 128),
-    BayesianMixtureSVI: (9, 133),
+    BayesianMixtureSVI: (9, 124),
 }
 
 

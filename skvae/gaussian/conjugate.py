@@ -35,16 +35,21 @@ from skvae.gaussian.statistics import GaussianStatistics
 from skvae.gaussian.student import gamma_excess, log_minus_digamma
 
 
-def _gamma_divergence(dofs, others, i):
+def _gamma_divergence(dofs, others, size):
     """Return the part of KL(q ‖ p) that comes from the degrees of freedom, not the expectations.
 
-    With x = (ν − i)/2 and y = (ν₀ − i)/2 it is ln Γ(y) − ln Γ(x) + (x − y) ψ(x) + y − x + ν₀/2
-    ln(ν/ν₀), rearranged so that no terms of the size of ν cancel.
+    With x = (ν − i)/2 and y = (ν₀ − i)/2 it is the sum over i < ``size`` of ln Γ(y) − ln Γ(x) +
+    (x − y) ψ(x) + y − x + ν₀/2 ln(ν/ν₀), rearranged so that no terms of the size of ν cancel.
     """
+    dofs, others, i = dofs[..., None], others[..., None], np.arange(size)
     x, y = 0.5 * (dofs - i), 0.5 * (others - i)
-    change = gamma_excess(x) - gamma_excess(y) + 0.5 * i * np.log(x / y)
-    change += y * (log_minus_digamma(x) - log_minus_digamma(y))
-    return change + 0.5 * others * (np.log1p(-i / others) - np.log1p(-i / dofs))
+    both, n = np.concatenate([x, y]), len(x)
+    excess, gap = gamma_excess(both), log_minus_digamma(both)
+    change = excess[:n] - excess[n:] + y * (gap[:n] - gap[n:])
+    if size > 1:
+        change += 0.5 * i * np.log(x / y)
+        change += 0.5 * others * (np.log1p(-i / others) - np.log1p(-i / dofs))
+    return change.sum(axis=-1)
 
 
 class NormalWishart(NamedTuple):
@@ -131,10 +136,6 @@ class NormalWishart(NamedTuple):
         return STRUCTURES[self.covariance_type]
 
     @property
-    def _precisions(self):
-        return PRECISIONS[self.covariance_type]
-
-    @property
     def precisions(self):
         """Return E[Λ] in the structure's shape."""
         return self.structure.precisions(self.precisions_cholesky)
@@ -147,7 +148,7 @@ class NormalWishart(NamedTuple):
     @property
     def marginal_dofs(self):
         """Return the degrees of freedom of marginals and predictive: ν + 1 − Wishart size."""
-        return self.dofs + 1.0 - self._precisions.size(self.means.shape[1])
+        return self.dofs + 1.0 - PRECISIONS[self.covariance_type].sizes(self.means.shape[1])[0]
 
     # Updates and expectations ---------------------------------------------------------------------
 
@@ -183,16 +184,17 @@ class NormalWishart(NamedTuple):
         >>> posterior.means, posterior.dofs, posterior.scales
         (array([[1.5]]), array([4.]), array([[6.]]))
         """
+        kind, structure = PRECISIONS[self.covariance_type], STRUCTURES[self.covariance_type]
         counts, n_features = statistics.counts, self.means.shape[1]
         beta = self.mean_precisions + counts
         # From the statistics' centres, so that an offset of the data cancels nothing.
-        first = self.mean_precisions[:, None] * (self.means - statistics.centers) + statistics.sums
-        means = statistics.centers + first / beta[:, None]
-        pseudo = self._pseudo_statistics().recenter(means)
-        scatter = pseudo.scatter + statistics.recenter(means).scatter
-        dofs = self.dofs + self._precisions.numbers(counts, n_features)
-        scales = self._precisions.scale(scatter, n_features)
-        return self.of(self.covariance_type, beta, means, dofs, scales)
+        away = statistics.centers - self.means
+        shift = (statistics.sums - self.mean_precisions[:, None] * away) / beta[:, None]
+        means = statistics.centers + shift
+        scatter = structure.recenter(statistics.scatter, counts, statistics.sums, shift)
+        scatter = scatter + self._pseudo_scatter(away + shift)
+        dofs = self.dofs + kind.numbers(counts, n_features)
+        return self.of(self.covariance_type, beta, means, dofs, kind.scale(scatter, n_features))
 
     def statistics(self, prior, counts):
         """Return the GaussianStatistics, about the means, that turn a prior into this posterior.
@@ -204,31 +206,29 @@ class NormalWishart(NamedTuple):
         counts : ndarray of shape (n_components,)
             The counts of the statistics.
         """
-        n_features = self.means.shape[1]
-        pseudo = prior._pseudo_statistics().recenter(self.means)
-        scatter = self._precisions.scatter(self.scales, n_features) - pseudo.scatter
-        return GaussianStatistics(self.covariance_type, counts, -pseudo.sums, scatter, self.means)
+        scatter = PRECISIONS[self.covariance_type].scatter(self.scales, self.means.shape[1])
+        shift = self.means - prior.means
+        scatter = scatter - prior._pseudo_scatter(shift)
+        sums = prior.mean_precisions[:, None] * shift
+        return GaussianStatistics(self.covariance_type, counts, sums, scatter, self.means)
 
-    def _pseudo_statistics(self):
-        """Return the pseudo-statistics of this prior, about the means."""
-        scatter = self._precisions.scatter(self.scales, self.means.shape[1])
-        return GaussianStatistics(
-            self.covariance_type,
-            self.mean_precisions,
-            np.zeros_like(self.means),
-            scatter,
-            self.means,
-        )
+    def _pseudo_scatter(self, shift):
+        """Return the scatter of this prior's pseudo-rows about its mean plus a shift (K, D)."""
+        scatter = PRECISIONS[self.covariance_type].scatter(self.scales, self.means.shape[1])
+        nothing = np.zeros(shift.shape)
+        structure = STRUCTURES[self.covariance_type]
+        return structure.recenter(scatter, self.mean_precisions, nothing, shift)
 
     def _log_det_shortfall(self):
         """Return ln|E Λ| − E ln|Λ| ≥ 0, in the shape of the degrees of freedom."""
-        n_features = self.means.shape[1]
-        size = self._precisions.size(n_features)
+        size, _ = PRECISIONS[self.covariance_type].sizes(self.means.shape[1])
+        dofs = self.dofs[..., None]
         below = np.arange(size)
-        half = 0.5 * (self.dofs[..., None] - below)
         # ψ((ν − i)/2) − ln(ν/2) in two parts, neither of which cancels for large ν.
-        terms = log_minus_digamma(half) - np.log1p(-below / self.dofs[..., None])
-        return n_features // size * terms.sum(axis=-1)
+        terms = log_minus_digamma(0.5 * (dofs - below))
+        if size > 1:
+            terms = terms - np.log1p(-below / dofs)
+        return self.means.shape[1] // size * terms.sum(axis=-1)
 
     def offsets(self):
         """Return E ln N(x | μ, Λ⁻¹) − ln N(x | m, E[Λ]⁻¹), the same for all x, shape (K,).
@@ -252,11 +252,11 @@ class NormalWishart(NamedTuple):
         energy : float
             The sum over all components, in nats.
         """
-        n_features = self.means.shape[1]
+        kind, n_features = PRECISIONS[self.covariance_type], self.means.shape[1]
         half = self.structure.half_log_det(self.precisions_cholesky, n_features)
         constants = self.offsets() + half - 0.5 * n_features * LOG_2PI
-        scatter = self._precisions.scale(statistics.recenter(self.means).scatter, n_features)
-        trace = self._precisions.trace(self.precisions_cholesky, scatter)
+        scatter = kind.scale(statistics.recenter(self.means).scatter, n_features)
+        trace = kind.trace(self.precisions_cholesky, scatter)
         return float(statistics.counts @ constants - 0.5 * trace)
 
     # Merges ---------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ class NormalWishart(NamedTuple):
         first, second : ndarray of int, shape (n_pairs,)
             The pairs; each is merged alone.
         """
-        kind, n_features = self._precisions, self.means.shape[1]
+        kind, n_features = PRECISIONS[self.covariance_type], self.means.shape[1]
         one, two = self.mean_precisions[first], self.mean_precisions[second]
         beta = one + two - prior.mean_precisions
         # Relative to the prior's mean: there the prior's rows, which both parts contain, are zero.
@@ -303,9 +303,9 @@ class NormalWishart(NamedTuple):
 
     def _log_normalizer(self, scales, dofs):
         """Return the log normaliser of Wisharts or Gammas, but for terms linear in ν."""
-        kind, n_features = self._precisions, self.means.shape[1]
-        half = 0.5 * (dofs[..., None] - np.arange(kind.size(n_features)))
-        gammas = kind.copies(n_features) * gammaln(half).sum(axis=-1)
+        kind = PRECISIONS[self.covariance_type]
+        size, copies = kind.sizes(self.means.shape[1])
+        gammas = copies * gammaln(0.5 * (dofs[..., None] - np.arange(size))).sum(axis=-1)
         return gammas - 0.5 * dofs * kind.log_det(scales)
 
     # Divergence -----------------------------------------------------------------------------------
@@ -314,22 +314,23 @@ class NormalWishart(NamedTuple):
         """Return E KL(q(μ | Λ) ‖ p(μ | Λ)) of each component, shape (K,)."""
         ratio = prior.mean_precisions / self.mean_precisions
         deviation = self.means - prior.means
-        distance = self._precisions.distance(self.precisions_cholesky, deviation)
+        kind = PRECISIONS[self.covariance_type]
+        distance = kind.distance(self.precisions_cholesky, deviation)
         change = ratio - 1.0 - np.log(ratio)
         return 0.5 * (self.means.shape[1] * change + prior.mean_precisions * distance)
 
     def kl_precisions(self, prior):
         """Return KL(q(Λ) ‖ p(Λ)) of each component, shape (K,), or () where tied."""
+        kind, structure = PRECISIONS[self.covariance_type], STRUCTURES[self.covariance_type]
         n_features = self.means.shape[1]
-        size, copies = self._precisions.size(n_features), self._precisions.copies(n_features)
+        size, copies = kind.sizes(n_features)
         log_det = (2.0 * size * copies / n_features) * (
-            self.structure.half_log_det(self.precisions_cholesky, n_features)
-            - self.structure.half_log_det(prior.precisions_cholesky, n_features)
+            structure.half_log_det(self.precisions_cholesky, n_features)
+            - structure.half_log_det(prior.precisions_cholesky, n_features)
         )  # ln|E Λ| − ln|E₀ Λ|
-        ratio = self._precisions.ratio(self.precisions_cholesky, prior.precisions_cholesky)
-        gammas = _gamma_divergence(self.dofs[..., None], prior.dofs[..., None], np.arange(size))
+        ratio = kind.ratio(self.precisions_cholesky, prior.precisions_cholesky)
         loss = ratio - size * copies - log_det  # Stein's, of E Λ
-        return 0.5 * prior.dofs * loss + copies * gammas.sum(axis=-1)
+        return 0.5 * prior.dofs * loss + copies * _gamma_divergence(self.dofs, prior.dofs, size)
 
     def kl(self, prior):
         """Return KL(q ‖ p) of all components together, a float in nats.
@@ -362,7 +363,8 @@ class NormalWishart(NamedTuple):
             The ends.
         """
         dofs = self.marginal_dofs
-        scale = self._precisions.marginal_scale(self.scales, self.means.shape[1])
+        kind = PRECISIONS[self.covariance_type]
+        scale = kind.marginal_scale(self.scales, self.means.shape[1])
         if self.covariance_type == "spherical":
             scale = scale[:, None]
         worth = self.mean_precisions * dofs
@@ -387,7 +389,8 @@ class NormalWishart(NamedTuple):
             The ends.
         """
         half = 0.5 * self.marginal_dofs
-        scale = 0.5 * self._precisions.marginal_scale(self.scales, self.means.shape[1])
+        kind = PRECISIONS[self.covariance_type]
+        scale = 0.5 * kind.marginal_scale(self.scales, self.means.shape[1])
         tail = 0.5 - 0.5 * level
         low, high = gammaincinv(half, tail), gammainccinv(half, tail)
         with np.errstate(divide="ignore"):  # almost no degrees of freedom: unbounded

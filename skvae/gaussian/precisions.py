@@ -18,13 +18,9 @@ def along(values, array):
 class FullPrecisions:
     """One Wishart of size D per component."""
 
-    def size(self, n_features):
-        """Return the size of the Wishart matrices."""
-        return n_features
-
-    def copies(self, n_features):
-        """Return how many Wisharts there are for each entry of the degrees of freedom."""
-        return 1
+    def sizes(self, n_features):
+        """Return the size of the Wisharts, and their number for each entry of the dofs."""
+        return n_features, 1
 
     def numbers(self, counts, n_features):
         """Return the increase of the degrees of freedom by the rows of each component."""
@@ -61,8 +57,9 @@ class FullPrecisions:
 
     def ratio(self, factors, others):
         """Return tr(U Uᵀ V⁻ᵀ V⁻¹) of two factors, in the shape of the degrees of freedom."""
-        # Triangular matrices are solved by substitution, and squares do not cancel.
-        return (np.linalg.solve(others, factors) ** 2).sum(axis=(-2, -1))
+        # The inverse of a triangular matrix is accurate, and squares do not cancel.
+        white = np.linalg.inv(others) @ factors
+        return np.einsum("...ij,...ij->...", white, white)
 
 
 class TiedPrecisions(FullPrecisions):
@@ -75,11 +72,8 @@ class TiedPrecisions(FullPrecisions):
 class DiagonalPrecisions:
     """D Gammas per component."""
 
-    def size(self, n_features):
-        return 1
-
-    def copies(self, n_features):
-        return n_features
+    def sizes(self, n_features):
+        return 1, n_features
 
     def numbers(self, counts, n_features):
         return counts
@@ -112,8 +106,8 @@ class DiagonalPrecisions:
 class SphericalPrecisions(DiagonalPrecisions):
     """One Gamma per component; the statistics' scatter is the mean of D numbers."""
 
-    def copies(self, n_features):
-        return 1
+    def sizes(self, n_features):
+        return 1, 1
 
     def numbers(self, counts, n_features):
         return n_features * counts

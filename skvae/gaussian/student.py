@@ -17,17 +17,32 @@ FAR = 1e-160  # times any finite value of X, squares do not overflow
 
 def log_minus_digamma(x):
     """Return ln x − ψ(x) to full relative precision, also for large x, where the terms cancel."""
+    return _piecewise(x, 100.0, lambda x: np.log(x) - digamma(x), _gap_series)
+
+
+def _gap_series(x):
+    y = 1.0 / x
+    square = y * y
+    return y * (0.5 + y * (1 / 12 - square * (1 / 120 - square / 252)))
+
+
+def _piecewise(x, limit, near, far):
+    """Return ``near(x)`` below the limit and ``far(x)`` from it on; each where it is needed."""
     x = np.asarray(x, dtype=np.float64)
-    near = np.minimum(x, 100.0)
-    far = 1.0 / np.maximum(x, 100.0)
-    series = far * (0.5 + far * (1 / 12 - far**2 * (1 / 120 - far**2 / 252)))
-    return np.where(x < 100.0, np.log(near) - digamma(near), series)
+    small = x < limit
+    n_small = np.count_nonzero(small)
+    if n_small == small.size:
+        return near(x)
+    if not n_small:
+        return far(x)
+    return np.where(small, near(np.minimum(x, limit)), far(np.maximum(x, limit)))
 
 
 def _stirling(x):
     """Return the remainder of Stirling's formula for ln Γ(x), for x ≥ 50."""
     y = 1.0 / x
-    return y * (1 / 12 - y**2 * (1 / 360 - y**2 * (1 / 1260 - y**2 / 1680)))
+    square = y * y
+    return y * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680)))
 
 
 def log_gamma_ratio(x, m):
@@ -41,11 +56,11 @@ def log_gamma_ratio(x, m):
 
 def gamma_excess(x):
     """Return x ψ(x) − ln Γ(x) − x, which grows like ½ ln x, without the cancellation."""
-    near = np.minimum(x, 50.0)
-    far = np.maximum(x, 50.0)
-    direct = near * (digamma(near) - 1.0) - gammaln(near)
-    series = 0.5 * (np.log(far) - LOG_2PI) - _stirling(far) - far * log_minus_digamma(far)
-    return np.where(x < 50.0, direct, series)
+    return _piecewise(x, 50.0, lambda x: x * (digamma(x) - 1.0) - gammaln(x), _excess_series)
+
+
+def _excess_series(x):
+    return 0.5 * (np.log(x) - LOG_2PI) - _stirling(x) - x * log_minus_digamma(x)
 
 
 def n_observed(block):

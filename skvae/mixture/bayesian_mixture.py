@@ -417,7 +417,7 @@ covariance_prior_ : float or ndarray
         step = StreamStep(rows, pool, None if first else old)
         found = ascend(step, old, max_iter=max(self.max_iter, 1), tol=self.tol)
         new = found.parameters
-        new = new.prior.posterior(new.statistics.take(new.weights.order(new.statistics.counts)))
+        new = new.prior.posterior(new.weights.sorted(new.statistics))
         return new, found.bound * rows.weight(), rows.weight()
 
     # Checks -----------------------------------------------------------------------------------
@@ -495,12 +495,13 @@ covariance_prior_ : float or ndarray
         self.mean_precision_ = components.mean_precisions
         self.degrees_of_freedom_ = components.dofs
         self.weight_concentration_prior_ = prior.concentration
-        self.mean_precision_prior_ = prior.mean_precision
-        self.mean_prior_ = prior.mean
-        self.degrees_of_freedom_prior_ = prior.dof
-        self.covariance_prior_ = prior.scale
+        self.mean_precision_prior_ = float(prior.components.mean_precisions[0])
+        self.mean_prior_ = np.array(prior.components.means[0])
+        self.degrees_of_freedom_prior_ = float(prior.components.dofs.min())
+        tied = components.covariance_type == "tied"
+        self.covariance_prior_ = prior.components.scales if tied else prior.components.scales[0]
         self._weight_type = prior.weight_type
-        self._covariance_type = prior.covariance_type
+        self._covariance_type = components.covariance_type
         self._scales = components.scales
         counts = posterior.statistics.counts
         self.n_effective_components_ = int((counts >= 1.0 - 1e-9).sum())
@@ -516,11 +517,14 @@ covariance_prior_ : float or ndarray
             MixturePrior(
                 self._weight_type,
                 self.weight_concentration_prior_,
-                self._covariance_type,
-                self.mean_precision_prior_,
-                self.mean_prior_,
-                self.degrees_of_freedom_prior_,
-                self.covariance_prior_,
+                NormalWishart.prior(
+                    self._covariance_type,
+                    1,
+                    self.mean_precision_prior_,
+                    self.mean_prior_,
+                    self.degrees_of_freedom_prior_,
+                    self.covariance_prior_,
+                ),
             ),
             WEIGHTS[self._weight_type](*weights),
             NormalWishart(

@@ -93,7 +93,7 @@ class MovingStep(Step):
     def restore(self, state, parameters):
         """Restore a stored state; see :meth:`skvae.ascent.loop.Step.restore`."""
         self._step.restore(state["step"], parameters)
-        self._names = rebuilt(np.arange(parameters.n_components), state["names"])
+        self._names = rebuilt(np.arange(len(parameters.components.means)), state["names"])
         for move, failed in self._failed.items():
             for names, bound in state["failed"][move]:
                 failed[tuple(map(int, names))] = float(bound)
@@ -101,7 +101,7 @@ class MovingStep(Step):
 
     def __call__(self, posterior):
         if self._names is None:
-            self._names = np.arange(posterior.n_components)
+            self._names = np.arange(len(posterior.components.means))
         posterior, bound = self._lap(posterior)
         settled = self._step.bound(posterior) - bound < self._small
         while True:
@@ -179,7 +179,7 @@ class MovingStep(Step):
         total = self._step.total()
         components = posterior.components
         first, second = self._pairs(components)
-        _, prior = posterior.prior.of_size(1)
+        prior = posterior.prior.components
         gains, block = np.empty(len(first)), max(1, _NUMBERS // components.means.shape[1] ** 2)
         for a, b in ranges(0, len(first), block):
             gains[a:b] = components.merge_gains(prior, first[a:b], second[a:b])

@@ -30,45 +30,22 @@ class MixturePrior(NamedTuple):
         The kind of weights.
     concentration : float
         Concentration of the weights.
-    covariance_type : {'full', 'tied', 'diag', 'spherical'}
-        The covariance structure.
-    mean_precision : float
-        β₀.
-    mean : ndarray of shape (n_features,)
-        m₀.
-    dof : float
-        ν₀.
-    scale : ndarray
-        S₀, of one component.
+    components : NormalWishart
+        The prior of one component.
     """
 
     weight_type: str
     concentration: float
-    covariance_type: str
-    mean_precision: float
-    mean: np.ndarray
-    dof: float
-    scale: np.ndarray
+    components: NormalWishart
 
-    def of_size(self, n_components):
-        """Return the priors (weights, components) of a number of components."""
-        weights = WEIGHTS[self.weight_type].prior(self.concentration, n_components)
-        components = NormalWishart.prior(
-            self.covariance_type,
-            n_components,
-            self.mean_precision,
-            self.mean,
-            self.dof,
-            self.scale,
-        )
-        return weights, components
+    def weights(self, n_components):
+        """Return the prior of the weights of a number of components."""
+        return WEIGHTS[self.weight_type].prior(self.concentration, n_components)
 
     def posterior(self, statistics):
         """Return the MixturePosterior of expected statistics; raise Collapse if it is singular."""
-        weights, components = self.of_size(len(statistics.counts))
-        return MixturePosterior(
-            self, weights.posterior(statistics.counts), components.posterior(statistics)
-        )
+        weights = self.weights(len(statistics.counts)).posterior(statistics.counts)
+        return MixturePosterior(self, weights, self.components.posterior(statistics))
 
     def weight_merge_gains(self, counts, first, second):
         """Return the change of the log evidence of counts (K,) by the merge of each pair, (P,).
@@ -85,9 +62,8 @@ class MixturePrior(NamedTuple):
         merged[pair, first] += counts[second]
         merged[pair, second] = 0.0
         merged = -np.sort(-merged, axis=1)[:, : n_components - 1]
-        kind = WEIGHTS[self.weight_type]
-        before = kind.prior(self.concentration, n_components).log_evidence(counts)
-        return kind.prior(self.concentration, n_components - 1).log_evidence(merged) - before
+        before = self.weights(n_components).log_evidence(counts)
+        return self.weights(n_components - 1).log_evidence(merged) - before
 
 
 class MixturePosterior(NamedTuple):
@@ -107,11 +83,6 @@ class MixturePosterior(NamedTuple):
     weights: DirichletWeights | StickWeights
     components: NormalWishart
 
-    @property
-    def n_components(self):
-        """Return the number of components."""
-        return len(self.components.means)
-
     def spread(self):
         """Return the mean and the standard deviation of each feature, for the kernels."""
         components = self.components
@@ -124,9 +95,8 @@ class MixturePosterior(NamedTuple):
     @property
     def statistics(self):
         """Return the statistics that the posterior adds to the prior."""
-        prior_weights, prior = self.prior.of_size(self.n_components)
-        counts = self.weights.counts(prior_weights)
-        return self.components.statistics(prior, counts)
+        counts = self.weights.counts(self.prior.weights(len(self.components.means)))
+        return self.components.statistics(self.prior.components, counts)
 
     def kernel(self):
         """Return the kernel whose log-sum-exp is a row's term of the bound."""
@@ -144,16 +114,15 @@ class MixturePosterior(NamedTuple):
         parts = [(self.components, self.weights.log_mean())]
         leftover = self.weights.log_leftover()
         if leftover > -np.inf:
-            parts.append((self.prior.of_size(1)[1], np.array([leftover])))
+            parts.append((self.prior.components, np.array([leftover])))
         return PredictiveKernel(*parts, spread=self.spread)
 
     def kl(self, before=None):
         """Return KL(q(π, μ, Λ) ‖ p), in nats, with p the prior, or an earlier posterior."""
-        if before is None:
-            weights, components = self.prior.of_size(self.n_components)
-        else:
-            weights, components = before.weights, before.components
-        return self.weights.kl(weights) + self.components.kl(components)
+        if before is not None:
+            return self.weights.kl(before.weights) + self.components.kl(before.components)
+        weights = self.prior.weights(len(self.components.means))
+        return self.weights.kl(weights) + self.components.kl(self.prior.components)
 
     def energy(self, statistics):
         """Return E_q[ln p(x, z | π, μ, Λ)] of expected statistics, in nats."""
@@ -176,5 +145,5 @@ class MixturePosterior(NamedTuple):
         new = labels == len(weights)
         X = np.empty((n_samples, self.components.means.shape[1]))
         X[~new] = predictive_draws(self.components, labels[~new], rng)
-        X[new] = predictive_draws(self.prior.of_size(1)[1], np.zeros(new.sum(), dtype=int), rng)
+        X[new] = predictive_draws(self.prior.components, np.zeros(new.sum(), dtype=int), rng)
         return X, np.where(new, -1, labels)

@@ -15,6 +15,7 @@ from numbers import Real
 import numpy as np
 
 from skvae.gaussian.checks import check_near, check_positive_definite
+from skvae.gaussian.conjugate import NormalWishart
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.first_statistics import statistics_of
 from skvae.gaussian.moments import LARGEST
@@ -69,11 +70,14 @@ def prior_of(estimator, rows, moments):
     return MixturePrior(
         estimator.weight_concentration_prior_type,
         _positive("weight_concentration_prior", concentration),
-        kind,
-        _positive("mean_precision_prior", mean_precision),
-        mean,
-        _positive("degrees_of_freedom_prior", dof),
-        _scale(estimator, rows, moments),
+        NormalWishart.prior(
+            kind,
+            1,
+            _positive("mean_precision_prior", mean_precision),
+            mean,
+            _positive("degrees_of_freedom_prior", dof),
+            _scale(estimator, rows, moments),
+        ),
     )
 
 

@@ -53,13 +53,14 @@ class BayesianProblem:
         """Return the step of the learning method."""
         estimator, rows = self._estimator, self._rows
         rng, n = np.random.RandomState(self.seed + number), rows.n_rows
-        if estimator.learning_method == "batch":
+        size = int(estimator.batch_size or max(_LEAST_BLOCK, -(-n // _BLOCKS)))
+        is_one_block = estimator.learning_method == "memoized" and size >= n and not estimator.moves
+        if estimator.learning_method == "batch" or is_one_block:
             return BatchStep(rows, pool)
         if estimator.learning_method == "online":
             size = min(n, int(estimator.batch_size or _MINIBATCH))
             rate = estimator.learning_offset, estimator.learning_decay
             return OnlineStep(rows, pool, size, *rate, rng)
-        size = int(estimator.batch_size or max(_LEAST_BLOCK, -(-n // _BLOCKS)))
         step = MemoizedStep(rows, pool, min(size, n))
         if not estimator.moves:
             return step

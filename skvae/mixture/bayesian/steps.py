@@ -55,8 +55,8 @@ class BatchStep(Step):
     def __call__(self, posterior):
         self.n_steps += 1
         statistics, local = expect(self._rows, posterior.kernel(), self._pool)
-        statistics = statistics.take(posterior.weights.order(statistics.counts))
-        return posterior.prior.posterior(statistics), (local - posterior.kl()) / self._total
+        proposal = posterior.prior.posterior(posterior.weights.sorted(statistics))
+        return proposal, (local - posterior.kl()) / self._total
 
     def evaluate(self, posterior):
         """Return the bound of a posterior, in nats per unit weight."""
@@ -90,7 +90,7 @@ class StreamStep(BatchStep):
         statistics, local = expect(self._rows, posterior.kernel(), self._pool)
         bound = (local - posterior.kl(self._before)) / self._total
         if self._earlier is None:
-            statistics = statistics.take(posterior.weights.order(statistics.counts))
+            statistics = posterior.weights.sorted(statistics)
         else:
             statistics = self._earlier + statistics
         return posterior.prior.posterior(statistics), bound

@@ -23,27 +23,33 @@ _LARGEST_LOG = 600.0
 
 def _others(values):
     """Return, for each value, the sum of all others, computed without a subtraction."""
-    before = np.concatenate([[0.0], np.cumsum(values[:-1])])
-    return before + _after(values)
+    return _before(values) + _after(values)
 
 
 def _after(values):
     """Return, for each value, the sum of those after it."""
-    return np.concatenate([np.cumsum(values[:0:-1])[::-1], [0.0]])
+    out = np.zeros(len(values))
+    np.cumsum(values[:0:-1], out=out[-2::-1])
+    return out
 
 
 def _before(values):
     """Return, for each value, the sum of those before it."""
-    return np.concatenate([[0.0], np.cumsum(values[:-1])])
+    out = np.zeros(len(values))
+    np.cumsum(values[:-1], out=out[1:])
+    return out
 
 
 def _divergence(concentrations, others):
-    """Return KL of Dirichlets (..., n) whose terms are not of the size of the concentrations."""
-    total, other = concentrations.sum(axis=-1), others.sum(axis=-1)
-    change = digamma(others) - digamma(concentrations)
-    change -= (digamma(other) - digamma(total))[..., None]
-    terms = gamma_excess(concentrations) - gamma_excess(others) + others * change
-    return terms.sum(axis=-1) - gamma_excess(total) + gamma_excess(other)
+    """Return KL of Dirichlets (n, ...) whose terms are not of the size of the concentrations."""
+    each = np.array([concentrations, others])
+    totals = each.sum(axis=1)
+    every = np.concatenate([each, totals[:, None]], axis=1)
+    digammas, excess = digamma(every), gamma_excess(every)
+    change = digammas[1] - digammas[0]
+    terms = excess[0] - excess[1]
+    terms[:-1] += others * (change[:-1] - change[-1])
+    return terms[:-1].sum(axis=0) - terms[-1]
 
 
 def _beta_interval(first, second, level):
@@ -101,6 +107,10 @@ class DirichletWeights(NamedTuple):
     def order(self, counts):
         """Return the order of components with the largest bound: any, so the given one."""
         return np.arange(len(counts))
+
+    def sorted(self, statistics):
+        """Return the statistics of components in the order with the largest bound."""
+        return statistics
 
     def expected_log(self):
         """Return E ln π, shape (K,)."""
@@ -182,11 +192,17 @@ class StickWeights(NamedTuple):
         """
         return np.argsort(-counts, kind="stable")
 
+    def sorted(self, statistics):
+        """Return the statistics of components in the order with the largest bound."""
+        counts = statistics.counts
+        if (counts[1:] <= counts[:-1]).all():
+            return statistics
+        return statistics.take(self.order(counts))
+
     def expected_log(self):
         """Return E ln π, shape (K,)."""
-        total = digamma(self.first + self.second)
-        rest = digamma(self.second) - total
-        return digamma(self.first) - total + _before(rest)
+        first, second, total = digamma([self.first, self.second, self.first + self.second])
+        return first - total + _before(second - total)
 
     def log_mean(self):
         """Return ln E π, shape (K,); finite also where E π underflows."""
@@ -203,7 +219,7 @@ class StickWeights(NamedTuple):
 
     def kl(self, prior):
         """Return KL(q ‖ p), a float in nats."""
-        return float(_divergence(np.stack(self, axis=1), np.stack(prior, axis=1)).sum())
+        return float(_divergence(np.array(self), np.array(prior)).sum())
 
     def matched(self):
         """Return (a, b), each (K,), of the Betas with the mean and the variance of each π.

@@ -11,7 +11,7 @@ from skvae import BayesianMixtureSVI
 from skvae.blocks import Rows, workers
 from skvae.mixture.bayesian.steps import BatchStep
 from tests.gaussian.conjugate_problems import log_prob, matrices
-from tests.posterior_draws import draws_of_components
+from tests.posterior_draws import draws_of_components, take
 from tests.problems import COVARIANCE_TYPES, run
 
 WEIGHT_TYPES = ("dirichlet_process", "dirichlet_distribution")
@@ -83,13 +83,15 @@ def _log_choice(counts, k, prior):
 
 def log_joint_of_labels(X, labels, prior, n_components):
     """ln p(X, z), row by row from the predictive density of each given those before it."""
-    kind, D = prior.covariance_type, X.shape[1]
+    one, D = prior.components, X.shape[1]
+    kind = one.covariance_type
     shape = (1 if kind == "tied" else n_components,)
     counts = np.zeros(n_components)
-    means = np.tile(prior.mean, (n_components, 1))
-    betas = np.full(n_components, prior.mean_precision)
-    dofs = np.full(shape, prior.dof)
-    scale = prior.scale if np.ndim(prior.scale) == 2 else np.diag(prior.scale * np.ones(D))
+    means = np.tile(one.means, (n_components, 1))
+    betas = np.full(n_components, one.mean_precisions)
+    dofs = np.full(shape, one.dofs)
+    scale = one.scales if kind == "tied" else one.scales[0]
+    scale = scale if np.ndim(scale) == 2 else np.diag(scale * np.ones(D))
     scales = np.tile(scale, (*shape, 1, 1)).astype(float)
     total = 0.0
     for x, k in zip(X, labels, strict=True):
@@ -132,7 +134,9 @@ def log_evidence(X, prior, n_components):
 def draws_of(posterior, n_draws, seed=0):
     """Draws of (π, μ, U) with their ln q − ln p."""
     rng = np.random.default_rng(seed)
-    prior_weights, prior = posterior.prior.of_size(posterior.n_components)
+    K = len(posterior.components.means)
+    prior_weights = posterior.prior.weights(K)
+    prior = take(posterior.prior.components, [0] * K)
     means, factors = draws_of_components(posterior.components, n_draws, rng)
     weights = posterior.weights
     if posterior.prior.weight_type == "dirichlet_distribution":
@@ -152,7 +156,7 @@ def draws_of(posterior, n_draws, seed=0):
 def log_densities(X, posterior, means, factors):
     """ln N(x | μ_k, Λ_k) under draws, (n_draws, n, K); X (n, D), or (n_draws, n, D) for each."""
     K, D = posterior.components.means.shape
-    kind = posterior.prior.covariance_type
+    kind = posterior.components.covariance_type
     precisions = posterior.components.structure.precisions(factors)
     precisions = matrices(precisions, kind, K, D)
     deviation = X[..., :, None, :] - means[:, None]

@@ -16,7 +16,7 @@ from tests.mixture.bayesian.problems import (
     log_densities,
     posterior_of,
 )
-from tests.posterior_draws import draws_of_components, expected_log_det
+from tests.posterior_draws import draws_of_components, expected_log_det, take
 from tests.problems import blobs, corners, knock_out
 
 
@@ -53,7 +53,7 @@ def test_density_is_the_expectation_over_q(covariance_type, weight_type):
     values = (pi[:, None] * np.exp(log_densities(rows, posterior, means, factors))).sum(axis=2)
     if weight_type == "dirichlet_process":
         # The rest of a draw's mass is a component of the prior's.
-        prior = posterior.prior.of_size(2)[1]
+        prior = take(posterior.prior.components, [0, 0])
         new = log_densities(
             rows,
             posterior._replace(components=prior),
@@ -87,7 +87,7 @@ def test_a_row_far_from_all_belongs_to_what_is_left_over():
     """The density of a process has the prior predictive's tails, times the mass left over."""
     X = corners(50)
     model = bayes(3, weight_concentration_prior=1.0, degrees_of_freedom_prior=3.0).fit(X)
-    prior = posterior_of(model).prior.of_size(1)[1]
+    prior = posterior_of(model).prior.components
     assert prior.covariance_type == "full"
     leftover = 1 - model.weights_.sum()
     assert 0 < leftover < 0.05
@@ -108,7 +108,7 @@ def test_draws_have_the_predictive_moments(covariance_type, weight_type):
     parts = [
         (posterior.components, 0),
         (posterior.components, 1),
-        (posterior.prior.of_size(1)[1], 0),
+        (posterior.prior.components, 0),
     ]
     for label, share, (components, k) in zip((0, 1, -1), shares, parts, strict=True):
         mine = rows[labels == label]

@@ -226,7 +226,7 @@ def test_the_gain_of_a_merge_is_that_of_the_whole_bound(covariance_type, weight_
     posterior = posterior_of(after(bayes(5, covariance_type, weight_type), X, 4))
     total, prior = posterior.statistics, posterior.prior
     first, second = np.triu_indices(5, 1)
-    gains = posterior.components.merge_gains(prior.of_size(1)[1], first, second)
+    gains = posterior.components.merge_gains(prior.components, first, second)
     gains = gains + prior.weight_merge_gains(total.counts, first, second)
     for gain, i, j in zip(gains, first, second, strict=True):
         labels = np.arange(5)
