@@ -2,9 +2,9 @@
 
 import warnings
 from contextlib import contextmanager, nullcontext
-from copy import deepcopy
 from numbers import Integral, Real
 
+import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skvae.ascent.checkpoint import (
@@ -156,7 +156,7 @@ class AscentEstimator(LatentVariableModel):
         if not warm:
             self._started_from = {}
             for name in self._of_the_start:
-                self._started_from[name] = deepcopy(getattr(self, name))
+                self._started_from[name] = np.array(getattr(self, name), dtype=object).tolist()
 
     def _remember_batch(self, weight, before):
         """Note the weight of the rows of a batch, and that of all rows beside the next one."""

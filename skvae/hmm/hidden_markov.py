@@ -9,7 +9,6 @@ step maximises over (π, A, θ) (Baum, Petrie, Soules & Weiss, Ann. Math. Stat. 
 ``data`` are the sequences, and ``emission`` is the density :math:`p(x \mid \theta)`.
 """
 
-from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -27,7 +26,13 @@ from skvae.hmm.base import HiddenMarkovModel
 from skvae.hmm.dask_sequences import DistributedSequences
 from skvae.hmm.em import HiddenMarkovProblem
 from skvae.hmm.initialization import check_chain, check_stochastic
-from skvae.hmm.parameters import ChainParameters, ChainPrior, ChainStatistics, expected_occupancy
+from skvae.hmm.parameters import (
+    SMALLEST,
+    ChainParameters,
+    ChainPrior,
+    ChainStatistics,
+    expected_occupancy,
+)
 from skvae.validation import check_as_fitted, check_choice, same_value
 
 # Parameters of the estimator that configure emission='gaussian' alone, with their defaults.
@@ -393,8 +398,8 @@ default=1.0
             weights = np.full(len(lengths), weight / len(data.X))
         *counts, occupancy = expected_occupancy(old.startprob, old.transmat, lengths, weights)
         if self._last is not None:
-            given = self._last["startprob_prior"], self._last["transmat_prior"]
-            prior = ChainPrior(*given, self._start_allowed, self._allowed)
+            last = (np.array(self._last[f"{name}_prior"]) for name in ("startprob", "transmat"))
+            prior = ChainPrior(*last, self._start_allowed, self._allowed)
         counts = prior.earlier_counts(old, *counts)
         emission = self.emission_.earlier_statistics(old.emission, occupancy)
         return ChainStatistics(*counts, emission)
@@ -454,16 +459,19 @@ default=1.0
 
     def _store(self, parameters, emission, prior):
         """Set the fitted attributes; ``emission`` is this model's own."""
-        vars(self).update(startprob_=parameters.startprob, transmat_=parameters.transmat)
+        vars(self).update(
+            startprob_=np.maximum(parameters.startprob, SMALLEST * prior.start_allowed),
+            transmat_=np.maximum(parameters.transmat, SMALLEST * prior.allowed),
+        )
         self.emission_ = emission
         self.emission_.store(parameters.emission)
         self._start_allowed, self._allowed = prior.start_allowed, prior.allowed
         # A fit or a batch that continues compares these with their values then.
         self._last = {
-            "startprob_init": deepcopy(self.startprob_init),
-            "transmat_init": deepcopy(self.transmat_init),
-            "startprob_prior": prior.startprob,
-            "transmat_prior": prior.transmat,
+            "startprob_init": np.array(self.startprob_init, dtype=object).tolist(),
+            "transmat_init": np.array(self.transmat_init, dtype=object).tolist(),
+            "startprob_prior": prior.startprob.tolist(),
+            "transmat_prior": prior.transmat.tolist(),
         }
         self._n_features_out = len(parameters.startprob)
 
@@ -520,7 +528,9 @@ default=1.0
         prior = prior._replace(start_allowed=allowed_start, allowed=allowed)
         names = getattr(self, "feature_names_in_", None)
         parameters = ChainParameters(
-            *prior.admissible(startprob, transmat), emission.continued(self.emission_, why, names)
+            np.maximum(startprob, SMALLEST * allowed_start),
+            np.maximum(transmat, SMALLEST * allowed),
+            emission.continued(self.emission_, why, names),
         )
         # EM cannot start from parameters under which a row has density zero.
         self._check_rows(data, self.emission_)
@@ -535,10 +545,15 @@ default=1.0
         return last is not None and not same_value(getattr(self, name), last[name])
 
     def _remedies(self):
+        """Return the advice for states that are too narrow, which only Gaussian ones can be."""
+        if isinstance(self.emission, str):
+            floor = f"reg_covar (now {self.reg_covar!r})"
+            kind = f"{self.emission!r}, covariance_type={self.covariance_type!r}"
+        else:
+            floor, kind = "reg_covar of the emission", repr(self.emission)
         return (
-            f"Raise reg_covar (now {self.reg_covar!r}), lower n_components "
-            f"(now {self.n_components!r}), or choose a simpler emission (now {self.emission!r}, "
-            f"covariance_type={self.covariance_type!r})"
+            f"Raise {floor}, lower n_components (now {self.n_components!r}), or choose a simpler "
+            f"emission (now {kind})"
         )
 
 

@@ -18,9 +18,10 @@ import numpy as np
 
 from skvae.ascent.loop import Collapse
 
-# The least probability that is not a structural zero: EM would never raise an exact zero again, and
-# under a prior its density would be zero.
-_SMALLEST = 1e-300
+# The least stored probability that is not a structural zero. EM leaves a zero where all posterior
+# probabilities underflow, and its own iterations keep it, as the recursions have faster forms for
+# zeros. A fit that continues could never raise it again, and a prior's density would be zero.
+SMALLEST = 1e-300
 
 
 class ChainParameters(NamedTuple):
@@ -100,15 +101,7 @@ class ChainPrior(NamedTuple):
         empty = ~(totals > 0)  # such a distribution stays as it was
         before = np.vstack([old.startprob, old.transmat])
         found = np.where(empty, before, counts / np.where(empty, 1.0, totals))
-        found = np.maximum(found, _SMALLEST * np.vstack([self.start_allowed, self.allowed]))
         return found[0], found[1:]
-
-    def admissible(self, startprob, transmat):
-        """Return the probabilities, at least 1e-300 where they are not structural zeros."""
-        return (
-            np.maximum(startprob, _SMALLEST * self.start_allowed),
-            np.maximum(transmat, _SMALLEST * self.allowed),
-        )
 
     def earlier_counts(self, parameters, starts, pairs):
         """Return expected (starts, pairs) of earlier rows less the prior's share in them.
@@ -193,7 +186,7 @@ class Coordinates:
         """Return the parameters as a vector."""
         start = parameters.startprob[self._prior.start_allowed]
         transmat = parameters.transmat[self._prior.allowed]
-        logs = np.log(np.maximum(np.concatenate([start, transmat]), _SMALLEST))
+        logs = np.log(np.maximum(np.concatenate([start, transmat]), SMALLEST))
         return np.concatenate([logs, parameters.emission.pack(self._summary)])
 
     def unpack(self, vector):

@@ -124,7 +124,7 @@ class StatePathDisplay(AxesDisplay):
         """
         check_is_fitted(estimator)
         params = {} if groups is None else {"groups": groups}
-        sequences = as_sequences(X, groups, _as_table)
+        sequences = as_sequences(X, groups, _as_table, estimator.n_features_in_)
         columns = getattr(sequences.X, "columns", None)
         rows = np.asarray(sequences.X)
         indices, names = _chosen(rows, columns, features)

@@ -20,6 +20,7 @@ from skvae.ascent.estimator import AscentEstimator
 from skvae.ascent.loop import ascend
 from skvae.ascent.restarts import search
 from skvae.blocks import workers
+from skvae.fitted import FittedArray
 from skvae.gaussian.checks import check_batch
 from skvae.gaussian.conjugate import NormalWishart
 from skvae.mixture.base import MixtureModel
@@ -218,6 +219,12 @@ covariance_prior_ : float or ndarray
     >>> mixture.n_effective_components_
     3
     """
+
+    weights_ = FittedArray(tied=True)
+    means_ = FittedArray(tied=True)
+    covariances_ = FittedArray(tied=True)
+    precisions_ = FittedArray(tied=True)
+    precisions_cholesky_ = FittedArray(tied=True)
 
     _method = "Variational inference"
     _relative_weights = False
@@ -486,11 +493,13 @@ covariance_prior_ : float or ndarray
 
     def _store(self, posterior):
         prior, components = posterior.prior, posterior.components
-        self.weights_ = posterior.weights.mean()
-        self.means_ = components.means
-        self.covariances_ = components.covariances
-        self.precisions_ = components.precisions
-        self.precisions_cholesky_ = components.precisions_cholesky
+        vars(self).update(
+            weights_=posterior.weights.mean(),
+            means_=components.means,
+            covariances_=components.covariances,
+            precisions_=components.precisions,
+            precisions_cholesky_=components.precisions_cholesky,
+        )
         self.weight_concentration_ = posterior.weights.concentration
         self.mean_precision_ = components.mean_precisions
         self.degrees_of_freedom_ = components.dofs
@@ -505,7 +514,7 @@ covariance_prior_ : float or ndarray
         self._scales = components.scales
         counts = posterior.statistics.counts
         self.n_effective_components_ = int((counts >= 1.0 - 1e-9).sum())
-        self._n_features_out = len(self.weights_)
+        self._n_features_out = len(components.means)
         self._n_asked = self.n_components  # moves may change the number
         self._given_priors = tuple(name for name in _PRIORS if getattr(self, name) is not None)
 
@@ -530,11 +539,17 @@ covariance_prior_ : float or ndarray
             NormalWishart(
                 self._covariance_type,
                 self.mean_precision_,
-                self.means_,
+                vars(self)["means_"],
                 self.degrees_of_freedom_,
                 self._scales,
-                self.precisions_cholesky_,
+                vars(self)["precisions_cholesky_"],
             ),
+        )
+
+    def _set_fitted(self, name, _value):
+        raise AttributeError(
+            f"{name} is an expectation under the posterior and cannot be set: to_mixture() returns "
+            "a mixture whose arrays can be set"
         )
 
     def _density_kernel(self):
@@ -634,6 +649,7 @@ covariance_prior_ : float or ndarray
             self._covariance_type,
         )
         mixture.random_state = self.random_state
+        mixture.n_samples_seen_ = float(self._parameters().statistics.counts.sum())
         if hasattr(self, "feature_names_in_"):
             mixture.feature_names_in_ = self.feature_names_in_
         return mixture

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from skvae import EMGaussianMixture
+from skvae import BayesianMixtureSVI, EMGaussianMixture
 from tests.problems import COVARIANCE_TYPES, assert_same_mixture, blobs, knock_out
 
 WAYS = ("warm_start", "partial_fit")
@@ -273,3 +273,17 @@ def test_derived_models_of_subclasses_with_another_constructor():
     needy = Needy("m", 2).fit(X).marginal([0])
     assert needy.unit == "m"
     assert needy.n_samples_seen_ == 200
+
+
+# The Bayesian mixture -----------------------------------------------------------------------------
+
+
+def test_expectations_of_a_posterior_cannot_be_set():
+    model = BayesianMixtureSVI(2, random_state=0).fit(blobs(100))
+    for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
+        value = getattr(model, name)
+        with pytest.raises(AttributeError, match=f"{name} is an expectation under the posterior"):
+            setattr(model, name, value)
+        with pytest.raises(ValueError, match="read-only"):
+            value[0] = 1.0
+    assert model.to_mixture().n_samples_seen_ == pytest.approx(100)

@@ -39,7 +39,7 @@ def chain_terms(estimator, X, groups, posterior):
         The fitted chain with the posterior q over paths.
     """
     log_evidence = estimator.score_samples(X, groups=groups)  # it checks X and groups, too
-    sequences = as_sequences(X, groups, rows_of)
+    sequences = as_sequences(X, groups, rows_of, estimator.n_features_in_)
     rows, offsets = sequences.X, sequences.offsets
     if sequences.listed:
         log_evidence = np.concatenate(log_evidence)
