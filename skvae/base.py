@@ -72,10 +72,14 @@ class LatentVariableModel(
         A Dask array stays one if the model sums over chunks, which are checked when they are read;
         otherwise it is read into memory.
         """
+        return self._validated(X, reset, min_rows)[0]
+
+    def _validated(self, X, reset, min_rows):
+        """Return X as :meth:`_validate` does, and whether it is known to have no missing value."""
         if type(X) is np.ndarray and self._passes(X, reset, min_rows):
-            return X
+            return X, True
         if self._sums_over_chunks and is_distributed(X):
-            return self._validate_distributed(X, reset, min_rows)
+            return self._validate_distributed(X, reset, min_rows), False
         checks = {
             "dtype": [np.float64, np.float32],
             "ensure_all_finite": "allow-nan",
@@ -89,7 +93,7 @@ class LatentVariableModel(
             else:
                 X = validate_data(self, X, reset=reset, **checks)
         # A data frame may hold the other byte order.
-        return X.astype(X.dtype.newbyteorder("="), copy=False)
+        return X.astype(X.dtype.newbyteorder("="), copy=False), False
 
     def _passes(self, X, reset, min_rows):
         """Return whether a plain array passes every check, without the time of making them.

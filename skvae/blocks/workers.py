@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import starmap
 from operator import attrgetter
@@ -111,7 +111,7 @@ class _SingleThreadedBlas:
 def _blas_threads():
     """Return the number of threads that BLAS uses now."""
     pools = _controller().select(user_api="blas").lib_controllers
-    return max(map(attrgetter("num_threads"), pools), default=os.cpu_count() or 1)
+    return max(map(attrgetter("num_threads"), pools), default=0) or os.cpu_count() or 1
 
 
 _single_threaded_blas = _SingleThreadedBlas()
@@ -127,10 +127,13 @@ class Workers:
         The number of threads.
     executor : ThreadPoolExecutor or None
         The threads, which are made for the first chunk that needs them.
+    spare : deque
+        Memory of chunks that are done, for the next chunks: fresh memory is slow.
     """
 
     n_threads: int
     executor: ThreadPoolExecutor | None = None
+    spare: deque = field(default_factory=deque)
 
     def map(self, function, n_rows, block):
         """Return an iterator over ``function(start, stop)`` of the chunks, in row order.

@@ -9,65 +9,58 @@ from skvae.gaussian.products import product, weighted_sums
 
 
 class Workspace:
-    """Memory for one block; a chunk of rows reuses it for all of its blocks.
+    """Memory for one block, which a chunk of rows reuses for all of its blocks.
 
-    It is allocated for the first block that needs it: a small block does not.
-
-    Parts are cut to a block's rows so that each stays contiguous: over arrays with gaps between
-    their rows, NumPy's elementwise operations copy through buffers and take 2 to 4 times as long.
-
-    Parameters
-    ----------
-    largest : int
-        The most rows of a block.
-    *heights : int
-        How many numbers per row each part holds.
+    Fresh memory takes longer than the arithmetic of a block. It is allocated for the first block
+    that needs it, and grows. Parts are cut to a block's rows so that each stays contiguous: over
+    arrays with gaps between their rows, NumPy's elementwise operations copy through buffers and
+    take 2 to 4 times as long.
     """
 
-    __slots__ = ("_heights", "_largest", "_parts")
+    _memory = np.empty(0)
 
-    def __init__(self, largest, *heights):
-        self._largest = largest
-        self._heights = heights
-        self._parts = []
-
-    def _allocate(self):
-        for height in self._heights:
-            memory = np.empty(height * self._largest + 8)
+    def cut(self, n_rows, *heights):
+        """Return a part for each height, an array of shape (height, n_rows)."""
+        ends = [0]
+        for height in heights:
+            ends.append(ends[-1] - (-height * n_rows // 8) * 8)
+        if ends[-1] > len(self._memory):
+            memory = np.empty(ends[-1] + 8)
             first = -(memory.ctypes.data // 8) % 8  # at a cache line: vector loads are fastest
-            self._parts.append(memory[first : first + height * self._largest])
-
-    def cut(self, n_rows):
-        """Return the parts for a block, arrays of shape (height, n_rows)."""
-        if not self._parts:
-            self._allocate()
+            self._memory = memory[first : first + ends[-1]]
         parts = []
-        for part, height in zip(self._parts, self._heights, strict=True):
-            parts.append(part[: height * n_rows].reshape(height, n_rows))
+        for first, height in zip(ends[:-1], heights, strict=True):
+            part = self._memory[first : first + height * n_rows]
+            parts.append(part.reshape(height, n_rows))
         return parts
 
 
 @dataclass(slots=True)
-class SmallBlock:
-    """A block of few complete rows under a kernel: all components at once, by the direct way.
+class DirectBlock:
+    """A block of complete rows under a kernel, all components by the direct way.
 
     Parameters
     ----------
     kernel : GaussianKernel
         The components.
-    deviation : ndarray of shape (n_components, n_features, n)
-        The rows less the means.
+    X : ndarray of shape (n, n_features)
+        The rows, not centred.
+    groups : list of slice
+        The components that are computed at once.
     """
 
     kernel: Any
-    deviation: np.ndarray
+    X: np.ndarray
+    groups: list
 
     def log_density(self):
         """Return the log-densities plus the kernel's offsets, shape (K, n), in nats."""
         kernel = self.kernel
+        out = np.empty((len(kernel.means), len(self.X)))
         # A row beyond 1e154 is at infinite distance.
         with np.errstate(over="ignore", invalid="ignore"):
-            out = kernel.distances(self.deviation)
+            for some in self.groups:
+                out[some] = kernel.distances(some, kernel.deviations(self.X, some))
         out *= -0.5
         out += kernel.constants[:, None]
         if len(kernel.absent):
@@ -76,10 +69,11 @@ class SmallBlock:
 
     def accumulate(self, sums, resp):
         """Add the rows, weighted by resp (K, n), to the kernel's sums in place."""
-        deviation = self.deviation
         sums.counts += resp.sum(axis=1)
-        sums.sums += (deviation @ resp[:, :, None])[:, :, 0]
-        self.kernel.add_scatters(sums.scatter, deviation, resp)
+        for some in self.groups:
+            deviation, share = self.kernel.deviations(self.X, some), resp[some]
+            sums.sums[some] += (deviation @ share[:, :, None])[:, :, 0]
+            self.kernel.add_scatter(sums.scatter, some, deviation, share)
 
 
 @dataclass(slots=True)
@@ -94,8 +88,8 @@ class Block:
         The rows, not centred.
     y : ndarray of shape (n_features, n)
         The rows, centred.
-    terms : ndarray of shape (n_terms, n)
-        Their features, of which ``y`` is a part.
+    parts : list of ndarray
+        Their features φ, of which ``y`` is a part; joined, they have shape (n_terms, n).
     direct : ndarray of int
         The components that use the direct way.
     out : ndarray of shape (n_components, n)
@@ -107,7 +101,7 @@ class Block:
     kernel: Any
     X: np.ndarray
     y: np.ndarray
-    terms: np.ndarray
+    parts: list
     direct: np.ndarray
     out: np.ndarray
     scratch: np.ndarray
@@ -116,14 +110,21 @@ class Block:
         """Return the log-densities plus the kernel's offsets, shape (K, n), in nats."""
         kernel, out = self.kernel, self.out
         if len(self.direct) < len(out):
-            product(kernel.expansion.coefficients, self.terms, out)
+            coefficients, last = kernel.expansion.coefficients, 0
+            for part in self.parts:
+                first, last = last, last + len(part)
+                if first == 0:
+                    product(coefficients[:, :last], part, out)
+                else:
+                    out += coefficients[:, first:last] @ part
             if kernel.has_rest:
-                kernel.add_rest(out, self.terms, self.scratch)
+                kernel.add_rest(out, self.parts[0], self.scratch)
         # From X, not from y: x − m is exact where x is near m, however far from the centre.
         for k in self.direct:
-            deviation = np.subtract(self.X.T, kernel.means[k][:, None], dtype=np.float64)
+            some = slice(k, k + 1)
             with np.errstate(over="ignore"):  # a row beyond 1e154 is at infinite distance
-                np.multiply(kernel.distance(deviation, k), -0.5, out=out[k])
+                distance = kernel.distances(some, kernel.deviations(self.X, some))[0]
+                np.multiply(distance, -0.5, out=out[k])
             out[k] += kernel.constants[k]
         if len(kernel.absent):
             out[kernel.absent] = -np.inf
@@ -133,18 +134,21 @@ class Block:
         """Add the rows, weighted by resp (K, n), to the kernel's sums in place."""
         kernel = self.kernel
         if len(self.direct) < len(resp):
-            expanded = resp
+            expanded, last = resp, 0
             if len(self.direct):
                 expanded = resp.copy()
                 expanded[self.direct] = 0.0
-            sums.expanded += weighted_sums(expanded, self.terms)
+            for part in self.parts:
+                first, last = last, last + len(part)
+                sums.expanded[:, first:last] += weighted_sums(expanded, part)
             if kernel.has_rest:
                 kernel.accumulate_rest(sums, self.y, expanded, self.scratch)
         for k in self.direct:
-            deviation = np.subtract(self.X.T, kernel.means[k][:, None], dtype=np.float64)
+            some = slice(k, k + 1)
+            deviation = kernel.deviations(self.X, some)
             sums.counts[k] += resp[k].sum()
-            sums.sums[k] += deviation @ resp[k]
-            kernel.add_scatter(sums.scatter, k, deviation, resp[k])
+            sums.sums[k] += deviation[0] @ resp[k]
+            kernel.add_scatter(sums.scatter, some, deviation, resp[some])
 
 
-CompleteBlock = Block | SmallBlock  # a block without missing values
+CompleteBlock = Block | DirectBlock  # a block without missing values

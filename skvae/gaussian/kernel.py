@@ -12,7 +12,8 @@ absolute error is about :math:`\varepsilon \lVert P \rVert \lVert x \rVert^2` af
 features in units of their spread. This bound is computed for each component and block. Where it
 exceeds ``TOLERANCE`` the component uses the direct way, :math:`\lVert U^T (x - m) \rVert^2` and
 :math:`\sum r (x-m)(x-m)^T`. The error of the direct way does not grow with the distance between
-components. A small block uses the direct way for all components, and nothing is expanded.
+components. Few rows use the direct way for all components, and so do few components of many
+features; then nothing is expanded.
 
 Blocks are features-major: (D, n) arrays, so that products and sums over components are contiguous.
 """
@@ -23,8 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skvae.blocks import block_rows, ranges
-from skvae.gaussian.block import Block, SmallBlock, Workspace
+from skvae.blocks import ranges
+from skvae.gaussian.block import Block, DirectBlock, Workspace
 from skvae.gaussian.covariance import EPS, LOG_2PI, STRUCTURES
 from skvae.gaussian.missing import missing_blocks
 from skvae.gaussian.statistics import GaussianStatistics
@@ -34,10 +35,13 @@ _MAX_EXPANDED = 52  # features; measured: above it triangular products are faste
 # Numbers (K · D · n) up to which a block is small: to expand the kernel would take longer than the
 # densities themselves by the direct way.
 _SMALL = 1 << 13
+_TOGETHER = 1 << 16  # numbers of deviations that stay in the caches: all components are one array
 _NEGLIGIBLE = 1e-30  # a share of a component's largest responsibility that changes no sum
 # Rows of a block: its temporaries should stay in the second-level cache (measured: tied takes twice
 # as long with 16384 rows of many numbers, chains of few states half as long with rows of few).
-_LONGEST, _SECOND_LEVEL = 4096, 1 << 20
+_LONGEST, _SECOND_LEVEL, _OUTER = 4096, 1 << 20, 1 << 23
+_WIDE = 16  # features from which it takes longer to transpose rows than to multiply them
+_NEAR_ZERO = 3.0  # standard deviations of a centre from zero within which rows are not centred
 _PANEL = 32  # columns of U multiplied at a time: 5/8 of the work of a square product at D = 128
 # Columns of U of several components are one product of about this height. Measured: 65 to 70
 # GFlop/s where 32 rows make 50 to 57, and with 16 components the zeros left out are 9/16.
@@ -127,13 +131,14 @@ class GaussianKernel:
     -----
     A subclass has ``_n_terms``, the number of features φ; ``_expand``, which returns the
     coefficients of x and of the features of second order, and the norm of the precisions that
-    bounds their error; ``fill``, ``whiten``, ``distance``, ``add_scatter``, ``add_scatters`` and
-    ``_scatter``. If it has second moments that are not among the features, it sets ``has_rest``,
-    and has ``add_rest`` and ``accumulate_rest``.
+    bounds their error; ``fill``, ``distances``, ``add_scatter`` and ``_scatter``. If it has second
+    moments that are not among the features, it sets ``has_rest``, and has ``add_rest`` and
+    ``accumulate_rest``.
     """
 
     covariance_type = None
     has_rest = False  # whether some second moments are not among the features
+    _keeps_rows = False  # whether rows of many features are not transposed
     _n_scratch = 0  # numbers of scratch memory for each row of a block
 
     def __init__(self, means, precisions_cholesky, offsets, spread, *, expand=True):
@@ -149,22 +154,29 @@ class GaussianKernel:
             offsets = np.where(offsets == -np.inf, 0.0, offsets)
         half_log_det = self.structure.half_log_det(precisions_cholesky, n_features)
         self.constants = offsets + (half_log_det - 0.5 * n_features * LOG_2PI)
-        self._tolerance = TOLERANCE if expand else -1.0
+        self._expandable = expand
+        self._tolerance = TOLERANCE
         self.n_terms = self._n_terms(n_features)
         numbers = self.n_terms + 2 * n_components
-        n_rows = min(block_rows(numbers), max(_LONGEST, _SECOND_LEVEL // (8 * numbers)))
+        largest = min(max(_LONGEST, _SECOND_LEVEL // (8 * numbers)), 4 * _LONGEST)
+        n_rows = min(largest, max(_OUTER // (8 * numbers), _LONGEST // 2))
+        if self._keeps_rows and n_features >= _WIDE:
+            n_rows = min(n_rows, max(_SECOND_LEVEL // (8 * self.n_terms), 256))
         self.block_rows = n_rows // 8 * 8  # whole cache lines
 
     @cached_property
     def expansion(self):
         """Return the Expansion: it is computed for the first block that is not small."""
-        center, scale = self.spread()
+        center, scale = self._location()
         y_means = self.means - center
         linear, quadratic, norm = self._expand(y_means, scale)
         constant = np.einsum("ki,ki->k", linear, y_means)
         coefficients = self._coefficients(constant, linear, quadratic)
         norms = norm, np.linalg.norm(linear * scale, axis=1), constant
         return Expansion(center, scale, y_means, coefficients, norms)
+
+    def _location(self):
+        return self.spread()
 
     def _coefficients(self, constant, linear, quadratic):
         one = (self.constants - 0.5 * constant)[:, None]
@@ -174,12 +186,14 @@ class GaussianKernel:
 
     def workspace(self):
         """Return memory for one block; a chunk of rows reuses it for all of its blocks."""
-        return Workspace(self.block_rows, self.n_terms, len(self.means), self._n_scratch)
+        return Workspace()
 
-    def distances(self, deviation):
-        """Return the squared Mahalanobis distances of deviations (K, D, n), shape (K, n)."""
-        white = self.whiten(deviation)
-        return np.einsum("kin,kin->kn", white, white)
+    def deviations(self, X, some):
+        """Return the rows of X (n, D) less the means of some components, shape (k, D, n)."""
+        means = self.means[some]
+        if means.shape[1] < _WIDE:
+            return np.subtract(X.T, means[:, :, None], order="C")
+        return np.subtract(X, means[:, None]).swapaxes(1, 2)
 
     def blocks(self, X, workspace):
         """Yield (rows, block) of the rows of X, at most ``block_rows`` of them.
@@ -202,33 +216,56 @@ class GaussianKernel:
 
     def _load(self, X, workspace):
         """Return the rows of X (n, D) as a block, or None if there is a NaN."""
-        n_rows, n_features = X.shape
-        if n_rows * self.means.size <= _SMALL:
-            if np.isnan(X).any():
+        n_rows = len(X)
+        if not self._expandable or self._is_direct(n_rows):
+            if np.isnan(X.min(initial=0.0)):
                 return None
-            means = self.means[:, :, None]
-            return SmallBlock(self, np.subtract(X.T, means, order="C", dtype=np.float64))
-        center, scale, _, _, (quadratic, linear, constant) = self.expansion
-        terms, out, scratch = workspace.cut(n_rows)
-        terms[0] = 1.0
-        y = terms[1 : 1 + n_features]
-        if X.dtype == y.dtype:
+            if n_rows * self.means.size <= _TOGETHER:
+                return DirectBlock(self, X, [slice(None)])
+            return DirectBlock(self, X, [slice(k, k + 1) for k in range(len(self.means))])
+        center, scale = self.expansion[:2]
+        terms, out, scratch = workspace.cut(n_rows, self.n_terms, len(self.means), self._n_scratch)
+        parts, y, second = self._split(terms)
+        parts[0][0] = 1.0
+        if len(parts) > 1 and X.dtype == y.dtype and not center.any():
+            y = parts[1] = X.T
+        elif X.dtype == y.dtype:
             np.subtract(X.T, center[:, None], out=y)
         else:  # a subtraction that also converts is slower
             np.copyto(y, X.T)
             y -= center[:, None]
-        # The farthest value of each feature, not the farthest row: cheaper, and never smaller.
-        farthest = np.maximum(y.max(axis=1), -y.min(axis=1))
-        if np.isnan(farthest).any():
-            return None
         # An infinite bound, or 0 · ∞, counts as too large.
         with np.errstate(over="ignore", invalid="ignore"):
-            reach = np.sqrt(((farthest / scale) ** 2).sum())
-            bound = EPS * (quadratic * reach**2 + 2 * linear * reach + constant)
-        direct = np.flatnonzero(~(bound <= self._tolerance))
+            reach = self._reach(y, second, scale)
+            if np.isnan(reach):
+                return None
+            direct = self._inexact(reach)
         if len(direct) < len(self.means):
-            self.fill(terms[1 + n_features :], y)
-        return Block(self, X, y, terms, direct, out, scratch)
+            self.fill(second, y)
+        return Block(self, X, y, parts, direct, out, scratch)
+
+    def _inexact(self, reach):
+        """Return the components with too large an error at a distance from the centre, indices."""
+        return self._over(reach, *self.expansion.norms)
+
+    def _over(self, reach, quadratic, linear, constant):
+        bound = EPS * (quadratic * reach**2 + 2 * linear * reach + constant)
+        return np.flatnonzero(~(bound <= self._tolerance))
+
+    def _is_direct(self, n_rows):
+        """Return whether a block of so many rows uses the direct way for all components."""
+        return n_rows * self.means.size <= _SMALL
+
+    def _split(self, terms):
+        """Return memory for the features as parts, and the parts of it for y and second order."""
+        last = 1 + self.means.shape[1]
+        return [terms], terms[1:last], terms[last:]
+
+    def _reach(self, y, second, scale):
+        """Return a bound of the largest norm of the rows, in units of scale; NaN if a value is."""
+        # The farthest value of each feature, not the farthest row: cheaper, and never smaller.
+        farthest = np.maximum(y.max(axis=1), -y.min(axis=1))
+        return np.sqrt(((farthest / scale) ** 2).sum())
 
     def sums(self):
         """Return empty sums."""
@@ -256,16 +293,21 @@ class GaussianKernel:
 
 
 def _squares(rows):
-    """Return the sum of squares of each column."""
-    return np.einsum("ij,ij->j", rows, rows)
+    """Return the sum of squares of each column of each matrix, for shape (k, D, n) (k, n)."""
+    return np.einsum("kin,kin->kn", rows, rows)
 
 
-def _triangular_distance(factor, deviation):
-    """Return ‖Uᵀ d‖² for each column d, by panels of U without its zeros."""
-    total = np.zeros(deviation.shape[1])
-    for first in range(0, len(factor), _PANEL):
-        last = first + _PANEL
-        total += _squares(factor[:last, first:last].T @ deviation[:last])
+def _triangular_distances(factors, deviation):
+    """Return ‖Uᵀ d‖² for each column d of deviations (k, D, n), by panels of U without its zeros.
+
+    ``factors`` has shape (k, D, D), or (1, D, D) for all deviations.
+    """
+    total = np.zeros((len(deviation), deviation.shape[2]))
+    width = _PANEL if factors.shape[-1] > 2 * _PANEL else 2 * _PANEL
+    for first in range(0, factors.shape[-1], width):
+        last = first + width
+        white = factors[:, :last, first:last].swapaxes(1, 2) @ deviation[:, :last]
+        total += np.einsum("kin,kin->kn", white, white)
     return total
 
 
@@ -273,6 +315,11 @@ class FullKernel(GaussianKernel):
     """The kernel of full covariances."""
 
     covariance_type = "full"
+
+    def _is_direct(self, n_rows):
+        # With few components, to write the D²/2 features takes longer than K products with U.
+        n_components, n_features = self.means.shape
+        return n_rows * self.means.size <= _SMALL or 4 * n_components <= n_features
 
     def _n_terms(self, n_features):
         return 1 + n_features + n_features * (n_features + 1) // 2
@@ -294,23 +341,14 @@ class FullKernel(GaussianKernel):
             np.multiply(y[i:], y[i], out=quadratic[first:last])
             first = last
 
-    def whiten(self, deviation):
-        """Return Uᵀ d of the deviations (K, D, n) of each component."""
-        return np.swapaxes(self.factors, -1, -2) @ deviation
+    def distances(self, some, deviation):
+        """Return the squared Mahalanobis distances (k, n) of deviations from some components."""
+        return _triangular_distances(self.factors[some], deviation)
 
-    def distance(self, deviation, k):
-        """Return the squared Mahalanobis distances of deviations from component k's mean."""
-        return _triangular_distance(self.factors[k], deviation)
-
-    def add_scatter(self, scatter, k, deviation, weight):
-        """Add the weighted scatter of the deviations from component k's mean, in place."""
-        weighted = deviation * np.sqrt(weight)
-        scatter[k] += weighted @ weighted.T  # BLAS recognises a symmetric product
-
-    def add_scatters(self, scatter, deviation, resp):
-        """Add the scatter of the deviations (K, D, n) weighted by resp (K, n), in place."""
-        weighted = deviation * np.sqrt(resp)[:, None]
-        scatter += weighted @ weighted.swapaxes(1, 2)
+    def add_scatter(self, scatter, some, deviation, weight):
+        """Add the scatter of deviations (k, D, n) from some components, weighted, in place."""
+        weighted = deviation * np.sqrt(weight)[:, None]
+        scatter[some] += weighted @ weighted.swapaxes(1, 2)  # BLAS recognises symmetric products
 
     def _scatter(self, quadratic, rest):
         """Return the scatter of the expanded components about the centre."""
@@ -331,6 +369,11 @@ class WideFullKernel(FullKernel):
     """
 
     has_rest = True
+    _has_norm = False  # whether the error bound has the norm of the precisions, not their trace
+
+    def _is_direct(self, n_rows):
+        # To prepare the panels takes as long as the densities of D rows.
+        return n_rows <= self.means.shape[1]
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -363,11 +406,25 @@ class WideFullKernel(FullKernel):
         return panel.reshape(-1, 1 + last)
 
     def _expand(self, y_means, scale):
-        precisions = self.structure.precisions(self.factors)
-        linear = np.einsum("kij,kj->ki", precisions, y_means)
-        scaled = precisions * (scale[:, None] * scale)
-        norm = np.sqrt(np.einsum("kij,kij->k", scaled, scaled))
-        return linear, np.empty((len(linear), 0)), norm
+        linear = self.factors @ (self.factors.swapaxes(1, 2) @ y_means[:, :, None])
+        # The trace is never below the norm, and needs no product of matrices.
+        scaled = self.factors * scale[:, None]
+        trace = np.einsum("kij,kij->k", scaled, scaled)
+        return linear[:, :, 0], np.empty((len(linear), 0)), trace
+
+    def _inexact(self, reach):
+        found = super()._inexact(reach)
+        if len(found) and not self._has_norm:
+            trace, linear, constant = self.expansion.norms
+            least = trace / np.sqrt(self.means.shape[1])
+            if len(self._over(reach, least, linear, constant)) == len(found):
+                return found
+            self._has_norm = True
+            scaled = self.structure.precisions(self.factors * self.expansion.scale[:, None])
+            norm = np.sqrt(np.einsum("kij,kij->k", scaled, scaled))
+            self.expansion = self.expansion._replace(norms=(norm, linear, constant))
+            found = super()._inexact(reach)
+        return found
 
     def _coefficients(self, constant, linear, quadratic):
         found = np.zeros((len(linear), self.n_terms))  # the rest has all other terms
@@ -411,6 +468,9 @@ class TiedKernel(FullKernel):
 
     has_rest = True
 
+    def _is_direct(self, n_rows):
+        return n_rows * self.means.size <= _SMALL
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._n_scratch = self.means.shape[1]
@@ -427,22 +487,18 @@ class TiedKernel(FullKernel):
     def fill(self, quadratic, y):
         """Write nothing."""
 
-    def distance(self, deviation, k):
-        return _triangular_distance(self.factors, deviation)
+    def distances(self, some, deviation):
+        return _triangular_distances(self.factors[None], deviation)
 
     def add_rest(self, out, terms, scratch):
-        out -= 0.5 * _triangular_distance(self.factors, terms[1:])
+        out -= 0.5 * _triangular_distances(self.factors[None], terms[None, 1:])[0]
 
     def accumulate_rest(self, sums, y, resp, scratch):
         weighted = np.multiply(y, np.sqrt(resp.sum(axis=0)), out=scratch)
         sums.rest += weighted @ weighted.T
 
-    def add_scatter(self, scatter, k, deviation, weight):
-        weighted = deviation * np.sqrt(weight)
-        scatter += weighted @ weighted.T
-
-    def add_scatters(self, scatter, deviation, resp):
-        weighted = (deviation * np.sqrt(resp)[:, None]).swapaxes(0, 1).reshape(len(scatter), -1)
+    def add_scatter(self, scatter, some, deviation, weight):
+        weighted = (deviation * np.sqrt(weight)[:, None]).swapaxes(0, 1).reshape(len(scatter), -1)
         scatter += weighted @ weighted.T
 
     def _scatter(self, quadratic, rest):
@@ -453,6 +509,7 @@ class DiagonalKernel(GaussianKernel):
     """The kernel of diagonal covariances: the features of second order are x²."""
 
     covariance_type = "diag"
+    _keeps_rows = True
 
     def _n_terms(self, n_features):
         return 1 + 2 * n_features
@@ -462,25 +519,41 @@ class DiagonalKernel(GaussianKernel):
         norm = (precisions * scale**2).max(axis=1)
         return precisions * y_means, -0.5 * precisions, norm
 
-    def fill(self, quadratic, y):
-        """Write the features of second order of the rows."""
-        np.multiply(y, y, out=quadratic)
+    def _is_direct(self, n_rows):
+        one = len(self.means) == 1 and self.means.size < _WIDE
+        return one or n_rows * self.means.size <= _SMALL
 
-    def whiten(self, deviation):
-        """Return Uᵀ d of the deviations (K, D, n) of each component."""
-        return deviation * self.factors[:, :, None]
+    def _location(self):
+        center, scale = self.spread()
+        if len(center) >= _WIDE and (np.abs(center) <= _NEAR_ZERO * scale).all():
+            center = np.zeros_like(center)  # rows about zero need not be copied
+        return center, scale
 
-    def distance(self, deviation, k):
-        """Return the squared Mahalanobis distances of deviations from component k's mean."""
-        return _squares(deviation * self.factors[k][:, None])
+    def _split(self, terms):
+        n_features = self.means.shape[1]
+        if n_features < _WIDE:
+            return super()._split(terms)
+        # Rows stay together: with many features, to transpose them takes longer than the products.
+        memory = terms.ravel()
+        n, last = terms.shape[1], (1 + n_features) * terms.shape[1]
+        y = memory[n:last].reshape(n, n_features).T
+        second = memory[last:].reshape(n, -1).T
+        return [memory[None, :n], y, second], y, second
 
-    def add_scatter(self, scatter, k, deviation, weight):
-        """Add the weighted scatter of the deviations from component k's mean, in place."""
-        scatter[k] += (deviation * deviation) @ weight
+    def _reach(self, y, second, scale):
+        np.multiply(y, y, out=second)
+        return np.sqrt((scale**-2.0 @ second).max())
 
-    def add_scatters(self, scatter, deviation, resp):
-        """Add the scatter of the deviations (K, D, n) weighted by resp (K, n), in place."""
-        scatter += ((deviation * deviation) @ resp[:, :, None])[:, :, 0]
+    def fill(self, second, y):
+        """Write nothing: ``_reach`` has computed the squares."""
+
+    def distances(self, some, deviation):
+        """Return the squared Mahalanobis distances (k, n) of deviations from some components."""
+        return _squares(deviation * self.factors[some, :, None])
+
+    def add_scatter(self, scatter, some, deviation, weight):
+        """Add the scatter of deviations (k, D, n) from some components, weighted, in place."""
+        scatter[some] += ((deviation * deviation) @ weight[:, :, None])[:, :, 0]
 
     def _scatter(self, quadratic, rest):
         return quadratic
@@ -499,22 +572,16 @@ class SphericalKernel(DiagonalKernel):
         norm = (precisions * scale**2).max(axis=1)
         return precisions * y_means, -0.5 * precisions, norm
 
-    def fill(self, quadratic, y):
-        np.einsum("ij,ij->j", y, y, out=quadratic[0])
+    def _reach(self, y, second, scale):
+        np.einsum("ij,ij->j", y, y, out=second[0])
+        return np.sqrt(second.max()) / scale.min()
 
-    def whiten(self, deviation):
-        return deviation * self.factors[:, None, None]
+    def distances(self, some, deviation):
+        return _squares(deviation) * self.factors[some, None] ** 2
 
-    def distance(self, deviation, k):
-        return _squares(deviation) * self.factors[k] ** 2
-
-    def add_scatter(self, scatter, k, deviation, weight):
+    def add_scatter(self, scatter, some, deviation, weight):
         # The statistic is the mean of the diagonal, so that it divides like a variance.
-        scatter[k] += _squares(deviation) @ weight / len(deviation)
-
-    def add_scatters(self, scatter, deviation, resp):
-        squares = np.einsum("kin,kin->kn", deviation, deviation)
-        scatter += (squares * resp).sum(axis=1) / deviation.shape[1]
+        scatter[some] += (_squares(deviation) * weight).sum(axis=1) / deviation.shape[1]
 
     def _scatter(self, quadratic, rest):
         return quadratic[:, 0] / self.means.shape[1]

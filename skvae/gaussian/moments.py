@@ -88,11 +88,14 @@ def feature_moments(rows, pool, names=None):
         A feature has no observed value, a value with an overflowing square, or only values with
         underflowing squares.
     """
-
-    in_memory = isinstance(rows, Rows)
-    center = _rough_mean(rows) if in_memory else np.zeros(rows.X.shape[1])
-    # The sums are about a centre, so that a large offset cancels no digits. If the first centre is
-    # far from the mean, a second pass is about the mean.
+    in_memory, center = isinstance(rows, Rows), np.zeros(rows.X.shape[1])
+    # The sums are about a centre, so that a large offset cancels no digits. If the first centre,
+    # the mean of a few rows, is far from the mean of all, a second pass is about that.
+    if in_memory:
+        few, _ = rows.take(0, min(rows.n_rows, _FEW))
+        with np.errstate(over="ignore"):
+            few = few.mean(axis=0, dtype=np.float64)
+        center = np.where(np.isfinite(few), few, 0.0)
     for _ in range(2):
         if in_memory:
             (count, first, second), largest = _totals(rows, pool, center)
@@ -115,16 +118,6 @@ def feature_moments(rows, pool, names=None):
             f"{units.max():.3g}: must be within a factor {1 / _UNITS:.0e}; rescale them"
         )
     return moments
-
-
-def _rough_mean(rows):
-    """Return the mean of the observed values of some rows, zero where there are none."""
-    X, _ = rows.take(0, min(rows.n_rows, _FEW))
-    seen = ~np.isnan(X)
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = np.where(seen, X, 0.0).sum(axis=0, dtype=np.float64)
-    mean = total / np.maximum(seen.sum(axis=0), 1)
-    return np.where(np.isfinite(mean), mean, 0.0)
 
 
 class _Largest(NamedTuple):

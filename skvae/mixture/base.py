@@ -7,10 +7,6 @@ from skvae.blocks import DistributedRows, Rows, is_distributed, map_rows, worker
 from skvae.mixture.e_step import expect, fill_rows, normalize
 
 
-def _log_p(log_joint, _block):
-    return normalize(log_joint)
-
-
 def _resp(log_joint, _block):
     normalize(log_joint)
     return log_joint.T
@@ -25,13 +21,18 @@ def _expected(log_joint, block):
     return block.expectation(log_joint)
 
 
-def _filled(X, kernel, compute, width, dtype):
+def _filled(rows, kernel, compute, width, dtype):
     """Return ``compute(log_joint, block)`` of all rows, shape (n,) or (n, width)."""
-    out = np.empty(len(X) if width is None else (len(X), width), dtype=dtype)
-    if len(X):
-        with workers_for(len(X), kernel.block_rows) as pool:
-            fill_rows(Rows.readable(X), kernel, pool, out, compute)
+    n_rows = rows.n_rows
+    out = np.empty(n_rows if width is None else (n_rows, width), dtype=dtype)
+    if n_rows:
+        with workers_for(n_rows, kernel.block_rows) as pool:
+            fill_rows(rows, kernel, pool, out, compute)
     return out
+
+
+def _filled_chunk(X, *arguments):
+    return _filled(Rows.readable(X), *arguments)
 
 
 def _imputed(X, kernel):
@@ -40,7 +41,8 @@ def _imputed(X, kernel):
     incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
     if len(incomplete):
         some = X[incomplete]
-        expected = _filled(some, kernel, _expected, X.shape[1], np.float64)
+        rows = Rows.readable(some)
+        expected = _filled(rows, kernel, _expected, X.shape[1], np.float64)
         filled[incomplete] = np.where(np.isnan(some), expected, some)
     return filled
 
@@ -106,7 +108,7 @@ class MixtureModel(LatentVariableModel):
         >>> mixture.score_samples([[0.0, 0.0], [0.0, float("nan")]]).round(3)
         array([-2.387, -1.612])
         """
-        return self._by_row(X, _log_p, kernel=self._density_kernel)
+        return self._by_row(X, normalize, kernel=self._density_kernel)
 
     def score(self, X, y=None, sample_weight=None):
         """Return the (weighted) mean log-density of the rows, in nats per row: larger is better.
@@ -249,24 +251,28 @@ class MixtureModel(LatentVariableModel):
         ``reset`` sets the number and the names of the features; a first batch has ``min_rows=2``.
         """
         self._check_parameters()
-        X = self._validate(X, reset=reset, min_rows=min_rows)
-        weight = None
-        if sample_weight is not None:
-            weight = self._validate_weight(sample_weight, X, relative=self._relative_weights)
-        rows = (Rows if isinstance(X, np.ndarray) else DistributedRows).readable(X, weight)
+        rows = self._read(X, sample_weight, self._relative_weights, reset, min_rows)
         if min_rows > 1 and rows.n_rows < self.n_components:
             raise ValueError(
                 f"n_components={self.n_components}: must be <= n_samples, which is {rows.n_rows}"
-                + ("" if weight is None else " without the rows of weight zero")
+                + ("" if sample_weight is None else " without the rows of weight zero")
             )
         return rows
 
     def _rows(self, X, sample_weight, *, relative=False):
         """Return the checked data of a fitted mixture as Rows."""
         self._check_fitted()
-        X = self._validate(X)
-        weight = self._validate_weight(sample_weight, X, relative=relative)
-        return (Rows if isinstance(X, np.ndarray) else DistributedRows).readable(X, weight)
+        return self._read(X, sample_weight, relative)
+
+    def _read(self, X, sample_weight=None, relative=False, reset=False, min_rows=1):
+        """Return the checked data as Rows, or as DistributedRows."""
+        X, complete = self._validated(X, reset, min_rows)
+        weight = None
+        if sample_weight is not None:
+            weight = self._validate_weight(sample_weight, X, relative=relative)
+        if not isinstance(X, np.ndarray):
+            return DistributedRows.readable(X, weight)
+        return Rows.readable(X, weight, complete)
 
     def _log_likelihood(self, rows):
         """Return Σ w ln p(x) of the rows, in nats."""
@@ -281,12 +287,13 @@ class MixtureModel(LatentVariableModel):
     def _by_row(self, X, compute, width=None, dtype=None, kernel=None):
         """Return ``compute(log_joint, block)`` of all rows, in the dtype of X or the one given."""
         self._check_fitted()
-        X = self._validate_for_rows(X)
         kernel = self._parameters().kernel() if kernel is None else kernel()
-        dtype = dtype or X.dtype
         if is_distributed(X):
-            return map_rows(_filled, X, width, dtype, kernel, compute, width, dtype)
-        return _filled(X, kernel, compute, width, dtype)
+            X = self._validate_for_rows(X)
+            dtype = dtype or X.dtype
+            return map_rows(_filled_chunk, X, width, dtype, kernel, compute, width, dtype)
+        rows = self._read(X)
+        return _filled(rows, kernel, compute, width, dtype or rows.X.dtype)
 
     def _validate_for_rows(self, X):
         """Return X checked; a Dask array may have an unknown number of rows."""

@@ -12,12 +12,17 @@ import numpy as np
 from skvae.blocks import DistributedRows, even_block, ranges
 
 
-def normalize(log_joint):
+def normalize(log_joint, _block=None):
     """Turn log-joints (K, n) into responsibilities in place; return ln p of each row, in nats.
 
     A row that no component can have produced has ln p = −inf, and the uniform distribution over all
     components, which are equally far from it.
     """
+    if len(log_joint) == 1:
+        log_p = log_joint[0].copy()
+        log_p[np.isnan(log_p)] = -np.inf
+        log_joint[:] = 1.0
+        return log_p
     top = log_joint.max(axis=0)
     possible = np.isfinite(top)
     if not possible.all():
@@ -70,7 +75,10 @@ def expect(rows, kernel, pool, *, statistics=True):
                 sums = spare.pop()
             except IndexError:
                 sums = kernel.sums()
-        workspace = kernel.workspace()
+        try:
+            workspace = pool.spare.pop()
+        except IndexError:
+            workspace = kernel.workspace()
         for a, b in ranges(start, stop, size):
             X, weight = rows.take(a, b)
             for part, block in kernel.blocks(X, workspace):
@@ -82,6 +90,7 @@ def expect(rows, kernel, pool, *, statistics=True):
                     if share is not None:
                         resp *= share
                     block.accumulate(sums, resp)
+        pool.spare.append(workspace)
         return sums, log_likelihood
 
     total, log_likelihood = None, 0.0
@@ -118,7 +127,10 @@ def fill_rows(rows, kernel, pool, out, compute):
     size = even_block(rows.n_rows, kernel.block_rows)
 
     def over(start, stop):
-        workspace = kernel.workspace()
+        try:
+            workspace = pool.spare.pop()
+        except IndexError:
+            workspace = kernel.workspace()
         for a, b in ranges(start, stop, size):
             X, _ = rows.take(a, b)
             own = out[a:b] if rows.order is None else None
@@ -129,6 +141,7 @@ def fill_rows(rows, kernel, pool, out, compute):
                         own[part] = found
                     else:
                         out[rows.order[a:b][part]] = found
+        pool.spare.append(workspace)
 
     for _ in pool.map(over, rows.n_rows, size):
         pass
