@@ -10,8 +10,10 @@ keys are themselves. Every other value is a dict of one key that begins with ``$
     {"$strings": [kind, shape, [...]]}
 
 A file is an ``.npz`` archive that NumPy opens without pickle. Its ``header`` is the tree; the
-comment at its end is the SHA-256 of all bytes before it, so that a file that was cut off or changed
-is recognised before its content is read. Nothing in a file is executed.
+comment at its end is the SHA-256 of all bytes before it, so that a file that was cut off or damaged
+is recognised before its content is read. The digest is no signature: anyone can write a file with
+any content and the digest of that content. So the content is checked, and no array in a file is
+larger than the file. Nothing in a file is executed.
 """
 
 import json
@@ -367,7 +369,7 @@ def rebuilt(like, tree, *, resized=False):
     Raises
     ------
     ValueError
-        The state is not the state of such an object.
+        The state is not the state of such an object, or has arrays that are not finite.
 
     Examples
     --------
@@ -380,6 +382,8 @@ def rebuilt(like, tree, *, resized=False):
         first = 1 if resized else 0
         if not same or tree.shape[first:] != like.shape[first:]:
             raise ValueError(f"expected an array of {like.dtype} with shape {like.shape}")
+        if not np.isfinite(tree).all():
+            raise ValueError("expected an array of finite numbers, found NaN or infinity")
         return tree
     if isinstance(like, np.generic):
         return like.dtype.type(rebuilt(like.item(), tree))
@@ -394,7 +398,8 @@ def rebuilt(like, tree, *, resized=False):
         return tuple(parts) if type(like) is tuple else type(like)(*parts)  # a NamedTuple
     if isinstance(tree, np.generic):
         tree = tree.item()
-    if type(tree) is not type(like) or (not isinstance(like, int | float) and tree != like):
+    same = isinstance(like, int | float) or tree == like
+    if type(tree) is not type(like) or not same or tree != tree:
         raise ValueError(f"expected a value like {like!r}, found {tree!r}")
     return tree
 
@@ -464,7 +469,8 @@ def read(place):
     Raises
     ------
     ValueError
-        The file was not written by :func:`write` of :func:`encoded`, or was changed since.
+        The file was not written by :func:`write` of :func:`encoded`, or was damaged since; or it
+        holds an array that is larger than the file.
     OSError
         The file cannot be read.
     """
@@ -482,9 +488,20 @@ def read(place):
     if sha256(memoryview(content)[:-_DIGEST]).hexdigest().encode() != digest:
         raise ValueError("it is damaged or no checkpoint")
     try:
-        with np.load(BytesIO(content), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = _members(content)
         return unpack(json.loads(arrays.pop(_HEADER).tobytes()), arrays)
     except Exception as error:
         # The digest is right, so the file was written with this content, which may be anything.
         raise ValueError(f"its content cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _members(content):
+    """Return the arrays of an archive whose members are stored as they are."""
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("it has compressed members")
+        if sum(member.file_size for member in members) > len(content):
+            raise ValueError("its members are larger than the file")
+    with np.load(BytesIO(content), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

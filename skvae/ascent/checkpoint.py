@@ -262,7 +262,8 @@ class Checkpoint:
             raise self._refusal(error if known else "it is not a checkpoint") from error
         self._runs = dict(self._earlier)
         self._fit["random"] = found["random"]
-        return self._replaced(place, encoded({**self._fit, "runs": self._runs}))
+        # The same bytes: a run that is not usable is found when its start is known.
+        return self._replaced(place, place.read_bytes())
 
     def _replaced(self, place, content):
         """Return the path of a file after writing it anew, which shows that it can be written."""
@@ -403,14 +404,14 @@ def _collapse_of(_start, _step, text):
 
 def _ascent_of(start, step, tree):
     parameters, bound, bounds, *others = tree
-    parameters = rebuilt(start, parameters, resized=step.resizes)
+    parameters = step.read(start, parameters)
     bounds = list(rebuilt((0.0,) * len(bounds), bounds))
     return Ascent(parameters, rebuilt(0.0, bound), bounds, *rebuilt((False, 0, 0.0), others))
 
 
 def _progress_of(start, step, tree, state):
     parameters, bounds, *others = tree
-    parameters = rebuilt(start, parameters, resized=step.resizes)
+    parameters = step.read(start, parameters)
     step.restore(state, parameters)
     bounds = list(rebuilt((0.0,) * len(bounds), bounds))
     return Progress(parameters, bounds, *rebuilt((0.0, False), others))

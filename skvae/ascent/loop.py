@@ -85,16 +85,25 @@ class Step:
     ----------
     n_steps : int
         The number of E steps with statistics so far.
-    resizes : bool
-        Whether the number of components may change.
     """
 
     n_steps = 0
-    resizes = False
 
     def state(self):
         """Return everything that one iteration leaves for the next, as plain values."""
         return {"n_steps": self.n_steps}
+
+    def read(self, start, tree):
+        """Return the stored parameters of an iteration; raise ValueError unless they are such.
+
+        Parameters
+        ----------
+        start : Any
+            The first parameters.
+        tree : object
+            The parameters as read from a file.
+        """
+        return rebuilt(start, tree)
 
     def restore(self, state, parameters):
         """Restore a stored state.

@@ -6,6 +6,10 @@ import signal
 import subprocess
 import sys
 import textwrap
+import zipfile
+from copy import copy
+from hashlib import sha256
+from io import BytesIO
 
 import dask.array as da
 import numpy as np
@@ -409,6 +413,62 @@ def in_run(change):
     return forged(lambda state: change(state["runs"]["1"]))
 
 
+def signed(buffer):
+    """The bytes of an archive with the digest of them."""
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = b"0" * 64
+    content = buffer.getvalue()[:-64]
+    return content + sha256(content).hexdigest().encode()
+
+
+def with_arrays(change, save=np.savez):
+    """What writes a file with a right digest and changed arrays of the first run."""
+
+    def write(path):
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        for name, array in arrays.items():
+            if ".runs." in name and array.dtype.kind == "f":
+                arrays[name] = change(array)
+        buffer = BytesIO()
+        save(buffer, **arrays)
+        path.write_bytes(signed(buffer))
+
+    return write
+
+
+def beyond(path):
+    """An array whose header has more entries than the file."""
+    buffer, header = BytesIO(path.read_bytes()), BytesIO()
+    form = {"descr": "<f8", "fortran_order": False, "shape": (10**12,)}
+    np.lib.format.write_array_header_1_0(header, form)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr("more.npy", header.getvalue() + bytes(800))
+    path.write_bytes(signed(buffer))
+
+
+def larger(path):
+    """Two names of one member, as in an archive that is smaller than its content."""
+    buffer = BytesIO(path.read_bytes())
+    with zipfile.ZipFile(buffer, "a") as archive:
+        most = max(archive.infolist(), key=lambda member: member.file_size)
+        for i in range(3):
+            again = copy(most)
+            again.filename = f"again{i}.npy"
+            archive.filelist.append(again)
+        archive.writestr("more", b"")
+    path.write_bytes(signed(buffer))
+
+
+def spoiled(value):
+    def change(array):
+        array = array.copy()
+        array.flat[-1] = value
+        return array
+
+    return change
+
+
 def turned(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -451,6 +511,13 @@ BAD = {
     "converged": in_run(lambda run: run[1].__setitem__(3, 1)),
     "parameters": in_run(lambda run: run[1].__setitem__(0, [])),
     "shape": in_run(lambda run: run[1][0].__setitem__(-1, np.ones((2, 2)))),
+    "NaN": with_arrays(spoiled(np.nan)),
+    "infinite": with_arrays(spoiled(np.inf)),
+    "complex": with_arrays(lambda array: array + 1j),
+    "a bound of NaN": in_run(lambda run: run[1][1].__setitem__(0, float("nan"))),
+    "compressed": with_arrays(lambda array: array, np.savez_compressed),
+    "beyond the file": beyond,
+    "members beyond the file": larger,
 }
 
 
@@ -467,6 +534,30 @@ def test_what_is_no_file_of_the_fit_is_told_and_stays(bad, X, path):
     assert not hasattr(model, "means_")
     assert (path.read_bytes() if path.is_file() else path.stat().st_mode) == before
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("case", ["EM, accelerated", "chain, Student", "memoized", "moves"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_arrays_that_are_not_finite_are_told_in_every_model(case, value, X, path):
+    model = broken_off(CASES[case], X, path, 3 if case == "moves" else 5)
+    with_arrays(spoiled(value))(path)
+    content = path.read_bytes()
+    with pytest.raises(ValueError, match=r"it is damaged \(expected an array of finite") as caught:
+        model.fit(X)
+    assert repr(path) in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_components_of_a_stored_posterior_are_equally_many(X, path):
+    model = broken_off(CASES["moves"], X, path, 3)
+
+    def change(run):
+        _, weights, _ = run[1][0]
+        weights[0] = weights[0][:1]
+
+    in_run(change)(path)
+    with pytest.raises(ValueError, match="it is damaged"):
+        model.fit(X)
 
 
 @pytest.mark.parametrize(

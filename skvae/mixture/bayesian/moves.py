@@ -55,8 +55,6 @@ class MovingStep(Step):
         The threads.
     """
 
-    resizes = True
-
     def __init__(self, step, rows, moves, moments, tol, rng, pool):
         self._step = step
         self._rows = rows
@@ -89,6 +87,12 @@ class MovingStep(Step):
             "failed": {move: list(failed.items()) for move, failed in self._failed.items()},
             "random": self._rng.get_state(legacy=False),
         }
+
+    def read(self, start, tree):
+        """Return a stored posterior, which may have another number of components than the start."""
+        n_components = rebuilt(start, tree, resized=True).n_components
+        some = start.statistics.take(np.zeros(n_components, dtype=int))
+        return rebuilt(start.prior.posterior(some), tree)
 
     def restore(self, state, parameters):
         """Restore a stored state; see :meth:`skvae.ascent.loop.Step.restore`."""
