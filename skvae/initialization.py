@@ -5,16 +5,20 @@ of its array of n_samples × n_components, labels or blocks are used here, and k
 ``MAX_ROWS`` rows, drawn at random, so that its time and memory do not grow with the data.
 """
 
+import os
 import warnings
+from contextlib import nullcontext
 from copy import deepcopy
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.random import sample_without_replacement
+from threadpoolctl import threadpool_limits
 
 MAX_ROWS = 1 << 14
 INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
+_imported_in = os.getpid()
 
 
 def rows_to_start_from(n_rows, n_components, random_state):
@@ -57,7 +61,11 @@ def first_labels(X, sample_weight, n_components, method, random_state, *, n_init
         sample_weight = sample_weight / sample_weight.max()  # scikit-learn may convert to float32
     if method == "kmeans":
         kmeans = KMeans(n_components, n_init=n_init, random_state=random_state)
-        with warnings.catch_warnings():
+        # A forked process has the locks of OpenMP's threads in its parent, but not the threads: the
+        # next parallel loop would wait for them forever.
+        forked = os.getpid() != _imported_in
+        limit = threadpool_limits(1, user_api="openmp") if forked else nullcontext()
+        with warnings.catch_warnings(), limit:
             # Fewer distinct rows than clusters: the caller treats the empty components.
             warnings.simplefilter("ignore", ConvergenceWarning)
             return kmeans.fit(X, sample_weight=sample_weight).labels_

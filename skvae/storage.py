@@ -16,6 +16,7 @@ any content and the digest of that content. So the content is checked, and no ar
 larger than the file. Nothing in a file is executed.
 """
 
+import errno
 import json
 import math
 import os
@@ -26,12 +27,14 @@ import zipfile
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from io import BytesIO
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 _DIGEST = 64  # hexadecimal digits
 _HEADER = "header"
+_LONGEST = 200  # bytes of a name to which more can be added: file systems allow 255
 _KINDS, _ITEMSIZE = "biuf", 8  # of the arrays that are kept: booleans, integers, floats
 
 
@@ -433,8 +436,10 @@ def write(place, content):
     Raises
     ------
     OSError
-        The file cannot be written; nothing is left beside it.
+        There is something else than a regular file, such as a pipe or a device, which stays; or
+        the file cannot be written. Nothing is left beside it.
     """
+    _check_regular(place)
     beside = place.with_name(f"{_beside(place)}{secrets.token_hex(6)}")
     try:
         with open(beside, "xb") as file:
@@ -446,12 +451,46 @@ def write(place, content):
         beside.unlink(missing_ok=True)
 
 
+def target(path):
+    """Return the path of the file that a path names, also of one to be made: links are followed.
+
+    Parameters
+    ----------
+    path : str or Path
+        The path, as the user gave it.
+
+    Raises
+    ------
+    OSError
+        The links form a loop, or `path` is a folder, a pipe or a device.
+    """
+    _check_regular(path)
+    return Path(path).resolve()
+
+
+def _check_regular(path):
+    """Raise OSError if there is a path, and it is no regular file."""
+    try:
+        mode = os.stat(path).st_mode  # it raises OSError for a loop of links
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        reason = "it is a pipe, a socket or a device and would be replaced: choose another path"
+        raise OSError(errno.EINVAL, reason, str(path))
+
+
 def _beside(place):
-    return f".{place.name}.part-"
+    """Return the beginning of the names of the parts, which have twelve more characters."""
+    name = os.fsencode(place.name)
+    text = place.name if len(name) <= _LONGEST else sha256(name).hexdigest()
+    return f".{text}.part-"
 
 
 def remove(place):
     """Remove a file, and the parts beside it of processes that were killed while they wrote."""
+    _check_regular(place)
     place.unlink(missing_ok=True)
     for path in place.parent.iterdir():
         if path.name.startswith(_beside(place)):

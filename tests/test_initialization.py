@@ -1,5 +1,10 @@
 """First responsibilities: those of scikit-learn, in bounded memory."""
 
+import os
+import subprocess
+import sys
+import textwrap
+
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans, kmeans_plusplus
@@ -62,3 +67,48 @@ def test_rows_to_start_from_are_few_and_distinct(n_components):
     assert (np.diff(kept) > 0).all()
     assert kept[0] >= 0
     assert kept[-1] < 10**6
+
+
+FORKED = """
+    import os, sys
+    import numpy as np
+    from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, VariationalAutoencoder
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4000, 3)) + 5 * rng.integers(2, size=(4000, 1))
+    settings = {"n_components": 2, "random_state": 0}
+    models = {
+        "mixture": EMGaussianMixture(**settings),
+        "chain": EMHiddenMarkov(**settings),
+        "Bayes": BayesianMixtureSVI(**settings),
+        "autoencoder": VariationalAutoencoder(**settings, max_epochs=2, batch_size=2000),
+    }
+    fitted = models[sys.argv[1]].fit(X)
+    process = os.fork()
+    if not process:
+        try:
+            scores = fitted.score(X), fitted.fit(X).score(X)
+            assert np.allclose(*scores, rtol=1e-6), scores
+        except BaseException as error:
+            print(error, flush=True)
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(process, 0)
+    sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+@pytest.mark.parametrize("model", ["mixture", "chain", "Bayes", "autoencoder"])
+def test_a_forked_process_fits_and_scores(model):
+    """It does not wait for threads that its parent has."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(FORKED), model],
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        timeout=100,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,9 @@
 """States as files: objects come back as they were, and other files are errors."""
 
+import os
 import pickle
+import socket
+import stat
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from skvae.storage import encoded, pack, read, rebuilt, remove, unpack, write
+import skvae.storage
+from skvae.storage import encoded, pack, read, rebuilt, remove, target, unpack, write
 
 
 class Pair(NamedTuple):
@@ -177,3 +181,66 @@ def test_a_file_is_replaced_or_stays_and_nothing_is_left_beside_it(tmp_path, mon
     (tmp_path / "other").touch()
     remove(path)
     assert [p.name for p in tmp_path.iterdir()] == ["other"]
+
+
+def as_pipe(path):
+    os.mkfifo(path)
+
+
+def as_socket(path):
+    here = os.getcwd()
+    os.chdir(path.parent)  # names of sockets are short
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+def as_link_to_a_device(path):
+    path.symlink_to("/dev/null")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+@pytest.mark.parametrize("make", [as_pipe, as_socket, as_link_to_a_device])
+def test_what_is_no_regular_file_is_never_replaced(make, tmp_path):
+    path = tmp_path / "place"
+    make(path)
+    before = os.lstat(path)
+    for action in (lambda: write(path, b"1"), lambda: target(path), lambda: remove(path)):
+        with pytest.raises(OSError, match=r"a pipe, a socket or a device.*choose another path"):
+            action()
+    assert os.lstat(path).st_ino == before.st_ino
+    assert stat.S_IFMT(os.lstat(path).st_mode) == stat.S_IFMT(before.st_mode)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_links_are_followed_and_loops_are_an_error(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "new")
+    assert target(tmp_path / "link") == (tmp_path / "new").resolve()
+    for name, other in (("one", "two"), ("two", "one")):
+        (tmp_path / name).symlink_to(tmp_path / other)
+    with pytest.raises(OSError, match="one"):
+        target(tmp_path / "one")
+    with pytest.raises(IsADirectoryError):
+        target(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a" * 237, "b" * 255, "ü" * 127, "ü" * 100 + "c" * 55])
+def test_names_may_be_as_long_as_open_takes_them(name, tmp_path):
+    path, other = tmp_path / name, tmp_path / (name[:-1] + "z")
+    write(path, encoded(1))
+    write(other, encoded(2))
+    assert (read(path), read(other)) == (1, 2)
+    for long, number in ((path, 1), (other, 2)):  # parts of killed processes
+        part = skvae.storage._beside(long)
+        (tmp_path / f"{part}{number}23456789abc").touch()
+    remove(path)
+    assert read(other) == 2
+    assert len(list(tmp_path.iterdir())) == 2  # the other's part stays
+
+
+def test_too_long_a_name_is_the_error_of_the_system(tmp_path):
+    with pytest.raises(OSError, match="too long"):
+        write(tmp_path / ("a" * 256), b"1")
+    assert list(tmp_path.iterdir()) == []

@@ -22,10 +22,13 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, check_cv
 from sklearn.utils import check_consistent_length, column_or_1d
 
+from skvae.blocks.sequences import as_sequences, is_list_of_sequences
 from skvae.comparison.checks import check_models, warn_of_different_spaces
 from skvae.comparison.cross_validation import held_out_log_likelihood, n_rows_of
 
 __all__ = ["Comparison", "compare"]
+
+_WIDTHS = 0, 8, 8, 7, 7, 5, 7  # the least widths of the table's columns
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -243,12 +246,13 @@ class Comparison:
         order = self._ranking()
         header = ("model", "nats/row", "± s.e.", "to best", "± s.e.", "fit s", "score s")
         table = [header, *self._table_rows(order)]
-        width = max(len(row[0]) for row in table)
+        columns = zip(_WIDTHS, zip(*table, strict=True), strict=True)
+        w = [max(least, *map(len, cells)) for least, cells in columns]
         lines = [
             f"held-out log-likelihood, nats per row, over {self._counts(len(rows), groups)}",
             *(
-                f"{name:<{width}}  {mean:>8} {error:>8}  {to_best:>7} {to_best_error:>7}"
-                f"  {fit:>5}  {score:>7}"
+                f"{name:<{w[0]}}  {mean:>{w[1]}} {error:>{w[2]}}  {to_best:>{w[3]}} "
+                f"{to_best_error:>{w[4]}}  {fit:>{w[5]}}  {score:>{w[6]}}"
                 for name, mean, error, to_best, to_best_error, fit, score in table
             ),
         ]
@@ -272,8 +276,8 @@ class Comparison:
                 f"{standard_errors[m]:.3f}",
                 "best" if is_best else f"{differences[m]:.3f}",
                 "" if is_best else f"{errors[m]:.3f}",
-                f"{self.fit_seconds[m]:.2g}",
-                f"{self.score_seconds[m]:.2g}",
+                _seconds(self.fit_seconds[m]),
+                _seconds(self.score_seconds[m]),
             )
 
     def _counts(self, n_tested, groups):
@@ -298,6 +302,11 @@ class Comparison:
         return np.lexsort((-finite_mean, zero.sum(axis=0)))
 
 
+def _seconds(value):
+    """Return a time with two digits, from 100 seconds on with all before the point."""
+    return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
+
+
 def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
     """Return a paired comparison of density estimators by held-out log-likelihood.
 
@@ -313,8 +322,9 @@ def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
         in nats: those of skvae, :class:`sklearn.mixture.GaussianMixture`,
         :class:`sklearn.neighbors.KernelDensity`, a search over their parameters, or a Pipeline that
         ends in one (see Notes). They are cloned, never changed.
-    X : {array-like, DataFrame} of shape (n_rows, n_features)
-        The data, as the models take it.
+    X : {array-like, DataFrame} of shape (n_rows, n_features), or list of such
+        The data, as the models take it. A list of sequences, or a 3-D array, is compared by its
+        rows, with the sequence of each row as `groups`; `cv` then divides the sequences.
     cv : int, cross-validation generator or iterable, default=5
         An int, or None for 5, is the number of folds of
         :class:`~sklearn.model_selection.KFold`, which does not shuffle, or, with `groups`, of
@@ -390,11 +400,17 @@ def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
     """
     check_models(models)
     warn_of_different_spaces(models)
-    if groups is not None:
-        groups = column_or_1d(groups)
-        check_consistent_length(X, groups)
     # Once for all models: a splitter that shuffles would give others other folds.
-    splits = _folds(cv, X, groups)
+    if is_list_of_sequences(X):
+        sequences = as_sequences(X, groups, lambda rows: rows)
+        X, lengths = sequences.X, np.diff(sequences.offsets)
+        groups = np.repeat(np.arange(len(lengths)), lengths)
+        splits = _rows_of_folds(_folds(cv, lengths, None), sequences.offsets)
+    else:
+        if groups is not None:
+            groups = column_or_1d(groups)
+            check_consistent_length(X, groups)
+        splits = _folds(cv, X, groups)
 
     columns, fit_seconds, score_seconds = [], [], []
     options = {"groups": groups, "n_jobs": n_jobs, "verbose": max(verbose - 1, 0)}
@@ -443,6 +459,16 @@ def _folds(cv, X, groups):
                 stacklevel=3,
             )
     return splits
+
+
+def _rows_of_folds(splits, offsets):
+    """Return the rows of folds of sequences, of which s has rows offsets[s] to offsets[s + 1]."""
+    rows = np.split(np.arange(offsets[-1]), offsets[1:-1])
+    every = np.arange(len(rows))
+    return [
+        tuple(np.concatenate([rows[s] for s in every[part]]) for part in (train, test))
+        for train, test in splits
+    ]
 
 
 def _standard_error(values, groups):

@@ -155,8 +155,8 @@ def save(path, tree, arrays):
     Raises
     ------
     OSError
-        If the folder does not exist (FileNotFoundError), `path` is a folder (IsADirectoryError)
-        or cannot be written.
+        If the folder does not exist (FileNotFoundError), `path` is a folder (IsADirectoryError), a
+        pipe, a socket, a device or a loop of links, or cannot be written.
     ValueError
         If strict JSON cannot write the tree, or a file cannot hold an array.
 
@@ -180,7 +180,10 @@ def save(path, tree, arrays):
     except (RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"the tree must be as from pack_tensors: {error}") from error
     header = {"version": VERSION, "digest": _digest(text, arrays), "tree": text}
-    _write(Path(path), safetensors_bytes(dict(arrays), {_KEY: json.dumps(header)}))
+    place = storage.target(path)  # a link stays one
+    if not place.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder to save in", str(place.parent))
+    storage.write(place, safetensors_bytes(dict(arrays), {_KEY: json.dumps(header)}))
 
 
 def load(path):
@@ -220,7 +223,10 @@ def load(path):
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not path.stat().st_size:  # raises where there is none, as Python words it
+    size = path.stat().st_size  # raises where there is none, as Python words it
+    if not path.is_file():  # reading a pipe would never end
+        raise ValueError(f"{path} is no regular file")
+    if not size:
         raise ValueError(f"{path} is empty: {_SAVE_AGAIN}")
     try:
         with safe_open(os.fspath(path), framework="numpy") as file:
@@ -275,13 +281,3 @@ def _digest(text, arrays):
         digest.update(f"\0{name}\0{array.dtype.name}\0{array.shape}\0".encode())
         digest.update(array.reshape(-1).view(np.uint8))
     return digest.hexdigest()
-
-
-def _write(path, content):
-    """Write a file beside its place and move it there."""
-    place = path.resolve()  # a link stays one
-    if place.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not place.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "no such folder to save in", str(place.parent))
-    storage.write(place, content)

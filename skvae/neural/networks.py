@@ -6,6 +6,7 @@ global state, which is seeded for its construction and then restored.
 
 import copy
 import math
+import os
 import threading
 from contextlib import contextmanager
 from itertools import pairwise
@@ -31,6 +32,7 @@ ACTIVATIONS = {
 RECTIFIERS = {"relu", "softplus", "elu", "gelu", "silu", "leaky_relu"}
 
 _GLOBAL_STATE = threading.RLock()  # torch's is one for all threads
+_imported_in = os.getpid()
 
 
 def mlp(sizes, activation, generator, *, last_gain=0.1):
@@ -114,6 +116,16 @@ def resolve_module(spec, name, seed):
         )
     # A function may return the same module every time, which belongs to the user.
     return copy.deepcopy(module)
+
+
+def one_thread_if_forked():
+    """Give torch one thread if this process was forked, as torch's own loaders do.
+
+    A forked process has the locks of the threads in its parent, but not these threads: the next
+    parallel operation would wait for them forever.
+    """
+    if os.getpid() != _imported_in:
+        torch.set_num_threads(1)
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from skvae.neural.training.streaming import mean_over_blocks, split_rows
 from skvae.vae import importance
 from skvae.vae.base import Autoencoder
 from skvae.vae.build import ARCHITECTURE, build_model, build_net, same, training_digests
+from skvae.vae.linear import start_at_factor_analysis
 from skvae.vae.saving import net_state, read_estimator, restored_net, write_estimator
 from skvae.validation import check_as_fitted, check_choice, check_number, check_random
 
@@ -49,7 +50,9 @@ class VariationalAutoencoder(Autoencoder):
         The number of latent dimensions.
     hidden_layer_sizes : tuple of int, default=(128,)
         The widths of the encoder's hidden layers; the decoder has them in reverse. Without any,
-        ``()``, both are linear: the model is factor analysis.
+        ``()``, both are linear: with the 'gaussian' likelihood and the 'normal' prior the model is
+        factor analysis, and training begins at its closed-form optimum for all rows, unless there
+        are more than 1,024 features or fewer than two rows for each.
     activation : {'relu', 'tanh', 'logistic', 'identity', 'elu', 'gelu', 'leaky_relu', 'silu', \
 'softplus'}, default='relu'
         Applied after a hidden layer.
@@ -98,14 +101,15 @@ class VariationalAutoencoder(Autoencoder):
     gradient_clip : float, default=None
         The largest norm of the gradient.
     early_stopping : bool, default=True
-        Whether to set rows aside for validation, stop when their bound no longer rises, and keep
-        the weights with the best bound.
+        Whether to set rows aside for validation, stop when their objective no longer rises, and
+        keep the weights with the best one. It is the objective of training with the full ``beta``,
+        also during the warm-up. The first weights count too.
     validation_fraction : float, default=0.1
         The share of those rows.
     n_iter_no_change : int, default=20
         Epochs without improvement after which training stops; those before 300 steps do not count.
     tol : float, default=1e-3
-        The smallest improvement of the bound that counts, in nats per row.
+        The smallest improvement of the objective that counts, in nats per row.
     mixed_precision : bool, default=False
         Whether encoder and decoder train in bfloat16 where that is safe.
     callbacks : list, default=None
@@ -132,12 +136,13 @@ class VariationalAutoencoder(Autoencoder):
         or of all rows if there are none.
     lower_bounds_ : list of float
         The bound after each epoch up to that of the stored weights. Without validation rows it is
-        the mean over the epoch, during which the weights change; the last is ``lower_bound_``.
+        the mean over the epoch, during which the weights change; the last is ``lower_bound_``, and
+        the only one if the first weights are kept.
     history_ : dict of str to list of float
         The terms in every epoch, in nats per row: ``bound``, ``reconstruction`` and ``kl`` of the
         training rows, and ``valid_bound`` of the validation rows.
     n_iter_ : int
-        The number of epochs that led to the stored weights.
+        The number of epochs that led to the stored weights: 0 for the first weights.
     converged_ : bool
         Whether early stopping ended the training. If not, there is no warning: the number of epochs
         is a budget.
@@ -154,9 +159,10 @@ class VariationalAutoencoder(Autoencoder):
     Notes
     -----
     NaN in X is a missing value (missing at random): the encoder reads the mean in its place, and
-    the bound is of the observed values (MIWAE). Here an interrupted fit keeps its progress: Ctrl-C
-    ends it with a warning and the best weights so far, a loss of NaN with a ValueError and the
-    weights of the last good epoch. Training takes no weights of rows; ``score`` does.
+    the bound is of the observed values (MIWAE). Here an interrupted ``fit`` keeps its progress:
+    Ctrl-C ends it with a warning and the best weights so far, a loss of NaN with a ValueError and
+    the weights of the last good epoch. If no epoch was completed, and after every other error, the
+    estimator is as it was before the call. Training takes no weights of rows; ``score`` does.
 
     A ``dask.array.Array``, or a float32 or float64 memmap, of more than 2²⁵ numbers is not read
     into memory: batches come from a buffer of some of its blocks, mixed row by row, while the next
@@ -273,13 +279,14 @@ class VariationalAutoencoder(Autoencoder):
         Returns
         -------
         self : VariationalAutoencoder
-            The fitted model. If the fit fails, the earlier fit is kept.
+            The fitted model.
 
         Raises
         ------
         ValueError
-            A parameter or X is not usable, or is not the same in all processes; or the loss became
-            NaN. In the last case the estimator has the weights of the last epoch before that.
+            A parameter or X is not usable, or is not the same in all processes: the estimator is as
+            it was before the call. Or the loss became NaN: then it has the weights of the last
+            epoch before that; if there is none, it is as it was before the call.
 
         Examples
         --------
@@ -378,13 +385,16 @@ class VariationalAutoencoder(Autoencoder):
         Raises
         ------
         ValueError
-            A parameter is no plain data, such as ``callbacks`` or a generator as ``random_state``:
-            set it to another value first.
+            A parameter is no plain data, such as ``callbacks`` or a generator as ``random_state``,
+            or an attribute that you have set: set it to another value first.
+        OSError
+            The file cannot be written, or `path` is a folder, a pipe, a socket or a device.
 
         Notes
         -----
         Of modules passed as ``encoder`` and ``decoder`` the file has the weights only; pass the
-        modules again to :meth:`load`.
+        modules again to :meth:`load`. Settings of ``set_output``, metadata requests and attributes
+        that you have set are saved too.
 
         Examples
         --------
@@ -479,9 +489,13 @@ class VariationalAutoencoder(Autoencoder):
         ``fraction`` is the share of validation rows, or None; ``agree`` compares the inputs of all
         processes first.
         """
-        rows = split_rows(x, net.module_.model.likelihood, fraction, seed)
+        model = net.module_.model
+        rows = split_rows(x, model.likelihood, fraction, seed)
         if Processes.here() is not None:
             agree(training_digests(self._settings, net, rows, n_epochs))
+        if not net.history:
+            # Of all rows: a closed form needs no validation, and the optimum is that of X.
+            start_at_factor_analysis(model, self._settings, x)
         failure = None
         try:
             record = train(net, rows.x, rows.x_valid, n_epochs=n_epochs, volume=rows.volume)
@@ -519,7 +533,10 @@ class VariationalAutoencoder(Autoencoder):
             found["valid_bound"] = np.full(record.n_epochs, np.nan)
         for name, values in found.items():
             self.history_.setdefault(name, [np.nan] * before).extend(values.tolist())
-        self.n_iter_ = record.best_epoch
+        if record.best_epoch > before:
+            self.n_iter_ = record.best_epoch
+        elif not before:  # the start is best; in a warm start it is that of the earlier fit
+            self.n_iter_ = 0
         trace = self.history_["bound" if rows.x_valid is None else "valid_bound"][: self.n_iter_]
         self.lower_bound_ = mean_over_blocks(self._bounds_of, rows.watched)
         if not np.isfinite(self.lower_bound_):

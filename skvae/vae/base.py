@@ -6,13 +6,14 @@ results of all rows together.
 """
 
 import warnings
+from functools import partial, update_wrapper
 from numbers import Integral
+from types import MethodType
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from sklearn.utils import check_array, metadata_routing
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel, not_named
@@ -21,20 +22,40 @@ from skvae.neural.likelihoods.base import prepared
 from skvae.neural.training.rows_on_disk import blocks_of, in_memory_or_on_disk
 from skvae.vae import importance
 from skvae.vae.model import LatentModel
-from skvae.validation import check_number, numbers_of, reading
+from skvae.validation import check_choice, check_number, numbers_of, reading
 
 _ROWS = 4096  # drawn, encoded or decoded together
 _ACTIVE = 0.01  # variance of the posterior mean over rows, Burda et al. (2016), section 5.1
 
 
-def _has_mixture_prior(estimator):
-    """Return True if the prior is a mixture; raise AttributeError otherwise, with the remedy."""
-    prior = estimator.prior
-    if hasattr(estimator, "net_"):
-        prior = estimator._settings["prior"]
-    if prior == "mixture":
-        return True
-    raise AttributeError(f"prior={prior!r} has no clusters: fit with prior='mixture'")
+class _OfClusters:
+    """A method that only a model with a mixture prior has.
+
+    Elsewhere it raises AttributeError, with the remedy. (That of scikit-learn's ``available_if``
+    has a text of its own.)
+
+    Parameters
+    ----------
+    method : function
+        The method.
+    """
+
+    def __init__(self, method):
+        self._method = method
+        update_wrapper(self, method)
+
+    def __get__(self, estimator, owner=None):
+        if estimator is None:
+            return self._method
+        prior = estimator.prior
+        if hasattr(estimator, "net_"):
+            prior = estimator._settings["prior"]
+        if prior != "mixture":
+            raise AttributeError(
+                f"this {type(estimator).__name__} has no {self._method.__name__}, as "
+                f"prior={prior!r} has no clusters: fit with prior='mixture'"
+            )
+        return MethodType(self._method, estimator)
 
 
 @not_named
@@ -244,7 +265,8 @@ class Autoencoder(LatentVariableModel):
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            float32 if Z is.
+            float32 if Z is. The codes of a categorical column have no mean: it has the most
+            probable one. A Bernoulli column has the probability of a one.
 
         Examples
         --------
@@ -263,7 +285,8 @@ class Autoencoder(LatentVariableModel):
             raise ValueError(
                 f"Z has {Z.shape[1]} columns: must have n_components={self._n_features_out}"
             )
-        return _decoded(self._double(), Z).astype(Z.dtype, copy=False)
+        model = self._double()
+        return _decoded(model, Z, model.likelihood.mean).astype(Z.dtype, copy=False)
 
     def reconstruct(self, X):
         """Return the expected row at the posterior mean of each row's latent vector.
@@ -276,7 +299,8 @@ class Autoencoder(LatentVariableModel):
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            In the units of X; float32 if X is.
+            In the units of X; float32 if X is. Nominal columns, of a categorical or Bernoulli
+            likelihood, have their most probable value.
 
         Examples
         --------
@@ -322,7 +346,7 @@ class Autoencoder(LatentVariableModel):
         )
         return squares / n - (total / n) ** 2 > _ACTIVE
 
-    @available_if(_has_mixture_prior)
+    @_OfClusters
     def predict_proba(self, X):
         """Return the probability of each component of a mixture prior, given the row.
 
@@ -351,7 +375,7 @@ class Autoencoder(LatentVariableModel):
         width = self._settings["n_prior_components"]
         return self._by_row(X, Evaluator.responsibilities, width=width)
 
-    @available_if(_has_mixture_prior)
+    @_OfClusters
     def predict(self, X):
         """Return the most probable component of a mixture prior for each row.
 
@@ -420,19 +444,32 @@ class Autoencoder(LatentVariableModel):
                 Z.append(z.numpy())
         return np.concatenate(X), np.concatenate(Z)
 
-    def impute(self, X):
+    def impute(self, X, *, draw=False, random_state=None):
         """Return X with missing values replaced by their expectations given the observed values.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows; NaN is missing.
+        draw : bool, default=False
+            Whether missing values are drawn from p(missing | observed) instead, together for each
+            row, of rows in memory. Several calls, each with another ``random_state``, are multiple
+            imputation.
+        random_state : int, RandomState instance or None, default=None
+            The source of the draws; None is the estimator's own ``random_state``.
 
         Returns
         -------
         X_filled : ndarray of shape (n_samples, n_features)
-            Observed values are left as they are; float32 if X is. Expectations are by
-            ``n_score_samples`` importance-weighted draws (Mattei & Frellsen 2019).
+            Observed values are left as they are; float32 if X is. Expectations, and draws, are by
+            ``n_score_samples`` importance-weighted draws of the latent vector (Mattei & Frellsen
+            2019). Nominal columns, of a categorical or Bernoulli likelihood, have their most
+            probable value instead of an expectation; counts have a mean, which may be fractional.
+
+        Warns
+        -----
+        EffectiveSizeWarning
+            More than one incomplete row in ten has fewer than ten effective draws.
 
         Examples
         --------
@@ -443,7 +480,13 @@ class Autoencoder(LatentVariableModel):
         True
         """
         check_is_fitted(self)
-        return self._by_row(X, Evaluator.imputed, width=self.n_features_in_)
+        check_choice("draw", draw, (True, False))
+        if not draw:
+            return self._by_row(X, Evaluator.imputed, width=self.n_features_in_)
+        if is_distributed(X):
+            raise ValueError("X is a Dask array: draw=True needs rows in memory, as X.compute()")
+        seed = int(self._random_state_of(random_state).randint(2**31 - 1))
+        return self._by_row(X, partial(Evaluator.drawn, seed=seed))
 
     # Row by row ---------------------------------------------------------------------------------
 
@@ -554,7 +597,11 @@ class Evaluator(NamedTuple):
     def reconstruction(self, X):
         """Return the expected row at each row's posterior mean, (n, D), and None."""
         model = importance.in_double(self.model)
-        return _decoded(model, _encoded(model, self.prepared(X))), None
+
+        def values(outputs):
+            return model.likelihood.values_of(model.likelihood.expectations(outputs))
+
+        return _decoded(model, _encoded(model, self.prepared(X)), values), None
 
     def responsibilities(self, X):
         """Return the probabilities of a mixture prior's components, (n, K), and effective sizes."""
@@ -567,14 +614,21 @@ class Evaluator(NamedTuple):
 
     def imputed(self, X):
         """Return the rows with expectations of missing values, (n, D), and effective sizes."""
+        return self._filled(X, importance.expected_features)
+
+    def drawn(self, X, seed):
+        """Return the rows with draws of missing values, (n, D), and effective sizes."""
+        return self._replace(seed=seed)._filled(X, importance.drawn_features)
+
+    def _filled(self, X, function):
+        """Return the rows with a function's values where values are missing, and its sizes."""
         x, filled = self.prepared(X), np.array(X, order="C")
         incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
         if not len(incomplete):
             return filled, None
-        expected = self.sampled(importance.expected_features, x[incomplete])
-        missing = np.isnan(X[incomplete])
-        filled[incomplete] = np.where(missing, expected.mean, X[incomplete])
-        return filled, expected.effective_size
+        values, effective_size = self.sampled(function, x[incomplete])
+        filled[incomplete] = np.where(np.isnan(X[incomplete]), values, X[incomplete])
+        return filled, effective_size
 
 
 class _ChunkResults(NamedTuple):
@@ -639,12 +693,12 @@ def _encoded(model, x):
 
 
 @torch.no_grad()
-def _decoded(model, Z):
-    """Return expected rows of latent vectors, float64 (n, D)."""
+def _decoded(model, Z, function):
+    """Return the rows, float64 (n, D), that a function computes from the outputs of the decoder."""
     X, device = np.empty((len(Z), model.likelihood.n_features)), _device(model)
     for a, b in ranges(0, len(Z), _ROWS):
         z = torch.as_tensor(np.array(Z[a:b], dtype=np.float64), device=device)
-        X[a:b] = model.likelihood.mean(model.decode(z)).cpu().numpy()
+        X[a:b] = function(model.decode(z)).cpu().numpy()
     return X
 
 

@@ -17,9 +17,10 @@ from skvae.vae.objective import row_bound
 class SampledBound(nn.Module):
     """Computes each row's objective and its terms under a latent-variable model, by drawn noise.
 
-    In training mode the objective is the one to be maximised, with `beta` and free bits; in
-    evaluation mode it is the bound itself, importance-weighted if there are several draws. The
-    noise of evaluation is the same in every epoch: epochs differ by their weights alone.
+    The objective has `beta` and free bits, or importance weights if there are several draws. In
+    training mode the weight of the divergence is ``kl_weight``, which rises to `beta`. In
+    evaluation mode it is always `beta`, and the noise is the same in every epoch: epochs differ by
+    their weights alone.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ class SampledBound(nn.Module):
         The processes that train together: each computes its share of a batch's rows and receives
         the terms of all rows.
     kl_weight : float
-        The current weight of the KL divergence.
+        The current weight of the KL divergence in training.
     """
 
     term_names = ("bound", "reconstruction", "kl")
@@ -81,8 +82,8 @@ class SampledBound(nn.Module):
     def forward(self, x, observed=None):
         """Return (objective, bound, reconstruction, kl), each of shape (n,), in nats.
 
-        The bound has no free bits, and no `beta` unless it is importance-weighted: then it is the
-        objective. ``reconstruction - kl`` is the evidence lower bound.
+        The bound has no free bits and no `beta`: it is the evidence lower bound,
+        ``reconstruction - kl``, or the importance-weighted bound.
 
         Parameters
         ----------
@@ -92,27 +93,22 @@ class SampledBound(nn.Module):
             Where x is not missing. Without it x has no NaN.
         """
         noise, processes, n_rows = self._draw(x), self.processes, len(x)
-        importance, batch_mean = self.n_draws > 1, None
+        batch_mean = None
         if processes is not None:
             mine, batch_mean = processes.share(n_rows), partial(processes.mean, n_rows=n_rows)
             x, noise = x[mine], noise[:, mine]
             observed = None if observed is None else observed[mine]
-        if self.training:
-            terms = row_bound(
-                self._trained[0],
-                x,
-                observed,
-                noise,
-                beta=self.kl_weight,
-                free_bits=self.free_bits,
-                importance=importance,
-                batch_mean=batch_mean,
-            )
-        else:
-            terms = row_bound(self.model, x, observed, noise, importance=importance)
-        objective, elbo, reconstruction, kl = terms
-        terms = objective, objective if importance else elbo, reconstruction, kl
-        return terms if processes is None else self._gather(processes, terms, n_rows)
+        terms = row_bound(
+            self._trained[0] if self.training else self.model,
+            x,
+            observed,
+            noise,
+            beta=self.kl_weight if self.training else self.beta,
+            free_bits=self.free_bits,
+            importance=self.n_draws > 1,
+            batch_mean=batch_mean,
+        )
+        return tuple(terms) if processes is None else self._gather(processes, terms, n_rows)
 
     def begin_epoch(self, epoch):
         """Reset the noise: training has new noise in each epoch, evaluation the same again."""

@@ -9,6 +9,7 @@ import copy
 import numpy as np
 import torch
 
+from skvae.neural.networks import one_thread_if_forked
 from skvae.neural.training.net import make_net
 from skvae.neural.training.processes import digest
 from skvae.neural.training.rows_on_disk import RowsOnDisk, blocks_of
@@ -45,6 +46,7 @@ def build_model(settings, likelihood, seed, x=None):
     x : ndarray or RowsOnDisk of shape (n, n_features), default=None
         Prepared rows, from which VampPrior draws its first pseudo-inputs.
     """
+    one_thread_if_forked()
     names = ("n_components", "hidden_layer_sizes", "activation", "encoder", "decoder", "prior")
     rows = None
     if settings["prior"] == "vamp" and x is not None:

@@ -32,6 +32,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from skvae.neural.likelihoods.base import uniform
+from skvae.neural.networks import one_thread_if_forked
 from skvae.neural.priors import Normal
 from skvae.vae.importance_weights import WeightSums, by_row, weighted_groups
 
@@ -120,6 +122,7 @@ def in_double(model):
     model : LatentModel
         On the same device.
     """
+    one_thread_if_forked()
     return copy.deepcopy(model).double().eval().requires_grad_(False)
 
 
@@ -166,7 +169,7 @@ def log_likelihood(model, x, n_draws, *, seed):
 def elbo_terms(model, x, n_draws, *, seed):
     """Return the evidence lower bound of each row and its two terms, in nats.
 
-    The draws are those of `log_likelihood`. The divergence is exact where the prior has a formula.
+    The draws are the encoder's. The divergence is exact where the prior has a formula.
 
     Parameters
     ----------
@@ -190,7 +193,7 @@ def elbo_terms(model, x, n_draws, *, seed):
         If the model gives NaN or infinity for a row.
     """
     reconstruction, kl, entropy, error = np.zeros((4, len(x)))
-    for rows, group in weighted_groups(model, x, n_draws, seed):
+    for rows, group in weighted_groups(model, x, n_draws, seed, by_encoder=True):
         spread = _Spread()
         for draws in group:
             share, likelihood = len(draws.z) / n_draws, by_row(draws.log_likelihood)
@@ -248,7 +251,7 @@ def posterior_expectation(model, x, n_draws, function, *, seed):
 
 
 def expected_features(model, x, n_draws, *, seed):
-    """Return E[x | observed part of x], in the units of X, for imputation.
+    """Return E[x | observed part of x], of nominal features the most probable values.
 
     Parameters
     ----------
@@ -264,13 +267,62 @@ def expected_features(model, x, n_draws, *, seed):
     Returns
     -------
     expectation : PosteriorMean
-        The mean has shape (n, D): all features, also the observed ones.
+        The mean has shape (n, D): all features, also the observed ones, in the units of X.
     """
+    likelihood = model.likelihood
 
     def features(draws):
-        return model.likelihood.mean(draws.outputs)
+        return likelihood.expectations(draws.outputs)
 
-    return posterior_expectation(model, x, n_draws, features, seed=seed)
+    expected = posterior_expectation(model, x, n_draws, features, seed=seed)
+    device = next((buffer.device for buffer in likelihood.buffers()), None)
+    values = likelihood.values_of(torch.as_tensor(expected.mean, device=device))
+    return expected._replace(mean=values.cpu().numpy())
+
+
+@torch.no_grad()
+def drawn_features(model, x, n_draws, *, seed):
+    """Return a draw from p(x | observed part of x) for each row, and the effective sample sizes.
+
+    One of a row's draws of z is chosen with the probability of its weight (sampling importance
+    resampling), as the largest of ln w plus Gumbel noise; x is drawn given that z. Equal rows have
+    draws of their own.
+
+    Parameters
+    ----------
+    model : LatentModel
+        As from `in_double`.
+    x : ndarray of shape (n, D), float64
+        Prepared rows, at least one; NaN is missing.
+    n_draws : int
+        S, the number of draws of z for each row.
+    seed : int
+        Seed of all draws, in [0, 2**63).
+
+    Returns
+    -------
+    features : ndarray of shape (n, D)
+        All features, also the observed ones, in the units of X.
+    effective_size : ndarray of shape (n,)
+        The number of equally weighted draws that would be as precise, in [1, S].
+    """
+    features, effective = np.empty(x.shape), np.empty(len(x))
+    generator = torch.Generator().manual_seed(seed)
+    for rows, group in weighted_groups(model, x, n_draws, seed, apart=True):
+        weights, best, outputs = WeightSums(), None, None
+        for draws in group:
+            weights.add(draws.log_weight)
+            noise = -torch.log(-torch.log(uniform(draws.log_weight, generator)))
+            top, place = (draws.log_weight + noise).max(0)
+            found = draws.outputs[place, torch.arange(len(place), device=place.device)]
+            if outputs is not None:
+                found = torch.where((top > best)[:, None], found, outputs)
+                top = torch.maximum(top, best)
+            best, outputs = top, found
+        features[rows] = _results(model.likelihood.sample(outputs, generator), rows)
+        effective[rows] = _results(weights.effective_size(), rows)
+    _check(np.isfinite(features).all(axis=1))
+    return features, effective
 
 
 def expected_responsibilities(model, x, n_draws, *, seed):

@@ -16,6 +16,7 @@ import torch
 
 from skvae.neural.posteriors import DiagonalPosterior, FullPosterior
 from skvae.neural.priors import MixtureDensity, Normal
+from skvae.vae.linear import exact_posterior
 
 # Numbers in the largest tensor of one step. A few such tensors fit in a processor's caches, far
 # below 64 MB; an accelerator needs more work in each step.
@@ -30,7 +31,7 @@ class WeightedDraws(NamedTuple):
     Parameters
     ----------
     z : Tensor of shape (s, B, L)
-        From the encoder.
+        From the encoder, or of a linear model and incomplete rows from p(z | x).
     outputs : Tensor of shape (s, B, n_outputs)
         The outputs of the decoder.
     log_likelihood : Tensor of shape (s, B)
@@ -119,6 +120,8 @@ class RowNoise:
         L, numbers in a draw.
     seed : int
         In [0, 2**64), of the model: with another seed the same rows have other noise.
+    numbers : ndarray of int, shape (B,), default=None
+        A number of each row: rows that are equal have the same noise only if their numbers are.
 
     Examples
     --------
@@ -130,13 +133,18 @@ class RowNoise:
     True
     """
 
-    def __init__(self, x, n_components, seed):
+    def __init__(self, x, n_components, seed, numbers=None):
         x = np.where(np.isnan(x), np.nan, x)  # one NaN
         with np.errstate(over="ignore"):  # rows so far away count as equal
             x = np.ascontiguousarray(x, dtype="<f4")
         x += np.float32(0.0)  # -0.0 + 0.0 is 0.0
         self._n_components = n_components
-        self._generators = [_generator(row, int(seed)) for row in x]
+        keys = [row.tobytes() for row in x]
+        if numbers is not None:
+            keys = [
+                key + int(n).to_bytes(8, "little") for key, n in zip(keys, numbers, strict=True)
+            ]
+        self._generators = [_generator(key, int(seed)) for key in keys]
 
     def draw(self, n_draws):
         """Return the next draws of every row.
@@ -171,7 +179,7 @@ def by_row(values):
     return values.double().T.contiguous()
 
 
-def weighted_groups(model, x, n_draws, seed):
+def weighted_groups(model, x, n_draws, seed, *, apart=False, by_encoder=False):
     """Yield the indices of a group of rows and an iterator of its `WeightedDraws`, group by group.
 
     Called without gradients. All draws of a group must be read before the next group.
@@ -186,6 +194,10 @@ def weighted_groups(model, x, n_draws, seed):
         S.
     seed : int
         Seed of the draws, in [0, 2**64).
+    apart : bool
+        Whether equal rows have draws of their own; by default they share theirs.
+    by_encoder : bool
+        Whether all draws are from the encoder; by default a linear model has better ones.
 
     Yields
     ------
@@ -208,9 +220,11 @@ def weighted_groups(model, x, n_draws, seed):
             observed = None
             if incomplete[rows[0]]:
                 observed = torch.as_tensor(~missing[rows[place]]).to(home.device)
-            noise = RowNoise(x[rows], model.n_components, seed)
+            noise = RowNoise(x[rows], model.n_components, seed, rows if apart else None)
             chunks = _chunks(noise, place, n_draws, n_at_once)
-            yield rows, _draws(model, density, batch, observed, chunks)
+            posterior = None if by_encoder else exact_posterior(model, batch, observed)
+            posterior = model.encode(batch) if posterior is None else posterior
+            yield rows, _draws(model, density, batch, observed, chunks, posterior)
 
 
 def _chunks(noise, place, n_draws, n_at_once):
@@ -220,9 +234,8 @@ def _chunks(noise, place, n_draws, n_at_once):
         yield torch.as_tensor(chunk if chunk.shape[1] == len(place) else chunk[:, place])
 
 
-def _draws(model, density, x, observed, chunks):
-    """Yield the draws of one group of rows."""
-    posterior = model.encode(x)
+def _draws(model, density, x, observed, chunks, posterior):
+    """Yield the draws of one group of rows from its posterior."""
     for noise in chunks:
         noise = noise.to(x)
         z = posterior.draw(noise)

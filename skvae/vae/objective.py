@@ -29,8 +29,9 @@ class RowBound(NamedTuple):
     ----------
     objective : Tensor
         To be maximised; the only one to be differentiated.
-    elbo : Tensor
-        The evidence lower bound, ``reconstruction - kl``, without `beta` and free bits.
+    bound : Tensor
+        The lower bound of ln p(x), without `beta` and free bits: the evidence lower bound,
+        ``reconstruction - kl``, or the importance-weighted bound.
     reconstruction : Tensor
         E_q ln p(x | z).
     kl : Tensor
@@ -38,7 +39,7 @@ class RowBound(NamedTuple):
     """
 
     objective: torch.Tensor
-    elbo: torch.Tensor
+    bound: torch.Tensor
     reconstruction: torch.Tensor
     kl: torch.Tensor
 
@@ -132,7 +133,11 @@ def _importance_bound(model, x, observed, noise, beta):
     """Return ln mean_s w_s with ln w = ln p(x|z) + β (ln p(z) − ln q(z|x))."""
     log_likelihood, log_prior, log_q, z, posterior = model.terms(x, observed, noise)
     log_weights = log_likelihood + beta * (log_prior - log_q)
-    objective = torch.logsumexp(log_weights, 0) - math.log(len(noise))
+    objective = _log_mean(log_weights)
+    with torch.no_grad():
+        plain = log_weights if beta == 1.0 else log_likelihood + log_prior - log_q
+        bound = _log_mean(plain)
+        reconstruction, kl = log_likelihood.mean(0), (log_q - log_prior).mean(0)
     if z.requires_grad:
         objective = _doubly_reparameterised(
             objective.detach(),
@@ -141,10 +146,11 @@ def _importance_bound(model, x, observed, noise, beta):
             z,
             beta,
         )
-    with torch.no_grad():
-        reconstruction = log_likelihood.mean(0)
-        kl = (log_q - log_prior).mean(0)
-        return RowBound(objective, reconstruction - kl, reconstruction, kl)
+    return RowBound(objective, bound, reconstruction, kl)
+
+
+def _log_mean(log_weights):
+    return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
 
 
 def _doubly_reparameterised(value, log_weights, path, z, beta):

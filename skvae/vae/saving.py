@@ -8,6 +8,7 @@ import copy
 from itertools import pairwise
 
 import numpy as np
+from sklearn import config_context
 
 from skvae.neural.likelihoods import likelihood_from_settings
 from skvae.neural.model_file import load, pack_tensors, save, unpack_tensors
@@ -110,20 +111,25 @@ def _available(device):
 
 def write_estimator(estimator, path):
     """Write a fitted estimator to a file; see :meth:`VariationalAutoencoder.save`."""
-    state = estimator.__getstate__()
+    try:
+        state = estimator.__getstate__()
+    except TypeError as error:  # a callback has recorded an object in the history
+        raise ValueError(f"net_ cannot be saved, a file holds data and no code: {error}") from error
     state.pop("_sklearn_version", None)
     net = state.pop("_net_state")
     parameters = {name: state.pop(name) for name in estimator.get_params(deep=False)}
     settings = dict(state.pop("_settings"))
-    given = [name for name in _MODULES if settings[name] is not None]
+    given = _given_modules(parameters, settings)
     for name, value in settings.items():
         if name not in ARCHITECTURE and not _is_plain(value):
             settings[name] = parameters[name]  # callbacks, for one: they trained the model
-    parts = {"parameters": parameters, "settings": settings, "attributes": state}
     for part in (parameters, settings):
         part.update(dict.fromkeys(_MODULES))
         for name, value in part.items():
             _check_plain(name, value)
+    further = _taken_further(estimator, state)
+    _check_attributes(state)
+    parts = {"parameters": parameters, "settings": settings, "attributes": state, **further}
     tree, arrays = pack_tensors(parts)
     content = {"estimator": type(estimator).__name__, "modules": given, "parts": tree}
     content["net"], net_arrays = net
@@ -149,6 +155,7 @@ def read_estimator(cls, path, modules):
         settings = cls(**parts["settings"]).get_params(deep=False)
         estimator.__dict__.update(parts["attributes"], _settings=settings)
         estimator.net_ = restored_net(settings, net)
+        _set_further(estimator, parts)
     except Exception as error:  # of any kind: a changed file may have sizes beyond memory
         raise ValueError(f"{path} is no usable {cls.__name__}: {error}") from error
     return estimator
@@ -174,6 +181,66 @@ def _check_attributes(attributes):
     for name, value in attributes.items():
         if type(value) is not _ATTRIBUTES[name] or (name in _SIZES and not 0 <= value < 2**63):
             raise ValueError(f"its attribute {name}={value!r} is not that of a fitted model")
+
+
+def _given_modules(parameters, settings):
+    """Return the names of the modules that a user passed before the fit."""
+    given = [name for name in _MODULES if settings[name] is not None]
+    for name in _MODULES:
+        if (parameters[name] is None) == (name in given):
+            before = "its value before the fit" if name in given else "None"
+            raise ValueError(
+                f"{name}={parameters[name]!r} was set after the fit and cannot be saved: "
+                f"set_params({name}=...) to {before} first"
+            )
+    return given
+
+
+def _taken_further(estimator, state):
+    """Remove from a state, and return, everything that neither the constructor nor a fit has set.
+
+    These are the settings of ``set_output``, the metadata requests, and the user's attributes.
+    """
+    further = {"output": state.pop("_sklearn_output_config", None)}
+    if state.pop("_metadata_request", None) is not None:
+        routing, methods = estimator.get_metadata_routing(), _routed_methods(type(estimator))
+        further["requests"] = {name: dict(getattr(routing, name).requests) for name in methods}
+    further["own"] = {name: state.pop(name) for name in [*state] if name not in _ATTRIBUTES}
+    for name, value in further["own"].items():
+        _check_own(type(estimator), name, value)
+    return {name: part for name, part in further.items() if part}
+
+
+def _set_further(estimator, parts):
+    """Set everything that `_taken_further` has removed."""
+    own = parts.get("own", {})
+    for name, value in own.items():
+        _check_own(type(estimator), name, value)
+    estimator.__dict__.update(own)
+    if "output" in parts:
+        estimator.set_output(**parts["output"])
+    with config_context(enable_metadata_routing=True):
+        for method, requests in parts.get("requests", {}).items():
+            if method not in _routed_methods(type(estimator)):
+                raise ValueError(f"there is no set_{method}_request")
+            getattr(estimator, f"set_{method}_request")(**requests)
+
+
+def _routed_methods(cls):
+    """Return the names of the methods whose metadata requests can be set."""
+    setters = (name for name in dir(cls) if name.startswith("set_") and name.endswith("_request"))
+    return [name.removeprefix("set_").removesuffix("_request") for name in setters]
+
+
+def _check_own(cls, name, value):
+    """Raise ValueError if a file cannot hold an attribute of the user's."""
+    if hasattr(cls, name):
+        raise ValueError(f"the attribute {name} cannot be saved, {cls.__name__} has a {name}")
+    if not _is_plain(value):
+        raise ValueError(
+            f"the attribute {name}={value!r} cannot be saved, a file holds data and no code: "
+            f"delete it, or set it to plain data first"
+        )
 
 
 def _is_plain(value):

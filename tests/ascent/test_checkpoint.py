@@ -708,6 +708,21 @@ def test_links_are_followed(X, tmp_path):
     assert list((tmp_path / "disk").iterdir()) == []
 
 
+@pytest.mark.parametrize("length", [240, 255])
+def test_long_names_are_names(length, X, tmp_path):
+    path = tmp_path / ("a" * length)
+    model = broken_off(CASES["EM"], X, path)
+    assert reports(lambda: model.fit(X)) == 8
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_at_which_no_file_can_be_written_is_told_before_the_fit(X, tmp_path):
+    path = tmp_path / ("a" * 256)
+    with pytest.raises(ValueError, match=r"cannot be written \(.*too long.*choose a path"):
+        clone(CASES["EM"]).set_params(checkpoint=path).fit(X)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_folder_may_change_in_mid_fit(X, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()

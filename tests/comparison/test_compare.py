@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -360,6 +361,21 @@ def test_repr_is_a_table_best_first(comparison):
         "model             nats/row   ± s.e.  to best  ± s.e.  fit s  score s",
         "three components    -2.400    0.586     best            1.5       12",
         "one                 -3.000    0.577   -0.600   0.100  0.012        0",
+    ]
+
+
+def test_columns_of_the_table_are_as_wide_as_their_numbers(comparison):
+    wide = replace(
+        comparison,
+        log_likelihoods=comparison.log_likelihoods * 1e5,
+        fit_seconds=np.array([99.4, 123456.7]),
+        score_seconds=np.array([99.6, 1.23e-05]),
+    )
+    lines = repr(wide).splitlines()[1:]
+    assert lines == [
+        "model                nats/row    ± s.e.     to best    ± s.e.   fit s  score s",
+        "three components  -240000.000 58594.653        best            123457  1.2e-05",
+        "one               -300000.000 57735.027  -60000.000 10000.000      99      100",
     ]
 
 

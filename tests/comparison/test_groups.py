@@ -1,8 +1,9 @@
 """skvae.compare with groups: passed to models, to folds and to searches."""
 
 import numpy as np
+import pandas as pd
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator
 from sklearn.mixture import GaussianMixture
@@ -15,7 +16,7 @@ from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skvae import compare
+from skvae import EMGaussianMixture, EMHiddenMarkov, compare
 
 
 class GroupAware(BaseEstimator):
@@ -162,3 +163,66 @@ def test_folds_that_split_groups_are_warned_about_once():
     assert len(record) == 1
     assert record[0].filename == __file__
     compare(model, rows, cv=KFold(4), groups=groups)  # ignores groups, and splits none: no warning
+
+
+# Lists of sequences -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sequences():
+    rng = np.random.default_rng(0)
+    return [np.cumsum(rng.normal(size=(n, 2)), axis=0) for n in (30, 12, 25, 40, 18, 22)]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_list_of_sequences_is_divided_by_sequences(sequences):
+    models = {
+        "chain": EMHiddenMarkov(2, covariance_type="diag", max_iter=5, tol=0, random_state=0),
+        "mixture": EMGaussianMixture(2, max_iter=5, tol=0, random_state=0),
+    }
+    cv = KFold(3, shuffle=True, random_state=1)
+    comparison = compare(models, sequences, cv=cv)
+    offsets = np.cumsum([0, *map(len, sequences)])
+    for train, test in cv.split(sequences):
+        learned = [sequences[s] for s in train]
+        chain = models["chain"].fit(learned)
+        mixture = models["mixture"].fit(np.concatenate(learned))
+        for s in test:
+            found = comparison.log_likelihoods[offsets[s] : offsets[s + 1]].T
+            assert_allclose(found[0], chain.score_samples(sequences[s]), rtol=1e-9)
+            assert_allclose(found[1], mixture.score_samples(sequences[s]), rtol=1e-9)
+    assert_array_equal(np.bincount(comparison.groups), [len(x) for x in sequences])
+    assert "over 147 rows (6 groups) in 3 folds" in repr(comparison)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda rows: [list(map(list, x)) for x in rows],
+        lambda rows: [pd.DataFrame(x, columns=["a", "b"]) for x in rows],
+        lambda rows: np.array([x[:12] for x in rows]),
+        tuple,
+    ],
+    ids=["lists", "frames", "cube", "tuple"],
+)
+def test_forms_of_lists_are_rows_with_groups(form, sequences):
+    given = form(sequences)
+    rows = np.concatenate([np.asarray(x) for x in given])
+    groups = np.repeat(np.arange(6), [len(x) for x in given])
+    model = {"kde": KernelDensity()}
+    pairs = groups // 2
+    splits = [(np.flatnonzero(pairs != k), np.flatnonzero(pairs == k)) for k in range(3)]
+    expected = compare(model, rows, cv=splits, groups=groups)
+    for cv in (3, [([2, 3, 4, 5], [0, 1]), ([0, 1, 4, 5], [2, 3]), ([0, 1, 2, 3], [4, 5])]):
+        found = compare(model, given, cv=cv)
+        assert_allclose(found.log_likelihoods, expected.log_likelihoods, rtol=1e-12)
+        assert_allclose(found.standard_errors, expected.standard_errors, rtol=1e-12)
+
+
+def test_groups_beside_a_list_and_a_search_over_a_list(sequences):
+    with pytest.raises(ValueError, match="groups is given and X is a list of sequences"):
+        compare({"kde": KernelDensity()}, sequences, groups=[0, 1])
+    chain = EMHiddenMarkov(random_state=0, covariance_type="diag")
+    search = GridSearchCV(chain, {"n_components": [1, 2]}, cv=GroupKFold(2))
+    comparison = compare({"search": search, "one": chain}, sequences, cv=2)
+    assert np.isfinite(comparison.log_likelihoods).all()

@@ -4,8 +4,10 @@ import copy
 import sys
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA, FactorAnalysis
 
@@ -32,7 +34,8 @@ def X():
 
 @pytest.fixture(scope="module")
 def linear(X):
-    return linear_autoencoder(X)
+    """Its posterior is no narrower than the errors of an encoder that was trained for a while."""
+    return linear_autoencoder(X, likelihood_params={"min_scale": 0.3})
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +99,8 @@ def test_bound_is_below_the_score_and_the_score_below_the_truth(linear, X):
     for seed in range(20):
         other = copy.deepcopy(linear)
         other._noise_seed = seed
+        with torch.no_grad():  # its encoder is exact: then all of them are equal
+            other.net_.module_.model.encoder[0].bias += 0.5
         for n, found in scores.items():
             found.append(other.set_params(n_score_samples=n).score(X))
     means = [np.mean(found) for found in scores.values()]
@@ -279,6 +284,113 @@ def test_imputation_is_the_conditional_expectation(linear, X):
     assert np.abs(difference[missing]).max() < 0.1
 
 
+@pytest.fixture(scope="module")
+def nominal():
+    """Codes 0 and 2, a word of two, and a number, of two groups of rows; and a model of them."""
+    rng = np.random.default_rng(0)
+    group = rng.integers(2, size=400)
+    other = rng.random((400, 2)) < 0.1
+    codes = 2.0 * (group ^ other[:, 0])
+    words = (group ^ other[:, 1]).astype(float)
+    X = np.column_stack([codes, words, 3.0 * group + rng.normal(size=400)])
+    likelihood = [("categorical", 0), ("bernoulli", 1), ("gaussian", 2)]
+    return X, autoencoder(1, likelihood=likelihood, max_epochs=60, lr=1e-2).fit(X)
+
+
+def test_nominal_values_are_the_most_probable(nominal):
+    X, vae = nominal
+    X, vae = X[:100], copy.deepcopy(vae).set_params(n_score_samples=3000)
+    holes = X.copy()
+    holes[:, 0] = np.nan
+    holes[::2, 1] = np.nan
+    filled = vae.impute(holes)
+    assert set(filled[:, 0]) == {0.0, 2.0}
+    assert set(filled[::2, 1]) == {0.0, 1.0}
+    assert np.isfinite(vae.score_samples(filled)).all()
+    assert (filled[:, 0] == X[:, 0]).mean() > 0.75
+    # It is the code whose joint density with the observed values is highest.
+    joint = []
+    for code in (0.0, 1.0, 2.0):
+        holes[:, 0] = code
+        joint.append(vae.score_samples(holes))
+    ranked = np.sort(joint, axis=0)
+    sure = ranked[-1] - ranked[-2] > 0.5  # nats: scores and imputations have other draws
+    assert sure.mean() > 0.5
+    assert_array_equal(filled[sure, 0], np.argmax(joint, axis=0)[sure])
+
+
+def test_reconstructions_of_nominal_values_are_values(nominal):
+    X, vae = nominal
+    reconstructed = vae.reconstruct(X)
+    assert set(reconstructed[:, 0]) == {0.0, 2.0}
+    assert set(reconstructed[:, 1]) == {0.0, 1.0}
+    assert np.isfinite(vae.score_samples(reconstructed)).all()
+    decoded = vae.inverse_transform(vae.transform(X))
+    assert_array_equal(decoded[:, [0, 2]], reconstructed[:, [0, 2]])
+    assert_array_equal(decoded[:, 1] > 0.5, reconstructed[:, 1] == 1.0)  # a probability
+    assert 0.0 < decoded[:, 1].min() < decoded[:, 1].max() < 1.0
+
+
+def test_draws_of_nominal_values_have_their_probabilities(nominal):
+    """p(missing | observed) is a ratio of densities, which the score gives."""
+    vae = copy.deepcopy(nominal[1]).set_params(n_score_samples=50_000)
+    row = np.array([np.nan, 1.0, 1.5])
+    logs = [vae.score_samples([[code, 1.0, 1.5]])[0] for code in (0.0, 1.0, 2.0)]
+    expected = np.exp(logs - vae.score_samples([row])[0])
+    assert_allclose(expected.sum(), 1.0, atol=0.03)
+    n = 1500
+    drawn = vae.set_params(n_score_samples=1000).impute(np.tile(row, (n, 1)), draw=True)[:, 0]
+    found = np.bincount(drawn.astype(int), minlength=3) / n
+    error = np.sqrt(expected * (1 - expected) / n)
+    assert (np.abs(found - expected) < 5 * error + 0.02).all()
+
+
+def test_drawn_values_have_the_conditional_distribution(linear, X):
+    """Factor analysis: missing values are jointly Gaussian given the observed ones."""
+    model, n = as_factor_analysis(linear), 4000
+    row = X[0].copy()
+    row[:2] = np.nan
+    covariance = model.loadings @ model.loadings.T + np.diag(model.variances)
+    gain = covariance[:2, 2] / covariance[2, 2]
+    mean = model.offset[:2] + gain * (row[2] - model.offset[2])
+    conditional = covariance[:2, :2] - np.outer(gain, covariance[2, :2])
+    filled = linear.impute(np.tile(row, (n, 1)), draw=True, random_state=3)
+    assert_array_equal(filled[:, 2], row[2])
+    drawn, units = filled[:, :2], np.sqrt(np.diag(conditional))
+    assert_allclose((drawn.mean(axis=0) - mean) / units, 0, atol=5 / np.sqrt(n))
+    assert_allclose(
+        np.cov(drawn.T) / np.outer(units, units),
+        conditional / np.outer(units, units),
+        atol=10 / np.sqrt(n),
+    )
+    assert len(np.unique(drawn[:, 0])) == n  # equal rows have draws of their own
+
+
+def test_drawn_values_follow_their_seed(deep, X):
+    holes = knock_out(X[:20], 0.5)
+    one = deep.impute(holes, draw=True, random_state=1)
+    assert_array_equal(one, deep.impute(holes, draw=True, random_state=1))
+    assert_array_equal(deep.impute(holes, draw=True), deep.impute(holes, draw=True, random_state=0))
+    other = deep.impute(holes, draw=True, random_state=2)
+    missing = np.isnan(holes)
+    assert (one[missing] != other[missing]).all()
+    assert_array_equal(one[~missing], holes[~missing])
+    assert deep.impute(holes.astype(np.float32), draw=True).dtype == np.float32
+    assert_array_equal(deep.impute(X, draw=True), X)
+    rng = np.random.RandomState(0)
+    again = [deep.impute(holes, draw=True, random_state=rng) for _ in range(2)]
+    assert (again[0][missing] != again[1][missing]).all()
+
+
+def test_drawn_values_have_errors_of_their_own(deep, X):
+    with pytest.raises(ValueError, match="draw='yes'"):
+        deep.impute(X, draw="yes")
+    with pytest.raises(ValueError, match="random_state='a'"):
+        deep.impute(X, draw=True, random_state="a")
+    with pytest.raises(ValueError, match=r"Dask array: draw=True needs rows in memory"):
+        deep.impute(da.from_array(X), draw=True)
+
+
 def test_imputation_leaves_complete_rows_and_its_argument_alone(deep, X):
     assert_array_equal(deep.impute(X), X)
     assert deep.impute(X) is not X
@@ -332,9 +444,10 @@ def test_there_are_no_clusters_without_a_mixture_prior(prior, X):
     for model in (vae, vae.fit(X)):
         for method in ("predict", "predict_proba"):
             assert not hasattr(model, method)
-    with pytest.raises(AttributeError) as error:
-        _ = vae.predict
-    assert "prior='mixture'" in str(error.value.__cause__ or error.value)
+    for method in ("predict", "predict_proba"):
+        message = rf"has no {method}, as prior='{prior}' has no clusters: fit with prior='mixture'"
+        with pytest.raises(AttributeError, match=message):
+            getattr(vae, method)(X)
 
 
 def test_clusters_are_those_it_was_fitted_with(clustered, X):

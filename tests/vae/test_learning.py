@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 from torch.utils.data import DataLoader
 
+from tests.combinations import slow
 from tests.neural.training.training_problems import (
     At,
     interrupt,
@@ -103,6 +104,41 @@ def test_beta_shrinks_the_divergence(X):
     assert kl[0] > kl[1] > kl[2]
 
 
+@pytest.mark.parametrize("seed", [0, *slow(1, 2)])
+def test_early_stopping_keeps_no_epoch_of_the_warm_up(seed):
+    """With beta = 4 the best bound is that of the warm-up, whose divergence is much larger."""
+    X = rows(300, 4)
+    parameters = {"beta": 4.0, "lr": 1e-2, "random_state": seed, "max_epochs": 80}
+    stopped = autoencoder(**parameters, n_iter_no_change=20).fit(X)
+    last = autoencoder(**parameters, early_stopping=False).fit(X)
+    assert stopped.n_iter_ > 20 > np.argmax(stopped.history_["valid_bound"])
+    kl = [vae.elbo(X).kl.mean() for vae in (stopped, last)]
+    assert kl[0] == pytest.approx(kl[1], abs=0.15)
+    objective = [(t.reconstruction - 4.0 * t.kl).mean() for t in (stopped.elbo(X), last.elbo(X))]
+    assert objective[0] > objective[1] - 0.1
+
+
+def test_a_start_that_is_best_is_no_epoch(X):
+    """A warm start that only loses keeps the weights, and their number of epochs."""
+    vae = autoencoder(max_epochs=40, lr=1e-2).fit(X)
+    n_iter, bound, scores = vae.n_iter_, vae.lower_bound_, vae.score_samples(X)
+    vae.set_params(warm_start=True, lr=0.5, max_epochs=3).fit(X)
+    assert vae.n_iter_ == n_iter == len(vae.lower_bounds_) > 0
+    assert vae.lower_bound_ == bound == vae.lower_bounds_[-1]
+    assert_array_equal(vae.score_samples(X), scores)
+    lost = autoencoder(max_epochs=3, lr=0.5).fit(X)
+    assert (lost.n_iter_, lost.lower_bounds_) == (0, [lost.lower_bound_])
+
+
+def test_a_loader_that_drops_all_rows_changes_nothing(X, fitted):
+    loader = {"iterator_train": torch.utils.data.DataLoader, "iterator_train__drop_last": True}
+    vae = copy.deepcopy(fitted).set_params(net_params=loader, batch_size=len(X) + 1)
+    state = state_of(vae)
+    with pytest.raises(ValueError, match=r"iterator_train gave no batch of 54 rows.*drop_last"):
+        vae.fit(X)
+    assert_same_state(vae, {**state, "net_params": vae.net_params})
+
+
 # Stopping -----------------------------------------------------------------------------------------
 
 
@@ -174,6 +210,23 @@ def test_divergence_keeps_the_last_good_weights(X):
         shorter.fit(X)
     assert_array_equal(vae.score_samples(X), shorter.score_samples(X))
     assert np.isfinite(vae.set_params(callbacks=None).partial_fit(X).score(X))
+
+
+def test_divergence_replaces_an_earlier_fit_by_the_last_good_weights(X, fitted):
+    """Of a fit that diverges after an epoch nothing of the fit before remains, of others all."""
+    vae = copy.deepcopy(fitted).set_params(max_epochs=10, early_stopping=False)
+    vae.set_params(callbacks=[At(poison, 3, 1)], lr=0.05)
+    with pytest.raises(ValueError, match=r"not finite in epoch 3.*end of epoch 2"):
+        vae.fit(X)
+    fresh = autoencoder(max_epochs=10, early_stopping=False, lr=0.05)
+    with pytest.warns(UserWarning, match="interrupted"):
+        fresh.set_params(callbacks=[At(interrupt, 2)]).fit(X)
+    assert vae.n_iter_ == 2
+    assert_array_equal(vae.score_samples(X), fresh.score_samples(X))
+    before = vars(vae).copy()
+    with pytest.raises(ValueError, match="minimum of 2"):
+        vae.fit(X[:1])  # one row is too few
+    assert vars(vae) == before
 
 
 def test_divergence_at_once_keeps_the_fit_before(X, fitted):

@@ -23,7 +23,7 @@ from torch import nn
 
 from skvae import VariationalAutoencoder
 from skvae.neural import model_file as storage
-from tests.neural.training.training_problems import weights
+from tests.neural.training.training_problems import At, weights
 from tests.problems import assert_same_state, knock_out, state_of
 from tests.vae.estimator_problems import autoencoder, rows, rows_of
 
@@ -166,6 +166,132 @@ def test_code_is_not_saved(name, value, plain, X, tmp_path):
     other.partial_fit(X)
 
 
+def same_requests(one, other):
+    return str(one.get_metadata_routing()) == str(other.get_metadata_routing())
+
+
+def set_output(model, X):
+    model.set_output(transform="pandas")
+
+
+def set_request(model, X):
+    with config_context(enable_metadata_routing=True):
+        model.set_score_request(sample_weight="weights")
+
+
+def set_other_request(model, X):
+    with config_context(enable_metadata_routing=True):
+        model.set_inverse_transform_request(Z=False)
+
+
+def set_attributes(model, X):
+    model.note, model.table_ = "mine", {"a": np.arange(3.0), 2: [torch.ones(2), None]}
+
+
+MUTATORS = {
+    "set_params": lambda model, X: model.set_params(n_score_samples=7, lr=0.5),
+    "set_output": set_output,
+    "set_score_request": set_request,
+    "set_inverse_transform_request": set_other_request,
+    "attributes": set_attributes,
+    "fit": lambda model, X: model.fit(X[:40]),
+    "warm fit": lambda model, X: model.set_params(warm_start=True).fit(X),
+    "partial_fit": lambda model, X: model.partial_fit(X[:20]),
+    "names": lambda model, X: model.set_params(warm_start=False).fit(
+        pd.DataFrame(X, columns=["a", "b", "c"])
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("mutator", [*MUTATORS, "all"])
+def test_copies_have_all_that_was_set(mutator, how, fitted, X, tmp_path):
+    if how == "skops" and mutator not in ("set_params", "fit", "warm fit", "partial_fit", "names"):
+        pytest.skip("skops decides on the types of others")
+    model = copy.deepcopy(fitted)
+    for name, change in MUTATORS.items():
+        if mutator in (name, "all"):
+            change(model, X)
+    other = COPIES[how](model, tmp_path)
+    assert vars(other).keys() == vars(model).keys()
+    assert same_requests(other, model)
+    assert repr(other.get_params()) == repr(model.get_params())
+    assert repr(getattr(other, "table_", None)) == repr(getattr(model, "table_", None))
+    assert type(other.transform(X)) is type(model.transform(X))
+    assert_array_equal(other.score_samples(X), model.score_samples(X))
+    again = COPIES[how](other, tmp_path)  # a copy can be copied
+    assert vars(again).keys() == vars(model).keys()
+
+
+def test_there_is_a_test_of_every_public_mutator():
+    """Setters of scikit-learn's, and the methods that learn."""
+    setters = {name for name in dir(VariationalAutoencoder) if name.startswith("set_")}
+    assert setters | {"fit", "partial_fit"} <= {*MUTATORS}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("note", object(), r"the attribute note=<object.*cannot be saved.*delete it"),
+        ("hook", len, r"the attribute hook=<built-in function len>.*cannot be saved"),
+        ("score", 3.0, r"the attribute score cannot be saved, VariationalAutoencoder has a score"),
+        ("lower_bound_", np.float64(1.0), r"lower_bound_=.* is not that of a fitted model"),
+        ("encoder", nn.Linear(3, 4), r"encoder=.* was set after the fit.*encoder=...\) to None"),
+    ],
+)
+def test_what_a_file_cannot_hold_is_told_before_it_is_written(
+    name, value, message, fitted, tmp_path
+):
+    path = tmp_path / "model.safetensors"
+    model = copy.deepcopy(fitted)
+    setattr(model, name, value)
+    with pytest.raises(ValueError, match=rf"(?s){message}"):
+        model.save(path)
+    assert not path.exists()
+    setattr(model, name, getattr(fitted, name, None))
+    if name not in ("lower_bound_", "encoder"):
+        delattr(model, name)  # the remedy of the message
+    model.save(path)
+    assert VariationalAutoencoder.load(path).lower_bound_ == fitted.lower_bound_
+
+
+def test_an_object_in_the_history_is_told(X, tmp_path):
+    model = autoencoder(callbacks=[At(lambda net: net.history.record("mine", object()), 2)])
+    model.fit(X).set_params(callbacks=None)
+    with pytest.raises(ValueError, match=r"net_ cannot be saved.*history.*mine.*type object"):
+        model.save(tmp_path / "model.safetensors")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_a_pipe_and_a_device_are_left_alone(fitted, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/null")
+    for name in ("pipe", "device"):
+        before = os.stat(tmp_path / name)
+        with pytest.raises(OSError, match="a pipe, a socket or a device"):
+            fitted.save(tmp_path / name)
+        with pytest.raises(ValueError, match="is no regular file"):
+            VariationalAutoencoder.load(tmp_path / name)
+        assert os.stat(tmp_path / name).st_mode == before.st_mode
+    assert sorted(os.listdir(tmp_path)) == ["device", "pipe"]
+
+
+def test_long_names_and_links(fitted, X, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    for name in ("a" * 237, "b" * 255, "link"):
+        fitted.save(tmp_path / name)
+        other = VariationalAutoencoder.load(tmp_path / name)
+        assert other.lower_bound_ == fitted.lower_bound_
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").is_file()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for action in (fitted.save, VariationalAutoencoder.load):
+        with pytest.raises(OSError, match="loop"):
+            action(tmp_path / "loop")
+
+
 def altered(model, path, change):
     """Save a model, change the content of the file, and write it with a matching digest."""
     model.save(path)
@@ -207,6 +333,10 @@ ALTERATIONS = {
     "a history that is a number": lambda tree, arrays: tree["net"].update(history=3),
     "a seed that is a word": lambda tree, arrays: tree["net"].update(seed="x"),
     "a state that is empty": lambda tree, arrays: tree.clear(),
+    "an own method": lambda tree, arrays: tree["parts"].update(own={"score": 3}),
+    "own attributes of a list": lambda tree, arrays: tree["parts"].update(own=[3]),
+    "an output of none": lambda tree, arrays: tree["parts"].update(output={"fit": "pandas"}),
+    "a request of none": lambda tree, arrays: tree["parts"].update(requests={"params": {"lr": 3}}),
     "an array more": lambda tree, arrays: arrays.update(more=np.zeros(3)),
     "an array elsewhere": lambda tree, arrays: arrays.update({"os/system": np.zeros(3)}),
 }

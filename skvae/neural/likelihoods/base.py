@@ -34,7 +34,8 @@ class Likelihood(nn.Module):
 
     * ``of_data(X, *, names=None, **likelihood_params)``, the likelihood with first values from X,
     * ``allowed(values)``, whether its density is positive,
-    * ``log_terms``, ``mean``, ``sample``, ``inputs``, ``constants``.
+    * ``log_terms``, ``mean``, ``sample``, ``inputs``, ``constants``,
+    * if its values are nominal, ``expectations`` and ``values_of``.
 
     Parameters
     ----------
@@ -244,7 +245,8 @@ class Likelihood(nn.Module):
         Returns
         -------
         mean : tensor of shape (..., D)
-            On the device of the outputs; of a categorical feature the mean of its codes.
+            On the device of the outputs. Codes have no mean: of a categorical feature it is the
+            most probable code.
 
         Examples
         --------
@@ -256,6 +258,53 @@ class Likelihood(nn.Module):
         tensor([[2., 6.]], dtype=torch.float64)
         """
         raise NotImplementedError
+
+    @property
+    def n_expectations(self):
+        """The number of expectations of a row."""
+        return self.n_features
+
+    def expectations(self, outputs):
+        """Return the expectations given z that :meth:`values_of` needs, (..., n_expectations).
+
+        They are linear in p(x | z), so that a posterior mean over z gives those of p(x).
+
+        Parameters
+        ----------
+        outputs : tensor of shape (..., n_outputs)
+            The decoder's outputs.
+
+        Returns
+        -------
+        expectations : tensor of shape (..., n_expectations)
+            float64: the mean of a number, the probabilities of a category's codes.
+        """
+        return self.mean(outputs)
+
+    def values_of(self, expectations):
+        """Return the mean, or of a nominal feature the most probable value, (..., D), float64.
+
+        Parameters
+        ----------
+        expectations : tensor of shape (..., n_expectations)
+            From :meth:`expectations`, or a mean of such.
+
+        Returns
+        -------
+        values : tensor of shape (..., D)
+            In the user's units: the mean of a number, the most probable value of a nominal
+            feature.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import torch
+        >>> from skvae.neural.likelihoods import make_likelihood
+        >>> likelihood = make_likelihood("categorical", np.array([[0.0], [2.0], [2.0]]))
+        >>> likelihood.values_of(likelihood.expectations(torch.zeros(1, 3)))
+        tensor([[2.]], dtype=torch.float64)
+        """
+        return expectations
 
     def sample(self, outputs, generator):
         """Return a draw from p(x | z) in the user's units, shape (..., D), float64.

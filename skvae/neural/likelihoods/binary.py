@@ -144,6 +144,9 @@ class Bernoulli(_LogOdds):
     def mean(self, outputs):
         return torch.exp(-softplus(-(outputs.double() + self.log_odds)))
 
+    def values_of(self, expectations):
+        return (expectations > 0.5).double()
+
     @torch.no_grad()
     def sample(self, outputs, generator):
         mean = self.mean(outputs)

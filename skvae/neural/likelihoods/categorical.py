@@ -134,8 +134,17 @@ class Categorical(Likelihood):
         return log_p.expand(*shape, -1).gather(-1, codes)[..., 0]
 
     def mean(self, outputs):
-        p = torch.softmax(self._log_weights(outputs.double()), dim=-1)
-        return (p * torch.arange(p.shape[-1], device=p.device)).sum(-1)
+        return self.values_of(self.expectations(outputs))
+
+    @property
+    def n_expectations(self):
+        return self.places.numel()
+
+    def expectations(self, outputs):
+        return torch.softmax(self._log_weights(outputs.double()), dim=-1).flatten(-2)
+
+    def values_of(self, expectations):
+        return expectations.unflatten(-1, self.places.shape).argmax(dim=-1).double()
 
     @torch.no_grad()
     def sample(self, outputs, generator):

@@ -162,6 +162,20 @@ class Columns(Likelihood):
     def mean(self, outputs):
         return self._gather([part.mean(own) for part, own in self._outputs_of_parts(outputs)])
 
+    @property
+    def n_expectations(self):
+        return sum(part.n_expectations for part in self.parts)
+
+    def expectations(self, outputs):
+        parts = self._outputs_of_parts(outputs)
+        return torch.cat([part.expectations(own) for part, own in parts], dim=-1)
+
+    def values_of(self, expectations):
+        parts = expectations.split([part.n_expectations for part in self.parts], dim=-1)
+        return self._gather(
+            [part.values_of(own) for part, own in zip(self.parts, parts, strict=True)]
+        )
+
     def sample(self, outputs, generator):
         return self._gather(
             [part.sample(own, generator) for part, own in self._outputs_of_parts(outputs)]

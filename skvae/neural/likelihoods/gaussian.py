@@ -125,14 +125,33 @@ class _LocationScale(Likelihood):
         location = torch.as_tensor(self.location, device=x.device)
         return location + torch.as_tensor(self.units, device=x.device) * x
 
-    def _learned_sigma(self, dtype):
+    def sigma(self, dtype):
+        """Return the learned σ, one for each feature or one for all, in standard deviations."""
         return self.raw_scale.to(dtype).exp() + self.min_scale
+
+    def raw_of(self, sigma):
+        """Return the numbers r for some σ, which are raised above the floor a little.
+
+        Parameters
+        ----------
+        sigma : tensor
+            In standard deviations of a feature.
+
+        Returns
+        -------
+        raw : tensor
+            Values of ``raw_scale``, or outputs of the decoder.
+        """
+        above = (sigma - self.min_scale).clamp(min=_SMALLEST_FLOOR * self.min_scale)
+        if self.raw_scale is not None:
+            return above.log()
+        return torch.log(torch.expm1(above / (1.0 - self.min_scale))) - _SOFT_ONE
 
     def _split(self, outputs):
         """Return μ, −ln σ and the other outputs."""
         mu, *more = outputs.split(self.n_features, dim=-1)
         if self.raw_scale is not None:
-            return mu, -self._learned_sigma(outputs.dtype).log(), more
+            return mu, -self.sigma(outputs.dtype).log(), more
         above = (1.0 - self.min_scale) * softplus(more[0] + _SOFT_ONE)
         return mu, -torch.log(self.min_scale + above), more[1:]
 
@@ -181,7 +200,7 @@ class Gaussian(_LocationScale):
             return super().log_prob(x, outputs, observed)
         # The loop of training, in few operations: terms that do not depend on the row are summed
         # once, and a product's gradient costs half of a quotient's.
-        precision = self._learned_sigma(x.dtype).reciprocal()
+        precision = self.sigma(x.dtype).reciprocal()
         squares = ((x - outputs) * precision).square().sum(-1)
         if self.scale == "shared":
             precision = precision.expand(self.n_features)

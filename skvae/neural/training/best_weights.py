@@ -1,4 +1,9 @@
-"""The weights that remain when training ends: those of the last epoch, or of the best one."""
+"""The weights that remain when training ends: those of the last epoch, or of the best one.
+
+Epochs are ranked by the objective of the validation rows in evaluation mode, which is that of
+training after its warm-up, and does not change. The weights that training begins with are a
+candidate too.
+"""
 
 import math
 
@@ -11,6 +16,8 @@ from skvae.neural.training.record import Divergence, record_of
 class BestWeights(Callback):
     """Keeps the weights of the last epoch and of the best, and sets one of them at the end.
 
+    The first weights count as an epoch, before the first.
+
     Parameters
     ----------
     early_stopping : bool
@@ -21,7 +28,7 @@ class BestWeights(Callback):
         The smallest improvement that counts, in nats per row, summed over epochs. The best epoch
         is the best by any margin.
     first_epoch : int
-        Epochs up to this one do not count against the patience: the objective still changes.
+        Epochs up to this one do not count against the patience: training still warms up.
     first_steps : int
         Epochs that end before this number of steps of the optimiser do not count either.
     """
@@ -35,13 +42,17 @@ class BestWeights(Callback):
         self.n_epochs_, self.misses_, self.kept_epoch_ = 0, 0, len(net.history)
         self.n_steps_ = 0
         self.last_ = self.best_ = None
-        self.best_bound_ = self.bar_ = -math.inf
+        self.best_objective_ = self.bar_ = -math.inf
         self.stopped_ = self.interrupted_ = False
 
-    def on_epoch_begin(self, net, **kwargs):
-        """Keep the weights that training begins with."""
-        if self.last_ is None:
-            self.last_, self.kept_epoch_ = _copied_state(net.module_), len(net.history) - 1
+    def on_epoch_begin(self, net, dataset_valid=None, **kwargs):
+        """Keep the weights that training begins with, and the objective of the validation rows."""
+        if self.last_ is not None:
+            return
+        self.last_, self.kept_epoch_ = _copied_state(net.module_), len(net.history) - 1
+        if dataset_valid is not None:
+            self._rank(_objective(net, dataset_valid))
+            net.module_.begin_epoch(len(net.history))  # the noise of this epoch begins anew
 
     def on_batch_end(self, net, training=None, **kwargs):
         """Raise Divergence if the loss is not finite."""
@@ -49,24 +60,31 @@ class BestWeights(Callback):
         if not math.isfinite(batches[-1]["train_loss" if training else "valid_loss"]):
             self._fail(net, f"batch {len(batches)}" if training else "in validation")
 
-    def on_epoch_end(self, net, **kwargs):
-        """Keep the weights, and compare their bound with the best."""
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        """Keep the weights, and compare their objective with the best."""
+        record = net.history[-1]
+        _check_batches("iterator_train", record["train_batch_count"], dataset_train)
         if not _all_finite(net.module_):  # the last step may have failed after the last loss
             self._fail(net, "weights after its last batch")
         self.n_epochs_ += 1
         self.last_, self.kept_epoch_ = _copied_state(net.module_), len(net.history)
-        record = net.history[-1]
         self.n_steps_ += record["train_batch_count"]
-        if "valid_loss" not in record:
+        if dataset_valid is None:
             return
-        bound = -record["valid_loss"]
-        if bound > self.best_bound_:
-            self.best_, self.best_bound_, self.best_epoch_ = self.last_, bound, self.kept_epoch_
-        if bound > self.bar_:
-            self.misses_, self.bar_ = 0, bound + self.tol
+        _check_batches("iterator_valid", record["valid_batch_count"], dataset_valid)
+        objective = -record["valid_loss"]
+        self._rank(objective)
+        if objective > self.bar_:
+            self.misses_, self.bar_ = 0, objective + self.tol
         elif self.kept_epoch_ > self.first_epoch and self.n_steps_ >= self.first_steps:
             self.misses_ += 1
         self.stopped_ = self.early_stopping and self.misses_ >= self.patience
+
+    def _rank(self, objective):
+        """Keep the last weights as the best if their objective is."""
+        if objective > self.best_objective_:
+            self.best_, self.best_objective_ = self.last_, objective
+            self.best_epoch_ = self.kept_epoch_
 
     def on_train_end(self, net, **kwargs):
         """Set the weights that remain."""
@@ -89,6 +107,25 @@ class BestWeights(Callback):
 
     def __getstate__(self):
         return {**self.__dict__, "last_": None, "best_": None}
+
+
+def _objective(net, rows):
+    """Return the mean objective of validation rows under the current weights, as of an epoch."""
+    total = n_rows = 0
+    for batch in net.get_iterator(rows, training=False):
+        n = len(batch[1])
+        total, n_rows = total - n * net.validation_step(batch)["loss"].item(), n_rows + n
+    _check_batches("iterator_valid", n_rows, rows)
+    return total / n_rows
+
+
+def _check_batches(iterator, n_batches, rows):
+    """Raise ValueError if an iterator has given no batch."""
+    if not n_batches:
+        raise ValueError(
+            f"{iterator} gave no batch of {len(rows)} rows: with drop_last=True a batch must have "
+            "at most as many rows; lower batch_size, or leave drop_last out of net_params"
+        )
 
 
 def _stopped_by_user(net):

@@ -8,8 +8,8 @@ a transcriber of sequences. It has
 
 * ``forward(x)`` and, where values are missing, ``forward(x, observed)``: returns the objective and
   then the terms, each a tensor of shape (n,), in nats, of the n entries of x along its first axis
-  (rows, or padded sequences). The objective may be another in training mode; in evaluation mode it
-  is the bound that validation compares;
+  (rows, or padded sequences). Validation compares the objective in evaluation mode: that of
+  training after its warm-up, with the same noise in each epoch;
 * ``term_names``: the names of the terms, "bound" first;
 * ``begin_epoch(epoch)``: seeds the noise of epoch 1, 2, ..., if there is any;
 * ``seed``: int ≥ 0, of noise, of the order of rows and of random parts such as dropout;

@@ -18,8 +18,8 @@ class TrainingRecord(NamedTuple):
     n_epochs : int
         The number of completed epochs.
     best_epoch : int
-        The epoch whose weights are kept, counted from 1 over all trainings of the net; 0 if no
-        epoch was completed.
+        The epoch whose weights are kept, counted from 1 over all trainings of the net. The number
+        of the epochs of earlier trainings, 0 in the first one, if it is none of these.
     stopped_early : bool
         Whether training ended because validation no longer improved.
     interrupted : bool

@@ -33,8 +33,19 @@ def test_densities_are_scipy_s(n_categories):
     for j, p in enumerate(probabilities(likelihood, outputs)):
         one_hot = np.eye(p.shape[-1], dtype=int)[X[:, j].astype(int)]
         assert_allclose(found[..., j], multinomial.logpmf(one_hot, 1, p), rtol=1e-10, atol=1e-12)
-        codes = np.arange(p.shape[-1])
-        assert_allclose(likelihood.mean(outputs)[..., j], p @ codes, rtol=1e-12)
+        expected = likelihood.expectations(outputs).unflatten(-1, (3, -1))[..., j, :]
+        assert_allclose(expected[..., : p.shape[-1]], p, rtol=1e-12)
+        assert (expected[..., p.shape[-1] :] == 0).all()
+        assert_array_equal(likelihood.mean(outputs)[..., j], p.argmax(axis=-1))
+
+
+def test_the_value_of_averaged_probabilities_is_the_most_probable_code():
+    """Of the first feature 2, though 0 is more probable in the first row."""
+    likelihood = Categorical([np.zeros(3), np.zeros(2)])
+    outputs = torch.log(torch.tensor([[0.5, 0.01, 0.49, 0.8, 0.2], [0.3, 0.01, 0.69, 0.1, 0.9]]))
+    means = likelihood.expectations(outputs).mean(dim=0)
+    assert_allclose(means, [0.4, 0.01, 0.59, 0.45, 0.55, 0.0], rtol=1e-6)
+    assert_array_equal(likelihood.values_of(means), [2.0, 1.0])
 
 
 @pytest.mark.parametrize("size", [1.0, 30.0, 1e5])

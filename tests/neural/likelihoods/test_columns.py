@@ -45,6 +45,9 @@ def test_log_densities_are_sums_over_the_parts(missing):
     assert_allclose(whole.log_volume(Y), volume, rtol=1e-13)
     assert_array_equal(whole.log_jacobian, jacobian)
     assert_array_equal(whole.mean(outputs).detach(), mean)
+    expectations = whole.expectations(outputs).detach()
+    assert expectations.shape[-1] == whole.n_expectations
+    assert_array_equal(whole.values_of(expectations), mean)  # there is no Bernoulli part
     if not missing:
         assert_array_equal(whole.log_terms(x, outputs).detach(), terms)
 

@@ -78,7 +78,9 @@ def test_history_holds_the_bound_and_its_terms():
         )
         assert_allclose(bound, reconstruction - kl, rtol=1e-5)
         assert_array_equal(bound, bounds)
-    assert_allclose(record.valid_bounds, -np.array(net.history[:, "valid_loss"]), rtol=1e-6)
+    terms = [np.array(net.history[:, f"valid_{name}"]) for name in ("reconstruction", "kl")]
+    losses = np.array(net.history[:, "valid_loss"])
+    assert_allclose(losses, 0.5 * terms[1] - terms[0], rtol=1e-5)  # also in the warm-up
     weight = 0.5 * np.array([1, 2, 3]) / 3
     shaped = record.terms["reconstruction"] - weight * record.terms["kl"]
     assert_allclose(shaped, -np.array(net.history[:, "train_loss"]), rtol=1e-5)
@@ -231,6 +233,51 @@ def test_best_epoch_is_the_best_by_any_margin():
     record = train(net, X, X_valid)
     assert record.n_epochs == 6
     assert record.best_epoch == record.valid_bounds.argmax() + 1 > 1
+
+
+def test_epochs_are_ranked_by_the_objective_of_training_after_its_warm_up():
+    """A warm-up of the divergence has a higher bound, and a lower objective, than later epochs."""
+    rows = linear_rows(300, 5, noise=0.25, seed=1)
+    settings = {"beta": 3.0, "kl_warmup": 12, "max_epochs": 40, "lr": 2e-2, "batch_size": 16}
+    trace = Trace(weights)
+    net = net_for(rows, **settings, early_stopping=True, n_iter_no_change=30, callbacks=[trace])
+    record = train(net, rows[:240], rows[240:])
+    objective = -np.array(net.history[:, "valid_loss"])
+    assert record.best_epoch == 1 + objective.argmax() > 12
+    assert 1 + record.valid_bounds.argmax() <= 12
+    assert_array_equal(weights(net), trace.ends_[record.best_epoch - 1])
+
+
+def test_the_weights_at_the_start_are_kept_if_no_epoch_is_better():
+    settings = {"lr": 1e-2, "early_stopping": True, "n_iter_no_change": 3, "max_epochs": 30}
+    net = net_for(X, **settings)
+    first = train(net, X, X_VALID)
+    assert 0 < first.best_epoch <= 30
+    before, n_epochs = weights(net), len(net.history)
+    net.lr = 3.0  # every step now is a step away
+    again = train(net, X, X_VALID)
+    assert again.best_epoch == n_epochs
+    assert again.stopped_early
+    assert again.n_epochs == 4  # the first has nothing to be compared with
+    assert_array_equal(weights(net), before)
+
+
+def test_the_start_does_not_change_the_noise_of_the_epochs():
+    record = train(net_for(X, lr=0.0), X, X_VALID)
+    alone = train(net_for(X, lr=0.0), X)
+    assert_array_equal(record.terms["bound"], alone.terms["bound"])
+    assert len(set(record.valid_bounds)) == 1
+
+
+@pytest.mark.parametrize("which", ["iterator_train", "iterator_valid"])
+def test_an_iterator_without_a_batch_is_an_error_with_a_remedy(which):
+    params = {which: DataLoader, f"{which}__drop_last": True, f"{which}__batch_size": 1000}
+    n = {"iterator_train": len(X), "iterator_valid": len(X_VALID)}[which]
+    net = net_for(X, net_params=params)
+    with pytest.raises(ValueError, match=rf"{which} gave no batch of {n} rows.*lower batch_size"):
+        train(net, X, X_VALID)
+    net = net_for(X, net_params={**params, f"{which}__batch_size": n})
+    assert train(net, X, X_VALID).n_epochs == 3
 
 
 def test_patience_begins_after_the_warmup():
@@ -498,5 +545,5 @@ def test_bound_of_the_kept_weights_is_that_of_the_record():
     assert_allclose(bound.double().mean(), record.valid_bounds[-1], rtol=1e-6)
     noise = torch.randn(1, len(x), 2, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        other = row_bound(net.module_.model, x, None, noise).elbo
+        other = row_bound(net.module_.model, x, None, noise).bound
     assert_allclose(other.mean(), record.valid_bounds[-1], atol=0.3)

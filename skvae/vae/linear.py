@@ -1,0 +1,284 @@
+r"""Linear autoencoders with Gaussian noise: closed forms of the first weights and the posterior.
+
+With linear networks the model is factor analysis,
+
+.. math:: z \sim N(0, I), \qquad x \mid z \sim N(m + W z, \Psi), \qquad \Psi \text{ diagonal}.
+
+Given :math:`\Psi`, with S the covariance of the rows and :math:`(\lambda_k, u_k)` the L largest
+eigenvalues and vectors of :math:`\Psi^{-1/2} S \Psi^{-1/2}`, the best loadings and, given these,
+the best variances are
+
+.. math::
+    W = \Psi^{1/2} U (\Lambda - I)^{1/2}, \qquad
+    \Psi \leftarrow \operatorname{diag}(S - W W^\top),
+
+the second for a learned σ of each feature, or the mean of its entries for one σ of all features.
+Both steps raise the likelihood. The posterior of z is
+
+.. math:: N\bigl(\Lambda^{-1} W^\top \Psi^{-1} (x - m),\; \Lambda^{-1}\bigr),
+
+diagonal for these loadings, so that a linear encoder gives it exactly. Of a row with missing values
+it has a covariance of its own,
+
+.. math:: N\bigl(C_o W_o^\top \Psi_o^{-1} (x_o - m_o),\; C_o\bigr), \qquad
+          C_o^{-1} = I + W_o^\top \Psi_o^{-1} W_o,
+
+of the observed features o, which no encoder of a filled row can give.
+
+References
+----------
+.. [1] Lawley & Maxwell (1971), Factor analysis as a statistical method, ch. 4.
+.. [2] Tipping & Bishop (1999), Probabilistic principal component analysis, JRSS B, for one σ.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.linalg import eigh
+from torch import nn
+
+from skvae.ascent.anderson import AndersonStep
+from skvae.ascent.loop import Step, ascend
+from skvae.neural.likelihoods.gaussian import Gaussian
+from skvae.neural.posteriors import FullPosterior
+from skvae.neural.priors import Normal
+from skvae.neural.training.rows_on_disk import blocks_of
+
+_TOL = 1e-7  # nats per row
+_MAX_ITER = 500
+_MAX_FEATURES = 1024
+_ROWS_A_FEATURE = 2
+
+
+class Factors(NamedTuple):
+    """A factor analysis of rows.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (D,)
+        m.
+    loadings : ndarray of shape (D, L)
+        W, such that the posterior's covariance is diagonal; columns beyond D are zero.
+    variances : ndarray of shape (D,)
+        The diagonal of Ψ.
+    """
+
+    mean: np.ndarray
+    loadings: np.ndarray
+    variances: np.ndarray
+
+
+# Factor analysis ----------------------------------------------------------------------------------
+
+
+def factor_analysis(mean, covariance, n_components, *, shared=False, floor=1e-6):
+    """Return the Factors of highest likelihood.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (D,)
+        The mean of the rows.
+    covariance : ndarray of shape (D, D)
+        Their covariance.
+    n_components : int
+        L, the number of factors.
+    shared : bool
+        Whether all features have one variance.
+    floor : float
+        The least variance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.vae.linear import factor_analysis
+    >>> covariance = np.outer([3.0, 2.0, 1.0], [3.0, 2.0, 1.0]) + np.diag([1.0, 2.0, 3.0])
+    >>> factors = factor_analysis(np.zeros(3), covariance, 1)
+    >>> factors.variances.round(3), np.abs(factors.loadings[:, 0]).round(3)
+    (array([1., 2., 3.]), array([3., 2., 1.]))
+    """
+    step = _FactorStep(covariance, n_components, shared, floor)
+    start = np.maximum(0.5 * np.diag(covariance), floor)
+    start = np.full_like(start, start.mean()) if shared else start
+    ascent = ascend(AndersonStep(step, step), start, max_iter=_MAX_ITER, tol=_TOL)
+    return Factors(mean, step.loadings(ascent.parameters), ascent.parameters)
+
+
+class _FactorStep(Step):
+    """One step of the variances, given the best loadings, and the log-likelihood of both.
+
+    Parameters
+    ----------
+    covariance : ndarray of shape (D, D)
+        S.
+    n_components : int
+        L.
+    shared : bool
+        Whether all features have one variance.
+    floor : float
+        The least variance.
+    """
+
+    def __init__(self, covariance, n_components, shared, floor):
+        self._covariance, self._shared, self._floor = covariance, shared, floor
+        self._n_components = n_components
+        self._n_factors = min(n_components, len(covariance))
+
+    def __call__(self, variances):
+        """Return the next variances, and the log-likelihood of a row with the given ones."""
+        self.n_steps += 1
+        loadings, bound = self._best(variances)
+        rest = np.diag(self._covariance) - np.square(loadings).sum(axis=1)
+        rest = np.full_like(rest, rest.mean()) if self._shared else rest
+        return np.maximum(rest, self._floor), bound
+
+    def evaluate(self, variances):
+        """Return the log-likelihood of a row with the best loadings."""
+        return self._best(variances)[1]
+
+    def loadings(self, variances):
+        """Return the best loadings, (D, L)."""
+        loadings = np.zeros((len(variances), self._n_components))
+        loadings[:, : self._n_factors] = self._best(variances)[0]
+        return loadings
+
+    def pack(self, variances):
+        """Return coordinates without constraints."""
+        return np.log(variances)
+
+    def unpack(self, vector):
+        """Return the variances of coordinates."""
+        with np.errstate(over="ignore"):
+            return np.maximum(np.exp(vector), self._floor)
+
+    def _best(self, variances):
+        scales, n = np.sqrt(variances), len(variances)
+        white = self._covariance / scales / scales[:, None]
+        last = [n - self._n_factors, n - 1]
+        values, vectors = eigh(white, subset_by_index=last, check_finite=False)
+        excess = np.maximum(values - 1.0, 0.0)
+        # ln det and trace of the fitted covariance: other eigenvalues, and those below 1, count 1.
+        distance = np.trace(white) - excess.sum()
+        log_det = np.log(variances).sum() + np.log1p(excess).sum()
+        bound = -0.5 * (n * np.log(2.0 * np.pi) + log_det + distance)
+        return scales[:, None] * vectors * np.sqrt(excess), bound
+
+
+def moments_of_rows(x):
+    """Return the mean and covariance of rows, of each pair of features where both are observed.
+
+    Parameters
+    ----------
+    x : ndarray or RowsOnDisk of shape (n, D)
+        Prepared rows, near zero; NaN is missing.
+    """
+    n_features = x.shape[1]
+    count = np.zeros((n_features, n_features))
+    products, sums = np.zeros_like(count), np.zeros(n_features)
+    for block in blocks_of(x):
+        seen = ~np.isnan(block)
+        filled = np.where(seen, block, 0.0).astype(np.float64)
+        sums += filled.sum(axis=0)
+        products += filled.T @ filled
+        count += seen.T.astype(np.float64) @ seen
+    mean = sums / np.maximum(np.diag(count), 1.0)
+    covariance = products / np.maximum(count, 1.0) - np.outer(mean, mean)
+    if count.min() < len(x):  # the covariances of pairs need not be those of any distribution
+        values, vectors = eigh(covariance)
+        covariance = (vectors * np.maximum(values, 0.0)) @ vectors.T
+    return mean, covariance
+
+
+# The model ----------------------------------------------------------------------------------------
+
+
+def start_at_factor_analysis(model, settings, x):
+    """Set the weights of a linear Gaussian model to the optimum of its likelihood for some rows.
+
+    Models of another form, and rows of more features than `_MAX_FEATURES`, or of few rows for their
+    features, keep their weights.
+
+    Parameters
+    ----------
+    model : LatentModel
+        Changed in place.
+    settings : dict
+        The estimator's parameters.
+    x : ndarray or RowsOnDisk of shape (n, D)
+        All prepared rows; NaN is missing.
+    """
+    likelihood = model.likelihood
+    own = settings["encoder"] is not None or settings["decoder"] is not None
+    if own or not (_is_factor_analysis(model) and _is_linear(model.encoder)):
+        return
+    n_rows, n_features = x.shape
+    if n_features > _MAX_FEATURES or n_rows < _ROWS_A_FEATURE * n_features:
+        return
+    shared, floor = likelihood.scale == "shared", likelihood.min_scale**2
+    moments = moments_of_rows(x)
+    factors = factor_analysis(*moments, model.n_components, shared=shared, floor=floor)
+    _set_weights(model, *(torch.from_numpy(array) for array in factors))
+
+
+@torch.no_grad()
+def _set_weights(model, mean, loadings, variances):
+    """Set the weights of a linear model to factors, and its encoder to their posterior."""
+    likelihood, (n_features, n_latents) = model.likelihood, loadings.shape
+    encoder, decoder = model.encoder[0], model.decoder[0]
+    scaled = loadings / variances[:, None]
+    precision = 1.0 + (scaled * loadings).sum(0)
+    gain = scaled.T / precision[:, None]
+    for weight in (encoder.weight, encoder.bias, decoder.weight, decoder.bias):
+        weight.zero_()
+    encoder.weight[:n_latents] = gain
+    encoder.bias[:n_latents] = -gain @ mean
+    encoder.bias[n_latents : 2 * n_latents] = -precision.log()
+    decoder.weight[:n_features] = loadings
+    decoder.bias[:n_features] = mean
+    raw = likelihood.raw_of(variances.sqrt())
+    if likelihood.raw_scale is None:
+        decoder.bias[n_features:] = raw
+    else:
+        likelihood.raw_scale.copy_(raw[: len(likelihood.raw_scale)])
+
+
+def exact_posterior(model, x, observed):
+    """Return p(z | x) of incomplete rows under a linear Gaussian model; None for any other.
+
+    Parameters
+    ----------
+    model : LatentModel
+        The model.
+    x : Tensor of shape (B, D)
+        Prepared rows; NaN is missing.
+    observed : Tensor of bool, shape (B, D), or None
+        Whether a value is observed; None if all are.
+
+    Returns
+    -------
+    posterior : FullPosterior or None
+        Of the observed values.
+    """
+    likelihood, decoder = model.likelihood, model.decoder
+    if observed is None or not _is_factor_analysis(model) or likelihood.scale == "decoder":
+        return None
+    loadings, mean = decoder[0].weight, decoder[0].bias
+    precision = observed / likelihood.sigma(x.dtype).square()
+    residual = torch.where(observed, x - mean, 0.0) * precision
+    inner = torch.einsum("bj,jk,jl->bkl", precision, loadings, loadings)
+    covariance = torch.linalg.inv(inner + torch.eye(inner.shape[-1]).to(inner))
+    factor = torch.linalg.cholesky(covariance)
+    means = torch.einsum("bkl,bl->bk", covariance, residual @ loadings)
+    return FullPosterior(means, 2.0 * factor.diagonal(dim1=-2, dim2=-1).log(), factor)
+
+
+def _is_factor_analysis(model):
+    """Return whether a model has a linear decoder, Gaussian noise and a standard normal prior."""
+    gaussian = type(model.likelihood) is Gaussian and isinstance(model.prior, Normal)
+    return gaussian and _is_linear(model.decoder)
+
+
+def _is_linear(network):
+    """Return whether a network is one of ours without hidden layers."""
+    layers = list(network) if isinstance(network, nn.Sequential) else []
+    return len(layers) == 1 and isinstance(layers[0], nn.Linear) and layers[0].bias is not None
