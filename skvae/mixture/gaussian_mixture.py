@@ -546,11 +546,10 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
                 raise ValueError(f"features={features!r}: must be among {list(names)}")
             index = np.array([place[name] for name in given])
         elif given.dtype.kind in "iu":
-            index = given.astype(np.intp)
             n_features = self.n_features_in_
-            if (index < -n_features).any() or (index >= n_features).any():
+            if (given < -n_features).any() or (given >= n_features).any():
                 raise ValueError(f"features={features!r}: indices must be below {n_features}")
-            index = np.where(index < 0, index + n_features, index)
+            index = given.astype(np.intp) % n_features  # large ones would become negative
         else:
             raise ValueError(f"features={features!r}: must be indices or names")
         if len(np.unique(index)) < len(index):

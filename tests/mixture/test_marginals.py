@@ -279,3 +279,16 @@ def test_criteria_with_missing_values():
     resp = oracles.responsibilities(X, mixture)
     entropy = -np.sum(resp * np.log(np.maximum(resp, 1e-300)))
     assert_allclose(model.icl(X), model.bic(X) + 2 * entropy, rtol=1e-9)
+
+
+@pytest.mark.parametrize("feature", [2**63, 2**64 - 1, -(2**63), 2**70])
+@pytest.mark.parametrize("as_array", [False, True])
+def test_indices_beyond_the_machine_are_no_features(feature, as_array):
+    """As 64-bit integers they would be −1 and the like."""
+    model, _ = fitted("full")
+    features = np.array([0, feature]) if as_array else [0, feature]
+    for call in (model.marginal, lambda features: model.conditional(features, [0.0, 0.0])):
+        with pytest.raises(ValueError, match="features="):
+            call(features)
+    with pytest.raises(ValueError, match="features="):
+        model.marginal(np.array([2**64 - 1], dtype=np.uint64))
