@@ -41,13 +41,12 @@ class ExponentialFamilyKernel:
 
     def workspace(self):
         """Return memory for one block: the terms [1, x, observed], and log-densities."""
-        n_components, n_features = self._shape
-        return Workspace(self.block_rows, 1 + 2 * n_features, n_components)
+        return Workspace()
 
     def blocks(self, X, workspace):
         """Yield (slice(None), block): all rows are one block, also those with missing values."""
-        n_features = self._shape[1]
-        terms, out = workspace.cut(len(X))
+        n_components, n_features = self._shape
+        terms, out = workspace.cut(len(X), 1 + 2 * n_features, n_components)
         terms[0] = 1.0
         x, observed = terms[1 : 1 + n_features], terms[1 + n_features :]
         np.copyto(x, X.T)
