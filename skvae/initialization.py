@@ -17,6 +17,9 @@ from sklearn.utils.random import sample_without_replacement
 from threadpoolctl import threadpool_limits
 
 MAX_ROWS = 1 << 14
+_DONORS = 512  # rows from which missing values are taken
+_BLOCK = 2048  # rows that are compared with the donors at a time
+_TIES = 1e-3  # of a feature's variance: rows with equal values do not all have the same donor
 INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
 _imported_in = os.getpid()
 
@@ -80,6 +83,51 @@ def first_labels(X, sample_weight, n_components, method, random_state, *, n_init
     labels = np.full(len(X), -1)
     labels[chosen] = np.arange(n_components)
     return labels
+
+
+def completed(X, random_state):
+    """Return rows with each missing value replaced by that of a similar row (a hot deck).
+
+    The mean of the feature would be a poor replacement: it lies between the clusters, and the rows
+    that have it form a cluster of their own.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows; NaN is missing.
+    random_state : RandomState
+        Draws the rows whose values are used; it is not used if nothing is missing.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features)
+        X itself if nothing is missing; 0 in a feature without any observed value.
+    """
+    missing = np.isnan(X)
+    if not missing.any():
+        return X
+    observed, counts = ~missing, np.maximum((~missing).sum(axis=0), 1)
+    # The most complete rows, drawn at random among equals, give their values.
+    donors = random_state.permutation(len(X))
+    donors = donors[np.argsort(missing.sum(axis=1)[donors], kind="stable")][:_DONORS]
+    centered = np.where(missing, 0.0, X - np.where(missing, 0.0, X).sum(axis=0) / counts)
+    scale = np.sqrt((centered**2).sum(axis=0) / counts)
+    unit = centered / np.where(scale > 0, scale, 1.0)
+    filled = np.array(X)
+    for start in range(0, len(X), _BLOCK):
+        some = start + np.flatnonzero(missing[start : start + _BLOCK].any(axis=1))
+        # Squared distances over the features that both rows have, in units of their variance; a
+        # feature that the donor lacks counts like two independent values. The constant of each row
+        # is left out.
+        distance = observed[some] @ (unit[donors].T ** 2) - 2.0 * unit[some] @ unit[donors].T
+        distance += 2.0 * missing[donors].sum(axis=1)
+        distance += _TIES * random_state.uniform(size=distance.shape)
+        nearest = X[donors[distance.argmin(axis=1)]]
+        filled[some] = np.where(missing[some], nearest, X[some])
+    for j in np.flatnonzero(np.isnan(filled).any(axis=0)):
+        empty, seen = np.isnan(filled[:, j]), X[observed[:, j], j]
+        filled[empty, j] = random_state.choice(seen, size=empty.sum()) if len(seen) else 0.0
+    return filled
 
 
 class ResponsibilityDraws:

@@ -11,6 +11,7 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 
 from skvae.initialization import (
     MAX_ROWS,
+    completed,
     first_labels,
     random_responsibilities,
     rows_to_start_from,
@@ -112,3 +113,41 @@ def test_a_forked_process_fits_and_scores(model):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_missing_value_becomes_that_of_a_row_of_the_same_cluster(dtype):
+    generator = np.random.default_rng(0)
+    labels = generator.integers(3, size=5000)
+    X = (100.0 * labels[:, None] * [1.0, 1e3, -1.0] + generator.normal(size=(5000, 3))).astype(
+        dtype
+    )
+    whole = X.copy()
+    X[generator.random(X.shape) < 0.3] = np.nan
+    found = completed(X, rng())
+    assert found.dtype == dtype
+    seen = ~np.isnan(X)
+    np.testing.assert_array_equal(found[seen], X[seen])
+    informed = seen.any(axis=1)
+    assert np.abs(found - whole)[informed].max() < 10
+    # A row without any value is one of the rows, drawn at random: a third of them of each cluster.
+    empty = found[~informed]
+    assert len(empty) > 100
+    shares = np.bincount((empty[:, 0] / 100).round().astype(int)) / len(empty)
+    np.testing.assert_allclose(shares, 1 / 3, atol=0.15)
+
+
+def test_complete_rows_are_returned_without_a_draw():
+    X, state = blobs(100), rng()
+    assert completed(X, state) is X
+    assert state.randint(1 << 30) == rng().randint(1 << 30)
+
+
+def test_rows_of_which_none_is_complete_are_completed_too():
+    generator = np.random.default_rng(1)
+    X = np.where(generator.random((300, 40)) < 0.5, np.nan, generator.integers(4, size=(300, 40)))
+    X[:, 7] = np.nan
+    X[5] = np.nan
+    found = completed(X, rng())
+    assert np.isin(found, [0, 1, 2, 3]).all()
+    assert (found[:, 7] == 0).all()

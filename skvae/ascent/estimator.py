@@ -7,14 +7,8 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skvae.ascent.checkpoint import (
-    check_path,
-    data_of,
-    digest_of_state,
-    resumable,
-    settings_of,
-)
-from skvae.ascent.loop import Collapse
+from skvae.ascent.checkpoint import check_path, digest_of_state, resumable, settings_of
+from skvae.ascent.loop import Collapse, Earlier
 from skvae.base import LatentVariableModel
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.initialization import INIT_PARAMS
@@ -38,6 +32,15 @@ _NOT_IN_IDENTITY = (
     "verbose_interval",
     "warm_start",
 )
+# Parameters that change the way of an ascent, but not its objective.
+_NOT_IN_OBJECTIVE = (
+    *_NOT_IN_IDENTITY,
+    "acceleration",
+    "init_params",
+    "max_iter",
+    "n_init",
+    "tol",
+)
 
 _SHARE_KEPT = 0.33  # of the weight of a row in an earlier batch
 
@@ -54,6 +57,7 @@ class AscentEstimator(LatentVariableModel):
     _started_from = None  # their values then; models of earlier versions have none
     _forgotten = 0.0  # the part of n_samples_seen_ that does not count beside a batch
     _bound_before = -float("inf")  # the bound one iteration before lower_bound_
+    _objective = None  # a digest of the objective of lower_bound_; None if it was not recorded
 
     def _check_parameters(self):
         """Raise ValueError if a parameter that all such estimators share is not valid."""
@@ -94,11 +98,34 @@ class AscentEstimator(LatentVariableModel):
                 text = f"{self._method} failed{where}: {collapse}. {remedy}."
                 raise ValueError(text) from collapse
 
-    def _open(self, checkpoint, earlier, X, summary, total, **beside):
+    def _objective_of(self, data):
+        """Return a digest of the objective: the parameters that shape it, and ``data()``.
+
+        None if a parameter cannot be compared. A warm start compares its first bound with the last
+        one of the earlier fit only if both have the same digest.
+        """
+        try:
+            settings = settings_of(self, without=_NOT_IN_OBJECTIVE)
+        except TypeError:
+            return None
+        return digest_of_state({**settings, **data()})["digest"]
+
+    def _earlier_fit(self, parameters, objective):
+        """Return the Earlier fit with the fitted parameters, for a warm start."""
+        same = objective is not None and objective == self._objective
+        return Earlier(parameters, self._bound_before, True) if same else Earlier(parameters)
+
+    def _open(self, checkpoint, earlier, data):
         """Open the Checkpoint of a fit; return the random state from which the fit starts.
 
-        ``earlier`` is None or, for a warm start, the earlier parameters and bound; the arguments
-        after it are those of :func:`skvae.ascent.checkpoint.data_of`.
+        Parameters
+        ----------
+        checkpoint : Checkpoint
+            The checkpoint.
+        earlier : Earlier or None
+            The earlier fit, for a warm start.
+        data : callable
+            ``() → dict``, the identity of the data: :func:`skvae.ascent.checkpoint.data_of` of it.
         """
 
         def identity():
@@ -107,14 +134,14 @@ class AscentEstimator(LatentVariableModel):
                 "estimator": type(self).__name__,
                 **settings,
                 "earlier fit": earlier and digest_of_state(earlier),
-                **data_of(X, summary, total, **beside),
+                **data(),
             }
 
         return checkpoint.open(identity, self.random_state)
 
-    def _record(self, ascent, collapses):
+    def _record(self, ascent, collapses, objective=None):
         """Set the attributes that describe a fit; warn of collapses and of no convergence."""
-        self._bound_before = ascent.before
+        self._bound_before, self._objective = ascent.before, objective
         self.lower_bound_ = ascent.bound
         self.lower_bounds_ = ascent.bounds
         self.n_iter_ = len(ascent.bounds)
@@ -139,7 +166,7 @@ class AscentEstimator(LatentVariableModel):
 
     def _record_batch(self, bound):
         """Set the attributes that describe a fit after a batch of ``partial_fit``."""
-        self._bound_before = -float("inf")  # bounds of different rows cannot be compared
+        self._objective = None  # bounds of different rows cannot be compared
         first = not hasattr(self, "n_iter_")
         self.n_iter_ = 1 if first else self.n_iter_ + 1
         self.n_e_steps_ = 1 if first else self.n_e_steps_ + 1

@@ -43,7 +43,8 @@ class Ascent(NamedTuple):
     n_steps : int
         The number of steps, including those whose result was discarded.
     before : float
-        The bound one iteration earlier: a warm start compares its first bound with it.
+        The bound one iteration earlier: a warm start with the same objective compares its first
+        bound with it.
     """
 
     parameters: Any
@@ -52,6 +53,24 @@ class Ascent(NamedTuple):
     converged: bool
     n_steps: int = 0
     before: float = -np.inf
+
+
+class Earlier(NamedTuple):
+    """The end of an earlier fit, from which a warm start continues.
+
+    Parameters
+    ----------
+    parameters : Any
+        The fitted parameters.
+    before : float
+        The bound one iteration before them.
+    comparable : bool
+        Whether the objective is the same in both fits: the same data, priors, floors and zeros.
+    """
+
+    parameters: Any
+    before: float = -np.inf
+    comparable: bool = False
 
 
 class Progress(NamedTuple):
@@ -64,7 +83,7 @@ class Progress(NamedTuple):
     bounds : list of float
         The bounds after all iterations but the last, whose parameters were not evaluated yet.
     before : float
-        The bound before the last step.
+        The bound before the last step; −inf if it belongs to another objective.
     converged : bool
         Whether the last step met ``tol``, so that the ascent ends.
     """
@@ -123,7 +142,9 @@ class Step:
         self.n_steps = rebuilt(0, state["n_steps"])
 
 
-def ascend(step, start, *, max_iter, tol, before=-np.inf, resume=None, observers=()):
+def ascend(
+    step, start, *, max_iter, tol, before=-np.inf, comparable=True, resume=None, observers=()
+):
     """Return the Ascent of a bound from a start.
 
     Parameters
@@ -138,6 +159,9 @@ def ascend(step, start, *, max_iter, tol, before=-np.inf, resume=None, observers
         The ascent has converged when two successive bounds differ by less than this.
     before : float
         The bound that precedes the start's: ``Ascent.before`` of an earlier ascent to the start.
+    comparable : bool
+        Whether the start may be compared with the next parameters. It may not if it was fitted to
+        another objective: it can have a larger bound than any parameters that the step allows.
     resume : Progress, optional
         The state of an interrupted ascent, which this one continues.
     observers : sequence of callable
@@ -155,11 +179,12 @@ def ascend(step, start, *, max_iter, tol, before=-np.inf, resume=None, observers
         bounds, done = list(bounds), len(bounds) + 1
     for n_iter in range(done + 1, 1 if converged else max_iter + 1):
         parameters, bound = step(parameters)
-        if not np.isfinite(bound):
+        foreign = n_iter == 1 and not comparable
+        if not (np.isfinite(bound) or (foreign and bound == -np.inf)):
             raise Collapse(f"the lower bound became {bound} in iteration {n_iter}")
         if n_iter > 1:
             bounds.append(bound)
-        change, before = bound - before, bound
+        change, before = (np.inf, -np.inf) if foreign else (bound - before, bound)
         converged = bool(abs(change) < tol)
         for observe in observers:
             observe(Progress(parameters, list(bounds), bound, converged), change)

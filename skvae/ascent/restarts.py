@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from math import inf
 from operator import attrgetter
 
 from joblib import effective_n_jobs
@@ -27,8 +28,7 @@ def search(problem, settings, random_state, pool, checkpoint=None):
         The model and its data. ``first(rng)`` returns the parameters of a new start and may raise
         Collapse; ``step(pool, number)`` returns the Step of a run; ``coordinates(parameters)``
         returns an object with ``pack`` and ``unpack`` for :class:`AndersonStep`; ``earlier`` is
-        None or, for a warm start, the parameters of the earlier fit and the bound one iteration
-        before them.
+        None or, for a warm start, the :class:`skvae.ascent.loop.Earlier` fit.
     settings : estimator
         Its parameters ``n_init``, ``n_jobs``, ``max_iter``, ``tol``, ``verbose``,
         ``verbose_interval`` and ``acceleration``, which it may lack, are read.
@@ -52,9 +52,10 @@ def search(problem, settings, random_state, pool, checkpoint=None):
         Every run collapsed.
     """
     rng = check_random_state(random_state)
-    n_init, before = settings.n_init, -float("inf")
+    n_init, limits = settings.n_init, {"max_iter": settings.max_iter, "tol": settings.tol}
     if problem.earlier is not None:
-        n_init, before = 1, problem.earlier[1]
+        n_init = 1
+        _, limits["before"], limits["comparable"] = problem.earlier
     n_jobs = min(effective_n_jobs(settings.n_jobs), n_init)
     n_threads = max(1, pool.n_threads // n_jobs)
     stop = threading.Event()
@@ -74,7 +75,6 @@ def search(problem, settings, random_state, pool, checkpoint=None):
                 observers.append(checkpoint.observer(number, step))
             if isinstance(stored, Ascent | Collapse):
                 return stored
-            limits = {"max_iter": settings.max_iter, "tol": settings.tol, "before": before}
             try:
                 outcome = ascend(step, start, **limits, resume=stored, observers=observers)
             except Collapse as collapse:
@@ -89,7 +89,9 @@ def search(problem, settings, random_state, pool, checkpoint=None):
         for _ in range(missing):
             number += 1
             try:
-                first = problem.first(rng) if problem.earlier is None else problem.earlier[0]
+                first = (
+                    problem.first(rng) if problem.earlier is None else problem.earlier.parameters
+                )
                 starts.append((number, first))
             except Collapse as collapse:
                 outcomes.append(collapse)
@@ -109,7 +111,7 @@ def search(problem, settings, random_state, pool, checkpoint=None):
             break
     if not ascents:
         raise collapses[-1]
-    return max(ascents, key=attrgetter("bound")), [str(collapse) for collapse in collapses]
+    return max(ascents, key=attrgetter("bound")), list(map(str, collapses))
 
 
 def _in_threads(run, starts, n_jobs, stop):
@@ -139,7 +141,7 @@ def _printer(number, settings):
     def observe(progress, change):
         n_iter = len(progress.bounds) + 1
         if n_iter == 1 or n_iter % every == 0:
-            gain = "" if n_iter == 1 else f" ({change:+.3e})"
+            gain = "" if n_iter == 1 or change == inf else f" ({change:+.3e})"
             line = f"start {number}, iteration {n_iter}: lower bound {progress.before:.6f}{gain}"
             print(line)  # noqa: T201 (verbose)
 

@@ -27,8 +27,8 @@ from skvae.emissions.location_scale import (
 from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.checks import check_weights
 from skvae.gaussian.covariance import STRUCTURES
-from skvae.gaussian.first_statistics import LARGEST_SINGLE, filled
-from skvae.initialization import first_labels, rows_to_start_from
+from skvae.gaussian.first_statistics import LARGEST_SINGLE
+from skvae.initialization import completed, first_labels, rows_to_start_from
 from skvae.validation import check_array_parameter, check_number
 
 
@@ -391,8 +391,9 @@ def _divided(rows, labels, n_mix, n_components, moments, rng):
         if len(mine) <= n_mix:
             out[mine] = k * n_mix + np.arange(len(mine))
             continue
-        X = filled(rows.at(mine), moments)
+        X = rows.at(mine)
         if moments.magnitude.max() > LARGEST_SINGLE:
             X = X.astype(np.float64, copy=False)
+        X = completed(X, rng)
         out[mine] = k * n_mix + first_labels(X, weight, n_mix, "kmeans", rng)
     return out

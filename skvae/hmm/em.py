@@ -5,15 +5,25 @@ from functools import partial
 import numpy as np
 
 from skvae.ascent.loop import Collapse, Step
-from skvae.blocks import is_complete
+from skvae.blocks import Rows, Sequences, is_complete
 from skvae.chain import algorithms
 from skvae.chain.passes import Buffers
 from skvae.emissions.base import log_density_of
 from skvae.hmm.dask_sequences import DistributedSequences
 from skvae.hmm.e_step import EmissionReader, expect, log_likelihood_of
-from skvae.hmm.initialization import check_chain, counted, first_states, windows_to_start_from
-from skvae.hmm.parameters import ChainParameters, Coordinates
-from skvae.initialization import MAX_ROWS
+from skvae.hmm.initialization import (
+    JUDGED,
+    SMOOTHING,
+    carried_on,
+    check_chain,
+    first_states,
+    rows_to_judge_from,
+    windows_to_start_from,
+)
+from skvae.hmm.parameters import ChainParameters, ChainStatistics, Coordinates
+from skvae.initialization import MAX_ROWS, completed
+
+_STEPS = 3  # of each start, before the best is chosen
 
 
 class HiddenMarkovProblem:
@@ -29,21 +39,22 @@ class HiddenMarkovProblem:
         The emission.
     summary : object
         Its summary of the data.
-    earlier : tuple of (ChainParameters, float), optional
-        For a warm start: the parameters of the earlier fit, and the bound one iteration before
-        them.
+    pool : Workers
+        The threads.
     prior : ChainPrior, optional
         The prior of a chain that continues an earlier one; by default the estimator's parameters
         decide it.
 
     Attributes
     ----------
+    earlier : Earlier or None
+        The earlier fit, for a warm start.
     prior : ChainPrior
         The prior of the chain.
     """
 
-    def __init__(self, estimator, data, emission, summary, earlier=None, prior=None):
-        self.earlier = earlier
+    def __init__(self, estimator, data, emission, summary, pool, prior=None):
+        self.earlier = None
         self._startprob, self._transmat, self.prior = check_chain(estimator)
         if prior is not None:
             self.prior = prior
@@ -51,30 +62,75 @@ class HiddenMarkovProblem:
         self._data = data
         self._emission = emission
         self._summary = summary
+        self._pool = pool
+        self._n_starts = 0
 
     def first(self, rng):
-        """Return the ChainParameters of a new start."""
+        """Return the ChainParameters of a new start: the best of its kinds after a few steps."""
         n, rows, emission = self._estimator.n_components, self._data.rows(), self._emission
-        startprob, transmat, summary = self._startprob, self._transmat, self._summary
-        if startprob is not None and transmat is not None and emission.is_given:
+        if self._startprob is not None and self._transmat is not None and emission.is_given:
             unread = rows.chosen(np.zeros(1, dtype=np.intp))
-            parameters = emission.first(unread, np.array([-1]), n, summary, rng)
-            return ChainParameters(startprob, transmat, parameters)
+            parameters = emission.first(unread, np.array([-1]), n, self._summary, rng)
+            return ChainParameters(self._startprob, self._transmat, parameters)
         n_rows, offsets, places = len(self._data.X), self._data.offsets, None
         if n_rows > max(MAX_ROWS, 128 * n):
             places = windows_to_start_from(n_rows, n, rng)
         rows, index = rows.chosen(places), np.arange(n_rows) if places is None else places
-        states = first_states(
-            rows, index, offsets, self._estimator, emission, summary, self.prior, rng
-        )
-        parameters = emission.first(rows, states, n, summary, rng)
+        X, weight = rows.take(0, rows.n_rows)
+        unseen, complete = np.zeros(len(X), dtype=bool), X
+        if not is_complete(X):
+            unseen, complete = np.isnan(X).all(axis=1), completed(X, rng)
+        number, self._n_starts = self._n_starts, self._n_starts + 1
+        given = complete, weight, index, offsets, self._estimator, emission, self._summary
+        candidates = list(first_states(*given, self.prior, number, rng))
+        step = None
+        if len(candidates) > 1:
+            sequences = self._data
+            if len(X) > JUDGED or not isinstance(sequences, Sequences):
+                sequences = rows_to_judge_from(X, weight, index, offsets)
+            step = BaumWelchStep(sequences, emission, self._summary, self.prior, self._pool)
+        best, failure = None, None
+        for states in candidates:
+            try:
+                found = self._tried(Rows(complete, weight), index, states, unseen, step, rng)
+            except Collapse as collapse:
+                failure = collapse
+                continue
+            if best is None or found[0] > best[0]:
+                best = found
+        if best is None:
+            raise failure
+        return best[1]
+
+    def _tried(self, rows, index, states, unseen, step, rng):
+        """Return (bound after a few steps, start) of a start from rows in given states.
+
+        Transitions are the maximum given the smoothed counts of the states. ``unseen`` rows have no
+        value. Without a step the bound is 0.
+        """
+        n = self._estimator.n_components
+        parameters = self._emission.first(rows, np.where(unseen, -1, states), n, self._summary, rng)
+        if unseen.any():
+            states = carried_on(states, unseen)
+        index, states = index[states >= 0], states[states >= 0]
+        begins = np.isin(index, self._data.offsets[:-1])
+        starts = np.bincount(states[begins], minlength=n).astype(np.float64)
+        follows = (np.diff(index) == 1) & ~begins[1:]
+        pairs = np.zeros((n, n))
+        np.add.at(pairs, (states[:-1][follows], states[1:][follows]), 1.0)
         flat = ChainParameters(np.full(n, 1 / n), np.full((n, n), 1 / n), parameters)
-        by_count = self.prior.maximize(flat, counted(index, offsets, states, n))
-        return ChainParameters(
-            by_count[0] if startprob is None else startprob,
-            by_count[1] if transmat is None else transmat,
+        counts = ChainStatistics(starts + SMOOTHING, pairs + SMOOTHING, None)
+        startprob, transmat = self.prior.maximize(flat, counts)
+        start = proposal = ChainParameters(
+            startprob if self._startprob is None else self._startprob,
+            transmat if self._transmat is None else self._transmat,
             parameters,
         )
+        if step is None:
+            return 0.0, start
+        for _ in range(_STEPS):
+            proposal, _ = step(proposal)
+        return step.evaluate(proposal), start
 
     def step(self, pool, _number):
         """Return the BaumWelchStep of a run."""

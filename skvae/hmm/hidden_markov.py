@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
+from skvae.ascent.checkpoint import data_of
 from skvae.ascent.estimator import AscentEstimator
 from skvae.ascent.restarts import search
 from skvae.blocks import as_sequences, is_distributed, workers
@@ -83,8 +84,10 @@ default=1.0
     n_init : int, default=1
         The number of starts; the best one is kept.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
-        How rows get their first states; transitions are counted from these and smoothed. With
-        'kmeans' and a left-right ``transmat_init``, sequences are cut into equal parts instead.
+        How rows get their first states; transitions are counted from these and smoothed. 'kmeans'
+        compares, by the bound after a few iterations, clusters of rows, clusters of variances
+        within windows, and windows drawn at random; further starts of ``n_init`` take these kinds
+        in turn. With a left-right ``transmat_init``, sequences are cut into equal parts instead.
     startprob_init : array-like of shape (n_components,), default=None
         First start probabilities; zeros stay zero, also in a fit or a batch that continues. A value
         that was changed since then replaces the learned probabilities.
@@ -276,24 +279,27 @@ default=1.0
             with workers() as pool:
                 names = getattr(self, "feature_names_in_", None)
                 summary = emission.summarize(data.rows(), pool, names)
-                earlier, prior, random_state = None, None, self.random_state
+                earlier, prior, objective, random_state = None, None, None, self.random_state
                 if warm:
-                    before, prior = self._continued(data, emission, "warm_start=True")
-                    earlier = before, self._bound_before
-                problem = HiddenMarkovProblem(self, data, emission, summary, earlier, prior)
+                    earlier, prior = self._continued(data, emission, "warm_start=True")
+                problem = HiddenMarkovProblem(self, data, emission, summary, pool, prior)
+                identity = partial(
+                    data_of,
+                    data.X,
+                    summary,
+                    data.total(),
+                    groups=data.offsets,
+                    sequence_weight=data[2],  # of each row; of each sequence for a Dask array
+                )
+                if self.warm_start:
+                    objective = self._objective_of(identity)
+                if warm:
+                    problem.earlier = self._earlier_fit(earlier, objective)
                 if checkpoint is not None:
-                    random_state = self._open(
-                        checkpoint,
-                        earlier,
-                        data.X,
-                        summary,
-                        data.total(),
-                        groups=data.offsets,
-                        sequence_weight=data[2],  # of each row; of each sequence for a Dask array
-                    )
+                    random_state = self._open(checkpoint, problem.earlier, identity)
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters, emission, problem.prior)
-            self._record(best, collapses)
+            self._record(best, collapses, objective)
             self._remember_fit(data.total(), warm=warm)
             self.n_sequences_seen_ = data.n_sequences()
         return self
@@ -359,13 +365,13 @@ default=1.0
                 before = 0.0 if first else self._weight_before(data.total())
                 if first:
                     summary = emission.summarize(data.rows(), pool, names)
-                    problem = HiddenMarkovProblem(self, data, emission, summary)
+                    problem = HiddenMarkovProblem(self, data, emission, summary, pool)
                     step = problem.step(pool, 0)
                     new = step(problem.first(check_random_state(self.random_state)))[0]
                 else:
                     old, prior = self._continued(data, emission, "partial_fit")
                     summary = emission.summarize_batch(old.emission, data.rows(), pool, names)
-                    problem = HiddenMarkovProblem(self, data, emission, summary, prior=prior)
+                    problem = HiddenMarkovProblem(self, data, emission, summary, pool, prior)
                     step = problem.step(pool, 0)
                     statistics, _ = step.expect(old)
                     new = step.maximize(

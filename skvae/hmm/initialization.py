@@ -1,17 +1,22 @@
-"""First parameters of a chain: states by k-means, transitions by counting, and given values."""
+"""First parameters of a chain: states by clusters, transitions by counting, and given values."""
 
 import numpy as np
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils.random import sample_without_replacement
 
-from skvae.blocks import is_complete
-from skvae.hmm.parameters import ChainPrior, ChainStatistics
+from skvae.blocks import Sequences
+from skvae.hmm.parameters import ChainPrior
 from skvae.initialization import MAX_ROWS, first_labels
 from skvae.validation import check_array_parameter
 
 _WINDOW = 256  # neighbouring rows that are read together, so that transitions can be counted
 _REACH = 5  # rows to either side, where first states are sought in averages
-_SMOOTHING = 1.0  # added to each count: EM never leaves an exact zero
+_KINDS = "kmeans", "spreads", "windows"
+_REACHES = 10, 30, 3  # rows to either side of the windows of ``spreads``
+_LEAST_WINDOW = 10  # rows of a window of ``windows``, if there are so many
+_LEAST_VARIANCE = 1e-6  # of a window, relative to the variance of all rows
+JUDGED = 4096  # rows by which starts are compared
+SMOOTHING = 1.0  # added to each count: EM never leaves an exact zero
 
 
 def check_stochastic(name, value, shape, meaning):
@@ -67,13 +72,21 @@ def windows_to_start_from(n_rows, n_components, rng):
     return rows[rows < n_rows]
 
 
-def first_states(rows, index, offsets, estimator, emission, summary, prior, rng):
-    """Return the first state of each row of a start.
+def first_states(X, weight, index, offsets, estimator, emission, summary, prior, number, rng):
+    """Yield the first state of each row, −1 for none, shape (n,), of each kind of start.
+
+    With ``init_params='kmeans'`` the first start has several kinds, of which the best is to be
+    chosen, and later ones take these kinds in turn, so that several starts differ: clusters of rows
+    (or of averages over windows), clusters of the variances within windows, and windows drawn at
+    random, one for each state. For left-right chains there is one kind, equal parts of each
+    sequence, as clusters have no order.
 
     Parameters
     ----------
-    rows : Rows
-        The rows of the start.
+    X : ndarray of shape (n, n_features)
+        The rows of the start, complete.
+    weight : ndarray of shape (n,) or None
+        Their weights.
     index : ndarray of int, shape (n,)
         Their places among all rows.
     offsets : ndarray of int
@@ -86,61 +99,82 @@ def first_states(rows, index, offsets, estimator, emission, summary, prior, rng)
         Its summary of the data.
     prior : ChainPrior
         The prior of the chain.
+    number : int
+        The number of starts before; it decides the kind and the length of windows too.
     rng : RandomState
         The source of randomness.
     """
-    n, method = estimator.n_components, estimator.init_params
-    if method == "random":
-        return rng.randint(n, size=len(index))
-    if (
-        method == "kmeans"
-        and n > 1
-        and not prior.allowed.all()
-        and not np.tril(prior.allowed, -1).any()
-    ):
-        # Clusters have no order: each sequence is cut into equal parts, one for each state.
+    n, kinds = estimator.n_components, (estimator.init_params,)
+    if kinds == ("kmeans",) and n > 1:
+        kinds = _KINDS if number == 0 else (_KINDS[-number % len(_KINDS)],)
+        if not prior.allowed.all() and not np.tril(prior.allowed, -1).any():
+            kinds = ("parts",)
+    if kinds == ("random",):
+        yield rng.randint(n, size=len(index))
+        return
+    if kinds == ("parts",):
         sequence = np.searchsorted(offsets, index, side="right") - 1
-        lengths = np.diff(offsets)[sequence]
-        return (index - offsets[sequence]) * n // lengths
-    X, weight = rows.take(0, rows.n_rows)
+        yield (index - offsets[sequence]) * n // np.diff(offsets)[sequence]
+        return
     X = np.asarray(emission.features(X, summary), dtype=np.float64)
-    if not is_complete(X):
-        X = _complete(X)
-    if emission.smooth_start:
-        X = _averages(X, index, offsets)
-    labels = first_labels(X, weight, n, method, rng)
-    if (labels < 0).any():  # one row for each state was chosen: the others go to the nearest
-        # Rows that are alike may have been chosen as one: a state may be without rows.
-        states, chosen_rows = np.unique(labels[labels >= 0], return_index=True)
-        chosen_rows = np.flatnonzero(labels >= 0)[chosen_rows]
-        labels = states[pairwise_distances_argmin(X, X[chosen_rows])]
-    return labels
+    for kind in kinds:
+        if kind == "windows":
+            length = max(min(len(index) // n, _LEAST_WINDOW), len(index) // (8 * n))
+            drawn = rng.choice(len(index) // length, size=n, replace=False)
+            labels = np.full(len(index), -1)
+            labels[drawn[:, None] * length + np.arange(length)] = np.arange(n)[:, None]
+            yield labels
+            continue
+        points, method = X, kind
+        if kind == "spreads":
+            method, reach = "kmeans", _REACHES[number // len(_KINDS) % len(_REACHES)]
+            scale = np.abs(X).max(axis=0, initial=0.0)
+            unit = X / np.where(scale > 0, scale, 1.0)
+            unit -= unit.mean(axis=0)
+            variance = _averages(unit**2, index, offsets, reach)
+            variance -= _averages(unit, index, offsets, reach) ** 2
+            least = _LEAST_VARIANCE * (unit.var(axis=0) + _LEAST_VARIANCE)
+            points = np.log(np.maximum(variance, 0.0) + least)
+        elif emission.smooth_start:
+            points = _averages(X, index, offsets, _REACH)
+        labels = first_labels(points, weight, n, method, rng)
+        if (labels < 0).any():  # one row for each state was chosen: the others go to the nearest
+            # Rows that are alike may have been chosen as one: a state may be without rows.
+            states, chosen_rows = np.unique(labels[labels >= 0], return_index=True)
+            chosen_rows = np.flatnonzero(labels >= 0)[chosen_rows]
+            labels = states[pairwise_distances_argmin(points, points[chosen_rows])]
+        yield labels
 
 
-def _averages(X, index, offsets):
+def _averages(X, index, offsets, reach):
     """Return each row's average over the rows near it in its sequence, of rows that are chosen."""
     breaks = np.flatnonzero((np.diff(index) > 1) | np.isin(index[1:], offsets)) + 1
     run = np.searchsorted(breaks, np.arange(len(X)), side="right")
     edges = np.concatenate([[0], breaks, [len(X)]])
     place = np.arange(len(X))
-    first = np.maximum(edges[run], place - _REACH)
-    last = np.minimum(edges[run + 1], place + _REACH + 1)
+    first = np.maximum(edges[run], place - reach)
+    last = np.minimum(edges[run + 1], place + reach + 1)
     sums = np.concatenate([np.zeros((1, X.shape[1])), np.cumsum(X, axis=0)])
     return (sums[last] - sums[first]) / (last - first)[:, None]
 
 
-def _complete(X):
-    """Return X with missing values replaced by the means of the features."""
-    missing = np.isnan(X)
-    counts = np.maximum((~missing).sum(axis=0), 1)
-    return np.where(missing, np.where(missing, 0.0, X).sum(axis=0) / counts, X)
+def carried_on(labels, unseen):
+    """Return the labels with those of rows without any value replaced by the label before them."""
+    if unseen.all():
+        return labels
+    known = np.where(unseen, 0, np.arange(len(labels)))
+    before = np.maximum.accumulate(known)
+    before[: np.argmin(unseen)] = np.argmin(unseen)  # the first ones have no row before them
+    return labels[before]
 
 
-def counted(index, offsets, labels, n_components):
-    """Return the ChainStatistics of labelled rows: smoothed counts of starts and transitions."""
-    begins = np.isin(index, offsets[:-1])
-    follows = (np.diff(index) == 1) & ~begins[1:]
-    starts = np.bincount(labels[begins], minlength=n_components).astype(np.float64)
-    pairs = np.zeros((n_components, n_components))
-    np.add.at(pairs, (labels[:-1][follows], labels[1:][follows]), 1.0)
-    return ChainStatistics(starts + _SMOOTHING, pairs + _SMOOTHING, None)
+def rows_to_judge_from(X, weight, index, offsets):
+    """Return at most ``JUDGED`` rows of a start as Sequences, by which starts are compared."""
+    if len(X) > JUDGED:
+        blocks = np.arange(len(X)) // _WINDOW
+        n_blocks = blocks[-1] + 1
+        kept = np.unique(np.linspace(0, n_blocks - 1, JUDGED // _WINDOW).astype(np.intp))
+        keep = np.isin(blocks, kept)
+        X, index, weight = X[keep], index[keep], None if weight is None else weight[keep]
+    begins = np.flatnonzero((np.diff(index) > 1) | np.isin(index[1:], offsets)) + 1
+    return Sequences(X, np.concatenate([[0], begins, [len(X)]]), weight)

@@ -9,6 +9,7 @@ Bayesian Anal. 1, 2006). In the code ``posterior`` is q(π, μ, Λ), and the ste
 :mod:`skvae.mixture.bayesian.steps` maximise its bound.
 """
 
+from functools import partial
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skvae.ascent.checkpoint import data_of
 from skvae.ascent.estimator import AscentEstimator
 from skvae.ascent.loop import ascend
 from skvae.ascent.restarts import search
@@ -320,24 +322,28 @@ covariance_prior_ : float or ndarray
             warm = self.warm_start and hasattr(self, "converged_")
             rows = self._prepare(X, sample_weight, reset=not warm)
             with workers() as pool:
-                earlier, random_state = None, self.random_state
+                earlier, objective, random_state = None, None, self.random_state
                 if warm:
-                    earlier = self._same_model(rows, "warm_start=True"), self._bound_before
-                problem = BayesianProblem(self, rows, pool, earlier)
+                    earlier = self._same_model(rows, "warm_start=True")
+                problem = BayesianProblem(self, rows, pool)
+                data = partial(
+                    data_of,
+                    rows.X,
+                    problem.moments,
+                    rows.weight(),
+                    sample_weight=rows.sample_weight,
+                )
+                if self.warm_start:
+                    objective = self._objective_of(data)
+                if warm:
+                    problem.earlier = self._earlier_fit(earlier, objective)
                 if checkpoint is not None:
-                    random_state = self._open(
-                        checkpoint,
-                        earlier,
-                        rows.X,
-                        problem.moments,
-                        rows.weight(),
-                        sample_weight=rows.sample_weight,
-                    )
+                    random_state = self._open(checkpoint, problem.earlier, data)
                 problem.seed = check_random_state(random_state).randint(1 << 30)
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters)
             self.elbo_ = best.bound * rows.weight()
-            self._record(best, collapses)
+            self._record(best, collapses, objective)
         return self
 
     def partial_fit(self, X, y=None, sample_weight=None):

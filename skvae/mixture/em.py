@@ -27,18 +27,17 @@ class MixtureProblem:
         The data with their weights.
     pool : Workers
         The threads.
-    earlier : tuple of (MixtureParameters, float), optional
-        For a warm start: the parameters of the earlier fit, and the bound one iteration before
-        them.
 
     Attributes
     ----------
+    earlier : Earlier or None
+        The earlier fit, for a warm start.
     moments : Moments
         The moments of the data.
     """
 
-    def __init__(self, estimator, rows, pool, earlier=None):
-        self.earlier = earlier
+    def __init__(self, estimator, rows, pool):
+        self.earlier = None
         self.moments = feature_moments(rows, pool, getattr(estimator, "feature_names_in_", None))
         self._estimator = estimator
         self._rows = rows

@@ -13,12 +13,14 @@ the threads.
 import inspect
 from contextlib import contextmanager
 from copy import copy
+from functools import partial
 from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skvae.ascent.checkpoint import data_of
 from skvae.ascent.estimator import AscentEstimator
 from skvae.ascent.loop import Collapse
 from skvae.ascent.restarts import search
@@ -237,22 +239,26 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
             warm = self.warm_start and hasattr(self, "converged_")
             rows = self._prepare(X, sample_weight, reset=not warm)
             with workers() as pool:
-                earlier, random_state = None, self.random_state
+                earlier, objective, random_state = None, None, self.random_state
                 if warm:
-                    earlier = self._same_model(rows, "warm_start=True"), self._bound_before
-                problem = MixtureProblem(self, rows, pool, earlier)
+                    earlier = self._same_model(rows, "warm_start=True")
+                problem = MixtureProblem(self, rows, pool)
+                data = partial(
+                    data_of,
+                    rows.X,
+                    problem.moments,
+                    rows.weight(),
+                    sample_weight=rows.sample_weight,
+                )
+                if self.warm_start:
+                    objective = self._objective_of(data)
+                if warm:
+                    problem.earlier = self._earlier_fit(earlier, objective)
                 if checkpoint is not None:
-                    random_state = self._open(
-                        checkpoint,
-                        earlier,
-                        rows.X,
-                        problem.moments,
-                        rows.weight(),
-                        sample_weight=rows.sample_weight,
-                    )
+                    random_state = self._open(checkpoint, problem.earlier, data)
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters)
-            self._record(best, collapses)
+            self._record(best, collapses, objective)
             self._remember_fit(_total_weight(rows, sample_weight), warm=warm)
         return self
 

@@ -2,12 +2,17 @@
 
 import numpy as np
 
-from skvae.blocks import DistributedRows
+from skvae.blocks import DistributedRows, Rows
 from skvae.gaussian.checks import check_positive_definite, check_weights
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.first_statistics import LARGEST_SINGLE, filled, statistics_of
 from skvae.gaussian.moments import LARGEST
-from skvae.initialization import ResponsibilityDraws, first_labels, rows_to_start_from
+from skvae.initialization import (
+    ResponsibilityDraws,
+    completed,
+    first_labels,
+    rows_to_start_from,
+)
 from skvae.mixture.parameters import MixtureParameters
 from skvae.validation import check_array_parameter
 
@@ -83,9 +88,13 @@ def first_statistics(rows, estimator, moments, rng):
     else:
         rows = rows.chosen(rows_to_start_from(rows.n_rows, n_components, rng))
         X, weight = rows.take(0, rows.n_rows)
-        X = filled(X, moments)
         if moments.magnitude.max() > LARGEST_SINGLE:
             X = X.astype(np.float64, copy=False)
+        X = completed(X, rng)
+        # The moments of completed rows: a component that starts from a single row with a missing
+        # value would have the variance of all rows in that feature, and take the other components'
+        # rows.
+        rows = Rows(X, weight)
         resp = first_labels(X, weight, n_components, method, rng)
         centers = _label_means(X, resp, weight, n_components, moments)
     return statistics_of(rows, resp, centers, estimator.covariance_type, moments)

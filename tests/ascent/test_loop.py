@@ -75,6 +75,26 @@ def test_carries_on_from_an_earlier_bound():
     assert len(ascent.bounds) == 1
 
 
+def test_a_start_of_another_objective_may_be_impossible_and_is_not_compared():
+    """The first step leads into the set of the allowed: from there the bound never falls."""
+
+    def step(x):
+        return (1.0 if x > 1.0 else x / 2.0), (-np.inf if x > 1.0 else -x)
+
+    seen = []
+    ascent = ascend(
+        FunctionStep(step), 5.0, max_iter=50, tol=1e-3, before=0.0, comparable=False,
+        observers=[lambda progress, change: seen.append((progress.before, change))],
+    )  # fmt: skip
+    assert ascent.converged
+    assert ascent.bounds[:3] == [-1.0, -0.5, -0.25]
+    assert seen[0] == (-np.inf, np.inf)
+    assert seen[1] == (-1.0, np.inf)
+    assert seen[2] == (-0.5, 0.5)
+    with pytest.raises(Collapse, match="-inf in iteration 1"):
+        ascend(FunctionStep(step), 5.0, max_iter=50, tol=1e-3)
+
+
 def test_observers_see_each_iteration_and_an_ascent_resumes_from_what_they_saw():
     seen = []
     ascent = ascend(

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from skvae.ascent.loop import Collapse, Step
+from skvae.ascent.loop import Collapse, Earlier, Step
 from skvae.ascent.restarts import search
 from skvae.blocks import workers
 
@@ -80,12 +80,22 @@ def test_an_error_if_all_runs_collapse():
 
 
 def test_a_warm_start_is_one_run_that_compares_with_the_earlier_bound():
-    problem = Problem([], earlier=(4.0, 4.0))
+    problem = Problem([], earlier=Earlier(4.0, 4.0, comparable=True))
     best, _ = found(problem, 5, tol=1e-3)
     assert best.parameters == 4.0
     assert best.converged
     assert len(best.bounds) == 1
     assert problem.numbers == [1]
+
+
+def test_a_warm_start_with_another_objective_compares_only_bounds_of_its_own():
+    """The start may have any bound: the first comparison is that of iterations two and three."""
+    best, _ = found(Problem([], earlier=Earlier(4.0)), 5, tol=1e-3, max_iter=9)
+    assert best.converged
+    assert len(best.bounds) == 3
+    for max_iter in (1, 2):
+        best, _ = found(Problem([], earlier=Earlier(4.0)), 1, tol=1e-3, max_iter=max_iter)
+        assert not best.converged
 
 
 def test_the_bound_is_printed(capsys):

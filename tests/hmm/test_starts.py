@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from skvae import EMHiddenMarkov
 from skvae.hmm import GaussianEmission
+from skvae.hmm.initialization import check_chain, first_states
 from tests.hmm.problems import (
     FAMILIES,
     FEW_FAMILIES,
@@ -67,6 +68,88 @@ def test_the_default_start_counts_the_transitions_of_clusters():
     assert_allclose(model.transmat_[np.ix_(order, order)], expected, rtol=1e-12)
     assert_allclose(model.startprob_[order], [0.5, 0.5])
     assert_allclose(model.means_[order, 0], [X[states == k].mean() for k in (0, 1)], rtol=1e-9)
+
+
+def spreads(seed, ratio):
+    """Rows of two states with one mean and two standard deviations, and a model of the truth."""
+    rng = np.random.default_rng(seed)
+    states = np.repeat([0, 1, 0, 1], rng.multinomial(800, [0.25] * 4))
+    X = 0.005 * rng.normal(size=(800, 1)) * np.array([1.0, ratio])[states][:, None]
+    truth = EMHiddenMarkov(
+        2,
+        transmat_init=[[0.99, 0.01], [0.01, 0.99]],
+        startprob_init=[0.99, 0.01],
+        means_init=[[0.0], [0.0]],
+        covariances_init=0.005**2 * np.array([1.0, ratio**2])[:, None, None],
+    )
+    return X, truth
+
+
+@pytest.mark.parametrize("n_init", [1, 5])
+@pytest.mark.parametrize("ratio", [2.0, 4.0, 8.0])
+def test_states_that_differ_in_spread_alone_are_found(ratio, n_init):
+    for seed in range(4):
+        X, truth = spreads(seed, ratio)
+        model = EMHiddenMarkov(2, n_init=n_init, random_state=seed).fit(X)
+        assert (truth.fit(X).lower_bound_ - model.lower_bound_) * len(X) < 1.0
+
+
+@pytest.mark.parametrize("n_components", [2, 3, 5])
+def test_states_that_differ_in_mean_alone_are_found(n_components):
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        means = 5.0 * np.arange(n_components)[:, None] * [1.0, -1.0]
+        states = rng.integers(n_components, size=400)
+        X = means[states] + rng.normal(size=(400, 2))
+        model = EMHiddenMarkov(n_components, random_state=seed).fit(X)
+        order = np.argsort(model.means_[:, 0])
+        assert_allclose(model.means_[order], means, atol=0.5)
+
+
+def test_states_that_differ_in_mean_and_spread_are_found():
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        states = np.repeat(rng.integers(3, size=60), 10)
+        means, spread = np.array([[0.0], [0.5], [4.0]]), np.array([[0.2], [2.0], [0.5]])
+        X = means[states] + spread[states] * rng.normal(size=(600, 1))
+        given = {"means_init": means, "covariances_init": spread[:, :, None] ** 2}
+        best = EMHiddenMarkov(3, **given).fit(X).lower_bound_
+        assert EMHiddenMarkov(3, random_state=seed).fit(X).lower_bound_ > best - 5 / 600
+
+
+def test_several_starts_are_of_several_kinds():
+    X = rows_of(known_model("full"), [200])
+    chain = EMHiddenMarkov(3)
+    data = X, None, np.arange(200), np.array([0, 200]), chain, GaussianEmission(), None
+    n_kinds, seen = [], set()
+    for number in range(7):
+        rng = np.random.RandomState(0)
+        kinds = list(first_states(*data, check_chain(chain)[2], number, rng))
+        n_kinds.append(len(kinds))
+        seen |= {labels.tobytes() for labels in kinds}
+        for labels in kinds:
+            assert set(labels) - {-1} == {0, 1, 2}
+    assert n_kinds == [3, 1, 1, 1, 1, 1, 1]
+    assert len(seen) >= 5  # variances within windows of other lengths
+    for seed in range(3):
+        one, many = (
+            EMHiddenMarkov(3, n_init=n_init, random_state=seed, max_iter=1000).fit(X)
+            for n_init in (1, 6)
+        )
+        assert many.lower_bound_ >= one.lower_bound_
+
+
+def test_rows_without_a_value_have_the_state_before_them():
+    """Long gaps are no state of their own, and they do not break the runs of a state."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        states = np.repeat([0, 1, 2] * 7, 20)
+        X = 10.0 * states[:, None] + rng.normal(size=(420, 1))
+        X[rng.random(420) < 0.5] = np.nan
+        X[:3] = np.nan
+        model = EMHiddenMarkov(3, random_state=seed, max_iter=0).fit(X)
+        assert_allclose(np.sort(model.means_[:, 0]), [0.0, 10.0, 20.0], atol=0.6)
+        assert model.transmat_.diagonal().min() > 0.8
 
 
 def test_a_left_right_chain_starts_from_equal_parts():

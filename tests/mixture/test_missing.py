@@ -5,8 +5,9 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 
-from skvae import EMGaussianMixture
+from skvae import BayesianMixtureSVI, EMGaussianMixture
 from tests import oracles
 from tests.problems import (
     COVARIANCE_TYPES,
@@ -261,3 +262,34 @@ def test_infinity_is_an_error_everywhere(method, value):
     with pytest.raises(ValueError, match="infinity"):
         getattr(model, method)(X)
     assert_same_state(model, state)
+
+
+def far_clusters(seed, n_features, share=0.25):
+    """Three clusters 8 standard deviations apart, with missing values, and their means."""
+    rng = np.random.default_rng(seed)
+    means = 8.0 * np.eye(3, n_features) if n_features > 2 else np.array([[0, 0], [8, 0], [0, 8.0]])
+    X = means[rng.integers(3, size=300)] + rng.normal(size=(300, n_features))
+    X[rng.random(X.shape) < share] = np.nan
+    return X, means
+
+
+@pytest.mark.parametrize("n_features", [2, 4])
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("init_params", ["kmeans", "k-means++"])
+def test_separate_clusters_are_found_from_one_start(init_params, covariance_type, n_features):
+    """A start from rows with gaps must not be wide in the features that these rows lack."""
+    for seed in range(4):
+        X, means = far_clusters(seed, n_features)
+        model = EMGaussianMixture(3, covariance_type=covariance_type, random_state=seed)
+        found = clone(model).set_params(init_params=init_params).fit(X)
+        best = clone(model).set_params(weights_init=np.full(3, 1 / 3), means_init=means).fit(X)
+        assert found.lower_bound_ > best.lower_bound_ - 0.01
+
+
+@pytest.mark.parametrize("init_params", ["kmeans", "k-means++"])
+def test_separate_clusters_are_found_by_variational_inference(init_params):
+    for seed in range(4):
+        X, means = far_clusters(seed, 2)
+        found = BayesianMixtureSVI(3, init_params=init_params, random_state=seed).fit(X)
+        order = np.lexsort(found.means_.round(-1).T[::-1])
+        assert_allclose(found.means_[order], means[np.lexsort(means.T[::-1])], atol=0.6)

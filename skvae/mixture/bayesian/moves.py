@@ -12,8 +12,8 @@ import numpy as np
 
 from skvae.ascent.loop import Step, ascend
 from skvae.blocks import Rows, ranges
-from skvae.gaussian.first_statistics import filled, statistics_of
-from skvae.initialization import first_labels
+from skvae.gaussian.first_statistics import statistics_of
+from skvae.initialization import completed, first_labels
 from skvae.mixture.bayesian.steps import BatchStep
 from skvae.mixture.e_step import fill_rows
 from skvae.storage import rebuilt
@@ -259,7 +259,7 @@ class MovingStep(Step):
         components = posterior.components
         factor = components.precisions_cholesky
         factor = factor if components.covariance_type == "tied" else factor[k]
-        white = filled(X, self._moments) - components.means[k]
+        white = completed(X, self._rng) - components.means[k]
         white = white @ factor if np.ndim(factor) == 2 else white * factor
         halves = first_labels(white, None, 2, "kmeans", self._rng, n_init=_SPLITS)
 

@@ -23,19 +23,19 @@ class BayesianProblem:
         The data with their weights.
     pool : Workers
         The threads.
-    earlier : tuple of (MixturePosterior, float), optional
-        For a warm start: the posterior of the earlier fit, and the bound one iteration before it.
 
     Attributes
     ----------
+    earlier : Earlier or None
+        The earlier fit, for a warm start.
     moments : Moments
         The moments of the data.
     seed : int
         Seed of the steps, which shuffle rows and choose moves at random.
     """
 
-    def __init__(self, estimator, rows, pool, earlier=None):
-        self.earlier = earlier
+    def __init__(self, estimator, rows, pool):
+        self.earlier = None
         self.moments = feature_moments(rows, pool, getattr(estimator, "feature_names_in_", None))
         self._estimator = estimator
         self._rows = rows
