@@ -38,11 +38,16 @@ class FittedArray:
 
     def __set__(self, instance, value):
         if self._name not in vars(instance):
-            raise AttributeError(
-                f"{self._name} of a {type(instance).__name__} that is not fitted cannot be set: "
-                "use from_parameters, which takes all parameters"
-            )
+            raise AttributeError(f"{self._name} cannot be set before fit; {how_to_begin(instance)}")
         instance._set_fitted(self._name, value)
+
+
+def how_to_begin(instance):
+    """Return the advice for attributes that are set before a fit."""
+    name = type(instance).__name__
+    if hasattr(instance, "from_parameters"):
+        return f"{name}.from_parameters takes all parameters at once"
+    return f"fit this {name} first"
 
 
 def new_instance(cls, **parameters):

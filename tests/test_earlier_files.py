@@ -36,6 +36,19 @@ def test_a_file_written_before_gives_the_same_scores(name, form):
     np.testing.assert_allclose(found, expected["score_samples"], rtol=1e-9)
 
 
+@pytest.mark.parametrize("form", ["pickle", "skops"])
+@pytest.mark.parametrize("name", [name for name in EXPECTED if name != "autoencoder"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_model_written_before_goes_on_learning(name, form):
+    model = _read(name, form)
+    X = model.sample(60, random_state=0)[0]
+    model.partial_fit(X[:20]).partial_fit(X[20:])
+    assert np.isfinite(model.set_params(warm_start=True).fit(X).score(X))
+    if hasattr(model, "n_samples_seen_"):
+        assert model.n_samples_seen_ == 60
+
+
 # Written with one version of scikit-learn, read with another.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
 def test_pickled_results_written_before_give_the_same_numbers():

@@ -13,7 +13,7 @@ from skvae.base import LatentVariableModel, not_named
 from skvae.blocks import as_sequences, is_distributed, is_list_of_sequences, workers
 from skvae.chain import algorithms
 from skvae.emissions import GaussianEmission
-from skvae.fitted import FittedArray
+from skvae.fitted import FittedArray, how_to_begin
 from skvae.hmm.dask_sequences import DistributedSequences
 from skvae.hmm.e_step import EmissionReader, log_likelihood_of
 from skvae.hmm.initialization import check_stochastic
@@ -99,8 +99,8 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         """Return the fitted emission if it is Gaussian; otherwise there is no such attribute."""
         emission = vars(self).get("emission_")
         if not isinstance(emission, GaussianEmission):
-            of = "" if emission is None else f" with emission_={emission!r}"
-            raise AttributeError(f"{type(self).__name__!r} object{of} has no attribute {name!r}")
+            why = how_to_begin(self) if emission is None else f"emission_ is {emission!r}"
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}: {why}")
         return emission
 
     def _sequences(self, X, groups):

@@ -282,9 +282,11 @@ def test_starts_and_transitions_that_are_set_are_used_and_zeros_are_structural()
         model.transmat_ = [[0.5, 0.4], [0.0, 1.0]]
     with pytest.raises(ValueError, match="read-only"):
         model.transmat_[0, 0] = 1.0
-    with pytest.raises(AttributeError, match="startprob_ of a EMHiddenMarkov that is not fitted"):
+    with pytest.raises(AttributeError, match="startprob_ cannot be set before fit; EMHidden"):
         EMHiddenMarkov(2).startprob_ = [0.5, 0.5]
-    with pytest.raises(AttributeError, match=r"with emission_=PoissonEmission.* 'means_'"):
+    with pytest.raises(AttributeError, match=r"no attribute 'means_': EMHiddenMarkov\.from_par"):
+        EMHiddenMarkov(2).means_ = [[0.0], [1.0]]
+    with pytest.raises(AttributeError, match=r"no attribute 'means_': emission_ is Poisson"):
         _ = model.means_
 
 
