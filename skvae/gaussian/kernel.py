@@ -217,7 +217,7 @@ class GaussianKernel:
     def _load(self, X, workspace):
         """Return the rows of X (n, D) as a block, or None if there is a NaN."""
         n_rows = len(X)
-        if not self._expandable or self._is_direct(n_rows):
+        if not self._expandable or self.is_direct(n_rows):
             if np.isnan(X.min(initial=0.0)):
                 return None
             if n_rows * self.means.size <= _TOGETHER:
@@ -252,7 +252,7 @@ class GaussianKernel:
         bound = EPS * (quadratic * reach**2 + 2 * linear * reach + constant)
         return np.flatnonzero(~(bound <= self._tolerance))
 
-    def _is_direct(self, n_rows):
+    def is_direct(self, n_rows):
         """Return whether a block of so many rows uses the direct way for all components."""
         return n_rows * self.means.size <= _SMALL
 
@@ -316,7 +316,7 @@ class FullKernel(GaussianKernel):
 
     covariance_type = "full"
 
-    def _is_direct(self, n_rows):
+    def is_direct(self, n_rows):
         # With few components, to write the D²/2 features takes longer than K products with U.
         n_components, n_features = self.means.shape
         return n_rows * self.means.size <= _SMALL or 4 * n_components <= n_features
@@ -371,7 +371,7 @@ class WideFullKernel(FullKernel):
     has_rest = True
     _has_norm = False  # whether the error bound has the norm of the precisions, not their trace
 
-    def _is_direct(self, n_rows):
+    def is_direct(self, n_rows):
         # To prepare the panels takes as long as the densities of D rows.
         return n_rows <= self.means.shape[1]
 
@@ -468,7 +468,7 @@ class TiedKernel(FullKernel):
 
     has_rest = True
 
-    def _is_direct(self, n_rows):
+    def is_direct(self, n_rows):
         return n_rows * self.means.size <= _SMALL
 
     def __init__(self, *args, **kwargs):
@@ -519,7 +519,7 @@ class DiagonalKernel(GaussianKernel):
         norm = (precisions * scale**2).max(axis=1)
         return precisions * y_means, -0.5 * precisions, norm
 
-    def _is_direct(self, n_rows):
+    def is_direct(self, n_rows):
         one = len(self.means) == 1 and self.means.size < _WIDE
         return one or n_rows * self.means.size <= _SMALL
 

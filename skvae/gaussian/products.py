@@ -31,7 +31,7 @@ def weighted_sums(weights, columns):
         return (columns @ weights.T).T if t < _FEW_TERMS else weights @ columns.T
     transposed = np.ascontiguousarray(weights.T)
     each = transposed[:whole].reshape(-1, _COLUMNS, k)
-    total = (_panels(columns, whole) @ each).sum(axis=0)
+    total = (_panels(columns, whole) @ each).sum(axis=0, dtype=np.float64)
     total += columns[:, whole:] @ transposed[whole:]
     return total.T
 

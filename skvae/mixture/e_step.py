@@ -11,6 +11,8 @@ import numpy as np
 
 from skvae.blocks import DistributedRows, even_block, ranges
 
+_LEAST_SINGLE = np.float32(-80.0)  # e^-80 is 1.8e-35
+
 
 def normalize(log_joint, _block=None):
     """Turn log-joints (K, n) into responsibilities in place; return ln p of each row, in nats.
@@ -29,6 +31,8 @@ def normalize(log_joint, _block=None):
         log_joint[:, ~possible] = 0.0
         top[~possible] = 0.0
     log_joint -= top
+    if log_joint.dtype == np.float32:  # products with numbers below 1e-38 are slow
+        np.maximum(log_joint, _LEAST_SINGLE, out=log_joint)
     np.exp(log_joint, out=log_joint)
     total = log_joint.sum(axis=0)
     log_joint *= 1.0 / total
@@ -85,7 +89,8 @@ def expect(rows, kernel, pool, *, statistics=True):
                 resp = block.log_density()
                 log_p = normalize(resp)
                 share = None if weight is None else weight[part]
-                log_likelihood += log_p.sum() if share is None else log_p @ share
+                total_of = log_p.sum(dtype=np.float64) if share is None else log_p @ share
+                log_likelihood += total_of
                 if statistics:
                     if share is not None:
                         resp *= share

@@ -10,9 +10,15 @@ from skvae.gaussian.checks import check_near
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.first_statistics import FIRST_FLOOR
 from skvae.gaussian.moments import feature_moments
+from skvae.gaussian.single import SINGLE_TOLERANCE, single_kernel
 from skvae.mixture.e_step import expect
 from skvae.mixture.initialization import check_initial, first_statistics, maximize_first
 from skvae.mixture.parameters import Coordinates, MixtureParameters
+from skvae.storage import rebuilt
+
+_MANY_ROWS = 16384  # from which single precision is worth while
+_SINGLE_GAIN = 4 * SINGLE_TOLERANCE  # nats per row
+_FEWEST_ROWS = 1e-6  # of a component, in single precision: its rows may all be below 1e-35
 
 
 class MixtureProblem:
@@ -69,7 +75,16 @@ class MixtureProblem:
 
     def step(self, pool, _number):
         """Return the EMStep of a run."""
-        return EMStep(self._rows, self._floor, self.moments.resolution, pool)
+        rows = self._rows
+        single = (
+            isinstance(rows, Rows)
+            and rows.X.dtype == np.float32
+            and rows.n_rows >= _MANY_ROWS
+            and self._estimator.n_components > 1  # one component is found in one step
+            and rows.sample_weight is None
+            and self._estimator.acceleration is None  # it compares bounds that are nearly equal
+        )
+        return EMStep(rows, self._floor, self.moments.resolution, pool, single)
 
     def coordinates(self, parameters):
         """Return the Coordinates in which acceleration extrapolates."""
@@ -80,6 +95,10 @@ class MixtureProblem:
 class EMStep(Step):
     """The step of EM: ``parameters → (M step of their E step, log-likelihood per unit weight)``.
 
+    Many rows in float32 are computed in single precision as long as the bound rises by more than
+    ``_SINGLE_GAIN``, more than the rounding errors of two bounds: so it does rise. Then, and
+    wherever a component has nearly no rows, the step is made again in float64.
+
     Parameters
     ----------
     rows : Rows
@@ -88,6 +107,10 @@ class EMStep(Step):
         Bounds of the covariances.
     pool : Workers
         The threads.
+    single : bool
+        Whether the next step is computed in single precision.
+    before : float
+        The bound of the last step.
     n_steps : int
         The number of E steps with statistics so far.
     """
@@ -96,17 +119,43 @@ class EMStep(Step):
     floor: np.ndarray
     resolution: np.ndarray
     pool: Workers
+    single: bool = False
+    before: float = -np.inf
     n_steps: int = 0
 
     def __call__(self, parameters):
         self.n_steps += 1
-        statistics, log_likelihood = expect(self.rows, parameters.kernel(), self.pool)
-        if not np.isfinite(log_likelihood):
+        statistics, bound = self._single(parameters) if self.single else (None, -np.inf)
+        if statistics is None:
+            statistics, log_likelihood = expect(self.rows, parameters.kernel(), self.pool)
+            bound = log_likelihood / self.rows.weight()
+        if not np.isfinite(bound):
             raise Collapse("the likelihood of some row is not a finite number")
-        proposal = parameters.maximize(statistics, self.floor, self.resolution)
-        return proposal, log_likelihood / self.rows.weight()
+        self.before = bound
+        return parameters.maximize(statistics, self.floor, self.resolution), bound
+
+    def _single(self, parameters):
+        """Return the statistics and the bound in single precision; None if it is not enough."""
+        kernel = single_kernel(parameters.kernel())
+        if kernel is not None:
+            statistics, log_likelihood = expect(self.rows, kernel, self.pool)
+            bound = log_likelihood / self.rows.weight()
+            if bound - self.before > _SINGLE_GAIN and statistics.counts.min() > _FEWEST_ROWS:
+                return statistics, bound
+        self.single = False
+        return None, -np.inf
 
     def evaluate(self, parameters):
         """Return the log-likelihood of the parameters, in nats per unit weight."""
         _, log_likelihood = expect(self.rows, parameters.kernel(), self.pool, statistics=False)
         return log_likelihood / self.rows.weight()
+
+    def state(self):
+        """Return the number of steps, the last bound, and whether the next step is single."""
+        return {**super().state(), "single": self.single, "before": self.before}
+
+    def restore(self, state, parameters):
+        """Restore a stored state; see :meth:`skvae.ascent.loop.Step.restore`."""
+        super().restore(state, parameters)
+        self.single = rebuilt(False, state["single"])
+        self.before = rebuilt(0.0, state["before"])

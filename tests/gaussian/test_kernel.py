@@ -16,7 +16,7 @@ def large(monkeypatch):
     """Blocks of few rows, or with few components, are computed like others."""
     kernels = module.FullKernel, module.WideFullKernel, module.TiedKernel, module.DiagonalKernel
     for kernel in kernels:
-        monkeypatch.setattr(kernel, "_is_direct", lambda *_: False)
+        monkeypatch.setattr(kernel, "is_direct", lambda *_: False)
 
 
 def kernel_of(mixture, spread, **options):
