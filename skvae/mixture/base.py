@@ -47,6 +47,13 @@ def _imputed(X, kernel):
     return filled
 
 
+def total_weight(rows, sample_weight):
+    """Return the total weight as given; very large weights are scaled in the rows."""
+    if sample_weight is None or isinstance(rows, DistributedRows):
+        return rows.weight()
+    return float(np.asarray(sample_weight, dtype=np.float64).sum())
+
+
 @not_named
 class MixtureModel(LatentVariableModel):
     """A fitted mixture: densities, labels, responsibilities and imputations of rows.

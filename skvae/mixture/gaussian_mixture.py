@@ -11,7 +11,6 @@ the threads.
 """
 
 import inspect
-from contextlib import contextmanager
 from copy import copy
 from functools import partial
 from numbers import Integral
@@ -22,17 +21,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae.ascent.checkpoint import data_of
 from skvae.ascent.estimator import AscentEstimator
-from skvae.ascent.loop import Collapse
 from skvae.ascent.restarts import search
 from skvae.blocks import DistributedRows, workers
 from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.checks import check_batch, check_positive_definite, check_weights
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import LARGEST, Moments
-from skvae.mixture.base import MixtureModel
+from skvae.mixture.base import MixtureModel, total_weight
 from skvae.mixture.e_step import expect, fill_rows, normalize
 from skvae.mixture.em import MixtureProblem
-from skvae.mixture.parameters import MixtureParameters
+from skvae.mixture.parameters import MixtureParameters, refused_if_singular
 from skvae.validation import check_array_parameter, check_as_fitted, check_choice, check_number
 
 
@@ -259,7 +257,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters)
             self._record(best, collapses, objective)
-            self._remember_fit(_total_weight(rows, sample_weight), warm=warm)
+            self._remember_fit(total_weight(rows, sample_weight), warm=warm)
         return self
 
     def partial_fit(self, X, y=None, sample_weight=None):
@@ -309,7 +307,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         with self._learning():
             first = not hasattr(self, "weights_")
             rows = self._prepare(X, sample_weight, reset=first, min_rows=2 if first else 1)
-            weight = _total_weight(rows, sample_weight)
+            weight = total_weight(rows, sample_weight)
             before = 0.0 if first else self._weight_before(weight)
             rate = weight / (before + weight)
             with workers() as pool:
@@ -380,21 +378,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
 
     def _set_fitted(self, name, value):
         """Replace one of the fitted arrays, and compute those that follow from it."""
-        old = self._parameters()
-        structure = STRUCTURES[old.covariance_type]
-        value = check_array_parameter(name, value, vars(self)[name].shape, "as before")
-        if name == "weights_":
-            check_weights(name, value)
-            self._store(old._replace(weights=value / value.sum()))
-        elif name == "means_":
-            self._store(old._replace(means=value))
-        else:
-            if name == "precisions_cholesky_":
-                value = structure.precisions(value)
-            check_positive_definite(name, value, structure)
-            with _refused_if_singular(name):
-                value = value if name == "covariances_" else structure.inverse(value)
-                self._store(MixtureParameters.of(*old[:3], value))
+        self._store(self._parameters().replaced(name, value))
 
     @classmethod
     def from_parameters(cls, weights, means, covariances, covariance_type="full"):
@@ -440,9 +424,8 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         )
         check_positive_definite("covariances", covariances, structure)
         weights = weights / weights.sum()
-        with _refused_if_singular("covariances"):
-            parameters = MixtureParameters.of(covariance_type, weights, means, covariances)
-        return cls._of(parameters)
+        with refused_if_singular("covariances"):
+            return cls._of(MixtureParameters.of(covariance_type, weights, means, covariances))
 
     @classmethod
     def _of(cls, parameters, **like):
@@ -698,22 +681,6 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
             else:
                 entropy = _entropy(rows, pool, kernel)[0]
         return self._bic(rows) + 2 * entropy
-
-
-def _total_weight(rows, sample_weight):
-    """Return the total weight as given; very large weights are scaled in the rows."""
-    if sample_weight is None or isinstance(rows, DistributedRows):
-        return rows.weight()
-    return float(np.asarray(sample_weight, dtype=np.float64).sum())
-
-
-@contextmanager
-def _refused_if_singular(name):
-    """Turn a Collapse into a ValueError that names the parameter."""
-    try:
-        yield
-    except Collapse as collapse:
-        raise ValueError(f"{name} is not usable: {collapse}") from collapse
 
 
 def _entropy(rows, pool, kernel):

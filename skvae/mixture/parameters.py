@@ -3,15 +3,27 @@ r"""The parameters of a Gaussian mixture as one value: M step, draws, marginals,
 .. math:: p(x) = \sum_k \pi_k \, N(x \mid m_k, \Sigma_k)
 """
 
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 
 from skvae.ascent.loop import Collapse
+from skvae.gaussian.checks import check_positive_definite, check_weights
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.kernel import gaussian_kernel
 from skvae.gaussian.statistics import GaussianStatistics
 from skvae.mixture.e_step import normalize
+from skvae.validation import check_array_parameter
+
+
+@contextmanager
+def refused_if_singular(name):
+    """Turn a Collapse into a ValueError that names the parameter."""
+    try:
+        yield
+    except Collapse as collapse:
+        raise ValueError(f"{name} is not usable: {collapse}") from collapse
 
 
 class MixtureParameters(NamedTuple):
@@ -53,6 +65,32 @@ class MixtureParameters(NamedTuple):
         """Return the mean and the standard deviation of each feature, for the kernel."""
         mean, variance = self.moments()
         return mean, np.sqrt(variance)
+
+    def replaced(self, name, value):
+        """Return the parameters with other values of one fitted attribute, which are checked.
+
+        Parameters
+        ----------
+        name : str
+            ``"weights_"``, ``"means_"``, ``"covariances_"``, ``"precisions_"``, or
+            ``"precisions_cholesky_"``, any A with precision A Aᵀ.
+        value : array-like
+            The values.
+        """
+        kind, structure = self.covariance_type, STRUCTURES[self.covariance_type]
+        like = {"weights_": self.weights, "means_": self.means}.get(name, self.covariances)
+        value = check_array_parameter(name, value, like.shape, "as before")
+        if name == "weights_":
+            check_weights(name, value)
+            return self._replace(weights=value / value.sum())
+        if name == "means_":
+            return self._replace(means=value)
+        if name == "precisions_cholesky_":
+            value = structure.precisions(value)
+        check_positive_definite(name, value, structure)
+        with refused_if_singular(name):
+            value = value if name == "covariances_" else structure.inverse(value)
+            return self.of(kind, self.weights, self.means, value)
 
     def kernel(self):
         """Return the kernel of the components, with the log weights as offsets."""
