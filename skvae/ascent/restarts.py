@@ -56,7 +56,7 @@ def search(problem, settings, random_state, pool, checkpoint=None):
     if problem.earlier is not None:
         n_init = 1
         _, limits["before"], limits["comparable"] = problem.earlier
-    n_jobs = min(effective_n_jobs(settings.n_jobs), n_init)
+    n_jobs = 1 if n_init == 1 else min(effective_n_jobs(settings.n_jobs), n_init)
     n_threads = max(1, pool.n_threads // n_jobs)
     stop = threading.Event()
 

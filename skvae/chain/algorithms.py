@@ -12,8 +12,8 @@ Every function takes the same first arguments and all sequences of a batch in on
     ``log_likelihood[t, j]`` is ln p(x_t | z_t = j), in nats. With a reader there is no array of all
     rows. Each thread makes its own reader, which has ``block_rows``, the most rows of a block;
     ``sums()``, empty statistics of the rows or None; and ``block(start, stop)``. A block has
-    ``log_density()``, an array (K, n) that may be overwritten, and ``accumulate(sums, resp)``,
-    which adds the rows, weighted by ``resp`` (K, n), to the statistics.
+    ``log_density()``, an array (K, n), and ``accumulate(sums, resp)``, which adds the rows,
+    weighted by ``resp`` (K, n), to the statistics.
 ``offsets`` : ndarray of int, shape (n_sequences + 1,), default=None
     Sequence s has the rows from offsets[s] to offsets[s + 1]. None is one sequence, which is
     possible only if ``log_likelihood`` is an array.
@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skvae.blocks import ranges
-from skvae.chain import kernels_paths
+from skvae.chain import kernels_paths, one_block
 from skvae.chain.batch import Batch
 
 
@@ -51,6 +51,17 @@ class Smoothed(NamedTuple):
     log_likelihood: float
     posterior: np.ndarray
     pairs: np.ndarray
+
+
+def _is_one_block(log_likelihood, pool):
+    """Return whether the calling thread computes all rows at once: those of an array."""
+    return pool is None and isinstance(log_likelihood, np.ndarray)
+
+
+def _one_block(log_start, log_transmat, log_likelihood, offsets, **options):
+    """Return the OneBlock of an array of log-likelihoods."""
+    chain = np.exp(log_start), np.exp(log_transmat)
+    return one_block.OneBlock(*chain, log_likelihood.T, offsets, **options)
 
 
 def expect(
@@ -91,6 +102,9 @@ def log_likelihood_of(
 
     The arguments are those of :func:`expect`; a forward pass is enough.
     """
+    if _is_one_block(log_likelihood, pool):
+        block = _one_block(log_start, log_transmat, log_likelihood, offsets)
+        return block.log_likelihood(weight)
     batch = Batch(log_start, log_transmat, log_likelihood, offsets, weight, pool)
     total = 0.0
     for joined in batch.join_halves(0) if batch.halves else ():
@@ -117,6 +131,10 @@ def smooth(log_start, log_transmat, log_likelihood, offsets=None, *, pool=None, 
     array([[0.96818656, 0.03181344],
            [0.96818656, 0.03181344]])
     """
+    if _is_one_block(log_likelihood, pool):
+        block = _one_block(log_start, log_transmat, log_likelihood, offsets)
+        posterior, _, pairs = block.smooth()
+        return Smoothed(block.log_likelihood(), np.array(posterior, dtype=dtype), pairs)
     batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool, of_rows=False)
     batch.posterior = np.empty((batch.n_rows, batch.n_states), dtype=dtype)
     total = batch.sums()
@@ -134,6 +152,10 @@ def predictive(
 
     The arguments are those of :func:`smooth`.
     """
+    if _is_one_block(log_likelihood, pool):
+        block = _one_block(log_start, log_transmat, log_likelihood, offsets)
+        with np.errstate(over="ignore"):  # −1e300 is −inf in float32
+            return block.log_p.astype(dtype, copy=False)
     batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool, halve=False)
     batch.log_p = np.empty(batch.n_rows, dtype=dtype)
     for _ in batch.pool.map(batch.forward, len(batch.segments), 1):
@@ -160,6 +182,9 @@ def filtered(
     logs : bool
         Whether to return ln p(z_t | x_1..x_t), in which no probability underflows.
     """
+    if _is_one_block(log_likelihood, pool):
+        block = _one_block(log_start, log_transmat, log_likelihood, offsets, logs=logs)
+        return np.array(block.filtered(logs=logs), dtype=dtype)
     batch = Batch(log_start, log_transmat, log_likelihood, offsets, pool=pool, halve=False)
     batch.alpha, batch.logs = np.empty((batch.n_rows, batch.n_states), dtype=dtype), logs
     for _ in batch.pool.map(batch.forward, len(batch.segments), 1):
@@ -179,6 +204,9 @@ def viterbi(log_start, log_transmat, log_likelihood, offsets=None, *, pool=None)
     states : ndarray of int, shape (n_rows,)
         The paths.
     """
+    if _is_one_block(log_likelihood, pool):
+        chain = np.exp(log_start), np.exp(log_transmat)
+        return one_block.best_path(*chain, log_likelihood.T, offsets)
     batch = Batch(
         log_start, log_transmat, log_likelihood, offsets, pool=pool, of_rows=False, best=True
     )

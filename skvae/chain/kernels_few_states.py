@@ -5,6 +5,8 @@ that is written and read again for each time step; here it is one or two tuples 
 (measured: a third of the time with four states, a half with eight).
 """
 
+import numpy as np
+
 from skvae.chain.compilation import compiled, inlined
 
 # As there: a compiled function uses the constants of its own file only.
@@ -165,3 +167,82 @@ def backward_of_eight(first, transitions, likelihood, alpha, scale, weight, beta
         _put(likelihood, t, 4, _scaled(v_high, weight[t]))
     beta[0], beta[1], beta[2], beta[3] = low
     beta[4], beta[5], beta[6], beta[7] = high
+
+
+# Few rows: both passes in one call ----------------------------------------------------------------
+
+
+@compiled
+def _padded(start, transmat, width):
+    """Return start and transition probabilities filled up with zeros, and the transpose."""
+    first, matrix, transposed = np.zeros(width), np.zeros((width, width)), np.zeros((width, width))
+    for i in range(len(start)):
+        first[i] = start[i]
+        for j in range(len(start)):
+            matrix[i, j] = transposed[j, i] = transmat[i, j]
+    return first, (matrix, transposed)
+
+
+@inlined
+def _add_product(total, alpha, v, t, i, j):
+    """Add the products of four entries of row t of α and four of v to ``total``."""
+    for a in range(4):
+        for b in range(4):
+            total[i + a, j + b] += alpha[t, i + a] * v[t, j + b]
+
+
+@compiled
+def _fill_sums(first, transmat, gamma, total, starts, pairs):
+    """Fill the sums of γ over first rows, and those over pairs from Σ α_{t−1} v_tᵀ."""
+    for i in range(len(starts)):
+        starts[i] = 0.0
+        for j in range(len(starts)):
+            pairs[i, j] = transmat[i, j] * total[i, j]
+    for t in range(len(first)):
+        if first[t]:
+            for i in range(len(starts)):
+                starts[i] += gamma[t, i]
+
+
+@compiled
+def smooth_of_four(start, transmat, first, likelihood, weight, scale, gamma, starts, pairs):
+    """Fill the normalisers and the weighted posteriors of sequences; return whether all is exact.
+
+    Parameters
+    ----------
+    start, transmat : ndarray of shape (K,) and (K, K)
+        Start and transition probabilities of at most four states.
+    first, likelihood, weight, scale, gamma
+        As for :func:`skvae.chain.kernels_scaled.backward`; ``scale`` is filled.
+    starts : ndarray of shape (K,)
+        Filled with the sums of γ over the first rows of sequences.
+    pairs : ndarray of shape (K, K)
+        Filled with the sums over pairs of neighbours.
+    """
+    beginning, transitions = _padded(start, transmat, 4)
+    alpha, beta, total = np.empty((len(first) + 1, 4)), np.ones(4), np.zeros((4, 4))
+    alpha[0] = 0.0
+    if not forward_of_four(first, beginning, transitions, likelihood, alpha, scale):
+        return False
+    backward_of_four(first, transitions, likelihood, alpha, scale, weight, beta, gamma)
+    for t in range(len(first)):
+        _add_product(total, alpha, likelihood, t, 0, 0)
+    _fill_sums(first, transmat, gamma, total, starts, pairs)
+    return True
+
+
+@compiled
+def smooth_of_eight(start, transmat, first, likelihood, weight, scale, gamma, starts, pairs):
+    """Fill the same as :func:`smooth_of_four`, of at most eight states."""
+    beginning, transitions = _padded(start, transmat, 8)
+    alpha, beta, total = np.empty((len(first) + 1, 8)), np.ones(8), np.zeros((8, 8))
+    alpha[0] = 0.0
+    if not forward_of_eight(first, beginning, transitions, likelihood, alpha, scale):
+        return False
+    backward_of_eight(first, transitions, likelihood, alpha, scale, weight, beta, gamma)
+    for t in range(len(first)):
+        for i in (0, 4):
+            for j in (0, 4):
+                _add_product(total, alpha, likelihood, t, i, j)
+    _fill_sums(first, transmat, gamma, total, starts, pairs)
+    return True

@@ -183,6 +183,57 @@ def _emit(likelihood, scale, weight, alpha, beta, gamma, t):
 
 
 @compiled
+def prepared(start, transmat):
+    """Return (start, A, its transpose), filled up with zeros to a multiple of four states."""
+    n_states = len(start)
+    width = (n_states + 3) // 4 * 4
+    first, matrix, transposed = np.zeros(width), np.zeros((width, width)), np.zeros((width, width))
+    for i in range(n_states):
+        first[i] = start[i]
+        for j in range(n_states):
+            matrix[i, j] = transposed[j, i] = transmat[i, j]
+    return first, matrix, transposed
+
+
+@compiled
+def load(log_likelihood, likelihood, top, bounded, reverse):
+    """Fill the log-likelihoods of a block less their largest value in each row.
+
+    Parameters
+    ----------
+    log_likelihood : ndarray of shape (K, n)
+        Of its rows.
+    likelihood : ndarray of shape (n, K padded)
+        Filled; −inf for the states of the padding. A row that is impossible in every state becomes
+        a row without an observation, of zeros.
+    top : ndarray of shape (n,)
+        Filled with the largest values, −inf for an impossible row.
+    bounded : bool
+        Whether likelihoods below LEAST_LIKELIHOOD are raised to it: zero then means impossible, not
+        underflow.
+    reverse : bool
+        Whether the last row comes first in ``likelihood`` and ``top``.
+    """
+    n_states, n_rows = log_likelihood.shape
+    least = np.log(LEAST_LIKELIHOOD) if bounded else -np.inf
+    for t in range(n_rows):
+        source = n_rows - 1 - t if reverse else t
+        largest = -np.inf
+        for j in range(n_states):
+            largest = max(largest, log_likelihood[j, source])
+        top[t] = largest
+        for j in range(n_states):
+            value = 0.0
+            if largest > -np.inf:
+                value = log_likelihood[j, source] - largest
+                if value < least and value > -np.inf:
+                    value = least
+            likelihood[t, j] = value
+        for j in range(n_states, likelihood.shape[1]):
+            likelihood[t, j] = -np.inf
+
+
+@compiled
 def forward(first, start, transitions, likelihood, alpha, scale):
     """Fill the filtered posteriors and normalisers of a block; return whether they are exact.
 

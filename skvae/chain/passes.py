@@ -127,7 +127,7 @@ class SegmentPasses:
         index : int
             The block.
         log_likelihood : ndarray of shape (n_states, n)
-            The log-likelihoods of its rows, in their order; it is overwritten.
+            The log-likelihoods of its rows, in their order.
         """
         start, stop = self.blocks[index]
         n = stop - start
@@ -135,7 +135,7 @@ class SegmentPasses:
             self._buffers.append(self.kept.pop(min(self.kept)).memory)
         memory = self._buffers.take(self._size, len(self.recursion.start))
         likelihood, alpha, scale, top = memory[0][:n], memory[1][: n + 1], memory[2][:n], memory[3]
-        self.recursion.load(log_likelihood[:, self._order], likelihood, top[:n])
+        self.recursion.load(log_likelihood, likelihood, top[:n], self.segment.reverse)
         before, error = self.messages[index]
         alpha[0] = before  # before the first block it is multiplied only by zeros
         error = error.copy()

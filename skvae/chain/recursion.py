@@ -5,7 +5,7 @@ import numpy as np
 from skvae.chain import kernels_few_states as few_states
 from skvae.chain import kernels_log, kernels_scaled
 
-_SAFE = 1e-30  # if all transitions are larger, the next row restores entries of α that underflow
+SAFE = 1e-30  # if all transitions are larger, the next row restores entries of α that underflow
 _LEAST_JOINT = 1e-100  # sum of products of two halves' messages; below it too many digits are lost
 DENSE_SHARE = 0.1  # of transitions that are not zero, above which products of whole rows are faster
 
@@ -13,7 +13,10 @@ DENSE_SHARE = 0.1  # of transitions that are not zero, above which products of w
 def pad(array, fill=0.0):
     """Return a square array or a row, filled up with states to a multiple of four."""
     n = array.shape[-1]
-    out = np.full((-(-n // 4) * 4,) * array.ndim, fill)
+    if n % 4 == 0:
+        return np.array(array, order="C")
+    out = np.empty((-(-n // 4) * 4,) * array.ndim)
+    out.fill(fill)
     out[(slice(n),) * array.ndim] = array
     return out
 
@@ -27,11 +30,21 @@ def _banded(matrix):
     return shifts, diagonals
 
 
-def _sparse(matrix):
+def sparse(matrix):
     """Return (row pointers, columns, values) of the entries that are not zero."""
     rows, columns = np.nonzero(matrix)
     pointers = np.searchsorted(rows, np.arange(len(matrix) + 1))
     return pointers, columns, matrix[rows, columns]
+
+
+def _few(matrix):
+    """Return (form, transitions) of a matrix of few entries, ("dense", None) of others."""
+    n_entries, limit = np.count_nonzero(matrix), DENSE_SHARE * matrix.size
+    if n_entries < 2 * limit:
+        transitions = _banded(matrix)
+        if transitions[1].size < 2 * limit:  # whole diagonals are quick
+            return "banded", transitions
+    return ("sparse", sparse(matrix)) if n_entries < limit else ("dense", None)
 
 
 # By the number of states, padded.
@@ -67,54 +80,35 @@ class Recursion:
     def __init__(self, start, transmat):
         self.n_states = len(start)
         self.transmat = transmat
-        self.start = pad(start)
-        self.last = np.ones(len(self.start))
         self._first = start
-        self.bounded = bool(transmat.min() < _SAFE)
+        self.bounded = bool(transmat.min() < SAFE)
         self._form, matrix = "dense", transmat
         if self.bounded:
             least = kernels_scaled.LEAST_TRANSITION
             matrix = np.where(transmat > 0, np.maximum(transmat, least), 0.0)
             self._slack = pad((matrix - transmat).sum(axis=0))
-            limit = DENSE_SHARE * matrix.size
-            self._form, self._transitions = "banded", _banded(matrix)
-            if self._transitions[1].size >= 2 * limit:  # whole diagonals are quick
-                self._form, self._transitions = "sparse", _sparse(matrix)
-                if len(self._transitions[2]) >= limit:
-                    self._form = "dense"
+            self._form, self._transitions = _few(matrix)
+        self.start, *dense = kernels_scaled.prepared(start, matrix)
         if self._form == "dense":
-            matrix = pad(matrix)
-            self._transitions = matrix, np.ascontiguousarray(matrix.T)
+            self._transitions = tuple(dense)
+        self.last = np.ones(len(self.start))
         self.pairs_shape = self._transitions[0 if self._form == "dense" else -1].shape
 
     def in_log_space(self):
         """Return the same recursions in log space, where nothing underflows."""
         return LogRecursion(self._first, self.transmat)
 
-    def load(self, log_likelihood, likelihood, top):
+    def load(self, log_likelihood, likelihood, top, reverse=False):
         """Fill ``likelihood`` (n, padded), each row divided by its largest value.
 
-        The log of that value goes to ``top`` (n,), and ``log_likelihood`` (K, n) is overwritten. A
-        row that is impossible in every state becomes a row without an observation, and its ``top``
-        is −inf.
+        The log of that value goes to ``top`` (n,). ``log_likelihood`` is (K, n); with ``reverse``
+        its last row is processed first. A row that is impossible in every state becomes a row
+        without an observation, and its ``top`` is −inf.
         """
-        log_likelihood.max(axis=0, out=top)
-        impossible = top == -np.inf
-        if impossible.any():
-            log_likelihood[:, impossible] = 0.0
-            log_likelihood -= np.where(impossible, 0.0, top)
-        else:
-            log_likelihood -= top
-        if self.bounded:  # after this a likelihood of zero is impossible, and no underflow
-            never = log_likelihood == -np.inf
-            least = np.log(kernels_scaled.LEAST_LIKELIHOOD)
-            np.maximum(log_likelihood, least, out=log_likelihood)
-            if never.any():
-                log_likelihood[never] = -np.inf
+        log_likelihood = np.ascontiguousarray(log_likelihood)
+        kernels_scaled.load(log_likelihood, likelihood, top, self.bounded, reverse)
         if not self.logs:
-            np.exp(log_likelihood, out=log_likelihood)
-        likelihood[:, : self.n_states] = log_likelihood.T
-        likelihood[:, self.n_states :] = -np.inf if self.logs else 0.0
+            np.exp(likelihood, out=likelihood)
 
     def forward(self, first, likelihood, alpha, scale, error):
         """Fill α (rows 1 and on, from row 0) and the normalisers; return their logs.
@@ -204,7 +198,7 @@ class LogRecursion(Recursion):
         with np.errstate(divide="ignore"):
             self.start = pad(np.log(start), -np.inf)
         self.last = np.zeros(len(self.start))
-        pointers, columns, values = _sparse(transmat)
+        pointers, columns, values = sparse(transmat)
         self._transitions = pointers, columns, np.log(values)
         self.pairs_shape = values.shape
 
@@ -244,9 +238,9 @@ class SingleState(Recursion):
         """Return self, as nothing underflows."""
         return self
 
-    def load(self, log_likelihood, likelihood, top):
+    def load(self, log_likelihood, likelihood, top, reverse=False):
         """Fill ``likelihood`` with ones and ``top`` with the log-likelihoods."""
-        top[:] = log_likelihood[0]
+        top[:] = log_likelihood[0, ::-1] if reverse else log_likelihood[0]
         likelihood[:] = 1.0
 
     def forward(self, first, likelihood, alpha, scale, error):

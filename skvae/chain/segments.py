@@ -14,6 +14,8 @@ _FEW_STATES, _LONGEST_OF_FEW = 8, 16384
 # Rows times states, with the other work of a row in units of a state, below which handing work to
 # threads takes longer than doing it (measured: about two milliseconds of work).
 _OTHER_WORK, _WORTH_THREADS = 8, 100_000
+# The same below which one thread with all rows at once is faster than two threads with blocks.
+_WORTH_BLOCKS = 400_000
 _LARGE_SHARE = 8  # a sequence of more than 1/8 of all rows is processed from both ends
 
 
@@ -75,6 +77,15 @@ def segments_of(offsets, block, *, halve=True):
     return segments, halves
 
 
+def are_few(n_rows, n_states, *, quick=False):
+    """Return whether rows are so few that one thread computes all of them as one block.
+
+    With ``quick``, their log-densities take no more time than the recursions.
+    """
+    most = _WORTH_BLOCKS if quick else _WORTH_THREADS
+    return n_rows * (n_states + _OTHER_WORK) < most
+
+
 def block_and_workers(n_rows, n_states, largest, pool):
     """Return the number of rows of a block, and the threads: one where work is little.
 
@@ -87,7 +98,7 @@ def block_and_workers(n_rows, n_states, largest, pool):
     pool : Workers or None
         The threads; None is the calling thread alone.
     """
-    few = n_rows * (n_states + _OTHER_WORK) < _WORTH_THREADS
+    few = are_few(n_rows, n_states)
     longest = _LONGEST if n_states >= _FEW_STATES else _LONGEST_OF_FEW
     rows = min(max(_BLOCK_NUMBERS // n_states, _SHORTEST), longest)
     if few:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from skvae.chain.kernels_paths import forward_dense, forward_sparse, trace
-from skvae.chain.recursion import DENSE_SHARE, LogRecursion, pad
+from skvae.chain.kernels_paths import forward_dense, forward_of_four, forward_sparse, trace
+from skvae.chain.recursion import DENSE_SHARE, LogRecursion, pad, sparse
 
 
 class ViterbiRecursion(LogRecursion):
@@ -22,19 +22,24 @@ class ViterbiRecursion(LogRecursion):
     """
 
     def __init__(self, start, transmat):
-        super().__init__(start, transmat)
+        self.n_states = len(start)
+        self.transmat = transmat
         with np.errstate(divide="ignore"):
+            self.start = pad(np.log(start), -np.inf)
             logs = pad(np.log(transmat), -np.inf)
         self._transposed = np.ascontiguousarray(logs.T)
+        self._transitions = logs, self._transposed
         self._few = np.count_nonzero(transmat) < DENSE_SHARE * transmat.size
-        if not self._few:
-            self._transitions = logs, self._transposed
+        if self._few:
+            pointers, columns, values = sparse(transmat)
+            self._transitions = pointers, columns, np.log(values)
         self.last = np.array([-1.0])  # no state behind the end of a sequence
         self.pairs_shape = ()  # a path has no sums over pairs
 
     def forward(self, first, likelihood, alpha, scale, error):
         """Fill δ and its maxima, which are always exact; return them."""
-        fill = forward_sparse if self._few else forward_dense
+        dense = forward_of_four if len(self.start) == 4 else forward_dense
+        fill = forward_sparse if self._few else dense
         fill(first, self.start, self._transitions, likelihood, alpha, scale)
         return scale
 
@@ -44,10 +49,15 @@ class ViterbiRecursion(LogRecursion):
 
     def backward(self, first, likelihood, alpha, scale, weight, beta, gamma, pairs):
         """Fill the first column of γ with the path."""
+        gamma[:, 0], beta[0] = self.trace(first, alpha, int(beta[0]))
+
+    def trace(self, first, alpha, state=-1):
+        """Return (the path of a block, the state before it).
+
+        ``state`` is that of the last row, −1 where that row ends a sequence.
+        """
         path = np.empty(len(first), dtype=np.int64)
-        n = self.n_states
-        beta[0] = trace(first, self._transposed[:n, :n], alpha, int(beta[0]), path)
-        gamma[:, 0] = path
+        return path, trace(first, self._transposed, alpha, state, path)
 
     def join(self, head, tail):
         """Return (messages, log-probability, no pairs) of the best path across two halves.

@@ -82,7 +82,7 @@ class Emission(BaseEstimator):
     @property
     def is_given(self):
         """Return whether all first values are given, so that :meth:`first` reads no rows."""
-        first = [v for n, v in self.get_params(deep=False).items() if n.endswith("_init")]
+        first = [value for name, value in vars(self).items() if name.endswith("_init")]
         return bool(first) and all(value is not None for value in first)
 
     # A fitted emission ------------------------------------------------------------------------

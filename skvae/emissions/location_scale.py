@@ -236,8 +236,9 @@ class LocationScaleEmission(Emission):
 
     def summarize(self, rows, pool, feature_names=None):
         moments = feature_moments(rows, pool, feature_names)
-        first_floor = moments.floor(self.reg_covar or FIRST_FLOOR)
-        return GaussianSummary(moments, moments.floor(self.reg_covar), first_floor)
+        floor = moments.floor(self.reg_covar)
+        first_floor = floor if self.reg_covar else moments.floor(FIRST_FLOOR)
+        return GaussianSummary(moments, floor, first_floor)
 
     def summarize_batch(self, parameters, rows, pool, feature_names=None):
         # A batch may be a single row: the earlier fit has better moments.

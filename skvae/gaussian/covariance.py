@@ -194,9 +194,9 @@ class FullCovariance:
 
     def check(self, covariances, resolution):
         """Raise Collapse where a variance is not above ``resolution``, the data's round-off."""
-        variances = np.diagonal(covariances, axis1=-2, axis2=-1)
-        for k in np.flatnonzero(~np.all(variances > resolution, axis=-1)):
-            raise _unresolved(int(k))
+        resolved = np.diagonal(covariances, axis1=-2, axis2=-1) > resolution
+        if not resolved.all():
+            raise _unresolved(int(np.argmin(resolved.all(axis=-1))))
 
     precisions_cholesky = staticmethod(_factors)
 
@@ -353,13 +353,14 @@ class DiagonalCovariance:
         return np.where(empty[:, None], previous, scatter)
 
     def check(self, covariances, resolution):
-        for k in np.flatnonzero(~np.all(covariances > resolution, axis=1)):
-            raise _unresolved(int(k))
+        resolved = covariances > resolution
+        if not resolved.all():
+            raise _unresolved(int(np.argmin(resolved.all(axis=1))))
 
     def precisions_cholesky(self, covariances):
-        bad = ~(covariances > 0)
-        for k in np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1)):
-            raise _collapse(int(k))
+        good = covariances > 0
+        if not good.all():
+            raise _collapse(int(np.argmin(good.reshape(len(good), -1).all(axis=1))))
         return 1.0 / np.sqrt(covariances)
 
     def precisions(self, precisions_cholesky):

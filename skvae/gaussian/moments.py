@@ -158,7 +158,7 @@ def _sums(rows, block, center, start, stop):
             total[2] += weight @ np.square(deviation, out=deviation)
         # NumPy is slow down narrow columns: reshape many rows into one wide row (measured: a
         # sixteenth of the time with four columns, a half with 64).
-        n_beside = len(size) // _BESIDE * _BESIDE
+        n_beside = len(size) // _BESIDE * _BESIDE if len(size) > _BESIDE**2 else 0
         for part, n in ((size[:n_beside], _BESIDE), (size[n_beside:], 1)):
             if len(part):
                 wide = part.reshape(len(part) // n, -1)

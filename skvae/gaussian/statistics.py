@@ -117,15 +117,21 @@ class GaussianStatistics:
         Collapse
             A covariance is singular and the floor is zero.
         """
-        structure = STRUCTURES[self.covariance_type]
+        structure, n_rows = STRUCTURES[self.covariance_type], self.counts.sum()
+        counts, empty = self.counts, None
         # EM updates a component with any positive count; below _NO_ROWS the division underflows.
-        empty = self.counts <= _NO_ROWS * self.counts.sum()
-        counts = np.where(empty, 1.0, self.counts)
-        shift = np.where(empty[:, None], 0.0, self.sums / counts[:, None])
+        if not counts.min() > _NO_ROWS * n_rows:
+            empty = counts <= _NO_ROWS * n_rows
+            counts = np.where(empty, 1.0, counts)
+        shift = self.sums / counts[:, None]
+        if empty is not None:
+            shift[empty] = 0.0
         scatter = structure.recenter(self.scatter, self.counts, self.sums, shift)
-        if empty.any():
+        if empty is not None:
             scatter = structure.keep(scatter, previous[1], empty)
-        covariances, factors = structure.maximize(scatter, counts, self.counts.sum(), floor)
+        covariances, factors = structure.maximize(scatter, counts, n_rows, floor)
         structure.check(covariances, resolution)
-        means = np.where(empty[:, None], previous[0], self.centers + shift)
+        means = self.centers + shift
+        if empty is not None:
+            means[empty] = previous[0][empty]
         return means, covariances, factors

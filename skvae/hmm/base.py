@@ -7,15 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel, not_named
-from skvae.blocks import as_sequences, is_distributed, is_list_of_sequences, workers
+from skvae.blocks import as_sequences, is_distributed, is_list_of_sequences
 from skvae.chain import algorithms
 from skvae.emissions import GaussianEmission
 from skvae.fitted import FittedArray, how_to_begin
 from skvae.hmm.dask_sequences import DistributedSequences
-from skvae.hmm.e_step import EmissionReader, log_likelihood_of
+from skvae.hmm.e_step import EmissionReader, infer, log_likelihood_of
 from skvae.hmm.initialization import check_stochastic
 from skvae.hmm.parameters import ChainParameters
 from skvae.validation import check_choice, check_number
@@ -105,7 +104,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
 
     def _sequences(self, X, groups):
         """Return X as Sequences, checked to be in memory and possible under the emission."""
-        check_is_fitted(self)
+        self._check_fitted()
         if is_distributed(X):
             raise ValueError("X is a Dask array: this needs rows in memory, as X.compute() gives")
         sequences = as_sequences(X, groups, self._validate, self.n_features_in_)
@@ -117,7 +116,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
 
         Results that are computed later do not depend on a later fit.
         """
-        check_is_fitted(self)
+        self._check_fitted()
         sequences = as_sequences(X, groups, self._validate)
         model = copy(self)
         model.__dict__.pop("feature_names_in_", None)  # checked here, once
@@ -125,15 +124,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
 
     def _infer(self, algorithm, sequences, **options):
         """Return the result of a function of :mod:`skvae.chain.algorithms` for sequences."""
-        parameters = self._parameters()
-        with workers() as pool:
-            return algorithm(
-                *parameters.logs(),
-                partial(EmissionReader, parameters.emission.kernel(), sequences.X),
-                sequences.offsets,
-                pool=pool,
-                **options,
-            )
+        return infer(algorithm, self._parameters(), sequences, **options)
 
     # Rows -----------------------------------------------------------------------------------------
 
@@ -546,7 +537,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         >>> X.shape, int(states[0])
         ((100, 1), 0)
         """
-        check_is_fitted(self)
+        self._check_fitted()
         check_number("n_samples", n_samples, Integral, 1)
         rng, parameters = self._random_state_of(random_state), self._parameters()
         states = algorithms.sample_chain(*parameters[:2], int(n_samples), rng)
@@ -619,8 +610,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
             data, model = self._distributed(X, groups)
             return len(data.X), data.log_evidence(model)
         sequences = self._sequences(X, groups)
-        with workers() as pool:
-            return len(sequences.X), log_likelihood_of(self._parameters(), sequences, pool)
+        return len(sequences.X), log_likelihood_of(self._parameters(), sequences)
 
     def _n_parameters(self):
         """Return the number of free parameters."""

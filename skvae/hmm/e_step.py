@@ -1,12 +1,42 @@
-"""The E step of a hidden Markov model: rows under an emission, read by the chain's algorithms."""
+"""The E step of a hidden Markov model, and inference: rows under an emission, and its chain.
 
+Few rows are one block: their log-densities are one array, and :mod:`skvae.chain.one_block` runs
+over all of them. Many rows are read in blocks, by several threads. :func:`_rows_of` chooses.
+"""
+
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
 
-from skvae.blocks import is_complete, pattern_order
-from skvae.chain import algorithms
+from skvae.blocks import Sequences, Workers, is_complete, ranges, workers
+from skvae.chain import algorithms, kernels_gaussian, one_block
+from skvae.chain.segments import are_few
+from skvae.emissions.location_scale import GaussianParameters
+from skvae.gaussian.missing import pattern_order
+from skvae.gaussian.statistics import GaussianStatistics
 from skvae.hmm.parameters import ChainStatistics
+
+_FEW_FEATURES = 8  # up to which few rows under Gaussians are faster without a matrix product
+
+
+def _rows_of(parameters, X, complete=False):
+    """Return the rows as one block under an emission, or None if they are too many for one."""
+    emission, n_states = parameters.emission, len(parameters.startprob)
+    gaussian = isinstance(emission, GaussianParameters) and emission.n_features <= _FEW_FEATURES
+    if not are_few(len(X), n_states, quick=gaussian):
+        return None
+    complete = complete or is_complete(X)
+    if gaussian and complete:
+        return GaussianRows(emission, X)
+    return EmissionRows(emission.kernel(), X, complete) if are_few(len(X), n_states) else None
+
+
+def threads_for(data, n_components):
+    """Return :func:`skvae.blocks.workers` for sequences, the calling thread alone for few rows."""
+    if isinstance(data, Sequences) and are_few(len(data.X), n_components):
+        return nullcontext(Workers(1))
+    return workers()
 
 
 def expect(parameters, sequences, pool, complete=False, buffers=None):
@@ -25,6 +55,13 @@ def expect(parameters, sequences, pool, complete=False, buffers=None):
     buffers : Buffers or None
         Memory of an earlier call, to be used again.
     """
+    rows = _rows_of(parameters, sequences.X, complete)
+    if rows is not None:
+        start, transmat, _ = parameters
+        given = sequences.offsets, sequences.weight
+        found, log_likelihood = one_block.smooth(start, transmat, rows.log_density(), *given)
+        statistics = rows.statistics(found.posterior)
+        return ChainStatistics(found.starts, found.pairs, statistics), log_likelihood
     kernel = parameters.emission.kernel()
     found = algorithms.expect(
         *parameters.logs(),
@@ -38,15 +75,117 @@ def expect(parameters, sequences, pool, complete=False, buffers=None):
     return statistics, float(found.log_likelihood)
 
 
-def log_likelihood_of(parameters, sequences, pool, complete=False):
+def infer(algorithm, parameters, sequences, complete=False, pool=None, **options):
+    """Return the result of a function of :mod:`skvae.chain.algorithms` for sequences.
+
+    Parameters
+    ----------
+    algorithm : callable
+        The function.
+    parameters, sequences, complete
+        As for :func:`expect`.
+    pool : Workers, optional
+        The threads; None is as many as there can be.
+    **options : dict
+        Further arguments of the function.
+    """
+    rows = _rows_of(parameters, sequences.X, complete)
+    if rows is not None:
+        log_density = rows.log_density().T
+        return algorithm(*parameters.logs(), log_density, sequences.offsets, **options)
+    reader = partial(EmissionReader, parameters.emission.kernel(), sequences.X, complete)
+    with workers() if pool is None else nullcontext(pool) as pool:
+        return algorithm(*parameters.logs(), reader, sequences.offsets, pool=pool, **options)
+
+
+def log_likelihood_of(parameters, sequences, pool=None, complete=False):
     """Return the weighted log-likelihood of sequences, in nats; the arguments are as above."""
-    return algorithms.log_likelihood_of(
-        *parameters.logs(),
-        partial(EmissionReader, parameters.emission.kernel(), sequences.X, complete),
-        sequences.offsets,
-        weight=sequences.weight,
-        pool=pool,
-    )
+    given = parameters, sequences, complete, pool
+    return infer(algorithms.log_likelihood_of, *given, weight=sequences.weight)
+
+
+# Rows under an emission ---------------------------------------------------------------------------
+
+
+class GaussianRows:
+    """Few complete rows under Gaussian states of few features.
+
+    Parameters
+    ----------
+    parameters : GaussianParameters
+        The states.
+    X : ndarray of shape (n_samples, n_features)
+        The rows.
+    """
+
+    def __init__(self, parameters, X):
+        kind = parameters.covariance_type
+        if kind in ("full", "tied"):
+            self._log_density = kernels_gaussian.full_log_density
+            self._statistics = kernels_gaussian.full_statistics
+        else:
+            self._log_density = kernels_gaussian.diagonal_log_density
+            self._statistics = kernels_gaussian.diagonal_statistics
+        self._parameters = parameters
+        self._X = np.array(X.T, dtype=np.float64, order="C")
+        self._means = np.array(parameters.locations, order="C")
+        factors = parameters.factors
+        if kind == "tied":
+            factors = np.broadcast_to(factors, (len(self._means), *factors.shape))
+        elif kind == "spherical":
+            factors = np.broadcast_to(factors[:, None], self._means.shape)
+        self._factors = np.array(factors, order="C")
+
+    def log_density(self):
+        """Return ln p(x | state) of the rows, shape (K, n)."""
+        out = np.empty((len(self._means), self._X.shape[1]))
+        self._log_density(self._X, self._means, self._factors, out)
+        return out
+
+    def statistics(self, posterior):
+        """Return the GaussianStatistics of the rows, weighted by ``posterior`` (n, K)."""
+        counts, sums = np.empty(len(self._means)), np.empty_like(self._means)
+        scatter = np.empty_like(self._factors)
+        self._statistics(self._X, self._means, posterior, counts, sums, scatter)
+        kind = self._parameters.covariance_type
+        if kind == "tied":
+            scatter = scatter.sum(axis=0)
+        elif kind == "spherical":
+            scatter = scatter.mean(axis=1)
+        return GaussianStatistics(kind, counts, sums, scatter, self._parameters.locations)
+
+
+class EmissionRows:
+    """Few rows under any emission.
+
+    Parameters
+    ----------
+    kernel : object
+        The emission's kernel.
+    X : ndarray of shape (n_samples, n_features)
+        The rows.
+    complete : bool
+        Whether no row has a missing value.
+    """
+
+    def __init__(self, kernel, X, complete):
+        self._kernel = kernel
+        self._reader = EmissionReader(kernel, X, complete)
+        self._ranges = list(ranges(0, len(X), kernel.block_rows))
+
+    def log_density(self):
+        """Return ln p(x | state) of the rows, shape (K, n)."""
+        if len(self._ranges) == 1:
+            return self._reader.block(*self._ranges[0]).log_density()
+        parts = [self._reader.block(*rows).log_density().copy() for rows in self._ranges]
+        return np.concatenate(parts, axis=1)
+
+    def statistics(self, posterior):
+        """Return the emission's statistics of the rows, weighted by ``posterior`` (n, K)."""
+        sums = self._kernel.sums()
+        for a, b in self._ranges:
+            self._reader.block(a, b).accumulate(sums, posterior[a:b].T)
+        return self._kernel.finish(sums)
 
 
 class EmissionReader:

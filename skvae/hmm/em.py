@@ -1,5 +1,6 @@
 """Baum-Welch, exact EM for a hidden Markov model: the problem and its step."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -172,6 +173,7 @@ class BaumWelchStep(Step):
         self._emission = emission
         self._summary = summary
         self._prior = prior
+        self._is_flat = max(prior.startprob.max(), prior.transmat.max()) <= 1.0
         self._total = data.total()
         if isinstance(data, DistributedSequences):
             self.expect, self._log_likelihood = data.expect, data.log_likelihood
@@ -184,7 +186,7 @@ class BaumWelchStep(Step):
     def __call__(self, parameters):
         self.n_steps += 1
         statistics, log_likelihood = self.expect(parameters)
-        if not np.isfinite(log_likelihood):
+        if not math.isfinite(log_likelihood):
             raise self.impossible(parameters)
         return self.maximize(parameters, statistics), self.evaluate(parameters, log_likelihood)
 
@@ -201,7 +203,9 @@ class BaumWelchStep(Step):
         """
         if log_likelihood is None:
             log_likelihood = self._log_likelihood(parameters)
-        prior = self._prior.log_density(parameters.startprob, parameters.transmat)
+        prior = 0.0
+        if not self._is_flat:
+            prior = self._prior.log_density(parameters.startprob, parameters.transmat)
         prior += self._emission.log_prior(parameters.emission, self._summary)
         return (log_likelihood + prior) / self._total
 

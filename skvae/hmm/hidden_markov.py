@@ -18,13 +18,14 @@ from sklearn.utils import check_random_state
 from skvae.ascent.checkpoint import data_of
 from skvae.ascent.estimator import AscentEstimator
 from skvae.ascent.restarts import search
-from skvae.blocks import as_sequences, is_distributed, workers
+from skvae.blocks import as_sequences, is_distributed
 from skvae.emissions import EMISSIONS, Emission, GaussianEmission
 from skvae.fitted import new_instance
 from skvae.gaussian.checks import check_batch
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.hmm.base import HiddenMarkovModel
 from skvae.hmm.dask_sequences import DistributedSequences
+from skvae.hmm.e_step import threads_for
 from skvae.hmm.em import HiddenMarkovProblem
 from skvae.hmm.initialization import check_chain, check_stochastic
 from skvae.hmm.parameters import (
@@ -276,7 +277,7 @@ default=1.0
         with self._learning(" from every start", resumes=True) as checkpoint:
             warm = self.warm_start and hasattr(self, "converged_")
             data, emission = self._prepare(X, groups, sequence_weight, reset=not warm)
-            with workers() as pool:
+            with threads_for(data, self.n_components) as pool:
                 names = getattr(self, "feature_names_in_", None)
                 summary = emission.summarize(data.rows(), pool, names)
                 earlier, prior, objective, random_state = None, None, None, self.random_state
@@ -360,7 +361,7 @@ default=1.0
             data, emission = self._prepare(
                 X, groups, sequence_weight, reset=first, min_rows=min_rows
             )
-            with workers() as pool:
+            with threads_for(data, self.n_components) as pool:
                 names = getattr(self, "feature_names_in_", None)
                 before = 0.0 if first else self._weight_before(data.total())
                 if first:

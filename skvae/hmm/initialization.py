@@ -32,6 +32,8 @@ def check_stochastic(name, value, shape, meaning):
 
 
 def _check_prior(name, value, shapes):
+    if type(value) is float and 1.0 <= value < 1e280:
+        return np.full(shapes[-1], value)
     array = check_array_parameter(name, value, None, "")
     if array.shape not in shapes:
         allowed = ", ".join(map(str, shapes))

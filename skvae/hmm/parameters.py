@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skvae.ascent.loop import Collapse
+from skvae.chain.kernels_counts import fill_probabilities
 
 # The least stored probability that is not a structural zero. EM leaves a zero where all posterior
 # probabilities underflow, and its own iterations keep it, as the recursions have faster forms for
@@ -94,14 +95,13 @@ class ChainPrior(NamedTuple):
 
     def maximize(self, old, statistics):
         """Return (startprob, transmat) that maximise the expected log-likelihood plus log prior."""
-        starts = np.where(self.start_allowed, statistics.starts + self.startprob - 1.0, 0.0)
-        pairs = np.where(self.allowed, statistics.pairs + self.transmat - 1.0, 0.0)
-        counts = np.vstack([starts, pairs])
-        totals = counts.sum(axis=1, keepdims=True)
-        empty = ~(totals > 0)  # such a distribution stays as it was
-        before = np.vstack([old.startprob, old.transmat])
-        found = np.where(empty, before, counts / np.where(empty, 1.0, totals))
-        return found[0], found[1:]
+        startprob, transmat = np.empty_like(statistics.starts), np.empty_like(statistics.pairs)
+        counts = statistics.starts + self.startprob - 1.0
+        rows = counts, self.start_allowed, old.startprob, startprob
+        fill_probabilities(*(array[None] for array in rows))
+        counts = statistics.pairs + self.transmat - 1.0
+        fill_probabilities(counts, self.allowed, old.transmat, transmat)
+        return startprob, transmat
 
     def earlier_counts(self, parameters, starts, pairs):
         """Return expected (starts, pairs) of earlier rows less the prior's share in them.

@@ -81,11 +81,12 @@ def in_logs(*arrays):
 @contextmanager
 def every_size_in_threads():
     """Let threads take small problems too."""
-    before, segments._WORTH_THREADS = segments._WORTH_THREADS, 0
+    before = segments._WORTH_THREADS, segments._WORTH_BLOCKS
+    segments._WORTH_THREADS = segments._WORTH_BLOCKS = 0
     try:
         yield
     finally:
-        segments._WORTH_THREADS = before
+        segments._WORTH_THREADS, segments._WORTH_BLOCKS = before
 
 
 def expected_inference(

@@ -29,7 +29,9 @@ def test_what_is_compiled_in_is_in_the_same_file(path):
 
 def test_all_kernels_are_looked_at():
     assert [path.stem for path in COMPILED] == [
+        "kernels_counts",
         "kernels_few_states",
+        "kernels_gaussian",
         "kernels_log",
         "kernels_paths",
         "kernels_scaled",

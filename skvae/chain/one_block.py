@@ -1,0 +1,161 @@
+"""Inference on few rows: all sequences are one block, which the calling thread computes.
+
+The results are those of :mod:`skvae.chain.algorithms` for many rows. There rows are read in blocks,
+blocks are shared out to threads, and memory is used again: for a thousand rows all of that takes
+longer than the recursions themselves.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from skvae.chain.kernels_few_states import smooth_of_eight, smooth_of_four
+from skvae.chain.kernels_scaled import load
+from skvae.chain.recursion import SAFE, Recursion, SingleState
+from skvae.chain.viterbi import ViterbiRecursion
+
+
+class Smoothing(NamedTuple):
+    """Posteriors of the states of all rows, and their sums.
+
+    Parameters
+    ----------
+    posterior : ndarray of shape (n_rows, K)
+        p(z_t | x) times the weight of the row.
+    starts : ndarray of shape (K,)
+        Their sums over the first rows of sequences.
+    pairs : ndarray of shape (K, K)
+        Σ_t p(z_t = i, z_{t+1} = j | x), weighted.
+    """
+
+    posterior: np.ndarray
+    starts: np.ndarray
+    pairs: np.ndarray
+
+
+class OneBlock:
+    """All sequences after the forward pass.
+
+    Parameters
+    ----------
+    start : ndarray of shape (K,)
+        Start probabilities.
+    transmat : ndarray of shape (K, K)
+        Transition probabilities.
+    log_likelihood : ndarray of shape (K, n_rows)
+        ln p(x_t | z_t = j), in nats.
+    offsets : ndarray of int, shape (n_sequences + 1,) or None
+        Where sequences begin and end; None is one sequence.
+    logs : bool
+        Whether logs of the filtered posteriors are needed, where no share has underflowed.
+
+    Attributes
+    ----------
+    log_p : ndarray of shape (n_rows,)
+        ln p(x_t | x_1..x_{t−1}) of each row in its sequence.
+    """
+
+    def __init__(self, start, transmat, log_likelihood, offsets=None, *, logs=False):
+        n_rows = log_likelihood.shape[1]
+        self._begins = [0] if offsets is None else offsets[:-1]
+        self._first = np.zeros(n_rows, dtype=bool)
+        self._first[self._begins] = True
+        recursion = (SingleState if len(start) == 1 else Recursion)(start, transmat)
+        if logs and recursion.bounded:
+            recursion = recursion.in_log_space()
+        if not self._forward(recursion, log_likelihood):
+            self._forward(recursion.in_log_space(), log_likelihood)
+
+    def _forward(self, recursion, log_likelihood):
+        """Run the forward pass; return whether it is exact, as it always is in log space."""
+        n_rows, width = log_likelihood.shape[1], len(recursion.start)
+        self._recursion = recursion
+        self._likelihood, self._alpha = np.empty((n_rows, width)), np.empty((n_rows + 1, width))
+        self._scale, top = np.empty(n_rows), np.empty(n_rows)
+        recursion.load(log_likelihood, self._likelihood, top)
+        self._alpha[0] = 0.0  # it is multiplied by zeros alone
+        error = np.zeros((1, width))
+        log_scale = recursion.forward(
+            self._first, self._likelihood, self._alpha, self._scale, error
+        )
+        if log_scale is None:
+            return False
+        self.log_p = np.add(log_scale, top, out=top)
+        return True
+
+    def log_likelihood(self, weight=None):
+        """Return the (weighted) log-likelihood of the sequences, in nats."""
+        return float(self.log_p.sum() if weight is None else self.log_p @ weight)
+
+    def filtered(self, *, logs=False):
+        """Return p(z_t | x_1..x_t), shape (n_rows, K), or its log."""
+        return self._recursion.probabilities(self._alpha[1:], logs)
+
+    def smooth(self, weight=None):
+        """Return the Smoothing by the backward pass, with a weight for each row or one each.
+
+        It uses the memory of the forward pass: call it once, and last.
+        """
+        recursion, weight = self._recursion, np.ones(len(self._first)) if weight is None else weight
+        gamma, pairs = np.empty_like(self._likelihood), np.zeros(recursion.pairs_shape)
+        recursion.backward(
+            *(self._first, self._likelihood, self._alpha, self._scale, weight),
+            *(recursion.last.copy(), gamma, pairs),
+        )
+        posterior = gamma[:, : recursion.n_states]
+        starts = np.add.reduce(posterior[self._begins], axis=0)
+        return Smoothing(posterior, starts, recursion.finish_pairs(pairs))
+
+
+def smooth(start, transmat, log_likelihood, offsets=None, weight=None):
+    """Return the Smoothing of sequences, and their (weighted) log-likelihood in nats.
+
+    The arguments are those of :class:`OneBlock` and of its methods.
+    """
+    if 1 < len(start) <= 8 and transmat.min() >= SAFE:
+        found = _smooth_few_states(start, transmat, log_likelihood, offsets, weight)
+        if found is not None:
+            return found
+    block = OneBlock(start, transmat, log_likelihood, offsets)
+    total = block.log_likelihood(weight)
+    return block.smooth(weight), total
+
+
+def _smooth_few_states(start, transmat, log_likelihood, offsets, weight):
+    """Return the result of :func:`smooth` of at most eight states, or None if it is not exact."""
+    n_states, n_rows = log_likelihood.shape
+    width, kernel = (4, smooth_of_four) if n_states <= 4 else (8, smooth_of_eight)
+    first = np.zeros(n_rows, dtype=bool)
+    first[0 if offsets is None else offsets[:-1]] = True
+    weight = np.ones(n_rows) if weight is None else weight
+    likelihood, gamma = np.empty((n_rows, width)), np.empty((n_rows, width))
+    scale, top = np.empty(n_rows), np.empty(n_rows)
+    load(np.ascontiguousarray(log_likelihood), likelihood, top, False, False)
+    np.exp(likelihood, out=likelihood)
+    starts, pairs = np.empty(n_states), np.empty((n_states, n_states))
+    if not kernel(start, transmat, first, likelihood, weight, scale, gamma, starts, pairs):
+        return None
+    np.log(scale, out=scale)
+    scale += top
+    return Smoothing(gamma[:, :n_states], starts, pairs), float(scale @ weight)
+
+
+def best_path(start, transmat, log_likelihood, offsets=None):
+    """Return (log-probability of each sequence's best path, states (n_rows,)) by Viterbi.
+
+    The arguments are those of :class:`OneBlock`.
+    """
+    n_states, n_rows = log_likelihood.shape
+    begins = np.array([0]) if offsets is None else offsets[:-1]
+    if n_states == 1:
+        return np.add.reduceat(log_likelihood[0], begins), np.zeros(n_rows, dtype=np.int64)
+    first = np.zeros(n_rows, dtype=bool)
+    first[begins] = True
+    recursion = ViterbiRecursion(start, transmat)
+    width = len(recursion.start)
+    likelihood, alpha = np.empty((n_rows, width)), np.empty((n_rows + 1, width))
+    scale, top = np.empty(n_rows), np.empty(n_rows)
+    recursion.load(log_likelihood, likelihood, top)
+    recursion.forward(first, likelihood, alpha, scale, None)
+    states, _ = recursion.trace(first, alpha)
+    return np.add.reduceat(scale + top, begins), states
