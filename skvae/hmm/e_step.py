@@ -23,7 +23,9 @@ _FEW_FEATURES = 8  # up to which few rows under Gaussians are faster without a m
 def _rows_of(parameters, X, complete=False):
     """Return the rows as one block under an emission, or None if they are too many for one."""
     emission, n_states = parameters.emission, len(parameters.startprob)
-    gaussian = isinstance(emission, GaussianParameters) and emission.n_features <= _FEW_FEATURES
+    gaussian = (
+        isinstance(emission, GaussianParameters) and emission.locations.shape[1] <= _FEW_FEATURES
+    )
     if not are_few(len(X), n_states, quick=gaussian):
         return None
     complete = complete or is_complete(X)
