@@ -5,10 +5,11 @@ expanded way of :mod:`skvae.gaussian.kernel`; sums over blocks are in float64. T
 log-density is that of the kernel with the rounding unit of float32,
 
 .. math:: \varepsilon_{32} \left(\lVert P \rVert \lVert x \rVert^2 + 2 \lVert P m \rVert
-          \lVert x \rVert + m^T P m\right).
+          \lVert x \rVert + m^T P m + |c|\right),
 
-A block in which it exceeds ``SINGLE_TOLERANCE`` for some component is computed in float64. So are
-blocks with missing values, and all blocks if the features have very different units.
+with the component's constant :math:`c` less the largest one of all components. A block in which it
+exceeds ``SINGLE_TOLERANCE`` for some component is computed in float64. So are blocks with missing
+values, and all blocks if the features have very different units or a component has weight zero.
 """
 
 import numpy as np
@@ -26,14 +27,18 @@ def single_kernel(kernel):
     It can for full covariances by the expanded way with second moments that are all among the
     features, if their units are such that squares of rows stay in the range of float32.
     """
-    if kernel.covariance_type != "full" or kernel.has_rest or kernel.is_direct(kernel.block_rows):
+    expanded = not kernel.has_rest and not kernel.is_direct(kernel.block_rows)
+    if kernel.covariance_type != "full" or not expanded or len(kernel.absent):
         return None
     center, scale = kernel.spread()
     if not _SMALLEST <= scale.min() <= scale.max() <= _LARGEST:
         return None
-    center = center.astype(np.float32).astype(np.float64)  # it may be any point near the rows
-    kernel.spread = lambda: (center, scale)
-    single = SingleKernel(kernel)
+    spread = center.astype(np.float32).astype(np.float64), scale  # any centre near the rows will do
+    # A constant of all components would take digits, and changes no responsibility.
+    shift = kernel.constants.max()
+    offsets = kernel.offsets - shift
+    shifted = type(kernel)(kernel.means, kernel.factors, offsets, lambda: spread)
+    single = SingleKernel(shifted, shift)
     return single if single.is_exact(_USUAL * np.sqrt(len(scale))) else None
 
 
@@ -46,10 +51,13 @@ class SingleKernel:
     ----------
     kernel : GaussianKernel
         The kernel in float64, with a centre that is exact in float32.
+    shift : float
+        All log-densities are less by this constant.
     """
 
-    def __init__(self, kernel):
+    def __init__(self, kernel, shift):
         self.kernel = kernel
+        self.shift = shift
         self.block_rows = kernel.block_rows
         self.sums, self.finish = kernel.sums, kernel.finish
         expansion = kernel.expansion
@@ -75,9 +83,10 @@ class SingleKernel:
         It is False for NaN, the distance of a row with a missing value.
         """
         quadratic, linear, constant = self.kernel.expansion.norms
+        level = np.abs(self.kernel.constants)
         eps = float(np.finfo(np.float32).eps)
         with np.errstate(over="ignore", invalid="ignore"):
-            bound = eps * (quadratic * reach**2 + 2 * linear * reach + constant)
+            bound = eps * (quadratic * reach**2 + 2 * linear * reach + constant + level)
         return bool(bound.max() <= SINGLE_TOLERANCE)
 
     def _load(self, X, workspace):
@@ -115,11 +124,8 @@ class SingleBlock:
         self._kernel, self._terms, self._out = kernel, terms, out
 
     def log_density(self):
-        """Return the log-densities plus the kernel's offsets, shape (K, n), in nats."""
-        out = product(self._kernel.coefficients, self._terms, self._out)
-        if len(self._kernel.kernel.absent):
-            out[self._kernel.kernel.absent] = -np.inf
-        return out
+        """Return the log-densities plus the kernel's offsets less ``shift``, (K, n), in nats."""
+        return product(self._kernel.coefficients, self._terms, self._out)
 
     def accumulate(self, sums, resp):
         """Add the rows, weighted by resp (K, n), to the kernel's sums in place."""

@@ -139,7 +139,7 @@ class EMStep(Step):
         kernel = single_kernel(parameters.kernel())
         if kernel is not None:
             statistics, log_likelihood = expect(self.rows, kernel, self.pool)
-            bound = log_likelihood / self.rows.weight()
+            bound = log_likelihood / self.rows.weight() + kernel.shift
             if bound - self.before > _SINGLE_GAIN and statistics.counts.min() > _FEWEST_ROWS:
                 return statistics, bound
         self.single = False
