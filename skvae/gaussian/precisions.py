@@ -7,6 +7,7 @@ shape; a scale is an inverse scale, which adds up like a scatter.
 """
 
 import numpy as np
+from scipy.linalg import lapack
 
 
 def along(values, array):
@@ -58,7 +59,10 @@ class FullPrecisions:
     def ratio(self, factors, others):
         """Return tr(U Uᵀ V⁻ᵀ V⁻¹) of two factors, in the shape of the degrees of freedom."""
         # The inverse of a triangular matrix is accurate, and squares do not cancel.
-        white = np.linalg.inv(others) @ factors
+        inverse = np.empty(others.shape)
+        for i in np.ndindex(others.shape[:-2]):
+            inverse[i] = lapack.dtrtri(others[i])[0]
+        white = inverse @ factors
         return np.einsum("...ij,...ij->...", white, white)
 
 

@@ -17,25 +17,18 @@ FAR = 1e-160  # times any finite value of X, squares do not overflow
 
 def log_minus_digamma(x):
     """Return ln x − ψ(x) to full relative precision, also for large x, where the terms cancel."""
-    return _piecewise(x, 100.0, lambda x: np.log(x) - digamma(x), _gap_series)
-
-
-def _gap_series(x):
-    y = 1.0 / x
-    square = y * y
-    return y * (0.5 + y * (1 / 12 - square * (1 / 120 - square / 252)))
-
-
-def _piecewise(x, limit, near, far):
-    """Return ``near(x)`` below the limit and ``far(x)`` from it on; each where it is needed."""
     x = np.asarray(x, dtype=np.float64)
-    small = x < limit
-    n_small = np.count_nonzero(small)
-    if n_small == small.size:
-        return near(x)
-    if not n_small:
-        return far(x)
-    return np.where(small, near(np.minimum(x, limit)), far(np.maximum(x, limit)))
+    small = x < 100.0
+    some = small.any()
+    if some and small.all():
+        return np.log(x) - digamma(x)
+    far = 1.0 / np.maximum(x, 100.0)
+    square = far * far
+    series = far * (0.5 + far * (1 / 12 - square * (1 / 120 - square / 252)))
+    if not some:
+        return series
+    near = np.minimum(x, 100.0)
+    return np.where(small, np.log(near) - digamma(near), series)
 
 
 def _stirling(x):
@@ -56,11 +49,20 @@ def log_gamma_ratio(x, m):
 
 def gamma_excess(x):
     """Return x ψ(x) − ln Γ(x) − x, which grows like ½ ln x, without the cancellation."""
-    return _piecewise(x, 50.0, lambda x: x * (digamma(x) - 1.0) - gammaln(x), _excess_series)
-
-
-def _excess_series(x):
-    return 0.5 * (np.log(x) - LOG_2PI) - _stirling(x) - x * log_minus_digamma(x)
+    x = np.asarray(x, dtype=np.float64)
+    small = x < 50.0
+    some = small.any()
+    if some and small.all():
+        return x * (digamma(x) - 1.0) - gammaln(x)
+    far = np.maximum(x, 50.0)
+    y = 1.0 / far
+    square = y * y
+    series = y * (1 / 6 - square * (1 / 90 - square * (1 / 210 - square / 210)))
+    series = 0.5 * (np.log(far) - (LOG_2PI + 1.0)) - series
+    if not some:
+        return series
+    near = np.minimum(x, 50.0)
+    return np.where(small, near * (digamma(near) - 1.0) - gammaln(near), series)
 
 
 def n_observed(block):

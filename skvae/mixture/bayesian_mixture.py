@@ -339,7 +339,8 @@ covariance_prior_ : float or ndarray
                     problem.earlier = self._earlier_fit(earlier, objective)
                 if checkpoint is not None:
                     random_state = self._open(checkpoint, problem.earlier, data)
-                problem.seed = check_random_state(random_state).randint(1 << 30)
+                if self.moves or self.learning_method == "online":
+                    problem.seed = check_random_state(random_state).randint(1 << 30)
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters)
             self.elbo_ = best.bound * rows.weight()
@@ -518,7 +519,7 @@ covariance_prior_ : float or ndarray
         self._weight_type = prior.weight_type
         self._covariance_type = components.covariance_type
         self._scales = components.scales
-        counts = posterior.statistics.counts
+        counts = posterior.weights.counts(prior.weights(len(components.means)))
         self.n_effective_components_ = int((counts >= 1.0 - 1e-9).sum())
         self._n_features_out = len(components.means)
         self._n_asked = self.n_components  # moves may change the number

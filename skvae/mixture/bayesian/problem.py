@@ -52,16 +52,16 @@ class BayesianProblem:
     def step(self, pool, number):
         """Return the step of the learning method."""
         estimator, rows = self._estimator, self._rows
-        rng, n = np.random.RandomState(self.seed + number), rows.n_rows
-        size = int(estimator.batch_size or max(_LEAST_BLOCK, -(-n // _BLOCKS)))
-        is_one_block = estimator.learning_method == "memoized" and size >= n and not estimator.moves
-        if estimator.learning_method == "batch" or is_one_block:
-            return BatchStep(rows, pool)
-        if estimator.learning_method == "online":
+        method, moves, n = estimator.learning_method, estimator.moves, rows.n_rows
+        if method == "online":
             size = min(n, int(estimator.batch_size or _MINIBATCH))
             rate = estimator.learning_offset, estimator.learning_decay
-            return OnlineStep(rows, pool, size, *rate, rng)
+            return OnlineStep(rows, pool, size, *rate, np.random.RandomState(self.seed + number))
+        size = int(estimator.batch_size or max(_LEAST_BLOCK, -(-n // _BLOCKS)))
+        if method == "batch" or (size >= n and not moves):
+            return BatchStep(rows, pool)
         step = MemoizedStep(rows, pool, min(size, n))
-        if not estimator.moves:
+        if not moves:
             return step
-        return MovingStep(step, rows, estimator.moves, self.moments, estimator.tol, rng, pool)
+        rng = np.random.RandomState(self.seed + number)
+        return MovingStep(step, rows, moves, self.moments, estimator.tol, rng, pool)

@@ -41,15 +41,18 @@ def _before(values):
 
 
 def _divergence(concentrations, others):
-    """Return KL of Dirichlets (n, ...) whose terms are not of the size of the concentrations."""
-    each = np.array([concentrations, others])
-    totals = each.sum(axis=1)
-    every = np.concatenate([each, totals[:, None]], axis=1)
-    digammas, excess = digamma(every), gamma_excess(every)
-    change = digammas[1] - digammas[0]
-    terms = excess[0] - excess[1]
-    terms[:-1] += others * (change[:-1] - change[-1])
-    return terms[:-1].sum(axis=0) - terms[-1]
+    """Return the sum of the KL of Dirichlets, without terms of the size of the concentrations.
+
+    Parameters
+    ----------
+    concentrations, others : ndarray of shape (n + 1, ...)
+        The n parameters of each distribution and their sum.
+    """
+    both, n = np.concatenate([concentrations, others]), len(others)
+    digammas, excess = digamma(both), gamma_excess(both)
+    change, terms = digammas[n:] - digammas[:n], excess[:n] - excess[n:]
+    terms[:-1] += others[:-1] * (change[:-1] - change[-1])
+    return float(terms[:-1].sum() - terms[-1].sum())
 
 
 def _beta_interval(first, second, level):
@@ -130,7 +133,8 @@ class DirichletWeights(NamedTuple):
 
     def kl(self, prior):
         """Return KL(q ‖ p), a float in nats."""
-        return float(_divergence(self.concentrations, prior.concentrations))
+        each = self.concentrations, prior.concentrations
+        return _divergence(*(np.append(values, values.sum()) for values in each))
 
     def interval(self, level=0.95):
         """Return the equal-tailed credible intervals (lower, upper), each (K,): Beta marginals."""
@@ -165,6 +169,10 @@ class StickWeights(NamedTuple):
     def prior(cls, concentration, n_components):
         """Return sticks v ~ Beta(1, γ) with γ the process's concentration."""
         return cls(np.ones(n_components), np.full(n_components, float(concentration)))
+
+    def _with_sums(self):
+        """Return a, b and a + b, shape (3, K)."""
+        return np.array([self.first, self.second, self.first + self.second])
 
     @property
     def concentration(self):
@@ -201,7 +209,7 @@ class StickWeights(NamedTuple):
 
     def expected_log(self):
         """Return E ln π, shape (K,)."""
-        first, second, total = digamma([self.first, self.second, self.first + self.second])
+        first, second, total = digamma(self._with_sums())
         return first - total + _before(second - total)
 
     def log_mean(self):
@@ -219,7 +227,7 @@ class StickWeights(NamedTuple):
 
     def kl(self, prior):
         """Return KL(q ‖ p), a float in nats."""
-        return float(_divergence(np.array(self), np.array(prior)).sum())
+        return _divergence(self._with_sums(), prior._with_sums())
 
     def matched(self):
         """Return (a, b), each (K,), of the Betas with the mean and the variance of each π.
