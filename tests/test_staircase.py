@@ -19,7 +19,7 @@ PACKAGE = str(Path(skvae.__file__).parent)
 MODELS = {
     EMGaussianMixture: (8, 78),
     EMHiddenMarkov: (8, 116),
-    BayesianMixtureSVI: (9, 124),
+    BayesianMixtureSVI: (8, 117),
 }
 
 
@@ -105,3 +105,15 @@ def test_the_profile_sees_functions_and_the_deepest_way():
     assert profile.stack[-1] == "DirectBlock.log_density"
     names = {name for _, _, name in profile.functions}
     assert {"EMGaussianMixture.from_parameters", "expect", "normalize"} <= names
+
+
+@pytest.mark.parametrize("method", ["score_samples", "predict", "predict_proba"])
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_one_row_takes_a_short_way_to_its_predictive_density(kind, method):
+    X = load_geyser().data
+    mixture = BayesianMixtureSVI(2, covariance_type=kind, random_state=0).fit(X)
+    row = X[:1].copy()
+    profile = profile_of(lambda: getattr(mixture, method)(row), "log_density")
+    assert len(profile.stack) <= 11, " > ".join(profile.stack)
+    assert len(profile.functions) <= 59, sorted(profile.functions)
+    assert not profile.external & {"validate_data", "check_is_fitted", "check_array"}

@@ -94,7 +94,7 @@ class NormalWishart(NamedTuple):
         return cls(covariance_type, mean_precisions, means, np.asarray(dofs), scales, factors)
 
     @classmethod
-    def prior(cls, covariance_type, n_components, mean_precision, mean, dof, scale):
+    def prior(cls, covariance_type, n_components, mean_precision, mean, dof, scale, factors=None):
         """Return the same prior for each of the components.
 
         Parameters
@@ -102,7 +102,7 @@ class NormalWishart(NamedTuple):
         covariance_type : {'full', 'tied', 'diag', 'spherical'}
             The structure.
         n_components : int
-            K. The arrays of the prior are views of one component.
+            K. One component broadcasts against the statistics of any number of them.
         mean_precision : float
             The positive β₀.
         mean : ndarray of shape (n_features,)
@@ -111,24 +111,36 @@ class NormalWishart(NamedTuple):
             The degrees of freedom ν₀, > D − 1 (full, tied) or > 0.
         scale : ndarray of shape (n_features, n_features), (n_features,) or ()
             S₀ for full and tied, diag, and spherical.
+        factors : ndarray, optional
+            U of one component, if it was computed before.
 
         Returns
         -------
         prior : NormalWishart
             With E[Λ] = ν₀ S₀⁻¹.
         """
-        lead = () if covariance_type == "tied" else (n_components,)
-        first = np.asarray(scale, dtype=np.float64)[(None,) * len(lead)]
+        lead = () if covariance_type == "tied" else (1,)
+        scales = np.asarray(scale, dtype=np.float64)[(None,) * len(lead)]
+        beta, means = np.array([float(mean_precision)]), np.asarray(mean, dtype=np.float64)[None]
         dofs = np.full(lead, float(dof))
-        one = cls.of(covariance_type, None, None, dofs[:1] if lead else dofs, first)
-        shape = lead + np.shape(scale)
-        return one._replace(
-            mean_precisions=np.full(n_components, float(mean_precision)),
-            means=np.broadcast_to(np.asarray(mean, np.float64), (n_components, len(mean))),
-            dofs=dofs,
-            scales=np.broadcast_to(first, shape),
-            precisions_cholesky=np.broadcast_to(one.precisions_cholesky, shape),
-        )
+        if factors is None:
+            one = cls.of(covariance_type, beta, means, dofs, scales)
+        else:
+            one = cls(covariance_type, beta, means, dofs, scales, factors)
+        return one if n_components == 1 else one.take(np.zeros(n_components, dtype=np.intp))
+
+    def take(self, components):
+        """Return the distribution of some components, in their order (tied: of the same Λ)."""
+        own = [self.mean_precisions[components], self.means[components]]
+        shared = [self.dofs, self.scales, self.precisions_cholesky]
+        if self.covariance_type != "tied":
+            shared = [part[components] for part in shared]
+        return NormalWishart(self.covariance_type, *own, *shared)
+
+    def joined(self, other):
+        """Return the distribution of the components of both; not for tied, with one Λ."""
+        parts = zip(self[1:], other[1:], strict=True)
+        return NormalWishart(self.covariance_type, *(np.concatenate(pair) for pair in parts))
 
     @property
     def structure(self):

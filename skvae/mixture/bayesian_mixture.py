@@ -231,6 +231,7 @@ covariance_prior_ : float or ndarray
     _method = "Variational inference"
     _relative_weights = False
     _given_priors = ()  # the prior parameters that were not None
+    _prior_factors = None
 
     def __init__(
         self,
@@ -519,6 +520,7 @@ covariance_prior_ : float or ndarray
         self._weight_type = prior.weight_type
         self._covariance_type = components.covariance_type
         self._scales = components.scales
+        self._prior_factors = prior.components.precisions_cholesky
         counts = posterior.weights.counts(prior.weights(len(components.means)))
         self.n_effective_components_ = int((counts >= 1.0 - 1e-9).sum())
         self._n_features_out = len(components.means)
@@ -540,6 +542,7 @@ covariance_prior_ : float or ndarray
                     self.mean_prior_,
                     self.degrees_of_freedom_prior_,
                     self.covariance_prior_,
+                    self._prior_factors,
                 ),
             ),
             WEIGHTS[self._weight_type](*weights),

@@ -111,10 +111,14 @@ class MixturePosterior(NamedTuple):
 
     def predictive(self):
         """Return the kernel of the posterior predictive density, the sticks' remainder included."""
-        parts = [(self.components, self.weights.log_mean())]
-        leftover = self.weights.log_leftover()
-        if leftover > -np.inf:
-            parts.append((self.prior.components, np.array([leftover])))
+        components, offsets = self.components, self.weights.log_mean()
+        leftover, new = self.weights.log_leftover(), self.prior.components
+        if leftover == -np.inf:
+            parts = [(components, offsets)]
+        elif components.covariance_type == "tied":  # new components do not share the posterior's Λ
+            parts = [(components, offsets), (new, np.array([leftover]))]
+        else:
+            parts = [(components.joined(new), np.append(offsets, leftover))]
         return PredictiveKernel(*parts, spread=self.spread)
 
     def kl(self, before=None):
