@@ -79,6 +79,12 @@ class Emission(BaseEstimator):
     # categories holds little about its state, and one state per symbol is a poor fixed point of EM.
     smooth_start = False
 
+    # A method ``() → Emission or None``: the emission that is a special case of this one, with the
+    # same summary of the data, if first values are not given. A subclass that has it also has
+    # ``_containing(parameters, summary)``, a list of its own parameters: the first have the density
+    # of the parameters of the special case, others are near them.
+    _special_case = None
+
     @property
     def is_given(self):
         """Return whether all first values are given, so that :meth:`first` reads no rows."""

@@ -278,6 +278,23 @@ class ColumnEmission(Emission):
                 parts.append(part.first(X, labels, n_components, own, rng))
         return ColumnParameters(tuple(parts), summary.columns)
 
+    def _special_case(self):
+        parts, found = [], False
+        for name, part, columns in self.emissions:
+            simpler = None if part._special_case is None else part._special_case()
+            found = found or simpler is not None
+            parts.append((name, clone(part) if simpler is None else simpler, columns))
+        return ColumnEmission(parts) if found else None
+
+    def _containing(self, parameters, summary):
+        choices = []
+        for (_, part, _), own, own_summary in zip(
+            self.emissions, parameters.parts, summary.parts, strict=True
+        ):
+            simpler = part._special_case is not None and part._special_case() is not None
+            choices.append(part._containing(own, own_summary) if simpler else [own, own])
+        return [parameters._replace(parts=parts) for parts in zip(*choices, strict=True)]
+
     def maximize(self, old, statistics, summary):
         parts = [
             part.maximize(*values)

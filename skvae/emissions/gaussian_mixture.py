@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skvae.emissions.base import NO_ROWS
+from skvae.emissions.gaussian import GaussianEmission
 from skvae.emissions.location_scale import (
     GaussianParameters,
     LocationScaleEmission,
@@ -30,6 +31,8 @@ from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.first_statistics import LARGEST_SINGLE
 from skvae.initialization import completed, first_labels, rows_to_start_from
 from skvae.validation import check_array_parameter, check_number
+
+_APART = 0.1  # standard deviations between equal components and those that EM can separate
 
 
 class GaussianMixtureParameters(NamedTuple):
@@ -343,6 +346,28 @@ class GaussianMixtureEmission(LocationScaleEmission):
         means = means.reshape(-1, n_features)
         covariances = covariances.reshape(STRUCTURES[kind].shape(*means.shape))
         return GaussianMixtureParameters(weights, GaussianParameters.of(kind, means, covariances))
+
+    def _special_case(self):
+        given = self.weights_init, self.means_init, self.covariances_init
+        if self.n_mix == 1 or any(each is not None for each in given):
+            return None
+        return GaussianEmission(self.covariance_type, reg_covar=self.reg_covar)
+
+    def _containing(self, parameters, summary):
+        kind, n_components = parameters.covariance_type, parameters.n_components
+        weights = np.full((n_components, self.n_mix), 1.0 / self.n_mix)
+        means = np.repeat(parameters.locations, self.n_mix, axis=0)
+        scales, factors = parameters.scales, parameters.factors
+        if kind != "tied":
+            scales = np.repeat(scales, self.n_mix, axis=0)
+            factors = np.repeat(factors, self.n_mix, axis=0)
+        # EM does not leave equal components: in the second set they lie a little apart.
+        deviations = np.sqrt(parameters.structure.variances(scales, *means.shape))
+        apart = np.tile(np.linspace(-_APART, _APART, self.n_mix), n_components)[:, None]
+        return [
+            GaussianMixtureParameters(weights, GaussianParameters(kind, each, scales, factors))
+            for each in (means, means + apart * deviations)
+        ]
 
     def maximize(self, old, statistics, summary):
         counts = statistics.counts.reshape(old.weights.shape)

@@ -30,6 +30,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from skvae.emissions.base import NO_ROWS
+from skvae.emissions.gaussian import GaussianEmission
 from skvae.emissions.location_scale import (
     GaussianParameters,
     LocationScaleEmission,
@@ -315,11 +316,23 @@ class StudentTEmission(LocationScaleEmission):
             found = first_normals(rows, labels, n_components, kind, summary, rng)
             means = found[0] if means is None else means
             if covariances is None:
-                # The rows' covariance is Σ ν / (ν − 2); it does not exist for ν ≤ 2.
-                shrunk = _times(found[1], np.where(dofs > 2.5, 1.0 - 2.0 / dofs, 0.2), structure)
+                shrunk = _times(found[1], _share_of_variance(dofs), structure)
                 covariances = structure.raise_to(shrunk, summary.first_floor)[0]
         normals = GaussianParameters.of(kind, means, covariances)
         return StudentTParameters(normals, dofs, bool(self.learn_dofs))
+
+    def _special_case(self):
+        if not self.learn_dofs or self.means_init is not None or self.covariances_init is not None:
+            return None
+        return GaussianEmission(self.covariance_type, reg_covar=self.reg_covar)
+
+    def _containing(self, parameters, summary):
+        limit = np.full(parameters.n_components, LARGEST_DOF)
+        dofs, structure = self._first_dofs(parameters.n_components), parameters.structure
+        shrunk = _times(parameters.scales, _share_of_variance(dofs), structure)
+        scales, factors = structure.raise_to(shrunk, summary.first_floor)
+        normals = parameters._replace(scales=scales, factors=factors)
+        return [StudentTParameters(parameters, limit), StudentTParameters(normals, dofs)]
 
     def maximize(self, old, statistics, summary):
         counts = statistics.counts
@@ -342,6 +355,11 @@ class StudentTEmission(LocationScaleEmission):
     def _parameters(self):
         dofs = vars(self)["dofs_"]
         return StudentTParameters(super()._parameters(), dofs, bool(self.learn_dofs))
+
+
+def _share_of_variance(dofs):
+    """Return Σ over the covariance Σ ν / (ν − 2) of rows; there is no covariance for ν ≤ 2."""
+    return np.where(dofs > 2.5, 1.0 - 2.0 / dofs, 0.2)
 
 
 def _times(scales, factors, structure):

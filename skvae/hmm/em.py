@@ -1,11 +1,15 @@
 """Baum-Welch, exact EM for a hidden Markov model: the problem and its step."""
 
 import math
+from contextlib import suppress
 from functools import partial
+from operator import attrgetter
+from types import SimpleNamespace
 
 import numpy as np
 
-from skvae.ascent.loop import Collapse, Step
+from skvae.ascent.loop import Collapse, Step, ascend
+from skvae.ascent.restarts import search
 from skvae.blocks import Rows, Sequences, is_complete
 from skvae.chain import algorithms
 from skvae.chain.passes import Buffers
@@ -132,6 +136,45 @@ class HiddenMarkovProblem:
         for _ in range(_STEPS):
             proposal, _ = step(proposal)
         return step.evaluate(proposal), start
+
+    def above_special_case(self, best, random_state):
+        """Return an Ascent whose bound is not below that of the special case of the emission.
+
+        EM of an emission with more parameters can stop at a lower maximum than that of its special
+        case, or converge so slowly that it ends below it.
+
+        Parameters
+        ----------
+        best : Ascent
+            The best of the runs, converged.
+        random_state : int, RandomState or None
+            The source of the starts of the special case.
+        """
+        settings, emission = self._estimator, self._emission._special_case()
+        if emission is None:
+            return best
+        limits = {"max_iter": settings.max_iter, "tol": settings.tol}
+        quiet = SimpleNamespace(
+            **limits,
+            n_init=settings.n_init,
+            n_jobs=settings.n_jobs,
+            acceleration=settings.acceleration,
+            verbose=0,
+        )
+        special = HiddenMarkovProblem(
+            settings, self._data, emission, self._summary, self._pool, self.prior
+        )
+        ascents = [best]
+        with suppress(Collapse):
+            simpler, _ = search(special, quiet, random_state, self._pool)
+            *chain, parameters = simpler.parameters
+            if not simpler.bound > best.bound:
+                return best
+            for near in self._emission._containing(parameters, self._summary):
+                start = ChainParameters(*chain, near)
+                with suppress(Collapse):
+                    ascents.append(ascend(self.step(self._pool, 0), start, **limits))
+        return max(ascents, key=attrgetter("bound"))
 
     def step(self, pool, _number):
         """Return the BaumWelchStep of a run."""

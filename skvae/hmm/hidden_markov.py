@@ -299,6 +299,8 @@ default=1.0
                 if checkpoint is not None:
                     random_state = self._open(checkpoint, problem.earlier, identity)
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
+                if best.converged and not warm and emission._special_case is not None:
+                    best = problem.above_special_case(best, random_state)
             self._store(best.parameters, emission, problem.prior)
             self._record(best, collapses, objective)
             self._remember_fit(data.total(), warm=warm)
