@@ -4,8 +4,10 @@ from benchmarks.grid import bayesian, chain, latency, mixture
 
 SECTIONS = (
     *mixture.MAIN,
-    *chain.SECTIONS,
-    *bayesian.SECTIONS,
+    *chain.MAIN,
+    *bayesian.MAIN,
     *mixture.OTHERS,
+    *chain.OTHERS,
+    *bayesian.OTHERS,
     latency.SECTION,
 )

@@ -4,7 +4,7 @@ from functools import partial
 
 from sklearn.mixture import BayesianGaussianMixture
 
-from benchmarks.grid.mixture import CELLS, label
+from benchmarks.grid.mixture import CELLS, SINGLE, label
 from benchmarks.grid.table import (
     ANSWER_MEDIAN,
     FIT_MEDIAN,
@@ -39,7 +39,7 @@ def score(problem, settings, n_rows=None):
 def _mixtures(problem, settings, max_iter):
     """Return the rows, and a mixture of each library; both start from random rows."""
     X = problem.make(settings.seed)
-    settings = {
+    shared = {
         "n_components": problem.n_components,
         "covariance_type": problem.covariance_type,
         "max_iter": max_iter,
@@ -47,20 +47,24 @@ def _mixtures(problem, settings, max_iter):
         "init_params": "random_from_data",
         "random_state": 0,
     }
-    ours = BayesianMixtureSVI(**settings, learning_method="batch")
-    return X, ours, BayesianGaussianMixture(**settings)
+    ours = BayesianMixtureSVI(**shared, learning_method="batch")
+    return X, ours, BayesianGaussianMixture(**shared)
 
 
-SECTIONS = sections(
+CALLS = (
+    Call("fit", "fit of ten passes", fit, FIT_MEDIAN),
+    Call("one-row", "`score_samples` of one row", partial(score, n_rows=1), ANSWER_MEDIAN),
+    Call("score", "`score_samples` of all rows", score, ANSWER_MEDIAN),
+)
+_of = partial(
+    sections,
     model="bayesian",
     peer="scikit-learn",
     sizes="N, D, K, covariance",
     label=label,
     method='`learning_method="batch"`, `tol=0`, both start from random rows.',
-    calls=(
-        Call("fit", "fit of ten passes", fit, FIT_MEDIAN),
-        Call("one-row", "`score_samples` of one row", partial(score, n_rows=1), ANSWER_MEDIAN),
-        Call("score", "`score_samples` of all rows", score, ANSWER_MEDIAN),
-    ),
-    cells=CELLS,
+    calls=CALLS,
 )
+
+MAIN = _of(cells=CELLS)
+OTHERS = (*_of(cells=CELLS, n_threads=2), *_of(cells=SINGLE, variant="float32"))

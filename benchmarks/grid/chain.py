@@ -59,15 +59,20 @@ def label(problem):
     return f"{problem.sizes}, {problem.n_sequences}"
 
 
-SECTIONS = sections(
+CALLS = (
+    Call("fit", "fit of ten iterations", fit, FIT_MEDIAN),
+    Call("predict", "`predict`", path, ANSWER_MEDIAN),
+)
+_of = partial(
+    sections,
     model="chain",
     peer="hmmlearn scaling",
     sizes="T, D, K, sequences",
     label=label,
     method="Diagonal covariances; fits from the same start, paths at the same parameters.",
-    calls=(
-        Call("fit", "fit of ten iterations", fit, FIT_MEDIAN),
-        Call("predict", "`predict`", path, ANSWER_MEDIAN),
-    ),
+    calls=CALLS,
     cells=CELLS,
 )
+
+MAIN = _of()
+OTHERS = _of(n_threads=2)
