@@ -148,7 +148,7 @@ class LatentVariableModel(
             else:
                 sample_weight = numbers_of(sample_weight, name)
                 weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        except (OverflowError, TypeError) as error:
+        except (OverflowError, RuntimeError, TypeError) as error:
             raise ValueError(f"{name} must be an array of numbers: {error}") from error
         except ValueError as error:  # scikit-learn's text does not always have the name
             text = str(error).replace("sample_weight", name)

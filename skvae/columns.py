@@ -119,16 +119,20 @@ def check_n_categories(n_categories):
     if n_categories is None:
         return
     try:
-        entries = list(n_categories)
-    except TypeError:
-        entries = [n_categories]
-    for entry in entries:
-        whole = isinstance(entry, Integral) and not isinstance(entry, bool | np.bool_)
-        if not whole or not 1 <= entry <= LARGEST_CODE + 1:
-            raise ValueError(
-                f"n_categories={n_categories!r}: must be an integer from 1 to {LARGEST_CODE + 1}, "
-                "one for all features or one for each, or None"
-            )
+        entries = np.atleast_1d(np.asarray(n_categories, dtype=object)).tolist()
+    except (RuntimeError, ValueError):  # a tensor, a ragged list
+        entries = []
+    if not entries or not all(map(_is_size, entries)):
+        raise ValueError(
+            f"n_categories={n_categories!r}: must be an integer from 1 to {LARGEST_CODE + 1}, "
+            "one for all features or one for each, or None"
+        )
+
+
+def _is_size(entry):
+    """Return whether an object is a number of categories."""
+    whole = isinstance(entry, Integral) and not isinstance(entry, bool | np.bool_ | np.timedelta64)
+    return whole and 1 <= entry <= LARGEST_CODE + 1
 
 
 def categories_of_columns(n_categories, n_features):

@@ -37,7 +37,7 @@ def check_number(name, value, kind, low, high=None, *, flags=False):
     """
     # Most values pass here, in a tenth of the time.
     plain = type(value) is int or (type(value) is float and kind is not Integral)
-    if plain and low <= value <= (2**63 - 1 if high is None else high):
+    if plain and low <= value <= (2**63 - 1 if high is None else high) and value < 2**63:
         return
     is_flag = isinstance(value, bool | np.bool_)
     is_kind = flags if is_flag else isinstance(value, kind) and isinstance(value, _NUMBERS)

@@ -337,6 +337,10 @@ class GaussianMixtureEmission(LocationScaleEmission):
         weights = self._first_weights(n_components)
         means, covariances = self._first_values(lead, n_features, summary.moments)
         if any(each is None for each in (weights, means, covariances)):
+            if self.n_mix > rows.n_rows:
+                raise ValueError(
+                    f"n_mix={self.n_mix}: must be <= n_samples, which is {rows.n_rows}"
+                )
             labels = _divided(rows, labels, self.n_mix, n_components, summary.moments, rng)
             found = first_normals(rows, labels, n_components * self.n_mix, kind, summary, rng)
             counts = found[2].reshape(lead) + rows.weight() / rows.n_rows

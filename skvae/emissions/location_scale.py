@@ -353,6 +353,8 @@ def known_means(means, n_axes):
 def known_normals(means, covariances, covariance_type):
     """Return GaussianParameters of arrays; raise ValueError if they are not usable."""
     check_choice("covariance_type", covariance_type, (*STRUCTURES,))
+    if covariances is None:
+        raise ValueError("covariances=None: must be an array of numbers")
     means, covariances = check_normals(
         ("means", means), ("covariances", covariances), np.shape(means), covariance_type
     )

@@ -72,7 +72,7 @@ class HiddenMarkovProblem:
 
     def first(self, rng):
         """Return the ChainParameters of a new start: the best of its kinds after a few steps."""
-        n, rows, emission = self._estimator.n_components, self._data.rows(), self._emission
+        n, rows, emission = int(self._estimator.n_components), self._data.rows(), self._emission
         if self._startprob is not None and self._transmat is not None and emission.is_given:
             unread = rows.chosen(np.zeros(1, dtype=np.intp))
             parameters = emission.first(unread, np.array([-1]), n, self._summary, rng)

@@ -275,7 +275,9 @@ default=1.0
         True
         """
         with self._learning(" from every start", resumes=True) as checkpoint:
-            warm = self.warm_start and hasattr(self, "converged_")
+            # Another value than True or False is an error of _prepare.
+            warm = isinstance(self.warm_start, bool | np.bool_) and self.warm_start
+            warm = warm and hasattr(self, "converged_")
             data, emission = self._prepare(X, groups, sequence_weight, reset=not warm)
             with threads_for(data, self.n_components) as pool:
                 names = getattr(self, "feature_names_in_", None)
@@ -589,7 +591,13 @@ def _emission_of(estimator):
     if isinstance(given, str) and given in EMISSIONS:
         emission = EMISSIONS[given]()
     elif isinstance(given, Emission):
-        emission = clone(given)
+        try:
+            emission = clone(given)
+        except (RecursionError, TypeError) as error:
+            raise ValueError(
+                f"emission is a {type(given).__name__} with a parameter that cannot be copied "
+                f"({error}): must have numbers, strings and arrays"
+            ) from error
     else:
         names = ", ".join(map(repr, EMISSIONS))
         raise ValueError(

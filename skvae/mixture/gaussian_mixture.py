@@ -234,7 +234,9 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         True
         """
         with self._learning(" from every start", resumes=True) as checkpoint:
-            warm = self.warm_start and hasattr(self, "converged_")
+            # Another value than True or False is an error of _prepare.
+            warm = isinstance(self.warm_start, bool | np.bool_) and self.warm_start
+            warm = warm and hasattr(self, "converged_")
             rows = self._prepare(X, sample_weight, reset=not warm)
             with workers() as pool:
                 earlier, objective, random_state = None, None, self.random_state

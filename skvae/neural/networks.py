@@ -17,6 +17,20 @@ from torch.nn.utils import skip_init
 
 from skvae.validation import check_choice
 
+
+@contextmanager
+def enough_memory(part):
+    """Turn torch's errors about sizes into a ValueError that names a part of a network."""
+    try:
+        yield
+    except (RuntimeError, TypeError) as error:  # no memory, sizes beyond 64 bits
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{part} cannot be made ({reason}): lower n_components, hidden_layer_sizes or "
+            "n_prior_components"
+        ) from error
+
+
 ACTIVATIONS = {
     "identity": nn.Identity,
     "relu": nn.ReLU,
@@ -65,7 +79,8 @@ def mlp(sizes, activation, generator, *, last_gain=0.1):
     layers = []
     for n_in, n_out in pairwise(sizes):
         # torch's own first weights would be drawn from its global state.
-        layer = skip_init(nn.Linear, n_in, n_out)
+        with enough_memory(f"a layer of {n_in} inputs and {n_out} units"):
+            layer = skip_init(nn.Linear, n_in, n_out)
         fan = n_in / 2 if layers and activation in RECTIFIERS else (n_in + n_out) / 2
         bound = math.sqrt(3.0 / fan)
         nn.init.uniform_(layer.weight, -bound, bound, generator=generator)

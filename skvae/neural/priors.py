@@ -24,6 +24,7 @@ from sklearn.utils import check_random_state
 from torch import nn
 
 from skvae.initialization import first_labels, rows_to_start_from
+from skvae.neural.networks import enough_memory
 from skvae.neural.posteriors import LOG_2PI, DiagonalPosterior, FullPosterior
 from skvae.validation import check_choice
 
@@ -251,14 +252,15 @@ def make_prior(
     check_choice("prior", name, PRIORS)
     if name == "normal":
         return Normal(n_components)
-    if name == "mixture":
-        return Mixture(n_components, n_prior_components, generator)
-    if pseudo_inputs is None:
-        first = torch.randn((n_prior_components, n_inputs), generator=generator)
-    else:
-        order = torch.randperm(len(pseudo_inputs), generator=generator)
-        first = pseudo_inputs[order[torch.arange(n_prior_components) % len(order)]]
-    return Vamp(first, n_components)
+    with enough_memory(f"a prior of {n_prior_components} components"):
+        if name == "mixture":
+            return Mixture(n_components, n_prior_components, generator)
+        if pseudo_inputs is None:
+            first = torch.randn((n_prior_components, n_inputs), generator=generator)
+        else:
+            order = torch.randperm(len(pseudo_inputs), generator=generator)
+            first = pseudo_inputs[order[torch.arange(n_prior_components) % len(order)]]
+        return Vamp(first, n_components)
 
 
 def _noise(n_samples, like, generator):

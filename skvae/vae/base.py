@@ -435,14 +435,15 @@ class Autoencoder(LatentVariableModel):
         rng = self._random_state_of(random_state)
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         model = self._double().cpu()  # the same draws on every device
-        X, Z = [], []
+        X = np.empty((n_samples, self.n_features_in_))
+        Z = np.empty((n_samples, self._n_features_out))
         with torch.no_grad():
             density = model.prior_density()
             for a, b in ranges(0, n_samples, _ROWS):
                 z, _ = density.sample(b - a, generator)
-                X.append(model.likelihood.sample(model.decode(z), generator).numpy())
-                Z.append(z.numpy())
-        return np.concatenate(X), np.concatenate(Z)
+                X[a:b] = model.likelihood.sample(model.decode(z), generator).numpy()
+                Z[a:b] = z.numpy()
+        return X, Z
 
     def impute(self, X, *, draw=False, random_state=None):
         """Return X with missing values replaced by their expectations given the observed values.

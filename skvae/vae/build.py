@@ -86,10 +86,20 @@ def build_net(settings, model, seed):
         bound,
         **{name: settings[name] for name in _TRAINING},
         prior_warmup=settings["max_epochs"] // 4 if settings["prior"] == "mixture" else None,
-        callbacks=copy.deepcopy(settings["callbacks"]),
+        callbacks=_copied(settings["callbacks"]),
         device=settings["device"],
         first_steps=_FIRST_STEPS,
     )
+
+
+def _copied(callbacks):
+    """Return a copy of the callbacks, which skorch changes."""
+    try:
+        return copy.deepcopy(callbacks)
+    except (RecursionError, TypeError) as error:
+        raise ValueError(
+            f"callbacks={callbacks!r}: must be skorch callbacks that can be copied: {error}"
+        ) from error
 
 
 def training_digests(settings, net, rows, n_epochs):

@@ -583,6 +583,18 @@ def test_what_a_step_does_not_remember_is_told(case, change, X, path):
     assert path.exists()
 
 
+@pytest.mark.parametrize("name", ["a" * 237, "a" * 240, "é" * 120, "a" * 255, "é" * 127 + "a"])
+def test_the_longest_names_can_be_written_in_mid_fit(name, X, path):
+    path = path.with_name(name)
+    model = broken_off(CASES["EM"], X, path, 8)  # a warning that it was not written is an error
+    assert reports(lambda: model.fit(X)) == 5
+    assert list(path.parent.iterdir()) == []
+    (path.parent / ".other.part-123456789abc").touch()
+    (path.parent / f"{name[:-9]}.part-abc").touch()
+    model.fit(X)
+    assert len(list(path.parent.iterdir())) == 2  # those of others stay
+
+
 def test_an_empty_file_is_a_place_to_write_to(X, path):
     path.touch()
     model = clone(CASES["EM"]).set_params(checkpoint=path)

@@ -24,7 +24,7 @@ PATIENCE = 60  # seconds for one call, numba's compilation included
 _HOME = Path(skvae.__file__).parent
 # They hand X, weights or groups to scikit-learn, whose messages are those that its users know.
 _DELEGATES = (
-    *("_validate", "_validate_weight", "_offsets_of", "check_random", "_random_state_of"),
+    *("_validated", "_validate_weight", "_offsets_of", "check_random", "_random_state_of"),
     "inverse_transform",
 )
 _CONVERSION = re.compile(

@@ -5,10 +5,20 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, VariationalAutoencoder
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.hmm import (
+    CategoricalEmission,
+    ColumnEmission,
+    GaussianEmission,
+    GaussianMixtureEmission,
+    PoissonEmission,
+    StudentTEmission,
+)
 from tests.faults.cases import BAYES, CHAIN, MIXTURE, NET, Case
 from tests.faults.checks import run
 from tests.faults.rows import Recipe
@@ -103,7 +113,7 @@ FOUND = [
         ),
     ),
     (
-        "ValueError",
+        "result",
         Case(
             CHAIN,
             rows=Recipe(values="shares"),
@@ -218,3 +228,58 @@ def test_frames_of_the_other_byte_order_come_back_in_this_one():
         VariationalAutoencoder(1, max_epochs=1, random_state=0).fit(X),
     ):
         assert model.transform(X).dtype.isnative
+
+
+def refusals():
+    """Estimators with a parameter that is not usable, and a text in their error."""
+    itself = []
+    itself.append(itself)
+    for estimator in (EMGaussianMixture(2), EMHiddenMarkov(2), BayesianMixtureSVI(2)):
+        for value in (np.ones(2), pd.NA, torch.ones(2), "yes"):
+            yield clone(estimator).set_params(warm_start=value), "warm_start=.*must be one of True"
+    for emission, text in [
+        (GaussianMixtureEmission(2**62), "n_mix=4611686018427387904: must be <= n_samples"),
+        (GaussianMixtureEmission(31), "n_mix=31: must be <= n_samples, which is 30"),
+        (PoissonEmission(rates_init=itself), "PoissonEmission with a parameter that cannot be co"),
+        (PoissonEmission(rates_init=np), "PoissonEmission with a parameter that cannot be copied"),
+        (CategoricalEmission(""), "n_categories='': must be an integer from 1"),
+        (CategoricalEmission(b"four"), "n_categories=b'four': must be an integer from 1"),
+        (CategoricalEmission({2, 3}), "n_categories={2, 3}: must be an integer from 1"),
+        (CategoricalEmission([]), r"n_categories=\[\]: must be an integer from 1"),
+        (CategoricalEmission(2**63), "n_categories=9223372036854775808: must be an integer"),
+        (ColumnEmission([("a", PoissonEmission(), 2**63)]), "columns=9223372036854775808: must be"),
+        (ColumnEmission([("a", PoissonEmission(), [-(2**70)])]), "columns=.* must be between 0"),
+    ]:
+        yield EMHiddenMarkov(2, emission=emission), text
+    for params, text in [
+        ({"beta": 2**70}, "beta=1180591620717411303424: must be"),
+        ({"free_bits": 2**70}, "free_bits=1180591620717411303424: must be"),
+        ({"n_components": 2**62}, r"a layer of \d+ inputs and \d+ units cannot be made"),
+        ({"n_components": 2**40}, r"a layer of \d+ inputs and \d+ units cannot be made"),
+        ({"hidden_layer_sizes": (2**63,)}, r"a layer of 2 inputs and 9223372036854775808 units"),
+        ({"n_prior_components": 2**50, "prior": "mixture"}, "a prior of 1125899906842624 comp"),
+        ({"n_prior_components": 2**50, "prior": "vamp"}, "a prior of 1125899906842624 components"),
+        ({"callbacks": np}, "callbacks=.*must be skorch callbacks that can be copied"),
+    ]:
+        yield VariationalAutoencoder(**{"max_epochs": 1, "device": "cpu", **params}), text
+
+
+@pytest.mark.parametrize(("estimator", "text"), [*refusals()], ids=lambda value: repr(value)[:80])
+def test_parameters_of_any_size_and_kind_are_refused_by_name(estimator, text):
+    X = np.random.default_rng(0).poisson(3.0, size=(30, 2)).astype(float)
+    with pytest.raises(ValueError, match=text):
+        estimator.fit(X)
+
+
+def test_covariances_of_known_emissions_must_be_given():
+    for family in (GaussianEmission, StudentTEmission):
+        with pytest.raises(ValueError, match="covariances=None: must be an array of numbers"):
+            family.from_parameters(means=[[0.0]], covariances=None, **(
+                {"dofs": [5.0]} if family is StudentTEmission else {}
+            ))  # fmt: skip
+
+
+def test_a_number_of_states_may_be_of_any_integer_type():
+    X = blobs(40)
+    plain, small = (EMHiddenMarkov(n, random_state=0, max_iter=500).fit(X) for n in (3, np.int8(3)))
+    assert plain.lower_bound_ == small.lower_bound_
