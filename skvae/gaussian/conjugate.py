@@ -46,9 +46,10 @@ def _gamma_divergence(dofs, others, size):
     both, n = np.concatenate([x, y]), len(x)
     excess, gap = gamma_excess(both), log_minus_digamma(both)
     change = excess[:n] - excess[n:] + y * (gap[:n] - gap[n:])
-    if size > 1:
-        change += 0.5 * i * np.log(x / y)
-        change += 0.5 * others * (np.log1p(-i / others) - np.log1p(-i / dofs))
+    if size == 1:
+        return change[..., 0]
+    change += 0.5 * i * np.log(x / y)
+    change += 0.5 * others * (np.log1p(-i / others) - np.log1p(-i / dofs))
     return change.sum(axis=-1)
 
 
@@ -234,13 +235,12 @@ class NormalWishart(NamedTuple):
     def _log_det_shortfall(self):
         """Return ln|E Λ| − E ln|Λ| ≥ 0, in the shape of the degrees of freedom."""
         size, _ = PRECISIONS[self.covariance_type].sizes(self.means.shape[1])
-        dofs = self.dofs[..., None]
-        below = np.arange(size)
+        if size == 1:
+            return self.means.shape[1] * log_minus_digamma(0.5 * self.dofs)
+        dofs, below = self.dofs[..., None], np.arange(size)
         # ψ((ν − i)/2) − ln(ν/2) in two parts, neither of which cancels for large ν.
-        terms = log_minus_digamma(0.5 * (dofs - below))
-        if size > 1:
-            terms = terms - np.log1p(-below / dofs)
-        return self.means.shape[1] // size * terms.sum(axis=-1)
+        terms = log_minus_digamma(0.5 * (dofs - below)) - np.log1p(-below / dofs)
+        return terms.sum(axis=-1)
 
     def offsets(self):
         """Return E ln N(x | μ, Λ⁻¹) − ln N(x | m, E[Λ]⁻¹), the same for all x, shape (K,).

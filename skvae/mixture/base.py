@@ -149,6 +149,8 @@ class MixtureModel(LatentVariableModel):
     def predict(self, X):
         """Return the most probable component of each row.
 
+        A component may be the label of no row, however large its weight.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)

@@ -167,7 +167,11 @@ default='dirichlet_process'
 covariance_prior_ : float or ndarray
         The prior that was used.
     n_effective_components_ : int
-        The number of components with the weight of at least one row.
+        The number of components with the weight of at least one row: the responsibilities of all
+        rows add up to 1 at least, whether by ``fit`` or by batches. The labels of :meth:`predict`
+        are another count, which may be larger or smaller: a component with less than one row in
+        all may still be the most probable one of a row, and a component with a minor share of
+        many rows is the label of none.
     elbo_ : float
         The evidence lower bound of the stored posterior, in nats, with every constant: it compares
         ``n_components``, priors and covariance types.

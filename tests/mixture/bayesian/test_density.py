@@ -244,3 +244,21 @@ def test_responsibilities_are_the_exponential_of_the_local_bound():
     assert_allclose(model.predict_proba(X), resp, rtol=1e-8, atol=1e-12)
     assert_array_equal(model.predict(X), resp.argmax(axis=1))
     assert_allclose(model.transform(X), resp, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_effective_components_have_the_weight_of_a_row(seed):
+    """By fit and by batches; labels are counted by another rule, the largest responsibility."""
+    X = blobs(60, n_features=2, n_components=3, seed=seed, separation=1.0)
+    for concentration in (0.01, 1.0, 20.0):
+        model = bayes(12, weight_concentration_prior=concentration, tol=1e-5, max_iter=500)
+        model.fit(X)
+        resp = model.predict_proba(X).sum(axis=0)
+        clear = np.abs(resp - 1) > 0.01  # resp is that of the next step
+        counts = model.mean_precision_ - model.mean_precision_prior_
+        assert model.n_effective_components_ == (counts >= 1 - 1e-9).sum()
+        assert ((resp >= 1) == (counts >= 1))[clear].all()
+        model.partial_fit(X[:20])
+        counts = model.mean_precision_ - model.mean_precision_prior_
+        assert model.n_effective_components_ == (counts >= 1 - 1e-9).sum()
+        assert_allclose(counts.sum(), 80.0)
