@@ -108,5 +108,5 @@ print("\nThe figure is in missing_values_autoencoder.png")
 # measurements are approximately Gaussian in a few groups, and 569 rows are few for a network. All
 # errors are far below that of the mean, also with seven tenths of the entries missing. In the
 # pictures the autoencoder predicts 77 % of the missing pixels correctly, and the frequencies of the
-# pixels 68 %. If the course of a stroke is uncertain, the imputed pixels are grey, since they are
-# expectations.
+# pixels 68 %. Imputed pixels are black or white, the more probable of both;
+# ``impute(draw=True)`` draws them instead, so that several calls show the uncertain ones.

@@ -141,7 +141,7 @@ class ReconstructionDisplay(RowPicturesDisplay):
         Parameters
         ----------
         estimator : estimator
-            Fitted, with ``reconstruct``, or with ``transform`` and ``inverse_transform``.
+            Fitted, with ``transform`` and ``inverse_transform``, or with ``reconstruct``.
         X : {array-like, DataFrame} of shape (n_samples, n_features)
             The rows to draw.
         image_shape : tuple of int (height, width), default=None
@@ -177,10 +177,10 @@ class ReconstructionDisplay(RowPicturesDisplay):
         (5, 64)
         """
         check_is_fitted(estimator)
-        if hasattr(estimator, "reconstruct"):
-            reconstructed = estimator.reconstruct(X)
-        else:
+        if hasattr(estimator, "inverse_transform"):  # zeros and ones have grey probabilities
             reconstructed = estimator.inverse_transform(estimator.transform(X))
+        else:
+            reconstructed = estimator.reconstruct(X)
         display = cls(X, reconstructed, image_shape=image_shape)
         return display.plot(ax, n_columns=n_columns, cmap=cmap)
 
