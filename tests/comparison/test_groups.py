@@ -202,12 +202,13 @@ def test_a_list_of_sequences_is_divided_by_sequences(sequences):
         lambda rows: [pd.DataFrame(x, columns=["a", "b"]) for x in rows],
         lambda rows: np.array([x[:12] for x in rows]),
         tuple,
+        lambda rows: [x[:, 0] for x in rows],
     ],
-    ids=["lists", "frames", "cube", "tuple"],
+    ids=["lists", "frames", "cube", "tuple", "columns"],
 )
 def test_forms_of_lists_are_rows_with_groups(form, sequences):
     given = form(sequences)
-    rows = np.concatenate([np.asarray(x) for x in given])
+    rows = np.concatenate([np.asarray(x).reshape(len(x), -1) for x in given])
     groups = np.repeat(np.arange(6), [len(x) for x in given])
     model = {"kde": KernelDensity()}
     pairs = groups // 2
