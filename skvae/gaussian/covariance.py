@@ -15,15 +15,14 @@ To add a constant to the diagonal, as is often done, can lower it.
 """
 
 import numpy as np
-from scipy.linalg import lapack, rq
+from scipy.linalg import lapack
 
 from skvae.ascent.loop import Collapse
 
 EPS = np.finfo(np.float64).eps
-# Eigenvalues relative to the floor: up to it the Cholesky factor of a raised covariance is exact to
-# 1e-8 in its flat directions, beyond it the factor is computed from the eigenvectors. For a
-# component that is flat to within 1e-12 the bound would not be monotone otherwise.
-_FLAT = 1e8
+_FLAT = 1e8  # variances relative to the floor up to which a rank can be told from round-off
+_ALL_ABOVE = 128  # rank from which a test that all its eigenvalues are above the floor is faster
+_BLOCK = 32  # columns of a block in LAPACK
 _MANY = 24  # features from which a low rank is faster than all eigenvalues
 LOG_2PI = np.log(2 * np.pi)
 
@@ -42,11 +41,9 @@ def _factor_each(covariances):
     factors = np.empty_like(covariances)
     for k, covariance in enumerate(covariances):
         # The transpose of a symmetric matrix is in LAPACK's order of memory.
-        lower, info = lapack.dpotrf(covariance.T, lower=True, clean=True)
-        if info:
-            factors[k] = np.nan
-        else:
-            factors[k] = lapack.dtrtri(lower, lower=True, overwrite_c=True)[0].T
+        lower, info = lapack.dpotrf(covariance.T, lower=True, clean=False)
+        factors[k] = np.nan if info else lapack.dtrtri(lower, lower=True, overwrite_c=True)[0].T
+    factors *= np.tri(covariances.shape[-1]).T
     # 1/(diag(U)² diag(Σ)) is the share of a feature's variance that the earlier features do not
     # explain: at D·eps it is round-off, and the factor is noise.
     diagonal = np.diagonal(factors, axis1=1, axis2=2)
@@ -66,41 +63,59 @@ def _factors(covariances):
     return factors
 
 
+def _upper(root):
+    """Return the upper triangular U with positive diagonal and U Uᵀ = A Aᵀ, for a square A."""
+    upper = np.triu(lapack.dgerqf(root, lwork=_BLOCK * len(root))[0])
+    return upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)
+
+
 def _raised_to_one(matrix):
-    """Return the matrix with its eigenvalues below one raised to one, and its factor U."""
+    """Return the matrix with its eigenvalues below one raised to one, and its factor U.
+
+    U is computed from the eigenvectors: for a component that is flat to within 1e-12 they are still
+    exact, but its Cholesky factor is not, and the bound would not be monotone.
+    """
     low = _low_rank(matrix)
     if low is not None:
-        # Only as many eigenvalues as the rank can be above one.
-        values, vectors = np.linalg.eigh(low.T @ low)
-        above = values > 1.0
-        wide = low @ (vectors[:, above] * np.sqrt(1.0 - 1.0 / values[above]))
-        raised = wide @ wide.T
-        raised[np.diag_indices(len(raised))] += 1.0
-    else:
-        values, vectors = np.linalg.eigh(matrix)
-        if values[0] < 1.0:
-            values = np.maximum(values, 1.0)
-            raised = _symmetric((vectors * values) @ vectors.T)
-        else:
-            raised = matrix
-        if values[-1] > _FLAT:
-            # Σ⁻¹ = A Aᵀ; with A = U Q it is U Uᵀ.
-            upper = rq(vectors / np.sqrt(values), mode="r")
-            return raised, upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)
-    return raised, _factors(raised[None])[0]
+        return _raised_low_rank(matrix, low)
+    values, vectors = np.linalg.eigh(matrix)
+    if values[0] < 1.0:
+        values = np.maximum(values, 1.0)
+        matrix = _symmetric((vectors * values) @ vectors.T)
+    return matrix, _upper(vectors / np.sqrt(values))  # Σ⁻¹ = A Aᵀ; with A = U Q it is U Uᵀ
 
 
 def _low_rank(matrix):
-    """Return B (D, r) with B Bᵀ the matrix and r far below D, or None if there is none."""
+    """Return B (D, r) with B Bᵀ the matrix and r below D, or None if there is none."""
     n = len(matrix)
     if n < _MANY or matrix.diagonal().max() > _FLAT:
         return None
     lower, order, rank, _ = lapack.dpstrf(matrix.T, lower=True)
-    if 2 * rank > n:
+    if 10 * rank > 9 * n:
         return None
     low = np.empty((n, rank))
     low[order - 1] = np.tril(lower[:, :rank])
     return low
+
+
+def _raised_low_rank(matrix, low):
+    """Return the matrix, which is B Bᵀ, with its eigenvalues below one raised to one, and U."""
+    gram, one = low.T @ low, np.eye(len(matrix))  # the eigenvalues of the matrix but for zeros
+    rank = len(gram)
+    if rank > _ALL_ABOVE and not lapack.dpotrf((gram - one[:rank, :rank]).T, lower=True)[1]:
+        # Only the zeros are below one: the projection on their eigenvectors is added.
+        root, _ = lapack.dpotrf(gram.T, lower=True, clean=True)
+        white, _ = lapack.dtrtrs(root, low.T, lower=True)
+        raised = matrix + one - white.T @ white
+        return raised, _factors(raised[None])[0]
+    # No more eigenvalues than the rank can be above one; all others are one: Σ = I + C Cᵀ. The QR
+    # of I above Cᵀ gives Rᵀ R = Σ and U = R⁻¹, as exact in the flat directions as eigenvectors.
+    values, vectors = np.linalg.eigh(gram)
+    above = values > 1.0
+    wide = low @ (vectors[:, above] * np.sqrt(1.0 - 1.0 / values[above]))
+    root = lapack.dtpqrt(0, min(_BLOCK, len(one)), one, wide.T)[0]
+    root *= np.where(np.diagonal(root) < 0, -1.0, 1.0)[:, None]
+    return one + wide @ wide.T, lapack.dtrtri(root)[0]
 
 
 def _symmetric(matrices):
@@ -157,8 +172,9 @@ class FullCovariance:
 
     def maximize(self, scatter, counts, total, floor):
         """Return the covariances, and factors, that maximise the likelihood of scatters."""
-        covariances = scatter / counts[:, None, None]
-        return self.raise_to(0.5 * (covariances + covariances.swapaxes(1, 2)), floor)
+        covariances = scatter + scatter.swapaxes(1, 2)
+        covariances *= (0.5 / counts)[:, None, None]
+        return self.raise_to(covariances, floor)
 
     def raise_to(self, covariances, floor):
         """Return the covariances raised to ⪰ diag(floor), and their factors U.
@@ -169,19 +185,21 @@ class FullCovariance:
         if not floor.any():
             return covariances, _factors(covariances)
         factors, usable = _factor_each(covariances)
-        # tr(F Σ⁻¹) ≤ 1 is sufficient for Σ ⪰ F, and usually far from its limit.
-        above = usable & (np.einsum("kij,kij->ki", factors, factors) @ floor <= 1.0)
-        if above.all():
-            return covariances, factors
-        scale, raised = np.sqrt(floor), covariances.copy()
+        above = usable.copy()
+        if usable.any():
+            # tr(F Σ⁻¹) ≤ 1 is sufficient for Σ ⪰ F, and usually far from its limit.
+            above &= np.einsum("kij,kij->ki", factors, factors) @ floor <= 1.0
+            if above.all():
+                return covariances, factors
+        scale, raised = 1.0 / np.sqrt(floor), covariances.copy()
         outer = scale[:, None] * scale
         for k in np.flatnonzero(~above):
-            scaled = covariances[k] / outer
+            scaled = covariances[k] * outer
             if usable[k] and not lapack.dpotrf((scaled - np.eye(len(scale))).T, lower=True)[1]:
                 continue  # Σ − F is positive definite
             scaled, factor = _raised_to_one(scaled)
-            raised[k] = scaled * outer
-            factors[k] = factor / scale[:, None]
+            np.divide(scaled, outer, out=raised[k])
+            np.multiply(factor, scale[:, None], out=factors[k])
         return raised, factors
 
     def scatter_of(self, covariances, counts):

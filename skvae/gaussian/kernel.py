@@ -72,9 +72,10 @@ class KernelSums:
         self.expanded += other.expanded
         self.rest += other.rest
         if other.counts.any():  # usually no component is direct, and this memory is never written
-            self.counts += other.counts
-            self.sums += other.sums
-            self.scatter += other.scatter
+            # Not in place: statistics of these sums may share the arrays.
+            self.counts = self.counts + other.counts
+            self.sums = self.sums + other.sums
+            self.scatter = self.scatter + other.scatter
         return self
 
     def clear(self):
@@ -280,15 +281,15 @@ class GaussianKernel:
 
     def finish(self, sums):
         """Return the sums as GaussianStatistics about the means."""
-        counts, first, second = sums.counts.copy(), sums.sums.copy(), sums.scatter.copy()
+        counts, first, second = sums.counts, sums.sums, sums.scatter
         n = sums.expanded[:, 0]
         if n.any():
             last = 1 + self.means.shape[1]
             s, y_means = sums.expanded[:, 1:last], self.expansion.y_means
             S = self._scatter(sums.expanded[:, last:], sums.rest)
-            counts += n
-            first += s - n[:, None] * y_means
-            second += self.structure.recenter(S, n, s, y_means)
+            counts = counts + n
+            first = first + s - n[:, None] * y_means
+            second = second + self.structure.recenter(S, n, s, y_means)
         return GaussianStatistics(self.covariance_type, counts, first, second, self.means)
 
 
@@ -347,8 +348,16 @@ class FullKernel(GaussianKernel):
 
     def add_scatter(self, scatter, some, deviation, weight):
         """Add the scatter of deviations (k, D, n) from some components, weighted, in place."""
-        weighted = deviation * np.sqrt(weight)[:, None]
-        scatter[some] += weighted @ weighted.swapaxes(1, 2)  # BLAS recognises symmetric products
+        roots = np.sqrt(weight)
+        if deviation.shape[1] < 2 * _PANEL:
+            weighted = deviation * roots[:, None]
+            scatter[some] += weighted @ weighted.swapaxes(1, 2)  # BLAS recognises the symmetry
+            return
+        # With many features most rows belong to one component: negligible rows are skipped.
+        felt = weight > _NEGLIGIBLE * weight.max(axis=1, keepdims=True)
+        for k, total in enumerate(scatter[some]):
+            weighted = deviation[k][:, felt[k]] * roots[k, felt[k]]
+            total += weighted @ weighted.T
 
     def _scatter(self, quadratic, rest):
         """Return the scatter of the expanded components about the centre."""

@@ -186,3 +186,30 @@ def test_covariances_near_the_least_number_are_raised(kind):
     raised, factors = structure.raise_to(least[None] if kind == "full" else least, floor)
     np.testing.assert_allclose(raised.reshape(2, 2), np.diag(floor), rtol=1e-12)
     np.testing.assert_allclose(factors.reshape(2, 2), np.diag(floor**-0.5), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n_features", "n_rows"), [(4, 2), (30, 6), (80, 60), (200, 150), (30, 29)]
+)
+@pytest.mark.parametrize("reg", [1e-6, 1e-3])
+def test_a_floor_under_a_covariance_of_low_rank_is_exact(n_features, n_rows, reg):
+    """Whatever way is taken: eigenvalues in units of the floor are raised to one, others kept."""
+    rng = np.random.default_rng(n_rows)
+    weights = np.concatenate([np.ones(n_rows - 1), [1e-9]])  # one row that hardly counts
+    rows = rng.normal(size=(n_rows, n_features)) * rng.uniform(0.1, 10, size=n_features)
+    covariances = np.stack([(rows.T * weights) @ rows / n_rows, np.eye(n_features)])
+    floor = reg * rng.uniform(0.5, 2, size=n_features)
+    structure = STRUCTURES["full"]
+    raised, factors = structure.raise_to(covariances, floor)
+    scale = np.sqrt(floor)
+    values, vectors = np.linalg.eigh(covariances[0] / np.outer(scale, scale))
+    expected = (vectors * np.maximum(values, 1.0)) @ vectors.T * np.outer(scale, scale)
+    np.testing.assert_allclose(raised[0], expected, rtol=1e-8, atol=1e-8 * reg)
+    np.testing.assert_array_equal(raised[1], covariances[1])
+    np.testing.assert_array_equal(factors, np.triu(factors))
+    assert (np.diagonal(factors, axis1=1, axis2=2) > 0).all()
+    identity = factors[0].T @ raised[0] @ factors[0]
+    np.testing.assert_allclose(identity, np.eye(n_features), atol=1e-7)
+    half = structure.half_log_det(factors, n_features)[0]
+    expected = -0.5 * (np.log(np.maximum(values, 1.0)).sum() + np.log(floor).sum())
+    assert half == pytest.approx(expected, rel=1e-9)
