@@ -37,6 +37,7 @@ LEAST_LIKELIHOOD = 1e-100  # smaller likelihoods, relative to the largest of a r
 _LEAST_ERROR = 1e-190  # of a raised share, at most 1e-50 of the share it is a part of
 LEAST_MESSAGE = 1e-100  # smaller entries of β and v are set to zero: the posterior is no larger
 SMALLEST_SCALE = 1e-100  # a normaliser below it has lost too many digits
+_LINE = 8  # numbers of a cache line
 LARGEST_ERROR = 1e-14  # of all shares: the largest part that may come from raised shares
 
 
@@ -204,7 +205,7 @@ def load(log_likelihood, likelihood, top, bounded, reverse):
     log_likelihood : ndarray of shape (K, n)
         Of its rows.
     likelihood : ndarray of shape (n, K padded)
-        Filled; −inf for the states of the padding. A row that is impossible in every state becomes
+        Filled; zeros for the states of the padding. A row that is impossible in every state becomes
         a row without an observation, of zeros.
     top : ndarray of shape (n,)
         Filled with the largest values, −inf for an impossible row.
@@ -215,22 +216,30 @@ def load(log_likelihood, likelihood, top, bounded, reverse):
         Whether the last row comes first in ``likelihood`` and ``top``.
     """
     n_states, n_rows = log_likelihood.shape
-    least = np.log(LEAST_LIKELIHOOD) if bounded else -np.inf
+    base, sign = (n_rows - 1, -1) if reverse else (0, 1)
+    largest = log_likelihood[0].copy()
+    for j in range(1, n_states):
+        for t in range(n_rows):
+            largest[t] = max(largest[t], log_likelihood[j, t])
+    # A cache line of each state at a time: lines of whole rows would displace each other.
+    for begin in range(0, n_rows, _LINE):
+        end = min(begin + _LINE, n_rows)
+        for j in range(n_states):
+            for t in range(begin, end):
+                likelihood[base + sign * t, j] = log_likelihood[j, t] - largest[t]
+    least = np.log(LEAST_LIKELIHOOD)
     for t in range(n_rows):
-        source = n_rows - 1 - t if reverse else t
-        largest = -np.inf
-        for j in range(n_states):
-            largest = max(largest, log_likelihood[j, source])
-        top[t] = largest
-        for j in range(n_states):
-            value = 0.0
-            if largest > -np.inf:
-                value = log_likelihood[j, source] - largest
-                if value < least and value > -np.inf:
-                    value = least
-            likelihood[t, j] = value
+        place = base + sign * t
+        top[place] = largest[t]
         for j in range(n_states, likelihood.shape[1]):
-            likelihood[t, j] = -np.inf
+            likelihood[place, j] = 0.0
+        if largest[t] == -np.inf:
+            for j in range(n_states):
+                likelihood[place, j] = 0.0
+        elif bounded:
+            for j in range(n_states):
+                if -np.inf < likelihood[place, j] < least:
+                    likelihood[place, j] = least
 
 
 @compiled
