@@ -83,7 +83,7 @@ def are_few(n_rows, n_states, *, quick=False):
     With ``quick``, their log-densities take no more time than the recursions.
     """
     most = _WORTH_BLOCKS if quick else _WORTH_THREADS
-    return n_rows * (n_states + _OTHER_WORK) < most
+    return n_rows * (int(n_states) + _OTHER_WORK) < most  # a small NumPy integer would overflow
 
 
 def block_and_workers(n_rows, n_states, largest, pool):
