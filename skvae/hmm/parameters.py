@@ -147,18 +147,23 @@ def expected_occupancy(startprob, transmat, lengths, weights):
     Weighted sums over the sequences: (K,), (K, K), (K,).
     """
     counts = np.bincount(np.minimum(lengths, _LONGEST), weights)
-    alive = counts[::-1].cumsum()[::-1]  # how many sequences have at least t rows
-    state, occupancy, pairs = startprob, np.zeros_like(startprob), np.zeros_like(transmat)
-    for t in range(1, len(alive)):
+    alive = counts[::-1].cumsum()[::-1]  # the weight of the sequences with at least t rows
+    alive = np.append(alive[1:], 0.0)
+    state, occupancy, departures = startprob, np.zeros_like(startprob), np.zeros_like(startprob)
+    for t in range(len(alive) - 1):
         occupancy += alive[t] * state
-        if t + 1 < len(alive):
-            pairs += alive[t + 1] * state[:, None] * transmat
-        state = state @ transmat
+        departures += alive[t + 1] * state
+        following = state @ transmat
+        if np.abs(following - state).max() < 1e-16:  # the other steps are alike
+            occupancy += alive[t + 1 :].sum() * state
+            departures += alive[t + 2 :].sum() * state
+            break
+        state = following
     # Beyond that the state's distribution is taken to have settled.
     rest = (lengths - np.minimum(lengths, _LONGEST)) @ weights
     occupancy += rest * state
-    pairs += rest * state[:, None] * transmat
-    return startprob * weights.sum(), pairs, occupancy
+    departures += rest * state
+    return startprob * weights.sum(), departures[:, None] * transmat, occupancy
 
 
 _LONGEST = 1000

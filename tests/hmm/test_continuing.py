@@ -17,6 +17,7 @@ from skvae.hmm import (
     PoissonEmission,
     StudentTEmission,
 )
+from skvae.hmm.parameters import expected_occupancy
 from tests.hmm.problems import FAMILIES, FEW_FAMILIES, groups_of, known_model, learner, rows_of
 
 LENGTHS = (60, 1, 40)
@@ -421,3 +422,23 @@ def test_a_subclass_may_have_another_constructor():
             self.unit = unit
 
     assert Counts.from_parameters([[1.0]]).unit == "a day"
+
+
+@pytest.mark.parametrize("sticky", [0.0, 5.0, 1e4])
+def test_expected_occupancies_are_sums_over_steps(sticky):
+    """Also where the loop ends early, as the chain has settled."""
+    rng = np.random.default_rng(0)
+    start = rng.dirichlet(np.ones(3))
+    transmat = rng.dirichlet(np.ones(3), 3) + sticky * np.eye(3)
+    transmat /= transmat.sum(axis=1, keepdims=True)
+    lengths, weights = np.array([1, 5, 200, 900]), rng.random(4)
+    pairs, occupancy = np.zeros((3, 3)), np.zeros(3)
+    for length, weight in zip(lengths, weights, strict=True):
+        state = start
+        for t in range(length):
+            occupancy += weight * state
+            pairs += weight * (t + 1 < length) * state[:, None] * transmat
+            state = state @ transmat
+    found = expected_occupancy(start, transmat, lengths, weights)
+    for ours, theirs in zip(found, (start * weights.sum(), pairs, occupancy), strict=True):
+        assert_allclose(ours, theirs, rtol=1e-12)
