@@ -205,7 +205,7 @@ class NormalWishart(NamedTuple):
         shift = (statistics.sums - self.mean_precisions[:, None] * away) / beta[:, None]
         means = statistics.centers + shift
         scatter = structure.recenter(statistics.scatter, counts, statistics.sums, shift)
-        scatter = scatter + self._pseudo_scatter(away + shift)
+        scatter += self._pseudo_scatter(away + shift)
         dofs = self.dofs + kind.numbers(counts, n_features)
         return self.of(self.covariance_type, beta, means, dofs, kind.scale(scatter, n_features))
 

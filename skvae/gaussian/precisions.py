@@ -29,7 +29,9 @@ class FullPrecisions:
 
     def scale(self, scatter, n_features):
         """Return the scale for a scatter in the statistics' shape."""
-        return 0.5 * (scatter + np.swapaxes(scatter, -1, -2))
+        out = scatter + np.swapaxes(scatter, -1, -2)
+        out *= 0.5
+        return out
 
     def scatter(self, scale, n_features):
         """Return the scatter, in the statistics' shape, for a scale."""

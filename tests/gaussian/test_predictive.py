@@ -255,3 +255,20 @@ def test_features_of_a_draw_share_their_scale_but_in_diag(kind):
     sizes = np.log(deviation**2)
     correlation = np.corrcoef(sizes[:, 0], sizes[:, 1])[0, 1]
     assert kind != "diag" or abs(correlation) < 5 / np.sqrt(n)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_few_rows_have_the_densities_of_many(missing, monkeypatch):
+    """All features at once, or one after another: also where squares overflow."""
+    q = posterior_of("diag", n_features=7)[1]
+    X = np.random.default_rng(0).normal(size=(40, 7)) * 3
+    X[0] = 1e200
+    X[1, 2] = np.nan if missing else 1e170
+    kernel = PredictiveKernel((q, np.zeros(K)), spread=lambda: (np.zeros(7), np.ones(7)))
+    found = []
+    for few in (0, 1 << 30):
+        monkeypatch.setattr("skvae.gaussian.predictive._FEW", few)
+        for _, block in kernel.blocks(X, kernel.workspace()):
+            found.append(block.log_density().copy())
+    assert np.isfinite(found[0]).all()
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-13)

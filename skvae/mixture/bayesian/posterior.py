@@ -20,6 +20,10 @@ from skvae.gaussian.kernel import gaussian_kernel
 from skvae.gaussian.predictive import PredictiveKernel, predictive_draws
 from skvae.mixture.bayesian.weights import WEIGHTS, DirichletWeights, StickWeights
 
+# Numbers in the scales up to which new components are joined to the others, at the cost of a copy.
+# Where the posterior is tied, new components do not share its Λ.
+_JOINED = 1 << 14
+
 
 class MixturePrior(NamedTuple):
     """The prior of a Bayesian mixture, of any number of components.
@@ -115,7 +119,7 @@ class MixturePosterior(NamedTuple):
         leftover, new = self.weights.log_leftover(), self.prior.components
         if leftover == -np.inf:
             parts = [(components, offsets)]
-        elif components.covariance_type == "tied":  # new components do not share the posterior's Λ
+        elif components.covariance_type == "tied" or components.scales.size > _JOINED:
             parts = [(components, offsets), (new, np.array([leftover]))]
         else:
             parts = [(components.joined(new), np.append(offsets, leftover))]
