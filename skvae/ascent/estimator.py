@@ -139,8 +139,11 @@ class AscentEstimator(LatentVariableModel):
 
         return checkpoint.open(identity, self.random_state)
 
-    def _record(self, ascent, collapses, objective=None):
-        """Set the attributes that describe a fit; warn of collapses and of no convergence."""
+    def _record(self, ascent, collapses, objective=None, notes=()):
+        """Set the attributes that describe a fit; warn of collapses and of no convergence.
+
+        ``notes`` are the texts of further warnings.
+        """
         self._bound_before, self._objective = ascent.before, objective
         self.lower_bound_ = ascent.bound
         self.lower_bounds_ = ascent.bounds
@@ -155,6 +158,8 @@ class AscentEstimator(LatentVariableModel):
                 ConvergenceWarning,
                 stacklevel=3,
             )
+        for text in notes:
+            warnings.warn(text, ConvergenceWarning, stacklevel=3)
         if not ascent.converged and self.max_iter > 0:
             faster = ", or try acceleration='anderson'" if hasattr(self, "acceleration") else ""
             warnings.warn(
@@ -215,3 +220,12 @@ class AscentEstimator(LatentVariableModel):
             now = getattr(self, name)
             if not (now is None or (name == "n_init" and now == 1)):
                 check_as_fitted(name, now, before, why, same_value)
+
+
+def few_distinct(noun, n_empty, n_components):
+    """Return the text of the warning that components, or states, had no rows at a start."""
+    return (
+        f"{n_empty} of the {n_components} {noun} had no rows at a start, because X has too few "
+        "distinct rows, and began at rows drawn at random. Lower n_components "
+        f"(now {n_components})."
+    )

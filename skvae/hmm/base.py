@@ -1,5 +1,6 @@
 """A fitted hidden Markov model: densities, posteriors, paths, forecasts, draws, criteria."""
 
+import warnings
 from copy import copy
 from functools import partial
 from numbers import Integral
@@ -195,6 +196,8 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         >>> round(chain.score([[1], [8], [9]]), 3)
         -2.709
         """
+        if y is not None and groups is None:
+            warn_of_lengths(y, X)
         if sample_weight is None:
             n_rows, total = self._log_likelihood(X, groups)
             return total / n_rows
@@ -308,6 +311,8 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
                [1., 0.],
                [1., 0.]])
         """
+        if y is not None and params.get("groups") is None:
+            warn_of_lengths(y, X)
         return self.fit(X, **params).transform(X, groups=params.get("groups"))
 
     # Paths ----------------------------------------------------------------------------------------
@@ -616,3 +621,23 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         """Return the number of free parameters."""
         chain = self._start_allowed.sum() - 1 + (self._allowed.sum(axis=1) - 1).sum()
         return int(chain) + self.emission_.parameters().n_parameters()
+
+
+def warn_of_lengths(y, X):
+    """Warn if y, which is ignored, looks like the lengths of sequences in hmmlearn's ``fit``."""
+    if not isinstance(y, list | tuple | np.ndarray) or is_distributed(X) or is_list_of_sequences(X):
+        return
+    try:
+        lengths, n_rows = np.asarray(y), len(X)
+    except (TypeError, ValueError):
+        return
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not 1 < len(lengths) < n_rows:
+        return
+    if (lengths > 0).all() and lengths.sum() == n_rows:
+        warnings.warn(
+            f"y is ignored, and X is one sequence. The {len(lengths)} entries of y sum to the "
+            f"{n_rows} rows of X: if they are lengths of sequences, pass "
+            "groups=np.repeat(np.arange(len(y)), y) instead",
+            UserWarning,
+            stacklevel=3,
+        )

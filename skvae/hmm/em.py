@@ -54,12 +54,15 @@ class HiddenMarkovProblem:
     ----------
     earlier : Earlier or None
         The earlier fit, for a warm start.
+    n_empty : int
+        The largest number of states that had no rows at a start.
     prior : ChainPrior
         The prior of the chain.
     """
 
     def __init__(self, estimator, data, emission, summary, pool, prior=None):
         self.earlier = None
+        self.n_empty = 0
         self._startprob, self._transmat, self.prior = check_chain(estimator)
         if prior is not None:
             self.prior = prior
@@ -103,8 +106,10 @@ class HiddenMarkovProblem:
                 continue
             if best is None or found[0] > best[0]:
                 best = found
+                n_empty = n - len(np.unique(states[states >= 0]))
         if best is None:
             raise failure
+        self.n_empty = max(self.n_empty, n_empty)
         return best[1]
 
     def _tried(self, rows, index, states, unseen, step, rng):

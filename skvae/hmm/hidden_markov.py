@@ -9,6 +9,7 @@ step maximises over (π, A, θ) (Baum, Petrie, Soules & Weiss, Ann. Math. Stat. 
 ``data`` are the sequences, and ``emission`` is the density :math:`p(x \mid \theta)`.
 """
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -16,14 +17,14 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skvae.ascent.checkpoint import data_of
-from skvae.ascent.estimator import AscentEstimator
+from skvae.ascent.estimator import AscentEstimator, few_distinct
 from skvae.ascent.restarts import search
 from skvae.blocks import as_sequences, is_distributed
 from skvae.emissions import EMISSIONS, Emission, GaussianEmission
 from skvae.fitted import new_instance
 from skvae.gaussian.checks import check_batch
 from skvae.gaussian.covariance import STRUCTURES
-from skvae.hmm.base import HiddenMarkovModel
+from skvae.hmm.base import HiddenMarkovModel, warn_of_lengths
 from skvae.hmm.dask_sequences import DistributedSequences
 from skvae.hmm.e_step import threads_for
 from skvae.hmm.em import HiddenMarkovProblem
@@ -278,6 +279,8 @@ default=1.0
             # Another value than True or False is an error of _prepare.
             warm = isinstance(self.warm_start, bool | np.bool_) and self.warm_start
             warm = warm and hasattr(self, "converged_")
+            if y is not None and groups is None:
+                warn_of_lengths(y, X)
             data, emission = self._prepare(X, groups, sequence_weight, reset=not warm)
             with threads_for(data, self.n_components) as pool:
                 names = getattr(self, "feature_names_in_", None)
@@ -304,7 +307,10 @@ default=1.0
                 if best.converged and not warm and emission._special_case is not None:
                     best = problem.above_special_case(best, random_state)
             self._store(best.parameters, emission, problem.prior)
-            self._record(best, collapses, objective)
+            notes = []
+            if problem.n_empty:
+                notes.append(few_distinct("states", problem.n_empty, self.n_components))
+            self._record(best, collapses, objective, notes)
             self._remember_fit(data.total(), warm=warm)
             self.n_sequences_seen_ = data.n_sequences()
         return self
@@ -362,6 +368,8 @@ default=1.0
         with self._learning():
             first = not hasattr(self, "transmat_")
             min_rows = 2 if first else 1
+            if y is not None and groups is None:
+                warn_of_lengths(y, X)
             data, emission = self._prepare(
                 X, groups, sequence_weight, reset=first, min_rows=min_rows
             )
@@ -502,6 +510,13 @@ default=1.0
         if is_distributed(data.X):
             data = DistributedSequences.of(data.X, data.offsets)
         data = data.weighted(weight)
+        if len(data.offsets) - 1 == len(data.X) > 1:
+            warnings.warn(
+                f"each of the {len(data.X)} sequences has one row, so that no transition can be "
+                "learned: groups must name the sequence of each row, not the row",
+                UserWarning,
+                stacklevel=3,
+            )
         self._check_rows(data, emission)
         if min_rows > 1 and len(data.X) < self.n_components:
             raise ValueError(

@@ -38,12 +38,15 @@ class MixtureProblem:
     ----------
     earlier : Earlier or None
         The earlier fit, for a warm start.
+    n_empty : int
+        The largest number of components that had no rows at a start.
     moments : Moments
         The moments of the data.
     """
 
     def __init__(self, estimator, rows, pool):
         self.earlier = None
+        self.n_empty = 0
         self.moments = feature_moments(rows, pool, getattr(estimator, "feature_names_in_", None))
         self._estimator = estimator
         self._rows = rows
@@ -67,6 +70,7 @@ class MixtureProblem:
             floor = moments.floor(estimator.reg_covar or FIRST_FLOOR)
             found = maximize_first(statistics, floor, moments, self._rows, rng)
             if weights is means is covariances is None:
+                self.n_empty = max(self.n_empty, int((statistics.counts == 0).sum()))
                 return found
             weights = found.weights if weights is None else weights
             means = found.means if means is None else means

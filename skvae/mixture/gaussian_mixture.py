@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.ascent.checkpoint import data_of
-from skvae.ascent.estimator import AscentEstimator
+from skvae.ascent.estimator import AscentEstimator, few_distinct
 from skvae.ascent.restarts import search
 from skvae.blocks import DistributedRows, workers
 from skvae.fitted import FittedArray, new_instance
@@ -258,7 +258,10 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
                     random_state = self._open(checkpoint, problem.earlier, data)
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
             self._store(best.parameters)
-            self._record(best, collapses, objective)
+            notes = []
+            if problem.n_empty:
+                notes.append(few_distinct("components", problem.n_empty, self.n_components))
+            self._record(best, collapses, objective, notes)
             self._remember_fit(total_weight(rows, sample_weight), warm=warm)
         return self
 

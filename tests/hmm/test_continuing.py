@@ -146,7 +146,9 @@ def test_a_changed_parameter_of_an_emission_is_used_or_refused(emission, name, w
     X = rows_for(emission)
     part = emission(**({"dofs_init": 5.0} if emission is StudentTEmission else {}))
     given = ColumnEmission([("a", part, [0])]) if column else part
-    model = EMHiddenMarkov(2, emission=given, random_state=0, max_iter=3, tol=0.5).fit(X)
+    # A Student-t fit that ends early would be replaced by the Gaussian one that it contains.
+    ends = {"tol": 1e-3} if emission is StudentTEmission else {"max_iter": 3, "tol": 0.5}
+    model = EMHiddenMarkov(2, emission=given, random_state=0, **ends).fit(X)
     value, answer = EMISSIONS[emission][name]
     change = {f"emission__{'a__' if column else ''}{name}": value}
     if answer == "refused":
@@ -156,7 +158,9 @@ def test_a_changed_parameter_of_an_emission_is_used_or_refused(emission, name, w
     plain, other = clone_of(model), clone_of(model).set_params(**change)
     go_on(plain, X, way)
     go_on(other, X, way)
-    assert np.abs(values_of(other) - values_of(plain)).max() > 1e-6
+    # The variance of a Student-t distribution may be infinite.
+    values, before = (np.nan_to_num(values_of(each), posinf=0.0) for each in (other, plain))
+    assert np.abs(values - before).max() > 1e-6
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -224,14 +228,14 @@ def test_what_em_lets_die_out_is_no_structural_zero():
 @pytest.mark.parametrize("way", WAYS)
 def test_a_prior_after_a_fit_that_ended_at_zero(way):
     X = separated()
-    model = EMHiddenMarkov(2, random_state=0).fit(X)
+    one_kind = {"init_params": "k-means++", "random_state": 0}  # of start, in one order of states
+    model = EMHiddenMarkov(2, **one_kind).fit(X)
     priors = {"startprob_prior": 2.0, "transmat_prior": 3.0}
     go_on(model.set_params(**priors), X, way)
     assert np.isfinite(model.lower_bound_)
     if way == "warm_start":
-        fresh = EMHiddenMarkov(2, random_state=0, **priors).fit(X)
-        assert_allclose(model.lower_bound_, fresh.lower_bound_, rtol=1e-9)
-        assert_allclose(np.sort(model.transmat_.ravel()), np.sort(fresh.transmat_.ravel()))
+        fresh = EMHiddenMarkov(2, **one_kind, **priors).fit(X)
+        assert_allclose(values_of(model), values_of(fresh), rtol=1e-6, atol=1e-9)
         assert_allclose(np.sort(model.startprob_), [1 / 3, 2 / 3], rtol=1e-9)
 
 

@@ -322,12 +322,17 @@ def test_warm_start_goes_on_where_the_last_fit_ended(family):
 
 
 def test_a_poor_fit_has_no_other_warnings():
-    """States without rows, sequences of one row, constant columns: nothing but convergence."""
+    """States without rows, sequences of one row, constant columns: only warnings that are due."""
     X = np.concatenate([np.zeros((30, 2)), np.ones((3, 2))])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for groups in (None, np.arange(33)):
-            model = EMHiddenMarkov(5, random_state=0).fit(X, groups=groups)
+            model = EMHiddenMarkov(5, random_state=0)
+            if groups is None:
+                model.fit(X)
+            else:
+                with pytest.warns(UserWarning, match="each of the 33 sequences has one row"):
+                    model.fit(X, groups=groups)
             assert np.isfinite(model.lower_bound_)
             assert_allclose(model.transmat_.sum(axis=1), 1.0)
             assert np.isfinite(model.predict_proba(X, groups=groups)).all()
