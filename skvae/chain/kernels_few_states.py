@@ -124,7 +124,7 @@ def forward_of_eight(first, start, transitions, likelihood, alpha, scale):
 
 @compiled
 def backward_of_four(first, transitions, likelihood, alpha, scale, weight, beta, gamma):
-    """Fill the same as :func:`skvae.chain.kernels_scaled.backward`, of four states."""
+    """Fill the same as :func:`skvae.chain.kernels_scaled.backward_dense`, of four states."""
     transposed = transitions[1]
     message = beta[0], beta[1], beta[2], beta[3]
     for t in range(len(first) - 1, -1, -1):
@@ -140,7 +140,7 @@ def backward_of_four(first, transitions, likelihood, alpha, scale, weight, beta,
 
 @compiled
 def backward_of_eight(first, transitions, likelihood, alpha, scale, weight, beta, gamma):
-    """Fill the same as :func:`skvae.chain.kernels_scaled.backward`, of eight states."""
+    """Fill the same as :func:`skvae.chain.kernels_scaled.backward_dense`, of eight states."""
     transposed = transitions[1]
     low, high = (beta[0], beta[1], beta[2], beta[3]), (beta[4], beta[5], beta[6], beta[7])
     for t in range(len(first) - 1, -1, -1):
@@ -213,7 +213,7 @@ def smooth_of_four(start, transmat, first, likelihood, weight, scale, gamma, sta
     start, transmat : ndarray of shape (K,) and (K, K)
         Start and transition probabilities of at most four states.
     first, likelihood, weight, scale, gamma
-        As for :func:`skvae.chain.kernels_scaled.backward`; ``scale`` is filled.
+        As for :func:`skvae.chain.kernels_scaled.backward_dense`; ``scale`` is filled.
     starts : ndarray of shape (K,)
         Filled with the sums of γ over the first rows of sequences.
     pairs : ndarray of shape (K, K)

@@ -87,13 +87,6 @@ def _push_banded(rows, t, transitions, out):
             out[np.uintp(i + shift)] += rows[t, np.uintp(i)] * diagonals[d, np.uintp(i)]
 
 
-def _pull_dense(v, t, transitions, weight, alpha, beta, pairs):  # noqa: ARG001 (those of its kind)
-    """Fill ``beta`` with A @ v[t]; multiply v[t] by the weight, for a product of all rows."""
-    _product(v, t, transitions[1], beta)
-    for j in range(len(beta)):
-        v[t, j] *= weight[t]
-
-
 def _pull_sparse(v, t, transitions, weight, alpha, beta, pairs):
     """Fill ``beta`` with A @ v[t]; add α_{t−1}(i) A_ij v_t(j) times the weight to ``pairs``."""
     pointers, columns, values = transitions
@@ -128,7 +121,7 @@ def _form(_, __, transitions, *___):
 
 
 _push = by_form(_form, {"dense": _push_dense, "sparse": _push_sparse, "banded": _push_banded})
-_pull = by_form(_form, {"dense": _pull_dense, "sparse": _pull_sparse, "banded": _pull_banded})
+_pull = by_form(_form, {"sparse": _pull_sparse, "banded": _pull_banded})
 
 
 # One row ------------------------------------------------------------------------------------------
@@ -178,6 +171,14 @@ def _emit(likelihood, scale, weight, alpha, beta, gamma, t):
         gamma[t, j] = weight[t] * alpha[t + 1, j] * beta[j]
         v = likelihood[t, j] * share * beta[j]
         likelihood[t, j] = v if v > LEAST_MESSAGE else 0.0
+
+
+@inlined
+def _drop_least(beta):
+    """Set entries below LEAST_MESSAGE to zero: they cannot change a posterior."""
+    for j in range(len(beta)):
+        if beta[j] < LEAST_MESSAGE:
+            beta[j] = 0.0
 
 
 # The recursions -----------------------------------------------------------------------------------
@@ -323,24 +324,47 @@ def forward_bounded(first, start, transitions, likelihood, alpha, scale, slack, 
 
 
 @compiled
-def backward(first, transitions, likelihood, alpha, scale, weight, beta, gamma, pairs):
-    """Fill the smoothed posteriors of a block, and add to the sums over pairs.
+def backward_dense(first, transitions, likelihood, alpha, scale, weight, beta, gamma):
+    """Fill the smoothed posteriors of a block under dense transitions.
+
+    The sums over pairs are then ``A * (alpha[:-1].T @ v)``.
 
     Parameters
     ----------
     first, transitions, likelihood, alpha, scale
-        As for :func:`forward_bounded`. The likelihoods become v, zero where a sequence begins; of
-        dense transitions v times the weight.
+        As for :func:`forward_bounded`. The likelihoods become v times the weight, zero where a
+        sequence begins.
     weight : ndarray of shape (n,)
         The weight of each row.
     beta : ndarray of shape (K,)
         β of the last row on entry, of the row before the block on return.
     gamma : ndarray of shape (n, K)
         Filled with γ times the weight.
+    """
+    transposed = transitions[1]
+    for t in range(len(first) - 1, -1, -1):
+        _emit(likelihood, scale, weight, alpha, beta, gamma, t)
+        if first[t]:
+            for j in range(len(beta)):
+                likelihood[t, j] = 0.0
+                beta[j] = 1.0
+        else:
+            _product(likelihood, t, transposed, beta)
+            _drop_least(beta)
+            for j in range(len(beta)):
+                likelihood[t, j] *= weight[t]
+
+
+@compiled
+def backward(first, transitions, likelihood, alpha, scale, weight, beta, gamma, pairs):
+    """Fill the same under sparse or banded transitions, and add to the sums over pairs.
+
+    Parameters
+    ----------
+    first, transitions, likelihood, alpha, scale, weight, beta, gamma
+        As for :func:`backward_dense`. The likelihoods become v without the weight.
     pairs : ndarray
-        One number for each transition of sparse and banded ones: α_{t−1}(i) A_ij v_t(j) times the
-        weight is added. Unchanged for dense transitions, where the sum is
-        ``A * (alpha[:-1].T @ v)``.
+        One number for each transition: α_{t−1}(i) A_ij v_t(j) times the weight is added.
     """
     for t in range(len(first) - 1, -1, -1):
         _emit(likelihood, scale, weight, alpha, beta, gamma, t)
@@ -350,6 +374,4 @@ def backward(first, transitions, likelihood, alpha, scale, weight, beta, gamma, 
                 beta[j] = 1.0
         else:
             _pull(likelihood, t, transitions, weight, alpha, beta, pairs)
-            for j in range(len(beta)):
-                if beta[j] < LEAST_MESSAGE:  # it cannot change a posterior
-                    beta[j] = 0.0
+            _drop_least(beta)

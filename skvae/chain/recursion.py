@@ -128,12 +128,11 @@ class Recursion:
         """Fill γ times weights, update β to the row before the block, add to the pairs."""
         beta /= alpha[-1] @ beta  # the posterior sums to one: rounding does not add up
         given = first, self._transitions, likelihood, alpha, scale, weight, beta, gamma
-        if self._form == "dense" and len(self.start) in _BACKWARD:
-            _BACKWARD[len(self.start)](*given)
+        if self._form == "dense":
+            _BACKWARD.get(len(self.start), kernels_scaled.backward_dense)(*given)
+            pairs += alpha[:-1].T @ likelihood
         else:
             kernels_scaled.backward(*given, pairs)
-        if self._form == "dense":
-            pairs += alpha[:-1].T @ likelihood
 
     def finish_pairs(self, pairs):
         """Return the sums over pairs as a (K, K) array."""
