@@ -47,11 +47,14 @@ class DirectBlock:
         The rows, not centred.
     groups : list of slice
         The components that are computed at once.
+    kept : tuple or None
+        The kernel's ``deviations`` of all components, for ``accumulate``, if they are one group.
     """
 
     kernel: Any
     X: np.ndarray
     groups: list
+    kept: tuple | None = None
 
     def log_density(self):
         """Return the log-densities plus the kernel's offsets, shape (K, n), in nats."""
@@ -60,7 +63,10 @@ class DirectBlock:
         # A row beyond 1e154 is at infinite distance.
         with np.errstate(over="ignore", invalid="ignore"):
             for some in self.groups:
-                out[some] = kernel.distances(some, kernel.deviations(self.X, some))
+                self.kept = kernel.deviations(self.X, some)
+                out[some] = kernel.distances(some, *self.kept)
+        if len(self.groups) > 1:
+            self.kept = None
         out *= -0.5
         out += kernel.constants[:, None]
         if len(kernel.absent):
@@ -71,9 +77,10 @@ class DirectBlock:
         """Add the rows, weighted by resp (K, n), to the kernel's sums in place."""
         sums.counts += resp.sum(axis=1)
         for some in self.groups:
-            deviation, share = self.kernel.deviations(self.X, some), resp[some]
+            deviation, squares = self.kept or self.kernel.deviations(self.X, some)
+            share = resp[some]
             sums.sums[some] += (deviation @ share[:, :, None])[:, :, 0]
-            self.kernel.add_scatter(sums.scatter, some, deviation, share)
+            self.kernel.add_scatter(sums.scatter, some, deviation, squares, share)
 
 
 @dataclass(slots=True)
@@ -123,7 +130,7 @@ class Block:
         for k in self.direct:
             some = slice(k, k + 1)
             with np.errstate(over="ignore"):  # a row beyond 1e154 is at infinite distance
-                distance = kernel.distances(some, kernel.deviations(self.X, some))[0]
+                distance = kernel.distances(some, *kernel.deviations(self.X, some))[0]
                 np.multiply(distance, -0.5, out=out[k])
             out[k] += kernel.constants[k]
         if len(kernel.absent):
@@ -145,10 +152,10 @@ class Block:
                 kernel.accumulate_rest(sums, self.y, expanded, self.scratch)
         for k in self.direct:
             some = slice(k, k + 1)
-            deviation = kernel.deviations(self.X, some)
+            deviation, squares = kernel.deviations(self.X, some)
             sums.counts[k] += resp[k].sum()
             sums.sums[k] += deviation[0] @ resp[k]
-            kernel.add_scatter(sums.scatter, some, deviation, resp[some])
+            kernel.add_scatter(sums.scatter, some, deviation, squares, resp[some])
 
 
 CompleteBlock = Block | DirectBlock  # a block without missing values

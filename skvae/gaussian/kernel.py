@@ -34,8 +34,8 @@ TOLERANCE = 1e-9  # nats: the largest rounding error of a row's log-density
 _MAX_EXPANDED = 52  # features; measured: above it triangular products are faster
 # Numbers (K · D · n) up to which a block is small: to expand the kernel would take longer than the
 # densities themselves by the direct way.
-_SMALL = 1 << 13
-_TOGETHER = 1 << 16  # numbers of deviations that stay in the caches: all components are one array
+_SMALL = 1 << 16
+_TOGETHER = 1 << 17  # numbers of deviations that stay in the caches: all components are one array
 _NEGLIGIBLE = 1e-30  # a share of a component's largest responsibility that changes no sum
 # Rows of a block: its temporaries should stay in the second-level cache (measured: tied takes twice
 # as long with 16384 rows of many numbers, chains of few states half as long with rows of few).
@@ -139,6 +139,7 @@ class GaussianKernel:
 
     covariance_type = None
     has_rest = False  # whether some second moments are not among the features
+    _squares = None  # the function that computes squares of deviations
     _keeps_rows = False  # whether rows of many features are not transposed
     _n_scratch = 0  # numbers of scratch memory for each row of a block
 
@@ -190,11 +191,19 @@ class GaussianKernel:
         return Workspace()
 
     def deviations(self, X, some):
-        """Return the rows of X (n, D) less the means of some components, shape (k, D, n)."""
+        """Return the rows of X (n, D) less the means of some components, and their squares.
+
+        The deviations have shape (k, D, n). The squares are None where the structure has matrices,
+        and sums over the features where it is spherical.
+        """
         means = self.means[some]
         if means.shape[1] < _WIDE:
-            return np.subtract(X.T, means[:, :, None], order="C")
-        return np.subtract(X, means[:, None]).swapaxes(1, 2)
+            deviation = np.subtract(X.T, means[:, :, None], order="C")
+        else:
+            deviation = np.subtract(X, means[:, None]).swapaxes(1, 2)
+        if self._squares is None:
+            return deviation, None
+        return deviation, self._squares(deviation)
 
     def blocks(self, X, workspace):
         """Yield (rows, block) of the rows of X, at most ``block_rows`` of them.
@@ -320,7 +329,8 @@ class FullKernel(GaussianKernel):
     def is_direct(self, n_rows):
         # With few components, to write the D²/2 features takes longer than K products with U.
         n_components, n_features = self.means.shape
-        return n_rows * self.means.size <= _SMALL or 4 * n_components <= n_features
+        small = n_rows * self.means.size <= _SMALL and n_rows <= _LONGEST
+        return small or 4 * n_components <= n_features
 
     def _n_terms(self, n_features):
         return 1 + n_features + n_features * (n_features + 1) // 2
@@ -342,11 +352,11 @@ class FullKernel(GaussianKernel):
             np.multiply(y[i:], y[i], out=quadratic[first:last])
             first = last
 
-    def distances(self, some, deviation):
+    def distances(self, some, deviation, squares):
         """Return the squared Mahalanobis distances (k, n) of deviations from some components."""
         return _triangular_distances(self.factors[some], deviation)
 
-    def add_scatter(self, scatter, some, deviation, weight):
+    def add_scatter(self, scatter, some, deviation, squares, weight):
         """Add the scatter of deviations (k, D, n) from some components, weighted, in place."""
         roots = np.sqrt(weight)
         if deviation.shape[1] < 2 * _PANEL:
@@ -496,7 +506,7 @@ class TiedKernel(FullKernel):
     def fill(self, quadratic, y):
         """Write nothing."""
 
-    def distances(self, some, deviation):
+    def distances(self, some, deviation, squares):
         return _triangular_distances(self.factors[None], deviation)
 
     def add_rest(self, out, terms, scratch):
@@ -506,7 +516,7 @@ class TiedKernel(FullKernel):
         weighted = np.multiply(y, np.sqrt(resp.sum(axis=0)), out=scratch)
         sums.rest += weighted @ weighted.T
 
-    def add_scatter(self, scatter, some, deviation, weight):
+    def add_scatter(self, scatter, some, deviation, squares, weight):
         weighted = (deviation * np.sqrt(weight)[:, None]).swapaxes(0, 1).reshape(len(scatter), -1)
         scatter += weighted @ weighted.T
 
@@ -518,6 +528,7 @@ class DiagonalKernel(GaussianKernel):
     """The kernel of diagonal covariances: the features of second order are x²."""
 
     covariance_type = "diag"
+    _squares = staticmethod(np.square)
     _keeps_rows = True
 
     def _n_terms(self, n_features):
@@ -530,7 +541,7 @@ class DiagonalKernel(GaussianKernel):
 
     def is_direct(self, n_rows):
         one = len(self.means) == 1 and self.means.size < _WIDE
-        return one or n_rows * self.means.size <= _SMALL
+        return one or n_rows * self.means.size <= 2 * _SMALL
 
     def _location(self):
         center, scale = self.spread()
@@ -556,13 +567,13 @@ class DiagonalKernel(GaussianKernel):
     def fill(self, second, y):
         """Write nothing: ``_reach`` has computed the squares."""
 
-    def distances(self, some, deviation):
+    def distances(self, some, deviation, squares):
         """Return the squared Mahalanobis distances (k, n) of deviations from some components."""
-        return _squares(deviation * self.factors[some, :, None])
+        return ((self.factors[some] ** 2)[:, None] @ squares)[:, 0]
 
-    def add_scatter(self, scatter, some, deviation, weight):
+    def add_scatter(self, scatter, some, deviation, squares, weight):
         """Add the scatter of deviations (k, D, n) from some components, weighted, in place."""
-        scatter[some] += ((deviation * deviation) @ weight[:, :, None])[:, :, 0]
+        scatter[some] += (squares @ weight[:, :, None])[:, :, 0]
 
     def _scatter(self, quadratic, rest):
         return quadratic
@@ -572,6 +583,7 @@ class SphericalKernel(DiagonalKernel):
     """The kernel of spherical covariances: the feature of second order is ‖x‖²."""
 
     covariance_type = "spherical"
+    _squares = staticmethod(_squares)
 
     def _n_terms(self, n_features):
         return 2 + n_features
@@ -585,12 +597,12 @@ class SphericalKernel(DiagonalKernel):
         np.einsum("ij,ij->j", y, y, out=second[0])
         return np.sqrt(second.max()) / scale.min()
 
-    def distances(self, some, deviation):
-        return _squares(deviation) * self.factors[some, None] ** 2
+    def distances(self, some, deviation, squares):
+        return squares * self.factors[some, None] ** 2
 
-    def add_scatter(self, scatter, some, deviation, weight):
+    def add_scatter(self, scatter, some, deviation, squares, weight):
         # The statistic is the mean of the diagonal, so that it divides like a variance.
-        scatter[some] += (_squares(deviation) * weight).sum(axis=1) / deviation.shape[1]
+        scatter[some] += (squares * weight).sum(axis=1) / deviation.shape[1]
 
     def _scatter(self, quadratic, rest):
         return quadratic[:, 0] / self.means.shape[1]
