@@ -90,7 +90,7 @@ class MovingStep(Step):
 
     def read(self, start, tree):
         """Return a stored posterior, which may have another number of components than the start."""
-        n_components = rebuilt(start, tree, resized=True).n_components
+        n_components = len(rebuilt(start, tree, resized=True).components.means)
         some = start.statistics.take(np.zeros(n_components, dtype=int))
         return rebuilt(start.prior.posterior(some), tree)
 
