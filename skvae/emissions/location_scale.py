@@ -110,7 +110,7 @@ class GaussianParameters(NamedTuple):
     def noise(self, states, rng):
         """Return draws around zero with the covariance of each entry of states."""
         noise = rng.standard_normal((len(states), self.n_features))
-        return self.structure.color(noise, states, self.scales)
+        return self.structure.color(noise, states, self.structure.roots(self.scales))
 
     def means(self):
         """Return the means, shape (n_components, n_features)."""

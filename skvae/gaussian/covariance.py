@@ -14,6 +14,8 @@ below one to one (von Neumann's trace inequality). EM with this M step never low
 To add a constant to the diagonal, as is often done, can lower it.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.linalg import lapack
 
@@ -255,12 +257,26 @@ class FullCovariance:
         """Return the covariances of the features multiplied by ``factors`` (D,)."""
         return covariances * (factors[:, None] * factors)
 
-    def color(self, noise, labels, covariances):
+    def roots(self, covariances):
+        """Return a square root A of each covariance, Σ = A Aᵀ."""
+        return np.array([_root(covariance) for covariance in covariances])
+
+    def color(self, noise, labels, roots):
         """Return standard normal rows (n, D) turned into rows of each label's covariance."""
-        out = np.empty_like(noise)
-        for k in np.unique(labels):
-            out[labels == k] = noise[labels == k] @ _root(covariances[k]).T
-        return out
+        n_components = len(roots)
+        if n_components == 1:
+            return noise @ roots[0].T
+        # Rows of a label stand together meanwhile; numbers of 16 bits are sorted ten times as fast.
+        short = labels.astype(np.int16) if n_components < 1 << 15 else labels
+        order = np.argsort(short, kind="stable")
+        rows = noise.take(order, axis=0)
+        ends = np.bincount(labels, minlength=n_components).cumsum()
+        for k, (first, last) in enumerate(pairwise([0, *ends])):
+            if last > first:
+                rows[first:last] = rows[first:last] @ roots[k].T
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        return rows.take(place, axis=0)
 
     def pack(self, precisions_cholesky):
         """Return the precisions as a vector without constraints (log diagonal, upper triangle)."""
@@ -339,8 +355,11 @@ class TiedCovariance(FullCovariance):
         left, regression = _condition(covariances[None], rest, given)
         return left[0], regression
 
-    def color(self, noise, labels, covariances):
-        return noise @ _root(covariances).T
+    def roots(self, covariances):
+        return _root(covariances)
+
+    def color(self, noise, labels, roots):
+        return noise @ roots.T
 
 
 class DiagonalCovariance:
@@ -409,8 +428,11 @@ class DiagonalCovariance:
     def rescale(self, covariances, factors):
         return covariances * factors**2
 
-    def color(self, noise, labels, covariances):
-        return noise * np.sqrt(covariances[labels])
+    def roots(self, covariances):
+        return np.sqrt(covariances)
+
+    def color(self, noise, labels, roots):
+        return noise * (roots if len(roots) == 1 else roots.take(labels, axis=0))
 
     def pack(self, precisions_cholesky):
         return np.log(precisions_cholesky).ravel()
@@ -469,8 +491,8 @@ class SphericalCovariance(DiagonalCovariance):
         """Return the variances of all features multiplied by one factor (a scalar)."""
         return covariances * factors**2
 
-    def color(self, noise, labels, covariances):
-        return noise * np.sqrt(covariances[labels])[:, None]
+    def color(self, noise, labels, roots):
+        return noise * roots[labels, None]
 
 
 STRUCTURES = {

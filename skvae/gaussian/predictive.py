@@ -272,5 +272,6 @@ def predictive_draws(components, labels, rng):
     chi2 = rng.chisquare(dofs[labels][:, None], size=(len(labels), width))
     chi2 = np.maximum(chi2, 1e-200)  # it underflows for tiny degrees of freedom
     noise *= np.sqrt(reach[labels][:, None] / chi2)  # √(ν'/χ²), scaled by r/ν'
-    colored = components.structure.color(noise, labels, components.covariances)
+    roots = components.structure.roots(components.covariances)
+    colored = components.structure.color(noise, labels, roots)
     return components.means[labels] + colored

@@ -6,8 +6,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import chisquare, kstest
 
 from skvae import EMGaussianMixture
+from skvae.mixture.parameters import draw_labels
 from tests import oracles
-from tests.problems import COVARIANCE_TYPES, assert_same_state, blobs, state_of
+from tests.problems import COVARIANCE_TYPES, assert_same_state, blobs, start, state_of
 
 WEIGHTS = [0.5, 0.2, 0.3]
 MEANS = np.array([[0.0, 1.0, -2.0], [100.0, -3.0, 5.0], [-20.0, 0.0, 1e3]])
@@ -124,3 +125,38 @@ def test_a_model_fitted_to_its_own_draws_is_itself():
     assert_allclose(refit.means_[order], MEANS, atol=0.15)
     assert_allclose(refit.weights_[order], WEIGHTS, atol=0.02)
     assert_allclose(refit.covariances_[order], model.covariances_, atol=0.35)
+
+
+@pytest.mark.parametrize("n_components", [1, 2, 32, 33, 200])
+def test_labels_are_those_of_numpy(n_components):
+    weights = np.random.default_rng(n_components).dirichlet(np.ones(n_components))
+    if n_components > 2:
+        weights[1] = 0.0
+        weights /= weights.sum()
+    found = draw_labels(weights, 5000, np.random.RandomState(3))
+    expected = np.random.RandomState(3).choice(n_components, size=5000, p=weights)
+    assert_array_equal(found, expected)
+    assert found.dtype == expected.dtype
+
+
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("n_components", [1, 4])
+def test_each_row_has_the_distribution_of_its_label(covariance_type, n_components):
+    """Row by row: the noise of the generator, by the Cholesky factor of the label's covariance."""
+    mixture = start(blobs(200), n_components, covariance_type)[1]
+    model = EMGaussianMixture.from_parameters(
+        mixture.weights, mixture.means, mixture.covariances, covariance_type
+    )
+    X, labels = model.sample(50, random_state=5)
+    rng = np.random.RandomState(5)
+    assert_array_equal(labels, rng.choice(n_components, size=50, p=mixture.weights))
+    noise = rng.standard_normal((50, 3))
+    full = {
+        "full": lambda: mixture.covariances,
+        "tied": lambda: [mixture.covariances] * n_components,
+        "diag": lambda: [np.diag(variances) for variances in mixture.covariances],
+        "spherical": lambda: [variance * np.eye(3) for variance in mixture.covariances],
+    }[covariance_type]()
+    for row, label, draw in zip(X, labels, noise, strict=True):
+        expected = mixture.means[label] + np.linalg.cholesky(full[label]) @ draw
+        assert_allclose(row, expected, rtol=1e-12, atol=1e-12)

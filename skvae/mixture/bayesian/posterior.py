@@ -19,6 +19,7 @@ from skvae.gaussian.conjugate import NormalWishart
 from skvae.gaussian.kernel import gaussian_kernel
 from skvae.gaussian.predictive import PredictiveKernel, predictive_draws
 from skvae.mixture.bayesian.weights import WEIGHTS, DirichletWeights, StickWeights
+from skvae.mixture.parameters import draw_labels
 
 # Numbers in the scales up to which new components are joined to the others, at the cost of a copy.
 # Where the posterior is tied, new components do not share its Λ.
@@ -149,7 +150,7 @@ class MixturePosterior(NamedTuple):
         """
         weights = self.weights.mean()
         shares = np.append(weights, max(0.0, 1.0 - weights.sum()))
-        labels = rng.choice(len(shares), size=n_samples, p=shares / shares.sum())
+        labels = draw_labels(shares, n_samples, rng)
         new = labels == len(weights)
         X = np.empty((n_samples, self.components.means.shape[1]))
         X[~new] = predictive_draws(self.components, labels[~new], rng)
