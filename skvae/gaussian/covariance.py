@@ -190,7 +190,8 @@ class FullCovariance:
         above = usable.copy()
         if usable.any():
             # tr(F Σ⁻¹) ≤ 1 is sufficient for Σ ⪰ F, and usually far from its limit.
-            above &= np.einsum("kij,kij->ki", factors, factors) @ floor <= 1.0
+            with np.errstate(over="ignore"):  # of a component that is far below the floor
+                above &= np.einsum("kij,kij->ki", factors, factors) @ floor <= 1.0
             if above.all():
                 return covariances, factors
         scale, raised = 1.0 / np.sqrt(floor), covariances.copy()

@@ -118,7 +118,7 @@ class HiddenMarkovProblem:
         Transitions are the maximum given the smoothed counts of the states. ``unseen`` rows have no
         value. Without a step the bound is 0.
         """
-        n = self._estimator.n_components
+        n = int(self._estimator.n_components)
         parameters = self._emission.first(rows, np.where(unseen, -1, states), n, self._summary, rng)
         if unseen.any():
             states = carried_on(states, unseen)

@@ -282,7 +282,7 @@ default=1.0
             if y is not None and groups is None:
                 warn_of_lengths(y, X)
             data, emission = self._prepare(X, groups, sequence_weight, reset=not warm)
-            with threads_for(data, self.n_components) as pool:
+            with threads_for(data, int(self.n_components)) as pool:
                 names = getattr(self, "feature_names_in_", None)
                 summary = emission.summarize(data.rows(), pool, names)
                 earlier, prior, objective, random_state = None, None, None, self.random_state
@@ -373,7 +373,7 @@ default=1.0
             data, emission = self._prepare(
                 X, groups, sequence_weight, reset=first, min_rows=min_rows
             )
-            with threads_for(data, self.n_components) as pool:
+            with threads_for(data, int(self.n_components)) as pool:
                 names = getattr(self, "feature_names_in_", None)
                 before = 0.0 if first else self._weight_before(data.total())
                 if first:

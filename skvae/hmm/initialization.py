@@ -47,7 +47,7 @@ def _check_prior(name, value, shapes):
 
 def check_chain(estimator):
     """Return (startprob_init, transmat_init), each checked or None, and the ChainPrior."""
-    n = estimator.n_components
+    n = int(estimator.n_components)
     startprob, transmat = estimator.startprob_init, estimator.transmat_init
     start_allowed, allowed = np.ones(n, dtype=bool), np.ones((n, n), dtype=bool)
     if startprob is not None:
@@ -106,7 +106,7 @@ def first_states(X, weight, index, offsets, estimator, emission, summary, prior,
     rng : RandomState
         The source of randomness.
     """
-    n, kinds = estimator.n_components, (estimator.init_params,)
+    n, kinds = int(estimator.n_components), (estimator.init_params,)
     if kinds == ("kmeans",) and n > 1:
         kinds = _KINDS if number == 0 else (_KINDS[-number % len(_KINDS)],)
         if not prior.allowed.all() and not np.tril(prior.allowed, -1).any():

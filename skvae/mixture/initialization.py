@@ -19,7 +19,7 @@ from skvae.validation import check_array_parameter
 
 def check_initial(estimator, n_features):
     """Return the checked (weights_init, means_init, precisions_init), each an array or None."""
-    n_components = estimator.n_components
+    n_components = int(estimator.n_components)
     structure = STRUCTURES[estimator.covariance_type]
     weights, means, precisions = (
         estimator.weights_init,
@@ -78,7 +78,7 @@ def first_statistics(rows, estimator, moments, rng):
     rng : RandomState
         The source of randomness.
     """
-    n_components, method = estimator.n_components, estimator.init_params
+    n_components, method = int(estimator.n_components), estimator.init_params
     if method == "random":
         rows = rows.in_own_order()
         resp = ResponsibilityDraws(n_components, rng)

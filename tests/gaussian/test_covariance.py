@@ -179,10 +179,11 @@ def test_coordinates_of_a_singular_factor_collapse(kind):
 
 
 @pytest.mark.parametrize("kind", ["full", "tied"])
-def test_covariances_near_the_least_number_are_raised(kind):
-    """Squares of their inverse roots overflow."""
-    structure, floor = STRUCTURES[kind], np.array([1e-8, 1e-4])
-    least = np.diag([5e-324, 1e-310])
+@pytest.mark.parametrize("least", [(5e-324, 1e-310), (1e-250, 1e-260)])
+def test_covariances_near_the_least_number_are_raised(kind, least):
+    """Squares of their inverse roots overflow, or products of these with the floor."""
+    structure, floor = STRUCTURES[kind], np.array([1e80, 1e-4])
+    least = np.diag(least)
     raised, factors = structure.raise_to(least[None] if kind == "full" else least, floor)
     np.testing.assert_allclose(raised.reshape(2, 2), np.diag(floor), rtol=1e-12)
     np.testing.assert_allclose(factors.reshape(2, 2), np.diag(floor**-0.5), rtol=1e-12)
