@@ -19,7 +19,7 @@ PACKAGE = str(Path(skvae.__file__).parent)
 MODELS = {
     EMGaussianMixture: (8, 78),
     EMHiddenMarkov: (8, 116),
-    BayesianMixtureSVI: (8, 116),
+    BayesianMixtureSVI: (8, 115),
 }
 
 

@@ -151,7 +151,7 @@ class NormalWishart(NamedTuple):
     @property
     def precisions(self):
         """Return E[Λ] in the structure's shape."""
-        return self.structure.precisions(self.precisions_cholesky)
+        return STRUCTURES[self.covariance_type].precisions(self.precisions_cholesky)
 
     @property
     def covariances(self):
