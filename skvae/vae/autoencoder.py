@@ -10,6 +10,7 @@ likelihood (``x`` below, in its units; ``X`` is in the user's). The model and it
 """
 
 import warnings
+from inspect import signature
 from numbers import Integral, Real
 
 import numpy as np
@@ -472,9 +473,13 @@ class VariationalAutoencoder(Autoencoder):
         self.history_ = {name: list(values) for name, values in self.history_.items()}
         return restored_net(settings, net_state(before)), x
 
+    def _parameter_values(self):
+        """Return the values of all parameters, also where a subclass has another constructor."""
+        return {name: getattr(self, name) for name in signature(VariationalAutoencoder).parameters}
+
     def _current_settings(self, n_rows):
         """Return the current parameters, with the actual size of a batch and warm-up."""
-        settings = self.get_params(deep=False)
+        settings = self._parameter_values()
         for name, value in settings.items():
             if isinstance(value, np.generic):  # from a grid; torch needs Python's numbers
                 settings[name] = value.item()

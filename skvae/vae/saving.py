@@ -117,14 +117,17 @@ def write_estimator(estimator, path):
         raise ValueError(f"net_ cannot be saved, a file holds data and no code: {error}") from error
     state.pop("_sklearn_version", None)
     net = state.pop("_net_state")
+    values = estimator._parameter_values()
     parameters = {name: state.pop(name) for name in estimator.get_params(deep=False)}
+    for name in values:  # of a subclass with another constructor, which sets them again
+        state.pop(name, None)
     settings = dict(state.pop("_settings"))
-    given = _given_modules(parameters, settings)
+    given = _given_modules(values, settings)
     for name, value in settings.items():
         if name not in ARCHITECTURE and not _is_plain(value):
-            settings[name] = parameters[name]  # callbacks, for one: they trained the model
+            settings[name] = values[name]  # callbacks, for one: they trained the model
     for part in (parameters, settings):
-        part.update(dict.fromkeys(_MODULES))
+        part.update({name: None for name in _MODULES if name in part})
         for name, value in part.items():
             _check_plain(name, value)
     further = _taken_further(estimator, state)
@@ -150,9 +153,13 @@ def read_estimator(cls, path, modules):
             if (module is None) == (name in given):
                 verb = "must be passed again" if name in given else "must be None"
                 raise ValueError(f"{name}: {verb}, as for the model that was saved")
-            parts["parameters"][name] = parts["settings"][name] = module
+            if name in parts["parameters"]:
+                parts["parameters"][name] = module
+            parts["settings"][name] = module
         estimator = cls(**parts["parameters"])
-        settings = cls(**parts["settings"]).get_params(deep=False)
+        settings = {**estimator._parameter_values(), **parts["settings"]}
+        if foreign := settings.keys() - estimator._parameter_values().keys():
+            raise ValueError(f"it has settings {sorted(foreign)} that are no parameters")
         estimator.__dict__.update(parts["attributes"], _settings=settings)
         estimator.net_ = restored_net(settings, net)
         _set_further(estimator, parts)

@@ -29,9 +29,7 @@ MODELS = [
     BayesianMixtureSVI(3, random_state=0, tol=TOL, max_iter=500),
     EMHiddenMarkov(3, random_state=0, tol=TOL, max_iter=500),
 ]
-every_model = pytest.mark.parametrize(
-    "model", MODELS, ids=lambda model: f"{type(model).__name__}-{id(model) % 7}"
-)
+every_model = pytest.mark.parametrize("model", MODELS, ids=["EM", "batch", "memoized", "chain"])
 
 
 def assert_at_an_optimum(model, fit):

@@ -459,3 +459,30 @@ def test_settings_are_shown(fitted):
     assert repr(fitted).startswith("VariationalAutoencoder(")
     assert "max_epochs=3" in repr(fitted)
     assert "VariationalAutoencoder" in fitted._repr_html_()
+
+
+class Counts(VariationalAutoencoder):
+    """An autoencoder with a constructor of its own."""
+
+    def __init__(self, size=2, *, max_epochs=2):
+        super().__init__(size, likelihood="poisson", hidden_layer_sizes=(4,), random_state=0)
+        self.size = size
+        self.max_epochs = max_epochs
+
+
+def test_subclass_with_another_constructor(tmp_path):
+    """It is fitted with its constants, continued, saved and loaded."""
+    X = np.random.default_rng(0).poisson(3.0, size=(200, 3)).astype(float)
+    model = Counts(max_epochs=3).fit(X)
+    same = VariationalAutoencoder(
+        2, likelihood="poisson", hidden_layer_sizes=(4,), random_state=0, max_epochs=3
+    ).fit(X)
+    assert_array_equal(model.score_samples(X), same.score_samples(X))
+    model.save(tmp_path / "counts.safetensors")
+    loaded = Counts.load(tmp_path / "counts.safetensors")
+    assert loaded.get_params() == {"size": 2, "max_epochs": 3}
+    assert_array_equal(loaded.score_samples(X), model.score_samples(X))
+    assert_array_equal(
+        loaded.partial_fit(X).score_samples(X), model.partial_fit(X).score_samples(X)
+    )
+    assert not np.array_equal(model.score_samples(X), same.score_samples(X))
