@@ -104,7 +104,8 @@ def _raised_low_rank(matrix, low):
     """Return the matrix, which is B Bᵀ, with its eigenvalues below one raised to one, and U."""
     gram, one = low.T @ low, np.eye(len(matrix))  # the eigenvalues of the matrix but for zeros
     rank = len(gram)
-    if rank > _ALL_ABOVE and not lapack.dpotrf((gram - one[:rank, :rank]).T, lower=True)[1]:
+    all_above = not lapack.dpotrf((gram - one[:rank, :rank]).T, lower=True)[1]
+    if all_above and rank > _ALL_ABOVE:
         # Only the zeros are below one: the projection on their eigenvectors is added.
         root, _ = lapack.dpotrf(gram.T, lower=True, clean=True)
         white, _ = lapack.dtrtrs(root, low.T, lower=True)
@@ -112,12 +113,22 @@ def _raised_low_rank(matrix, low):
         return raised, _factors(raised[None])[0]
     # No more eigenvalues than the rank can be above one; all others are one: Σ = I + C Cᵀ. The QR
     # of I above Cᵀ gives Rᵀ R = Σ and U = R⁻¹, as exact in the flat directions as eigenvectors.
-    values, vectors = np.linalg.eigh(gram)
-    above = values > 1.0
-    wide = low @ (vectors[:, above] * np.sqrt(1.0 - 1.0 / values[above]))
+    wide = _excess_of_all(low, gram) if all_above else None
+    if wide is None:
+        values, vectors = np.linalg.eigh(gram)
+        above = values > 1.0
+        wide = low @ (vectors[:, above] * np.sqrt(1.0 - 1.0 / values[above]))
     root = lapack.dtpqrt(0, min(_BLOCK, len(one)), one, wide.T)[0]
     root *= np.where(np.diagonal(root) < 0, -1.0, 1.0)[:, None]
-    return one + wide @ wide.T, lapack.dtrtri(root)[0]
+    return one + wide @ wide.T, lapack.dtrtri(root, overwrite_c=True)[0]
+
+
+def _excess_of_all(low, gram):
+    """Return C with C Cᵀ = B (I − G⁻¹) Bᵀ, G = Bᵀ B; None if an eigenvalue of G is almost one."""
+    root, _ = lapack.dpotrf(gram.T, lower=True)
+    inverse, _ = lapack.dpotri(root, lower=True)  # its lower triangle
+    part, failed = lapack.dpotrf(np.eye(len(gram)) - inverse, lower=True, clean=True)
+    return None if failed else low @ part
 
 
 def _symmetric(matrices):
