@@ -188,7 +188,10 @@ class AscentEstimator(LatentVariableModel):
         if not warm:
             self._started_from = {}
             for name in self._of_the_start:
-                self._started_from[name] = np.array(getattr(self, name), dtype=object).tolist()
+                value = getattr(self, name)
+                numbers = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+                kept = value.copy() if numbers else np.array(value, dtype=object).tolist()
+                self._started_from[name] = kept
 
     def _remember_batch(self, weight, before):
         """Note the weight of the rows of a batch, and that of all rows beside the next one."""

@@ -63,7 +63,8 @@ def test_colored_noise_has_the_covariances(kind):
     structure, covariances = STRUCTURES[kind], covariances_of(kind)
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(N_COMPONENTS), 100_000)
-    rows = structure.color(rng.standard_normal((len(labels), N_FEATURES)), labels, covariances)
+    noise, roots = rng.standard_normal((len(labels), N_FEATURES)), structure.roots(covariances)
+    rows = structure.color(noise, labels, roots)
     for k, matrix in enumerate(expanded(kind, covariances)):
         np.testing.assert_allclose(np.cov(rows[labels == k].T), matrix, atol=0.03)
 
