@@ -15,9 +15,10 @@ Features come first, ``X`` is (D, n): the innermost loops go over the rows, and 
 
 import numpy as np
 
-from skvae.chain.compilation import compiled
+from skvae.chain.compilation import compiled, inlined
 
 LOG_2PI = 1.8378770664093453
+_PART = 256  # rows whose responsibilities stay in the first-level cache, for all components
 
 
 @compiled
@@ -71,9 +72,19 @@ def diagonal_log_density(X, means, factors, out):
                 out[k, t] -= 0.5 * (white * white)
 
 
+@inlined
+def _take(resp, begin, k, n, weight):
+    """Fill the weights of some rows for one component; return their sum."""
+    total = 0.0
+    for t in range(n):
+        weight[t] = resp[begin + t, k]
+        total += weight[t]
+    return total
+
+
 @compiled
 def full_statistics(X, means, resp, counts, sums, scatter):
-    """Fill the statistics of rows about the means.
+    """Add the statistics of rows about the means.
 
     Parameters
     ----------
@@ -82,51 +93,47 @@ def full_statistics(X, means, resp, counts, sums, scatter):
     resp : ndarray of shape (n, >= K)
         Responsibilities times weights.
     counts : ndarray of shape (K,)
-        Filled with the sums of the responsibilities.
+        The sums of the responsibilities.
     sums : ndarray of shape (K, n_features)
-        Filled with the weighted sums of deviations from the means.
+        The weighted sums of deviations from the means.
     scatter : ndarray of shape (K, n_features, n_features)
-        Filled with the weighted sums of their products.
+        The weighted sums of their products.
     """
     n_features, n_rows = X.shape
-    weight, deviation = np.empty(n_rows), np.empty(n_rows)
-    for k in range(len(means)):
-        total = 0.0
-        for t in range(n_rows):
-            weight[t] = resp[t, k]
-            total += weight[t]
-        counts[k] = total
-        for i in range(n_features):
-            total, m = 0.0, means[k, i]
-            for t in range(n_rows):
-                deviation[t] = weight[t] * (X[i, t] - m)
-                total += deviation[t]
-            sums[k, i] = total
-            for j in range(i, n_features):
-                total, m = 0.0, means[k, j]
-                for t in range(n_rows):
-                    total += deviation[t] * (X[j, t] - m)
-                scatter[k, i, j] = total
-                scatter[k, j, i] = total
+    weight, deviation = np.empty(_PART), np.empty(_PART)
+    for begin in range(0, n_rows, _PART):
+        n = min(_PART, n_rows - begin)
+        for k in range(len(means)):
+            counts[k] += _take(resp, begin, k, n, weight)
+            for i in range(n_features):
+                total, m = 0.0, means[k, i]
+                for t in range(n):
+                    deviation[t] = weight[t] * (X[i, begin + t] - m)
+                    total += deviation[t]
+                sums[k, i] += total
+                for j in range(i, n_features):
+                    total, m = 0.0, means[k, j]
+                    for t in range(n):
+                        total += deviation[t] * (X[j, begin + t] - m)
+                    scatter[k, i, j] += total
+                    scatter[k, j, i] = scatter[k, i, j]
 
 
 @compiled
 def diagonal_statistics(X, means, resp, counts, sums, scatter):
-    """Fill the statistics as :func:`full_statistics`, with ``scatter`` (K, n_features)."""
+    """Add the statistics as :func:`full_statistics`, with ``scatter`` (K, n_features)."""
     n_features, n_rows = X.shape
-    weight = np.empty(n_rows)
-    for k in range(len(means)):
-        total = 0.0
-        for t in range(n_rows):
-            weight[t] = resp[t, k]
-            total += weight[t]
-        counts[k] = total
-        for i in range(n_features):
-            total, squares, m = 0.0, 0.0, means[k, i]
-            for t in range(n_rows):
-                deviation = X[i, t] - m
-                weighted = weight[t] * deviation
-                total += weighted
-                squares += weighted * deviation
-            sums[k, i] = total
-            scatter[k, i] = squares
+    weight = np.empty(_PART)
+    for begin in range(0, n_rows, _PART):
+        n = min(_PART, n_rows - begin)
+        for k in range(len(means)):
+            counts[k] += _take(resp, begin, k, n, weight)
+            for i in range(n_features):
+                total, squares, m = 0.0, 0.0, means[k, i]
+                for t in range(n):
+                    deviation = X[i, begin + t] - m
+                    weighted = weight[t] * deviation
+                    total += weighted
+                    squares += weighted * deviation
+                sums[k, i] += total
+                scatter[k, i] += squares

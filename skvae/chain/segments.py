@@ -14,8 +14,9 @@ _FEW_STATES, _LONGEST_OF_FEW = 8, 16384
 # Rows times states, with the other work of a row in units of a state, below which handing work to
 # threads takes longer than doing it (measured: about two milliseconds of work).
 _OTHER_WORK, _WORTH_THREADS = 8, 100_000
-# The same below which one thread with all rows at once is faster than two threads with blocks.
-_WORTH_BLOCKS = 400_000
+# Rows times at most eight states up to which one thread with one block takes less time than threads
+# with blocks: the arrays stay in the caches (measured for Gaussian states).
+_ONE_BLOCK_NUMBERS = 160_000
 _LARGE_SHARE = 8  # a sequence of more than 1/8 of all rows is processed from both ends
 
 
@@ -82,8 +83,9 @@ def are_few(n_rows, n_states, *, quick=False):
 
     With ``quick``, their log-densities take no more time than the recursions.
     """
-    most = _WORTH_BLOCKS if quick else _WORTH_THREADS
-    return n_rows * (int(n_states) + _OTHER_WORK) < most  # a small NumPy integer would overflow
+    if quick and n_states <= _FEW_STATES:
+        return n_rows * n_states <= _ONE_BLOCK_NUMBERS
+    return n_rows * (n_states + _OTHER_WORK) < _WORTH_THREADS
 
 
 def block_and_workers(n_rows, n_states, largest, pool):

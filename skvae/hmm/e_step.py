@@ -146,8 +146,8 @@ class GaussianRows:
 
     def statistics(self, posterior):
         """Return the GaussianStatistics of the rows, weighted by ``posterior`` (n, K)."""
-        counts, sums = np.empty(len(self._means)), np.empty_like(self._means)
-        scatter = np.empty_like(self._factors)
+        counts, sums = np.zeros(len(self._means)), np.zeros(self._means.shape)
+        scatter = np.zeros(self._factors.shape)
         self._statistics(self._X, self._means, posterior, counts, sums, scatter)
         kind = self._parameters.covariance_type
         if kind == "tied":

@@ -81,12 +81,12 @@ def in_logs(*arrays):
 @contextmanager
 def every_size_in_threads():
     """Let threads take small problems too."""
-    before = segments._WORTH_THREADS, segments._WORTH_BLOCKS
-    segments._WORTH_THREADS = segments._WORTH_BLOCKS = 0
+    before = segments._WORTH_THREADS, segments._ONE_BLOCK_NUMBERS
+    segments._WORTH_THREADS = segments._ONE_BLOCK_NUMBERS = 0
     try:
         yield
     finally:
-        segments._WORTH_THREADS, segments._WORTH_BLOCKS = before
+        segments._WORTH_THREADS, segments._ONE_BLOCK_NUMBERS = before
 
 
 def expected_inference(
