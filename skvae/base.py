@@ -2,6 +2,7 @@
 
 import inspect
 from contextlib import contextmanager
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import (
@@ -170,6 +171,15 @@ class LatentVariableModel(
         """Return the generator of a draw: the call's, or else the estimator's."""
         check_random("random_state", random_state)
         return check_random_state(self.random_state if random_state is None else random_state)
+
+    def _generator_of(self, random_state):
+        """Return a new Generator for a draw: it is faster than a RandomState of the same seed."""
+        seed = self.random_state if random_state is None else random_state
+        check_random("random_state", seed)
+        if isinstance(seed, Integral):
+            return np.random.default_rng(int(seed))
+        numbers = check_random_state(seed).randint(0, 1 << 32, size=4, dtype=np.uint32)
+        return np.random.default_rng(numbers)
 
 
 def _checked_chunk(X):

@@ -589,7 +589,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         """
         check_is_fitted(self)
         check_number("n_samples", n_samples, Integral, 1)
-        return self._parameters().sample(n_samples, self._random_state_of(random_state))
+        return self._parameters().sample(n_samples, self._generator_of(random_state))
 
     # Criteria -----------------------------------------------------------------------------------
 

@@ -31,13 +31,13 @@ def refused_if_singular(name):
 
 
 def draw_labels(weights, n_samples, rng):
-    """Return n_samples independent labels, k with probability weights[k]: those of ``rng.choice``.
+    """Return n_samples independent labels, k with probability weights[k].
 
-    It takes a third of the time of ``rng.choice``.
+    They are those of ``rng.choice``, which takes three times as long.
     """
     cumulative = weights.cumsum()
     cumulative /= cumulative[-1]
-    uniform = rng.random_sample(n_samples)
+    uniform = rng.random(n_samples)
     if len(weights) > _COMPARED:
         return cumulative.searchsorted(uniform, side="right")
     labels = np.zeros(n_samples, dtype=np.int8)

@@ -142,21 +142,37 @@ def test_labels_are_those_of_numpy(n_components):
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize("n_components", [1, 4])
 def test_each_row_has_the_distribution_of_its_label(covariance_type, n_components):
-    """Row by row: the noise of the generator, by the Cholesky factor of the label's covariance."""
+    """Row by row: the Cholesky factor of the label's covariance times normal noise."""
     mixture = start(blobs(200), n_components, covariance_type)[1]
     model = EMGaussianMixture.from_parameters(
         mixture.weights, mixture.means, mixture.covariances, covariance_type
     )
-    X, labels = model.sample(50, random_state=5)
-    rng = np.random.RandomState(5)
-    assert_array_equal(labels, rng.choice(n_components, size=50, p=mixture.weights))
-    noise = rng.standard_normal((50, 3))
+    n_rows = 30_000  # several blocks
+    X, labels = model.sample(n_rows, random_state=5)
+    noise = np.empty_like(X)
     full = {
         "full": lambda: mixture.covariances,
         "tied": lambda: [mixture.covariances] * n_components,
         "diag": lambda: [np.diag(variances) for variances in mixture.covariances],
         "spherical": lambda: [variance * np.eye(3) for variance in mixture.covariances],
     }[covariance_type]()
-    for row, label, draw in zip(X, labels, noise, strict=True):
-        expected = mixture.means[label] + np.linalg.cholesky(full[label]) @ draw
-        assert_allclose(row, expected, rtol=1e-12, atol=1e-12)
+    for k in range(n_components):
+        rows = labels == k
+        assert rows.sum() == pytest.approx(n_rows * mixture.weights[k], abs=500)
+        noise[rows] = np.linalg.solve(np.linalg.cholesky(full[k]), (X[rows] - mixture.means[k]).T).T
+        assert_allclose(noise[rows].mean(axis=0), 0.0, atol=0.05)
+        assert_allclose(np.cov(noise[rows].T), np.eye(3), atol=0.05)
+    assert kstest(noise.ravel(), "norm").pvalue > 1e-3
+    assert abs(np.corrcoef(noise[1:].ravel(), noise[:-1].ravel())[0, 1]) < 0.02
+
+
+@pytest.mark.parametrize("seed", [7, np.int64(7), np.uint8(7)])
+def test_integers_of_any_type_seed_alike(seed):
+    model = known("full")
+    assert_array_equal(model.sample(20, random_state=seed)[0], model.sample(20, random_state=7)[0])
+
+
+def test_a_wrong_seed_of_the_estimator_is_an_error():
+    model = known("full").set_params(random_state=-1)
+    with pytest.raises(ValueError, match=r"random_state=-1: must be None, an integer in"):
+        model.sample(2)
