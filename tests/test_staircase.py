@@ -18,7 +18,7 @@ from skvae.datasets import load_geyser
 PACKAGE = str(Path(skvae.__file__).parent)
 MODELS = {
     EMGaussianMixture: (8, 78),
-    EMHiddenMarkov: (8, 116),
+    EMHiddenMarkov: (8, 114),
     BayesianMixtureSVI: (8, 115),
 }
 

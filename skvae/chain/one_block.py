@@ -56,10 +56,8 @@ class OneBlock:
     """
 
     def __init__(self, start, transmat, log_likelihood, offsets=None, *, logs=False):
-        n_rows = log_likelihood.shape[1]
         self._begins = [0] if offsets is None else offsets[:-1]
-        self._first = np.zeros(n_rows, dtype=bool)
-        self._first[self._begins] = True
+        self._first = _first_rows(log_likelihood.shape[1], offsets)
         recursion = (SingleState if len(start) == 1 else Recursion)(start, transmat)
         if logs and recursion.bounded:
             recursion = recursion.in_log_space()
@@ -112,7 +110,9 @@ def smooth(start, transmat, log_likelihood, offsets=None, weight=None):
 
     The arguments are those of :class:`OneBlock` and of its methods.
     """
-    if 1 < len(start) <= 8 and transmat.min() >= SAFE:
+    if len(start) == 1:
+        return _smooth_single_state(log_likelihood[0], offsets, weight)
+    if len(start) <= 8 and transmat.min() >= SAFE:
         found = _smooth_few_states(start, transmat, log_likelihood, offsets, weight)
         if found is not None:
             return found
@@ -121,12 +121,27 @@ def smooth(start, transmat, log_likelihood, offsets=None, weight=None):
     return block.smooth(weight), total
 
 
+def _smooth_single_state(log_p, offsets, weight):
+    """Return the result of :func:`smooth` of one state: every posterior is the row's weight."""
+    weight = np.ones(len(log_p)) if weight is None else weight
+    first = _first_rows(len(log_p), offsets)
+    starts, others = weight[first].sum(), weight[~first].sum()
+    smoothing = Smoothing(weight[:, None], np.array([starts]), np.array([[others]]))
+    return smoothing, float(log_p @ weight)
+
+
+def _first_rows(n_rows, offsets):
+    """Return which rows begin a sequence."""
+    first = np.zeros(n_rows, dtype=bool)
+    first[0 if offsets is None else offsets[:-1]] = True
+    return first
+
+
 def _smooth_few_states(start, transmat, log_likelihood, offsets, weight):
     """Return the result of :func:`smooth` of at most eight states, or None if it is not exact."""
     n_states, n_rows = log_likelihood.shape
     width, kernel = (4, smooth_of_four) if n_states <= 4 else (8, smooth_of_eight)
-    first = np.zeros(n_rows, dtype=bool)
-    first[0 if offsets is None else offsets[:-1]] = True
+    first = _first_rows(n_rows, offsets)
     weight = np.ones(n_rows) if weight is None else weight
     likelihood, gamma = np.empty((n_rows, width)), np.empty((n_rows, width))
     scale, top = np.empty(n_rows), np.empty(n_rows)
@@ -149,8 +164,7 @@ def best_path(start, transmat, log_likelihood, offsets=None):
     begins = np.array([0]) if offsets is None else offsets[:-1]
     if n_states == 1:
         return np.add.reduceat(log_likelihood[0], begins), np.zeros(n_rows, dtype=np.int64)
-    first = np.zeros(n_rows, dtype=bool)
-    first[begins] = True
+    first = _first_rows(n_rows, offsets)
     recursion = ViterbiRecursion(start, transmat)
     width = len(recursion.start)
     likelihood, alpha = np.empty((n_rows, width)), np.empty((n_rows + 1, width))

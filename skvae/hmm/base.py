@@ -123,10 +123,6 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         model.__dict__.pop("feature_names_in_", None)  # checked here, once
         return DistributedSequences.of(sequences.X, sequences.offsets), model
 
-    def _infer(self, algorithm, sequences, **options):
-        """Return the result of a function of :mod:`skvae.chain.algorithms` for sequences."""
-        return infer(algorithm, self._parameters(), sequences, **options)
-
     # Rows -----------------------------------------------------------------------------------------
 
     def score_samples(self, X, *, groups=None):
@@ -161,7 +157,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
             data, model = self._distributed(X, groups)
             return data.results(model, "score_samples", None, data.X.dtype)
         sequences = self._sequences(X, groups)
-        log_p = self._infer(algorithms.predictive, sequences, dtype=sequences.X.dtype)
+        log_p = infer(algorithms.predictive, self._parameters(), sequences, dtype=sequences.X.dtype)
         return sequences.in_form(log_p)
 
     def score(self, X, y=None, sample_weight=None, *, groups=None):
@@ -208,7 +204,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         sequences = self._sequences(X, groups)
         sample_weight = sequences.for_rows(sample_weight)
         weight = self._validate_weight(sample_weight, sequences.X, relative=True)
-        log_p = self._infer(algorithms.predictive, sequences)
+        log_p = infer(algorithms.predictive, self._parameters(), sequences)
         used = weight > 0
         return float(log_p[used] @ weight[used] / weight.sum())
 
@@ -250,9 +246,11 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         sequences = self._sequences(X, groups)
         dtype = sequences.X.dtype
         if self.inference == "filter":
-            posterior = self._infer(algorithms.filtered, sequences, dtype=dtype)
+            posterior = infer(algorithms.filtered, self._parameters(), sequences, dtype=dtype)
         else:
-            posterior = self._infer(algorithms.smooth, sequences, dtype=dtype).posterior
+            posterior = infer(
+                algorithms.smooth, self._parameters(), sequences, dtype=dtype
+            ).posterior
         return sequences.in_form(posterior)
 
     def transform(self, X, *, groups=None):
@@ -379,7 +377,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
             data, model = self._distributed(X, groups)
             return data.log_prob(model), data.results(model, "predict", None, np.int64)
         sequences = self._sequences(X, groups)
-        log_probs, states = self._infer(algorithms.viterbi, sequences)
+        log_probs, states = infer(algorithms.viterbi, self._parameters(), sequences)
         return float(log_probs.sum()), sequences.in_form(states)
 
     def k_best(self, X, k):
@@ -453,7 +451,9 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         check_number("n_samples", n_samples, Integral, 1)
         sequences = self._sequences(X, groups)
         rng = self._random_state_of(random_state)
-        paths = self._infer(algorithms.sample_paths, sequences, n_draws=int(n_samples), rng=rng)
+        paths = infer(
+            algorithms.sample_paths, self._parameters(), sequences, n_draws=int(n_samples), rng=rng
+        )
         if not sequences.listed:
             return paths
         return np.split(paths, sequences.offsets[1:-1], axis=1)
@@ -492,7 +492,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         """
         check_number("n_steps", n_steps, Integral, 1)
         sequences = self._sequences(X, groups)
-        alpha = self._infer(algorithms.filtered, sequences)
+        alpha = infer(algorithms.filtered, self._parameters(), sequences)
         last = alpha[sequences.offsets[1:] - 1]
         found = self._forecasts(algorithms.forecast(last, vars(self)["transmat_"], int(n_steps)))
         return found if sequences.listed or len(found) > 1 else found[0]

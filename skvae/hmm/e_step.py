@@ -102,6 +102,11 @@ def infer(algorithm, parameters, sequences, complete=False, pool=None, **options
 
 def log_likelihood_of(parameters, sequences, pool=None, complete=False):
     """Return the weighted log-likelihood of sequences, in nats; the arguments are as above."""
+    rows = _rows_of(parameters, sequences.X, complete)
+    if rows is not None:
+        start, transmat, _ = parameters
+        block = one_block.OneBlock(start, transmat, rows.log_density(), sequences.offsets)
+        return block.log_likelihood(sequences.weight)
     given = parameters, sequences, complete, pool
     return infer(algorithms.log_likelihood_of, *given, weight=sequences.weight)
 

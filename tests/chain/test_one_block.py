@@ -53,6 +53,11 @@ def test_statistics_are_those_of_blocks(kind, n_states, weighted, spread):
     assert_allclose(posterior, source.given, rtol=1e-10, atol=1e-14)
     assert_allclose(starts, expected.starts, rtol=1e-12, atol=1e-14)
     assert_allclose(pairs, expected.pairs, rtol=1e-11, atol=1e-14)
+    together, total = one_block.smooth(start, transmat, logs.T, OFFSETS, weight)
+    assert_allclose(total, expected.log_likelihood, rtol=1e-12)
+    assert_allclose(together.posterior, posterior, rtol=1e-12, atol=1e-14)
+    assert_allclose(together.starts, starts, rtol=1e-12, atol=1e-14)
+    assert_allclose(together.pairs, pairs, rtol=1e-12, atol=1e-14)
 
 
 @every_chain
@@ -97,5 +102,6 @@ def test_arguments_stay_as_they_are():
     for array in (start, transmat, columns):
         array.setflags(write=False)
     one_block.OneBlock(start, transmat, columns, OFFSETS).smooth()
+    one_block.smooth(start, transmat, columns, OFFSETS)
     one_block.best_path(start, transmat, columns, OFFSETS)
     assert_array_equal(columns, logs.T)
