@@ -104,6 +104,8 @@ def _raised_low_rank(matrix, low):
     """Return the matrix, which is B Bᵀ, with its eigenvalues below one raised to one, and U."""
     gram, one = low.T @ low, np.eye(len(matrix))  # the eigenvalues of the matrix but for zeros
     rank = len(gram)
+    if rank == 0:  # a component on one row; LAPACK takes no empty matrices
+        return one, one
     all_above = not lapack.dpotrf((gram - one[:rank, :rank]).T, lower=True)[1]
     if all_above and rank > _ALL_ABOVE:
         # Only the zeros are below one: the projection on their eigenvectors is added.

@@ -215,3 +215,13 @@ def test_a_floor_under_a_covariance_of_low_rank_is_exact(n_features, n_rows, reg
     half = structure.half_log_det(factors, n_features)[0]
     expected = -0.5 * (np.log(np.maximum(values, 1.0)).sum() + np.log(floor).sum())
     assert half == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("n_features", [3, 40])
+def test_a_covariance_of_zero_is_raised_to_the_floor(n_features, capfd):
+    floor = np.linspace(1.0, 2.0, n_features)
+    zero = np.zeros((1, n_features, n_features))
+    raised, factors = STRUCTURES["full"].raise_to(zero, floor)
+    np.testing.assert_allclose(raised[0], np.diag(floor), rtol=1e-14)
+    np.testing.assert_allclose(factors[0], np.diag(1 / np.sqrt(floor)), rtol=1e-14)
+    assert capfd.readouterr() == ("", "")  # LAPACK prints where it is called wrongly
