@@ -11,6 +11,11 @@ from tests.oracles import Mixture
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 
+# Of tests in which some component has rows that are alike.
+on_the_floor = pytest.mark.filterwarnings(
+    "ignore:The covariance of .* is on its floor:sklearn.exceptions.ConvergenceWarning"
+)
+
 
 def random_covariance(rng, n_features, scale=1.0):
     """A well-conditioned covariance matrix with correlated features, (D, D)."""

@@ -225,6 +225,18 @@ class AscentEstimator(LatentVariableModel):
                 check_as_fitted(name, now, before, why, same_value)
 
 
+def alike(found, noun, floor):
+    """Return the texts of the warning that covariances are on their floor: none or one."""
+    if not len(found):
+        return []
+    listed = " and of ".join(map(str, found[:3])) + (" and of others" if len(found) > 3 else "")
+    return [
+        f"The covariance of {noun} {listed} is on its floor ({floor}): the rows are alike in some "
+        "direction, and the bound depends on the floor. Raise reg_covar, lower n_components, or "
+        "choose a simpler covariance_type."
+    ]
+
+
 def few_distinct(noun, n_empty, n_components):
     """Return the text of the warning that components, or states, had no rows at a start."""
     return (

@@ -2,8 +2,11 @@
 
 import numpy as np
 
+from skvae.gaussian.covariance import STRUCTURES
+
 _FAR = 1e50  # beyond it the product of two squares overflows
 _APART = 1e14  # standard deviations at which two models have no digit of float64 in common
+_ON_FLOOR = 1e-6  # relative: a variance that the floor has raised
 _NARROW = 1e-7  # standard deviations: the least span that differences from earlier means resolve
 
 
@@ -105,3 +108,35 @@ def check_batch(X, mean, scale, why):
             f"{why}: X spans {span[j]:.3g} standard deviations of the earlier fit in feature {j}: "
             f"must span {_NARROW:.0e} at least; rescale it as the rows before, or fit anew"
         )
+
+
+def on_floor(covariance_type, covariances, n_components, floor, moments):
+    """Return the components whose covariance is on its floor, (n,) int.
+
+    Constant features are left out: they are on the floor in every component.
+
+    Parameters
+    ----------
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}
+        The form of the covariances.
+    covariances : ndarray
+        The covariances, in the form's shape.
+    n_components : int
+        The number of components; all of them have a covariance that is shared.
+    floor : ndarray of shape (n_features,)
+        Covariances are kept ⪰ diag(floor).
+    moments : Moments
+        The moments of the data.
+    """
+    varying = np.flatnonzero(moments.variance > moments.resolution)
+    if not len(varying) or not floor.any():
+        return np.empty(0, dtype=np.intp)
+    covariances = STRUCTURES[covariance_type].restrict(covariances, varying)
+    least = floor[varying] if covariance_type != "spherical" else floor.max()
+    if covariance_type in ("full", "tied"):
+        scale = np.sqrt(least)
+        found = np.linalg.eigvalsh(covariances / (scale[:, None] * scale))[..., 0]
+    else:
+        found = covariances / least
+        found = found if covariance_type == "spherical" else found.min(axis=1)
+    return np.flatnonzero(np.broadcast_to(found <= 1.0 + _ON_FLOOR, n_components))

@@ -17,12 +17,14 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skvae.ascent.checkpoint import data_of
-from skvae.ascent.estimator import AscentEstimator, few_distinct
+from skvae.ascent.estimator import AscentEstimator, alike, few_distinct
 from skvae.ascent.restarts import search
 from skvae.blocks import as_sequences, is_distributed
 from skvae.emissions import EMISSIONS, Emission, GaussianEmission
+from skvae.emissions.column_parameters import ColumnSummary
+from skvae.emissions.location_scale import GaussianParameters, GaussianSummary
 from skvae.fitted import new_instance
-from skvae.gaussian.checks import check_batch
+from skvae.gaussian.checks import check_batch, on_floor
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.hmm.base import HiddenMarkovModel, warn_of_lengths
 from skvae.hmm.dask_sequences import DistributedSequences
@@ -310,6 +312,14 @@ default=1.0
             notes = []
             if problem.n_empty:
                 notes.append(few_distinct("states", problem.n_empty, self.n_components))
+            normals = best.parameters.emission
+            # As in EMGaussianMixture.fit.
+            bound = np.inf
+            if isinstance(normals, GaussianParameters):
+                bound = np.square(normals.factors).max() * summary.floor.max()
+                bound *= len(summary.floor) ** 2
+            if self.n_components > 1 and bound >= 1.0:
+                notes += alike(_on_floor(normals, summary), "state", f"reg_covar of {emission!r}")
             self._record(best, collapses, objective, notes)
             self._remember_fit(data.total(), warm=warm)
             self.n_sequences_seen_ = data.n_sequences()
@@ -584,6 +594,24 @@ default=1.0
 
 
 # The emission -------------------------------------------------------------------------------------
+
+
+def _on_floor(parameters, summary):
+    """Return the states that have a covariance on its floor, a list of int."""
+    if isinstance(summary, ColumnSummary):
+        parts = zip(parameters.parts, summary.parts, strict=True)
+        return sorted({state for part, own in parts for state in _on_floor(part, own)})
+    normals = getattr(parameters, "normals", parameters)  # of mixtures and Student-t emissions
+    if not isinstance(normals, GaussianParameters) or not isinstance(summary, GaussianSummary):
+        return []
+    found = on_floor(
+        normals.covariance_type,
+        normals.scales,
+        normals.n_components,
+        summary.floor,
+        summary.moments,
+    )
+    return sorted(set((found * parameters.n_components // normals.n_components).tolist()))
 
 
 def _emission_of(estimator):

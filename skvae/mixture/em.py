@@ -50,7 +50,7 @@ class MixtureProblem:
         self.moments = feature_moments(rows, pool, getattr(estimator, "feature_names_in_", None))
         self._estimator = estimator
         self._rows = rows
-        self._floor = self.moments.floor(estimator.reg_covar)
+        self.floor = self.moments.floor(estimator.reg_covar)
         self._given = None, None, None
         if not (
             estimator.weights_init is estimator.means_init is estimator.precisions_init is None
@@ -88,11 +88,11 @@ class MixtureProblem:
             and rows.sample_weight is None
             and self._estimator.acceleration is None  # it compares bounds that are nearly equal
         )
-        return EMStep(rows, self._floor, self.moments.resolution, pool, single)
+        return EMStep(rows, self.floor, self.moments.resolution, pool, single)
 
     def coordinates(self, parameters):
         """Return the Coordinates in which acceleration extrapolates."""
-        return Coordinates(parameters, self.moments.scale, self._floor)
+        return Coordinates(parameters, self.moments.scale, self.floor)
 
 
 @dataclass

@@ -20,11 +20,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.ascent.checkpoint import data_of
-from skvae.ascent.estimator import AscentEstimator, few_distinct
+from skvae.ascent.estimator import AscentEstimator, alike, few_distinct
 from skvae.ascent.restarts import search
 from skvae.blocks import DistributedRows, workers
 from skvae.fitted import FittedArray, new_instance
-from skvae.gaussian.checks import check_batch, check_positive_definite, check_weights
+from skvae.gaussian.checks import (
+    check_batch,
+    check_positive_definite,
+    check_weights,
+    on_floor,
+)
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import LARGEST, Moments
 from skvae.mixture.base import MixtureModel, total_weight
@@ -261,6 +266,18 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
             notes = []
             if problem.n_empty:
                 notes.append(few_distinct("components", problem.n_empty, self.n_components))
+            # tr(F Σ⁻¹) < 1 keeps Σ above its floor F; this bound of it is far below 1 as a rule.
+            factors, floor = best.parameters.precisions_cholesky, problem.floor
+            bound = np.square(factors).max() * floor.max() * len(floor) ** 2
+            if self.n_components > 1 and bound >= 1.0:
+                found = on_floor(
+                    self.covariance_type,
+                    best.parameters.covariances,
+                    self.n_components,
+                    floor,
+                    problem.moments,
+                )
+                notes += alike(found, "component", f"reg_covar={self.reg_covar!r}")
             self._record(best, collapses, objective, notes)
             self._remember_fit(total_weight(rows, sample_weight), warm=warm)
         return self

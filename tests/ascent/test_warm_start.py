@@ -20,7 +20,7 @@ from skvae.hmm import (
     GaussianEmission,
     PoissonEmission,
 )
-from tests.problems import blobs
+from tests.problems import blobs, on_the_floor
 
 TOL = 1e-4
 MODELS = [
@@ -61,6 +61,7 @@ def test_new_zeros_of_a_chain(seed, recorded):
     assert_at_an_optimum(chain, lambda model: model.fit(X, groups=groups))
 
 
+@on_the_floor
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     "model",

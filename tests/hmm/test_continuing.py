@@ -19,6 +19,7 @@ from skvae.hmm import (
 )
 from skvae.hmm.parameters import expected_occupancy
 from tests.hmm.problems import FAMILIES, FEW_FAMILIES, groups_of, known_model, learner, rows_of
+from tests.problems import on_the_floor
 
 LENGTHS = (60, 1, 40)
 GROUPS = groups_of(LENGTHS)
@@ -68,6 +69,7 @@ def test_every_parameter_of_a_chain_is_in_one_of_these():
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", CHANGES)
+@on_the_floor
 def test_a_changed_parameter_of_a_chain_is_used_or_refused(name, way):
     X = rows_of(known_model("full", 2), LENGTHS)
     model = EMHiddenMarkov(2, random_state=0, max_iter=4, tol=0.5).fit(X, groups=GROUPS)
@@ -142,6 +144,7 @@ def test_every_parameter_of_an_emission_is_listed(emission):
     ("emission", "name"), [(cls, name) for cls, names in EMISSIONS.items() for name in names]
 )
 @pytest.mark.parametrize("column", [False, True])
+@on_the_floor
 def test_a_changed_parameter_of_an_emission_is_used_or_refused(emission, name, way, column):
     X = rows_for(emission)
     part = emission(**({"dofs_init": 5.0} if emission is StudentTEmission else {}))

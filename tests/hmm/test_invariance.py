@@ -23,7 +23,7 @@ from tests.hmm.problems import (
     left_right,
     rows_of,
 )
-from tests.problems import COVARIANCE_TYPES, run
+from tests.problems import COVARIANCE_TYPES, on_the_floor, run
 
 LENGTHS = (40, 1, 25, 60, 3)
 GROUPS = groups_of(LENGTHS)
@@ -269,6 +269,7 @@ def test_sequences_of_one_row_learn_starts_and_keep_transitions(family):
 
 
 @pytest.mark.parametrize("emission", ["gaussian", "student_t", "poisson", "categorical"])
+@on_the_floor
 def test_more_states_than_the_data_know(emission):
     X = np.repeat([0.0, 3.0, 0.0, 3.0], 8)[:, None]
     model = EMHiddenMarkov(6, emission=emission, random_state=0, max_iter=500)
@@ -303,6 +304,7 @@ def test_missing_rows_at_the_ends_add_nothing(family):
 @pytest.mark.parametrize("kind", ["full", "diag"])
 @pytest.mark.parametrize("family", [GaussianEmission, StudentTEmission, GaussianMixtureEmission])
 @pytest.mark.parametrize("factors", [(1024.0, 1.0), (2.0**-7, 2.0**14)])
+@on_the_floor
 def test_a_state_on_one_row_is_as_wide_in_all_units(family, kind, factors):
     X = np.vstack([np.random.default_rng(5).normal(size=(60, 2)) * [1.0, 3.0], [[9.0, 40.0]]])
 

@@ -22,7 +22,7 @@ from tests.hmm.problems import (
     left_right,
     rows_of,
 )
-from tests.problems import run
+from tests.problems import on_the_floor, run
 
 GROUPS = groups_of(LENGTHS)
 LONGER = (60, 1, 25, 40, 2, 90)
@@ -433,6 +433,7 @@ def test_emission_probabilities_of_zero_stay_zero():
     assert_array_equal(model.emission_.probabilities_[p == 0], 0.0)
 
 
+@on_the_floor
 def test_a_gaussian_of_few_rows_is_kept_above_the_floor():
     X = rows_of(known_model("full"), LONGER)
     model = EMHiddenMarkov(3, reg_covar=0.5, random_state=0, max_iter=300)

@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from skvae import EMHiddenMarkov
 from tests import hmm_oracles as oracles
 from tests.hmm.problems import LENGTHS, groups_of, holes, known_model, rows_of
-from tests.problems import assert_same_state, run, state_of
+from tests.problems import assert_same_state, on_the_floor, run, state_of
 
 PER_ROW = ("score_samples", "predict_proba", "transform", "predict")
 
@@ -433,6 +433,7 @@ def test_arrays_of_different_lengths_are_sequences_of_one_feature(form):
     assert_array_equal(one.predict([flat[0]])[0], two.predict([columns[0]])[0])
 
 
+@on_the_floor
 def test_what_is_not_sequences_of_one_feature():
     with pytest.raises(ValueError, match=r"inhomogeneous|sequence"):
         EMHiddenMarkov(2).fit([[0.0, 1.0], [2.0], [1.0, 3.0]])  # a row that lacks a value

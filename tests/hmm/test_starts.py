@@ -21,7 +21,7 @@ from tests.hmm.problems import (
     left_right,
     rows_of,
 )
-from tests.problems import run
+from tests.problems import on_the_floor, run
 
 LENGTHS = (60, 1, 25, 40, 2, 90)
 GROUPS = groups_of(LENGTHS)
@@ -209,6 +209,7 @@ def test_given_values_are_not_kept_by_reference():
 
 @few_families
 @pytest.mark.parametrize("init_params", ["kmeans", "random"])
+@on_the_floor
 def test_the_same_seed_is_the_same_fit(family, init_params):
     X = data(family)
     settings = {"init_params": init_params, "n_init": 2, "max_iter": 500}
@@ -221,6 +222,7 @@ def test_the_same_seed_is_the_same_fit(family, init_params):
 
 
 @few_families
+@on_the_floor
 def test_jobs_and_threads_do_not_change_a_bit(family):
     X = data(family)
     settings = {"n_init": 3, "max_iter": 500, "init_params": "random_from_data"}

@@ -8,7 +8,13 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov
-from tests.problems import blobs
+from skvae.hmm import (
+    ColumnEmission,
+    GaussianEmission,
+    GaussianMixtureEmission,
+    StudentTEmission,
+)
+from tests.problems import blobs, on_the_floor
 
 LENGTHS = [100, 60, 140]
 
@@ -60,6 +66,7 @@ def test_sequences_of_one_row_have_no_transitions():
         model.partial_fit(X[:1])
 
 
+@on_the_floor
 @pytest.mark.parametrize("init_params", ["kmeans", "k-means++"])
 @pytest.mark.parametrize("model", [EMGaussianMixture(5), EMHiddenMarkov(5)])
 def test_fewer_distinct_rows_than_components(model, init_params):
@@ -71,5 +78,39 @@ def test_fewer_distinct_rows_than_components(model, init_params):
     assert record[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model.set_params(n_components=3).fit(X)
         BayesianMixtureSVI(5, random_state=0).fit(X)  # finds how many components there are
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_covariance_on_its_floor(covariance_type, seed):
+    """Twenty equal rows beside a cluster: the second component is as narrow as it may be."""
+    rng = np.random.default_rng(seed)
+    X = np.vstack([rng.normal(size=(100, 2)), np.tile([[9.0, 9.0]], (20, 1))])
+    models = {
+        "component": EMGaussianMixture(2, covariance_type=covariance_type),
+        "state": EMHiddenMarkov(2, covariance_type=covariance_type, max_iter=1000),
+    }
+    for noun, model in models.items():
+        model.set_params(random_state=seed)
+        with pytest.warns(ConvergenceWarning, match=f"of {noun} [01] is on its floor") as record:
+            model.fit(X)
+        assert [warning.filename for warning in record] == [__file__]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.fit(X[:100])
+            model.fit(np.column_stack([X[:100, 0], np.full(100, 7.0)]))  # a constant feature
+            model.set_params(covariance_type="tied").fit(X)
+
+
+def test_parts_of_an_emission_on_their_floor():
+    rng = np.random.default_rng(0)
+    X = np.vstack([rng.normal(size=(100, 2)), np.tile([[9.0, 9.0]], (50, 1))])
+    parts = [("a", GaussianEmission(), 0), ("b", StudentTEmission(), 1)]
+    for emission in (ColumnEmission(parts), GaussianMixtureEmission(covariance_type="tied")):
+        model = EMHiddenMarkov(2, emission=emission, random_state=0, max_iter=1000)
+        if isinstance(emission, ColumnEmission):
+            with pytest.warns(ConvergenceWarning, match="of state [01] is on its floor"):
+                model.fit(X)
+        else:
+            model.fit(X)

@@ -6,7 +6,15 @@ from numpy.testing import assert_allclose
 
 from skvae import EMGaussianMixture
 from tests import oracles
-from tests.problems import COVARIANCE_TYPES, assert_same_mixture, blobs, knock_out, run, start
+from tests.problems import (
+    COVARIANCE_TYPES,
+    assert_same_mixture,
+    blobs,
+    knock_out,
+    on_the_floor,
+    run,
+    start,
+)
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
@@ -71,6 +79,7 @@ def test_ends_where_an_exact_step_stands_still(covariance_type):
     assert_allclose(fitted.weights.sum(), 1.0, rtol=1e-12)
 
 
+@on_the_floor
 def test_floor_holds_on_extrapolated_parameters():
     X = np.repeat(blobs(12, n_features=2), 10, axis=0)
     for covariance_type in COVARIANCE_TYPES:

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from skvae import BayesianMixtureSVI, EMGaussianMixture
-from tests.problems import COVARIANCE_TYPES, assert_same_mixture, blobs, knock_out
+from tests.problems import COVARIANCE_TYPES, assert_same_mixture, blobs, knock_out, on_the_floor
 
 WAYS = ("warm_start", "partial_fit")
 
@@ -42,6 +42,7 @@ def test_every_parameter_is_in_one_of_these():
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", CHANGES)
+@on_the_floor
 def test_a_changed_parameter_is_used_or_refused(name, way):
     X = 0.5 * blobs(200)
     model = EMGaussianMixture(2, random_state=0, tol=0.5).fit(X)

@@ -8,7 +8,7 @@ import pytest
 from skvae import EMGaussianMixture
 from tests import oracles
 from tests.oracles import Mixture
-from tests.problems import assert_same_mixture, blobs, run
+from tests.problems import assert_same_mixture, blobs, on_the_floor, run
 
 
 def test_component_with_hardly_a_row_revives_as_exact_em_says():
@@ -85,6 +85,7 @@ def test_masked_values_are_missing_values():
     assert masked.lower_bound_ == missing.lower_bound_
 
 
+@on_the_floor
 def test_extrapolation_that_overflows_is_silent():
     rng = np.random.default_rng(0)
     X = np.repeat(rng.normal(size=(12, 2)), 2, axis=0) * [1.0, 1e5]

@@ -8,7 +8,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skvae import EMGaussianMixture
 from tests import oracles
-from tests.problems import COVARIANCE_TYPES, assert_same_mixture, blobs, corners, run, start
+from tests.problems import (
+    COVARIANCE_TYPES,
+    assert_same_mixture,
+    blobs,
+    corners,
+    on_the_floor,
+    run,
+    start,
+)
 from tests.strategies import covariance_types, seeds, well_posed
 
 # Rounding may move a bound that has stopped rising by a few units in the last place.
@@ -98,6 +106,7 @@ def test_separate_clusters_are_found(init_params):
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@on_the_floor
 def test_floor_holds_in_every_direction(covariance_type):
     rng = np.random.default_rng(0)
     direction = np.array([1.0, 1.0, 0.0]) / np.sqrt(2)
@@ -251,6 +260,7 @@ def test_whatever_the_problem_a_step_is_the_oracle_s(problem):
 @pytest.mark.parametrize("covariance_type", ["full", "diag"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("factors", [(1024.0, 1.0), (1.0, 2.0**-12), (2.0**-7, 2.0**14)])
+@on_the_floor
 def test_a_component_on_one_row_is_as_wide_in_all_units(covariance_type, seed, factors):
     """The floor decides its density, so a bound that depended on units would show it here."""
     X = np.vstack([np.random.default_rng(seed).normal(size=(60, 2)) * [1.0, 3.0], [[9.0, 40.0]]])

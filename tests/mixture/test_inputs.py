@@ -17,6 +17,7 @@ from tests.problems import (
     assert_same_state,
     blobs,
     knock_out,
+    on_the_floor,
     run,
     start,
     state_of,
@@ -152,6 +153,7 @@ def test_too_few_rows(n_rows, n_components, method):
     assert not [name for name in vars(model) if name.endswith("_") and name != "n_features_in_"]
 
 
+@on_the_floor
 def test_as_many_rows_as_components():
     X = 10 * blobs(4)
     model = EMGaussianMixture(4, random_state=0, n_init=5).fit(X)

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skvae import EMGaussianMixture
 from tests import oracles
 from tests.oracles import Mixture
-from tests.problems import COVARIANCE_TYPES, assert_same_mixture, blobs, run, start
+from tests.problems import COVARIANCE_TYPES, assert_same_mixture, blobs, on_the_floor, run, start
 
 
 def init_from(mixture):
@@ -209,6 +209,7 @@ def test_duplicates_are_harmless(covariance_type):
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e3, 1e6])
+@on_the_floor
 def test_bound_never_falls_on_duplicates_in_any_unit(covariance_type, unit):
     """Components that end flat on the floor, among rows that spread widely above it."""
     for seed in range(3):
@@ -227,6 +228,7 @@ def test_bound_never_falls_on_duplicates_in_any_unit(covariance_type, unit):
 
 
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@on_the_floor
 def test_a_few_distinct_rows_end_on_the_floor(covariance_type):
     X = np.repeat([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]], 20, axis=0)
     model = EMGaussianMixture(3, covariance_type=covariance_type, random_state=0, n_init=5).fit(X)

@@ -19,12 +19,14 @@ from tests.problems import (
     assert_same_state,
     blobs,
     corners,
+    on_the_floor,
     run,
     start,
     state_of,
 )
 
 
+@on_the_floor
 def test_the_best_of_the_runs_is_kept():
     X = blobs(200, n_features=2, n_components=6, seed=3)
     gains = []
@@ -143,6 +145,7 @@ def test_when_every_start_collapses_the_error_says_what_to_change(covariance_typ
     assert_same_state(model, state)
 
 
+@on_the_floor
 def test_the_floor_saves_what_would_collapse():
     X = crowded()
     for seed in range(4):
@@ -151,6 +154,7 @@ def test_the_floor_saves_what_would_collapse():
         assert_allclose(model.lower_bound_, model.score(X), rtol=0, atol=1e-10)
 
 
+@on_the_floor
 def test_more_components_than_clusters():
     X = corners(20)
     model = EMGaussianMixture(30, random_state=0, max_iter=5000).fit(X)

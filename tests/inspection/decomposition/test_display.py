@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov
 from skvae.inspection import ElboDecompositionDisplay, elbo_decomposition
 from tests.hmm.problems import LENGTHS, groups_of, known_model, rows_of
-from tests.problems import blobs, run
+from tests.problems import blobs, on_the_floor, run
 from tests.vae.estimator_problems import autoencoder, rows
 
 
@@ -73,6 +73,7 @@ def test_one_estimator_and_its_axes():
 
 
 @pytest.mark.parametrize("kind", ["mixture", "chain"])
+@on_the_floor
 def test_the_gap_opens_in_the_m_step_and_closes_in_the_e_step(kind):
     X = blobs(100, separation=1.0)
     first = {"init_params": "random_from_data", "random_state": 0}

@@ -20,6 +20,7 @@ from tests.hmm.problems import (
     rows_of,
 )
 from tests.hmm_oracles import every_path, log_emission, split
+from tests.problems import on_the_floor
 
 LENGTHS = (6, 1, 4)
 GROUPS = groups_of(LENGTHS)
@@ -221,6 +222,7 @@ def test_all_sequences_are_decomposed_together(monkeypatch):
     assert calls == [150]
 
 
+@on_the_floor
 def test_data_frames_and_single_precision():
     model = known_model("full")
     X = rows_of(model, LENGTHS)
