@@ -32,9 +32,10 @@ from skvae.gaussian.statistics import GaussianStatistics
 
 TOLERANCE = 1e-9  # nats: the largest rounding error of a row's log-density
 _MAX_EXPANDED = 52  # features; measured: above it triangular products are faster
-# Numbers (K · D · n) up to which a block is small: to expand the kernel would take longer than the
-# densities themselves by the direct way.
-_SMALL = 1 << 16
+# Rows, or numbers (K · D · n) of rows that are all in one block, up to which it takes longer to expand
+# the kernel than to compute the densities by the direct way. With several blocks the expansion is
+# prepared once, and pays.
+_FEW, _SMALL = 64, 1 << 15
 _TOGETHER = 1 << 17  # numbers of deviations that stay in the caches: all components are one array
 _NEGLIGIBLE = 1e-30  # a share of a component's largest responsibility that changes no sum
 # Rows of a block: its temporaries should stay in the second-level cache (measured: tied takes twice
@@ -264,7 +265,10 @@ class GaussianKernel:
 
     def is_direct(self, n_rows):
         """Return whether a block of so many rows uses the direct way for all components."""
-        return n_rows * self.means.size <= _SMALL
+        # Several blocks have more than half of block_rows each.
+        one_block = 2 * n_rows <= self.block_rows
+        small = n_rows <= _FEW or (one_block and n_rows * self.means.size <= _SMALL)
+        return small or self._never_expanded(*self.means.shape)
 
     def _split(self, terms):
         """Return memory for the features as parts, and the parts of it for y and second order."""
@@ -326,11 +330,10 @@ class FullKernel(GaussianKernel):
 
     covariance_type = "full"
 
-    def is_direct(self, n_rows):
+    @staticmethod
+    def _never_expanded(n_components, n_features):
         # With few components, to write the D²/2 features takes longer than K products with U.
-        n_components, n_features = self.means.shape
-        small = n_rows * self.means.size <= _SMALL and n_rows <= _LONGEST
-        return small or 4 * n_components <= n_features
+        return 4 * n_components <= n_features
 
     def _n_terms(self, n_features):
         return 1 + n_features + n_features * (n_features + 1) // 2
@@ -487,8 +490,9 @@ class TiedKernel(FullKernel):
 
     has_rest = True
 
-    def is_direct(self, n_rows):
-        return n_rows * self.means.size <= _SMALL
+    @staticmethod
+    def _never_expanded(n_components, n_features):
+        return False
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -539,9 +543,9 @@ class DiagonalKernel(GaussianKernel):
         norm = (precisions * scale**2).max(axis=1)
         return precisions * y_means, -0.5 * precisions, norm
 
-    def is_direct(self, n_rows):
-        one = len(self.means) == 1 and self.means.size < _WIDE
-        return one or n_rows * self.means.size <= 2 * _SMALL
+    @staticmethod
+    def _never_expanded(n_components, n_features):
+        return n_components == 1 and n_features < _WIDE
 
     def _location(self):
         center, scale = self.spread()
