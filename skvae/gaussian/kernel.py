@@ -32,9 +32,9 @@ from skvae.gaussian.statistics import GaussianStatistics
 
 TOLERANCE = 1e-9  # nats: the largest rounding error of a row's log-density
 _MAX_EXPANDED = 52  # features; measured: above it triangular products are faster
-# Rows, or numbers (K · D · n) of rows that are all in one block, up to which it takes longer to expand
-# the kernel than to compute the densities by the direct way. With several blocks the expansion is
-# prepared once, and pays.
+# Rows, or numbers (K · D · n) of rows that are all in one block, up to which to expand the kernel
+# takes longer than the densities by the direct way. With several blocks the expansion is prepared
+# once, and pays.
 _FEW, _SMALL = 64, 1 << 15
 _TOGETHER = 1 << 17  # numbers of deviations that stay in the caches: all components are one array
 _NEGLIGIBLE = 1e-30  # a share of a component's largest responsibility that changes no sum
@@ -268,7 +268,7 @@ class GaussianKernel:
         # Several blocks have more than half of block_rows each.
         one_block = 2 * n_rows <= self.block_rows
         small = n_rows <= _FEW or (one_block and n_rows * self.means.size <= _SMALL)
-        return small or self._never_expanded(*self.means.shape)
+        return small or self._never_expanded()
 
     def _split(self, terms):
         """Return memory for the features as parts, and the parts of it for y and second order."""
@@ -330,9 +330,9 @@ class FullKernel(GaussianKernel):
 
     covariance_type = "full"
 
-    @staticmethod
-    def _never_expanded(n_components, n_features):
+    def _never_expanded(self):
         # With few components, to write the D²/2 features takes longer than K products with U.
+        n_components, n_features = self.means.shape
         return 4 * n_components <= n_features
 
     def _n_terms(self, n_features):
@@ -490,8 +490,7 @@ class TiedKernel(FullKernel):
 
     has_rest = True
 
-    @staticmethod
-    def _never_expanded(n_components, n_features):
+    def _never_expanded(self):
         return False
 
     def __init__(self, *args, **kwargs):
@@ -543,8 +542,8 @@ class DiagonalKernel(GaussianKernel):
         norm = (precisions * scale**2).max(axis=1)
         return precisions * y_means, -0.5 * precisions, norm
 
-    @staticmethod
-    def _never_expanded(n_components, n_features):
+    def _never_expanded(self):
+        n_components, n_features = self.means.shape
         return n_components == 1 and n_features < _WIDE
 
     def _location(self):

@@ -34,7 +34,9 @@ _CONVERSION = re.compile(
 )
 _QUIET_WARNINGS = (ConvergenceWarning,)
 # Feature names that were there and no longer are, or the other way round: scikit-learn's.
-_EXPECTED = re.compile(r"has? (valid )?feature names|have (valid )?feature names|sequences has one row")
+_EXPECTED = re.compile(
+    r"has? (valid )?feature names|have (valid )?feature names|sequences has one row"
+)
 
 
 class Hang(BaseException):

@@ -171,7 +171,8 @@ def test_draws_of_a_flat_covariance_have_it(kind):
     flat = np.array([[1.0, 1.0], [1.0, 1.0 - 1e-16]]) * 1e23
     covariances = flat[None] if kind == "full" else flat
     noise = np.random.default_rng(0).normal(size=(20_000, 2))
-    drawn = STRUCTURES[kind].color(noise, np.zeros(20_000, dtype=int), covariances)
+    structure, labels = STRUCTURES[kind], np.zeros(20_000, dtype=int)
+    drawn = structure.color(noise, labels, structure.roots(covariances))
     np.testing.assert_allclose(np.cov(drawn.T), flat, rtol=0.05)
 
 
