@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.covariance import STRUCTURES, is_above_one
 
 _FAR = 1e50  # beyond it the product of two squares overflows
 _APART = 1e14  # standard deviations at which two models have no digit of float64 in common
@@ -133,10 +133,12 @@ def on_floor(covariance_type, covariances, n_components, floor, moments):
         return np.empty(0, dtype=np.intp)
     covariances = STRUCTURES[covariance_type].restrict(covariances, varying)
     least = floor[varying] if covariance_type != "spherical" else floor.max()
+    least = least * (1.0 + _ON_FLOOR)
     if covariance_type in ("full", "tied"):
-        scale = np.sqrt(least)
-        found = np.linalg.eigvalsh(covariances / (scale[:, None] * scale))[..., 0]
+        outer = np.sqrt(least)[:, None] * np.sqrt(least)
+        matrices = covariances.reshape(-1, *outer.shape)
+        found = [not is_above_one(matrix / outer) for matrix in matrices]
     else:
-        found = covariances / least
-        found = found if covariance_type == "spherical" else found.min(axis=1)
-    return np.flatnonzero(np.broadcast_to(found <= 1.0 + _ON_FLOOR, n_components))
+        found = covariances <= least
+        found = found if covariance_type == "spherical" else found.any(axis=1)
+    return np.flatnonzero(np.broadcast_to(found, n_components))

@@ -25,6 +25,7 @@ EPS = np.finfo(np.float64).eps
 _FLAT = 1e8  # variances relative to the floor up to which a rank can be told from round-off
 _ALL_ABOVE = 128  # rank from which a test that all its eigenvalues are above the floor is faster
 _BLOCK = 32  # columns of a block in LAPACK
+_PANEL = 16  # the same of triangular matrices above few rows
 _MANY = 24  # features from which a low rank is faster than all eigenvalues
 LOG_2PI = np.log(2 * np.pi)
 
@@ -38,14 +39,17 @@ def _collapse(component):
 def _factor_each(covariances):
     """Return the factors U of the precisions, (K, D, D), and whether each is not round-off, (K,).
 
-    U is upper triangular with inv(covariance) = U Uᵀ.
+    U is upper triangular with inv(covariance) = U Uᵀ. That of a singular covariance is not written,
+    but for NaN on its diagonal.
     """
     factors = np.empty_like(covariances)
     for k, covariance in enumerate(covariances):
         # The transpose of a symmetric matrix is in LAPACK's order of memory.
-        lower, info = lapack.dpotrf(covariance.T, lower=True, clean=False)
-        factors[k] = np.nan if info else lapack.dtrtri(lower, lower=True, overwrite_c=True)[0].T
-    factors *= np.tri(covariances.shape[-1]).T
+        lower, info = lapack.dpotrf(covariance.T, lower=True, clean=True)
+        if info:
+            factors[k].flat[:: len(covariance) + 1] = np.nan
+        else:
+            factors[k] = lapack.dtrtri(lower, lower=True, overwrite_c=True)[0].T
     # 1/(diag(U)² diag(Σ)) is the share of a feature's variance that the earlier features do not
     # explain: at D·eps it is round-off, and the factor is noise.
     diagonal = np.diagonal(factors, axis1=1, axis2=2)
@@ -95,23 +99,26 @@ def _low_rank(matrix):
     lower, order, rank, _ = lapack.dpstrf(matrix.T, lower=True)
     if 10 * rank > 9 * n:
         return None
+    lower = lower[:, :rank]
+    lower[:rank] = np.tril(lower[:rank])
     low = np.empty((n, rank))
-    low[order - 1] = np.tril(lower[:, :rank])
+    low[order - 1] = lower
     return low
 
 
 def _raised_low_rank(matrix, low):
     """Return the matrix, which is B Bᵀ, with its eigenvalues below one raised to one, and U."""
-    gram, one = low.T @ low, np.eye(len(matrix))  # the eigenvalues of the matrix but for zeros
-    rank = len(gram)
+    gram = low.T @ low  # the eigenvalues of the matrix but for zeros
+    n, rank = low.shape
     if rank == 0:  # a component on one row; LAPACK takes no empty matrices
-        return one, one
-    all_above = not lapack.dpotrf((gram - one[:rank, :rank]).T, lower=True)[1]
+        return np.eye(n), np.eye(n)
+    all_above = is_above_one(gram)
     if all_above and rank > _ALL_ABOVE:
         # Only the zeros are below one: the projection on their eigenvectors is added.
         root, _ = lapack.dpotrf(gram.T, lower=True, clean=True)
         white, _ = lapack.dtrtrs(root, low.T, lower=True)
-        raised = matrix + one - white.T @ white
+        raised = matrix - white.T @ white
+        raised.flat[:: n + 1] += 1.0
         return raised, _factors(raised[None])[0]
     # No more eigenvalues than the rank can be above one; all others are one: Σ = I + C Cᵀ. The QR
     # of I above Cᵀ gives Rᵀ R = Σ and U = R⁻¹, as exact in the flat directions as eigenvectors.
@@ -120,9 +127,18 @@ def _raised_low_rank(matrix, low):
         values, vectors = np.linalg.eigh(gram)
         above = values > 1.0
         wide = low @ (vectors[:, above] * np.sqrt(1.0 - 1.0 / values[above]))
-    root = lapack.dtpqrt(0, min(_BLOCK, len(one)), one, wide.T)[0]
-    root *= np.where(np.diagonal(root) < 0, -1.0, 1.0)[:, None]
-    return one + wide @ wide.T, lapack.dtrtri(root, overwrite_c=True)[0]
+    raised = wide @ wide.T
+    raised.flat[:: n + 1] += 1.0
+    root = np.eye(n, order="F")
+    root = lapack.dtpqrt(0, _PANEL, root, wide.T, overwrite_a=True, overwrite_b=True)[0]
+    factor, _ = lapack.dtrtri(root, overwrite_c=True)
+    factor *= np.where(np.diagonal(factor) < 0, -1.0, 1.0)
+    return raised, factor
+
+
+def is_above_one(matrix):
+    """Return whether all eigenvalues of a symmetric matrix are above one."""
+    return not lapack.dpotrf((matrix - np.eye(len(matrix))).T, lower=True, overwrite_a=True)[1]
 
 
 def _excess_of_all(low, gram):
@@ -211,8 +227,8 @@ class FullCovariance:
         outer = scale[:, None] * scale
         for k in np.flatnonzero(~above):
             scaled = covariances[k] * outer
-            if usable[k] and not lapack.dpotrf((scaled - np.eye(len(scale))).T, lower=True)[1]:
-                continue  # Σ − F is positive definite
+            if usable[k] and is_above_one(scaled):
+                continue
             scaled, factor = _raised_to_one(scaled)
             np.divide(scaled, outer, out=raised[k])
             np.multiply(factor, scale[:, None], out=factors[k])
