@@ -625,11 +625,11 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
 
 def warn_of_lengths(y, X):
     """Warn if y, which is ignored, looks like the lengths of sequences in hmmlearn's ``fit``."""
-    if not isinstance(y, list | tuple | np.ndarray) or is_distributed(X) or is_list_of_sequences(X):
+    if y is None or is_distributed(y) or is_list_of_sequences(X):
         return
     try:
         lengths, n_rows = np.asarray(y), len(X)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # no array, or a Dask array of unknown length
         return
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not 1 < len(lengths) < n_rows:
         return

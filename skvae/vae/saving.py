@@ -133,7 +133,12 @@ def write_estimator(estimator, path):
     further = _taken_further(estimator, state)
     _check_attributes(state)
     parts = {"parameters": parameters, "settings": settings, "attributes": state, **further}
-    tree, arrays = pack_tensors(parts)
+    try:
+        tree, arrays = pack_tensors(parts)
+    except TypeError as error:  # a fitted attribute to which the user added an object
+        raise ValueError(
+            f"an attribute cannot be saved, a file holds data and no code: {error}"
+        ) from error
     content = {"estimator": type(estimator).__name__, "modules": given, "parts": tree}
     content["net"], net_arrays = net
     arrays = {f"parts/{name}": array for name, array in arrays.items()}

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -23,7 +24,9 @@ def chain(**settings):
     return EMHiddenMarkov(2, random_state=0, max_iter=1000, **settings)
 
 
-@pytest.mark.parametrize("y", [LENGTHS, tuple(LENGTHS), np.array(LENGTHS, dtype=np.uint8)])
+@pytest.mark.parametrize(
+    "y", [LENGTHS, tuple(LENGTHS), np.array(LENGTHS, dtype=np.uint8), pd.Series(LENGTHS)]
+)
 def test_lengths_of_sequences_are_no_labels(y):
     X = blobs(300)
     model = chain().fit(X)
@@ -34,6 +37,12 @@ def test_lengths_of_sequences_are_no_labels(y):
         assert [warning.filename for warning in record] == [__file__]
     advised = chain().fit(X, groups=np.repeat(np.arange(len(y)), y))
     assert advised.startprob_.max() < 1  # three sequences
+
+
+def test_lengths_of_sequences_of_a_dask_array():
+    X = pytest.importorskip("dask.array").from_array(blobs(300), chunks=(90, -1))
+    with pytest.warns(UserWarning, match="3 entries of y sum to the 300 rows"):
+        chain().fit(X, LENGTHS)
 
 
 @pytest.mark.parametrize(

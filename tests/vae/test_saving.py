@@ -264,6 +264,18 @@ def test_an_object_in_the_history_is_told(X, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "entry"),
+    [("history_", {"mine": object()}, "'mine'"), ("lower_bounds_", [-3.0, object()], "1")],
+)
+def test_an_object_in_a_fitted_attribute_is_told(name, value, entry, fitted, tmp_path):
+    model = copy.deepcopy(fitted)
+    setattr(model, name, value)
+    with pytest.raises(ValueError, match=rf"cannot be saved.*'{name}'\]\[{entry}\].*type object"):
+        model.save(tmp_path / "model.safetensors")
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
 def test_a_pipe_and_a_device_are_left_alone(fitted, tmp_path):
     os.mkfifo(tmp_path / "pipe")
