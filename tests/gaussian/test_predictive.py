@@ -259,16 +259,33 @@ def test_features_of_a_draw_share_their_scale_but_in_diag(kind):
 
 @pytest.mark.parametrize("missing", [False, True])
 def test_few_rows_have_the_densities_of_many(missing, monkeypatch):
-    """All features at once, or one after another: also where squares overflow."""
+    """All rows and components at once, or a few at a time: also where squares overflow."""
     q = posterior_of("diag", n_features=7)[1]
     X = np.random.default_rng(0).normal(size=(40, 7)) * 3
     X[0] = 1e200
     X[1, 2] = np.nan if missing else 1e170
     kernel = PredictiveKernel((q, np.zeros(K)), spread=lambda: (np.zeros(7), np.ones(7)))
     found = []
-    for few in (0, 1 << 30):
-        monkeypatch.setattr("skvae.gaussian.predictive._FEW", few)
+    for together in (0, 1 << 16):
+        monkeypatch.setattr("skvae.gaussian.predictive._TOGETHER", together)
         for _, block in kernel.blocks(X, kernel.workspace()):
             found.append(block.log_density().copy())
     assert np.isfinite(found[0]).all()
     np.testing.assert_allclose(found[1], found[0], rtol=1e-13)
+
+
+@pytest.mark.parametrize("dof", [3.0, 500.0, 8192.0, 8193.0, 1e6, 1e12])
+@pytest.mark.parametrize("spread", [1e-6, 1.0, 300.0])
+def test_products_of_many_features_are_exact_for_all_degrees_of_freedom(dof, spread):
+    """Also of tiny deviations, and where the product of all features overflows."""
+    rng, D, beta = np.random.default_rng(1), 150, 4.0
+    scales = dof * rng.gamma(2.0, size=(1, D))
+    q = NormalWishart.of("diag", np.array([beta]), np.zeros((1, D)), np.array([dof]), scales)
+    X = spread * rng.normal(size=(70, D))
+    kernel = PredictiveKernel((q, np.zeros(1)), spread=lambda: (np.zeros(D), np.ones(D)))
+    [[_, block]] = kernel.blocks(X, kernel.workspace())
+    peaks = kernel._parts[0]._peaks.sum()  # tested against SciPy above
+    terms = X**2 * beta / ((1.0 + beta) * scales)
+    expected = peaks - 0.5 * (dof + 1.0) * np.log1p(terms).sum(axis=1)
+    np.testing.assert_allclose(block.log_density()[0], expected, rtol=1e-13, atol=1e-12 * D)
+    assert dof > 10 or spread < 100 or np.isinf(np.prod(1.0 + terms, axis=1)).any()
