@@ -47,6 +47,8 @@ class DirectBlock:
         The rows, not centred.
     groups : list of slice
         The components that are computed at once.
+    workspace : Workspace
+        Memory for their deviations.
     kept : tuple or None
         The kernel's ``deviations`` of all components, for ``accumulate``, if they are one group.
     """
@@ -54,6 +56,7 @@ class DirectBlock:
     kernel: Any
     X: np.ndarray
     groups: list
+    workspace: Workspace
     kept: tuple | None = None
 
     def log_density(self):
@@ -63,7 +66,7 @@ class DirectBlock:
         # A row beyond 1e154 is at infinite distance.
         with np.errstate(over="ignore", invalid="ignore"):
             for some in self.groups:
-                self.kept = kernel.deviations(self.X, some)
+                self.kept = kernel.deviations(self.X, some, self.workspace)
                 out[some] = kernel.distances(some, *self.kept)
         if len(self.groups) > 1:
             self.kept = None
@@ -77,7 +80,8 @@ class DirectBlock:
         """Add the rows, weighted by resp (K, n), to the kernel's sums in place."""
         sums.counts += resp.sum(axis=1)
         for some in self.groups:
-            deviation, squares = self.kept or self.kernel.deviations(self.X, some)
+            kept = self.kept or self.kernel.deviations(self.X, some, self.workspace)
+            deviation, squares = kept
             share = resp[some]
             sums.sums[some] += (deviation @ share[:, :, None])[:, :, 0]
             self.kernel.add_scatter(sums.scatter, some, deviation, squares, share)

@@ -36,6 +36,9 @@ _MAX_EXPANDED = 52  # features; measured: above it triangular products are faste
 # takes longer than the densities by the direct way. With several blocks the expansion is prepared
 # once, and pays.
 _FEW, _SMALL = 64, 1 << 15
+_FRESH = (
+    1 << 14
+)  # numbers up to which fresh memory costs little: larger arrays are mapped each time
 _TOGETHER = 1 << 17  # numbers of deviations that stay in the caches: all components are one array
 _NEGLIGIBLE = 1e-30  # a share of a component's largest responsibility that changes no sum
 # Rows of a block: its temporaries should stay in the second-level cache (measured: tied takes twice
@@ -44,6 +47,8 @@ _LONGEST, _SECOND_LEVEL, _OUTER = 4096, 1 << 20, 1 << 23
 _WIDE = 16  # features from which it takes longer to transpose rows than to multiply them
 _NEAR_ZERO = 3.0  # standard deviations of a centre from zero within which rows are not centred
 _PANEL = 32  # columns of U multiplied at a time: 5/8 of the work of a square product at D = 128
+# Few columns are multiplied by whole factors that stay in the second-level cache: fewer calls.
+_FEW_COLUMNS, _CACHED = 8, 1 << 17
 # Columns of U of several components are one product of about this height. Measured: 65 to 70
 # GFlop/s where 32 rows make 50 to 57, and with 16 components the zeros left out are 9/16.
 _PANEL_ROWS = 128
@@ -139,8 +144,8 @@ class GaussianKernel:
     """
 
     covariance_type = None
-    has_rest = False  # whether some second moments are not among the features
     _squares = None  # the function that computes squares of deviations
+    has_rest = False  # whether some second moments are not among the features
     _keeps_rows = False  # whether rows of many features are not transposed
     _n_scratch = 0  # numbers of scratch memory for each row of a block
 
@@ -191,20 +196,27 @@ class GaussianKernel:
         """Return memory for one block; a chunk of rows reuses it for all of its blocks."""
         return Workspace()
 
-    def deviations(self, X, some):
+    def deviations(self, X, some, workspace=None):
         """Return the rows of X (n, D) less the means of some components, and their squares.
 
         The deviations have shape (k, D, n). The squares are None where the structure has matrices,
-        and sums over the features where it is spherical.
+        and sums over the features where it is spherical. Many numbers are written to a workspace.
         """
-        means = self.means[some]
-        if means.shape[1] < _WIDE:
-            deviation = np.subtract(X.T, means[:, :, None], order="C")
+        means, n_rows = self.means[some], len(X)
+        wide = means.shape[1] >= _WIDE
+        shape = (len(means), n_rows, means.shape[1]) if wide else (*means.shape, n_rows)
+        if workspace is None or n_rows * means.size <= _FRESH:
+            deviation, squares = np.empty(shape), None
         else:
-            deviation = np.subtract(X, means[:, None]).swapaxes(1, 2)
-        if self._squares is None:
-            return deviation, None
-        return deviation, self._squares(deviation)
+            parts = workspace.cut(n_rows, means.size, means.size)
+            deviation, squares = (part.reshape(shape) for part in parts)
+        if wide:
+            np.subtract(X, means[:, None], out=deviation)
+            deviation = deviation.swapaxes(1, 2)
+            squares = None if squares is None else squares.swapaxes(1, 2)
+        else:
+            np.subtract(X.T, means[:, :, None], out=deviation)
+        return deviation, self._squares and self._squares(deviation, squares)
 
     def blocks(self, X, workspace):
         """Yield (rows, block) of the rows of X, at most ``block_rows`` of them.
@@ -232,8 +244,9 @@ class GaussianKernel:
             if np.isnan(X.min(initial=0.0)):
                 return None
             if n_rows * self.means.size <= _TOGETHER:
-                return DirectBlock(self, X, [slice(None)])
-            return DirectBlock(self, X, [slice(k, k + 1) for k in range(len(self.means))])
+                return DirectBlock(self, X, [slice(None)], workspace)
+            groups = [slice(k, k + 1) for k in range(len(self.means))]
+            return DirectBlock(self, X, groups, workspace)
         center, scale = self.expansion[:2]
         terms, out, scratch = workspace.cut(n_rows, self.n_terms, len(self.means), self._n_scratch)
         parts, y, second = self._split(terms)
@@ -306,19 +319,17 @@ class GaussianKernel:
         return GaussianStatistics(self.covariance_type, counts, first, second, self.means)
 
 
-def _squares(rows):
-    """Return the sum of squares of each column of each matrix, for shape (k, D, n) (k, n)."""
-    return np.einsum("kin,kin->kn", rows, rows)
-
-
 def _triangular_distances(factors, deviation):
     """Return ‖Uᵀ d‖² for each column d of deviations (k, D, n), by panels of U without its zeros.
 
     ``factors`` has shape (k, D, D), or (1, D, D) for all deviations.
     """
     total = np.zeros((len(deviation), deviation.shape[2]))
-    width = _PANEL if factors.shape[-1] > 2 * _PANEL else 2 * _PANEL
-    for first in range(0, factors.shape[-1], width):
+    n_features = factors.shape[-1]
+    width = _PANEL if n_features > 2 * _PANEL else 2 * _PANEL
+    if deviation.shape[2] <= _FEW_COLUMNS and factors.size <= _CACHED:
+        width = n_features
+    for first in range(0, n_features, width):
         last = first + width
         white = factors[:, :last, first:last].swapaxes(1, 2) @ deviation[:, :last]
         total += np.einsum("kin,kin->kn", white, white)
@@ -531,7 +542,7 @@ class DiagonalKernel(GaussianKernel):
     """The kernel of diagonal covariances: the features of second order are x²."""
 
     covariance_type = "diag"
-    _squares = staticmethod(np.square)
+    _squares = staticmethod(np.square)  # of deviations, and memory for them or None
     _keeps_rows = True
 
     def _n_terms(self, n_features):
@@ -586,7 +597,9 @@ class SphericalKernel(DiagonalKernel):
     """The kernel of spherical covariances: the feature of second order is ‖x‖²."""
 
     covariance_type = "spherical"
-    _squares = staticmethod(_squares)
+
+    def _squares(self, deviation, _memory):
+        return np.einsum("kin,kin->kn", deviation, deviation)
 
     def _n_terms(self, n_features):
         return 2 + n_features

@@ -7,13 +7,31 @@ shape; a scale is an inverse scale, which adds up like a scatter.
 """
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
+
+_PANEL = 64  # columns of a triangular product at a time: the zeros below them are left out
 
 
 def along(values, array):
     """Return one number per component, or one for all, in a shape that multiplies the array."""
     values = np.asarray(values)
     return values.reshape(values.shape + (1,) * (np.ndim(array) - values.ndim))
+
+
+def _ratio_by_panels(factors, others):
+    """Return ‖V⁻¹ U‖² of factors U (..., D, D) and V, of which there may be one for all U."""
+    n_features, out = factors.shape[-1], np.zeros(factors.shape[:-2])
+    total, factors = out.reshape(-1), factors.reshape(-1, n_features, n_features)
+    others = others.reshape(-1, n_features, n_features)
+    for first in range(0, n_features, _PANEL):
+        last = min(first + _PANEL, n_features)
+        # Transposes of rows are in LAPACK's order of memory.
+        lower = [np.asfortranarray(other[:last, :last].T) for other in others]
+        for k, factor in enumerate(factors):
+            panel = factor[:last, first:last].T
+            white = blas.dtrsm(1.0, lower[k % len(lower)], panel, side=1, lower=1)
+            total[k] += np.einsum("ij,ij->", white, white)
+    return out
 
 
 class FullPrecisions:
@@ -61,6 +79,8 @@ class FullPrecisions:
     def ratio(self, factors, others):
         """Return tr(U Uᵀ V⁻ᵀ V⁻¹) of two factors, in the shape of the degrees of freedom."""
         # The inverse of a triangular matrix is accurate, and squares do not cancel.
+        if factors.shape[-1] > _PANEL:
+            return _ratio_by_panels(factors, others)
         inverse = np.empty(others.shape)
         for i in np.ndindex(others.shape[:-2]):
             inverse[i] = lapack.dtrtri(others[i])[0]
