@@ -23,7 +23,6 @@ from skvae.ascent.loop import Collapse
 
 EPS = np.finfo(np.float64).eps
 _FLAT = 1e8  # variances relative to the floor up to which a rank can be told from round-off
-_ALL_ABOVE = 128  # rank from which a test that all its eigenvalues are above the floor is faster
 _BLOCK = 32  # columns of a block in LAPACK
 _PANEL = 16  # the same of triangular matrices above few rows
 _MANY = 24  # features from which a low rank is faster than all eigenvalues
@@ -47,7 +46,7 @@ def _factor_each(covariances):
         # The transpose of a symmetric matrix is in LAPACK's order of memory.
         lower, info = lapack.dpotrf(covariance.T, lower=True, clean=True)
         if info:
-            factors[k].flat[:: len(covariance) + 1] = np.nan
+            factors[k].ravel()[:: len(covariance) + 1] = np.nan
         else:
             factors[k] = lapack.dtrtri(lower, lower=True, overwrite_c=True)[0].T
     # 1/(diag(U)² diag(Σ)) is the share of a feature's variance that the earlier features do not
@@ -83,7 +82,7 @@ def _raised_to_one(matrix):
     """
     low = _low_rank(matrix)
     if low is not None:
-        return _raised_low_rank(matrix, low)
+        return _raised_low_rank(low)
     values, vectors = np.linalg.eigh(matrix)
     if values[0] < 1.0:
         values = np.maximum(values, 1.0)
@@ -100,39 +99,31 @@ def _low_rank(matrix):
     if 10 * rank > 9 * n:
         return None
     lower = lower[:, :rank]
-    lower[:rank] = np.tril(lower[:rank])
+    lower[:rank] *= np.tri(rank)
     low = np.empty((n, rank))
     low[order - 1] = lower
     return low
 
 
-def _raised_low_rank(matrix, low):
-    """Return the matrix, which is B Bᵀ, with its eigenvalues below one raised to one, and U."""
+def _raised_low_rank(low):
+    """Return B Bᵀ, of low rank, with its eigenvalues below one raised to one, and its factor U."""
     gram = low.T @ low  # the eigenvalues of the matrix but for zeros
     n, rank = low.shape
     if rank == 0:  # a component on one row; LAPACK takes no empty matrices
         return np.eye(n), np.eye(n)
-    all_above = is_above_one(gram)
-    if all_above and rank > _ALL_ABOVE:
-        # Only the zeros are below one: the projection on their eigenvectors is added.
-        root, _ = lapack.dpotrf(gram.T, lower=True, clean=True)
-        white, _ = lapack.dtrtrs(root, low.T, lower=True)
-        raised = matrix - white.T @ white
-        raised.flat[:: n + 1] += 1.0
-        return raised, _factors(raised[None])[0]
     # No more eigenvalues than the rank can be above one; all others are one: Σ = I + C Cᵀ. The QR
     # of I above Cᵀ gives Rᵀ R = Σ and U = R⁻¹, as exact in the flat directions as eigenvectors.
-    wide = _excess_of_all(low, gram) if all_above else None
+    wide = _excess_of_all(low, gram)
     if wide is None:
         values, vectors = np.linalg.eigh(gram)
         above = values > 1.0
         wide = low @ (vectors[:, above] * np.sqrt(1.0 - 1.0 / values[above]))
     raised = wide @ wide.T
-    raised.flat[:: n + 1] += 1.0
+    raised.ravel()[:: n + 1] += 1.0
     root = np.eye(n, order="F")
     root = lapack.dtpqrt(0, _PANEL, root, wide.T, overwrite_a=True, overwrite_b=True)[0]
     factor, _ = lapack.dtrtri(root, overwrite_c=True)
-    factor *= np.where(np.diagonal(factor) < 0, -1.0, 1.0)
+    factor *= np.copysign(1.0, np.diagonal(factor))
     return raised, factor
 
 
@@ -142,9 +133,11 @@ def is_above_one(matrix):
 
 
 def _excess_of_all(low, gram):
-    """Return C with C Cᵀ = B (I − G⁻¹) Bᵀ, G = Bᵀ B; None if an eigenvalue of G is almost one."""
-    root, _ = lapack.dpotrf(gram.T, lower=True)
-    inverse, _ = lapack.dpotri(root, lower=True)  # its lower triangle
+    """Return C with C Cᵀ = B (I − G⁻¹) Bᵀ, G = Bᵀ B; None if some eigenvalue of G is ≤ one."""
+    root, failed = lapack.dpotrf(gram.T, lower=True)
+    if failed:
+        return None
+    inverse, _ = lapack.dpotri(root, lower=True, overwrite_c=True)  # its lower triangle
     part, failed = lapack.dpotrf(np.eye(len(gram)) - inverse, lower=True, clean=True)
     return None if failed else low @ part
 

@@ -557,6 +557,11 @@ class DiagonalKernel(GaussianKernel):
         n_components, n_features = self.means.shape
         return n_components == 1 and n_features < _WIDE
 
+    def is_direct(self, n_rows):
+        # To expand variances takes no longer than the densities of few rows.
+        small = n_rows * self.means.size <= 2 * _SMALL or self._never_expanded()
+        return small and super().is_direct(n_rows)
+
     def _location(self):
         center, scale = self.spread()
         if len(center) >= _WIDE and (np.abs(center) <= _NEAR_ZERO * scale).all():

@@ -72,6 +72,17 @@ def test_bound_never_falls_and_is_the_score(covariance_type, reg_covar, seed):
     assert isinstance(model.lower_bound_, float)
 
 
+@pytest.mark.parametrize("n_samples", [40, 160])
+@pytest.mark.parametrize("covariance_type", ["full", "tied"])
+@pytest.mark.filterwarnings("ignore:EM did not converge")
+def test_bound_never_falls_with_more_features_than_rows(covariance_type, n_samples):
+    """Variances are a million times the floor, in most or in few of the directions."""
+    X = np.random.default_rng(n_samples).normal(size=(n_samples, 200))
+    model = EMGaussianMixture(covariance_type=covariance_type, tol=0, max_iter=5).fit(X)
+    assert model.n_iter_ == 5
+    assert min(np.diff(model.lower_bounds_)) > NEVER_FALLS * abs(model.lower_bound_)
+
+
 @pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
 @pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random", "random_from_data"])
 def test_every_start_climbs(covariance_type, init_params):
