@@ -19,7 +19,7 @@ from skvae.datasets import load_geyser
 PACKAGE = str(Path(skvae.__file__).parent)
 MODELS = {
     EMGaussianMixture: (8, 78),
-    EMHiddenMarkov: (8, 114),
+    EMHiddenMarkov: (8, 115),
     BayesianMixtureSVI: (8, 115),
 }
 

@@ -226,15 +226,13 @@ class AscentEstimator(LatentVariableModel):
 
 
 def alike(found, noun, floor):
-    """Return the texts of the warning that covariances are on their floor: none or one."""
-    if not len(found):
-        return []
+    """Return the text of the warning that covariances are on their floor."""
     listed = " and of ".join(map(str, found[:3])) + (" and of others" if len(found) > 3 else "")
-    return [
+    return (
         f"The covariance of {noun} {listed} is on its floor ({floor}): the rows are alike in some "
         "direction, and the bound depends on the floor. Raise reg_covar, lower n_components, or "
         "choose a simpler covariance_type."
-    ]
+    )
 
 
 def few_distinct(noun, n_empty, n_components):

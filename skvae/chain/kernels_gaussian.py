@@ -73,13 +73,24 @@ def diagonal_log_density(X, means, factors, out):
 
 
 @inlined
-def _take(resp, begin, k, n, weight):
-    """Fill the weights of some rows for one component; return their sum."""
+def _sum(values, n):
+    """Return the sum of the first values.
+
+    A loop that sums and also stores is compiled twice, vectorised and not, and is chosen by the
+    places of the arrays in memory: the order of the sum, so its last digit, would depend on them.
+    """
     total = 0.0
     for t in range(n):
-        weight[t] = resp[begin + t, k]
-        total += weight[t]
+        total += values[t]
     return total
+
+
+@inlined
+def _take(resp, begin, k, n, weight):
+    """Fill the weights of some rows for one component; return their sum."""
+    for t in range(n):
+        weight[t] = resp[begin + t, k]
+    return _sum(weight, n)
 
 
 @compiled
@@ -106,11 +117,10 @@ def full_statistics(X, means, resp, counts, sums, scatter):
         for k in range(len(means)):
             counts[k] += _take(resp, begin, k, n, weight)
             for i in range(n_features):
-                total, m = 0.0, means[k, i]
+                m = means[k, i]
                 for t in range(n):
                     deviation[t] = weight[t] * (X[i, begin + t] - m)
-                    total += deviation[t]
-                sums[k, i] += total
+                sums[k, i] += _sum(deviation, n)
                 for j in range(i, n_features):
                     total, m = 0.0, means[k, j]
                     for t in range(n):

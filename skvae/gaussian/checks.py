@@ -6,6 +6,7 @@ from skvae.gaussian.covariance import STRUCTURES, is_above_one
 
 _FAR = 1e50  # beyond it the product of two squares overflows
 _APART = 1e14  # standard deviations at which two models have no digit of float64 in common
+_CHOSEN = 1e-5  # of a feature's variance: a floor above it regularises, and is meant to be reached
 _ON_FLOOR = 1e-6  # relative: a variance that the floor has raised
 _NARROW = 1e-7  # standard deviations: the least span that differences from earlier means resolve
 
@@ -110,10 +111,12 @@ def check_batch(X, mean, scale, why):
         )
 
 
-def on_floor(covariance_type, covariances, n_components, floor, moments):
+def on_floor(covariance_type, covariances, factors, n_components, floor, moments):
     """Return the components whose covariance is on its floor, (n,) int.
 
-    Constant features are left out: they are on the floor in every component.
+    Constant features do not count: they are on the floor in every component. Of a single component
+    and of a floor that is not small there are none: the first has no rows to itself, and the second
+    was chosen to be reached.
 
     Parameters
     ----------
@@ -121,6 +124,8 @@ def on_floor(covariance_type, covariances, n_components, floor, moments):
         The form of the covariances.
     covariances : ndarray
         The covariances, in the form's shape.
+    factors : ndarray
+        Factors U of the precisions, in the form's shape.
     n_components : int
         The number of components; all of them have a covariance that is shared.
     floor : ndarray of shape (n_features,)
@@ -128,8 +133,12 @@ def on_floor(covariance_type, covariances, n_components, floor, moments):
     moments : Moments
         The moments of the data.
     """
+    # tr(F Σ⁻¹) < 1 keeps Σ above its floor F; this bound of it is far below 1 as a rule.
+    bound = np.square(factors).max() * floor.max() * len(floor) ** 2
+    if bound < 1.0 or n_components == 1:
+        return np.empty(0, dtype=np.intp)
     varying = np.flatnonzero(moments.variance > moments.resolution)
-    if not len(varying) or not floor.any():
+    if not len(varying) or (floor[varying] > _CHOSEN * moments.variance[varying]).any():
         return np.empty(0, dtype=np.intp)
     covariances = STRUCTURES[covariance_type].restrict(covariances, varying)
     least = floor[varying] if covariance_type != "spherical" else floor.max()

@@ -312,14 +312,9 @@ default=1.0
             notes = []
             if problem.n_empty:
                 notes.append(few_distinct("states", problem.n_empty, self.n_components))
-            normals = best.parameters.emission
-            # As in EMGaussianMixture.fit.
-            bound = np.inf
-            if isinstance(normals, GaussianParameters):
-                bound = np.square(normals.factors).max() * summary.floor.max()
-                bound *= len(summary.floor) ** 2
-            if self.n_components > 1 and bound >= 1.0:
-                notes += alike(_on_floor(normals, summary), "state", f"reg_covar of {emission!r}")
+            found = _on_floor(best.parameters.emission, summary)
+            if found:
+                notes.append(alike(found, "state", f"reg_covar of {emission!r}"))
             self._record(best, collapses, objective, notes)
             self._remember_fit(data.total(), warm=warm)
             self.n_sequences_seen_ = data.n_sequences()
@@ -607,6 +602,7 @@ def _on_floor(parameters, summary):
     found = on_floor(
         normals.covariance_type,
         normals.scales,
+        normals.factors,
         normals.n_components,
         summary.floor,
         summary.moments,

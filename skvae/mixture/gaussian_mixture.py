@@ -266,18 +266,17 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
             notes = []
             if problem.n_empty:
                 notes.append(few_distinct("components", problem.n_empty, self.n_components))
-            # tr(F Σ⁻¹) < 1 keeps Σ above its floor F; this bound of it is far below 1 as a rule.
-            factors, floor = best.parameters.precisions_cholesky, problem.floor
-            bound = np.square(factors).max() * floor.max() * len(floor) ** 2
-            if self.n_components > 1 and bound >= 1.0:
-                found = on_floor(
-                    self.covariance_type,
-                    best.parameters.covariances,
-                    self.n_components,
-                    floor,
-                    problem.moments,
-                )
-                notes += alike(found, "component", f"reg_covar={self.reg_covar!r}")
+            covariances, factors = best.parameters[-2:]
+            found = on_floor(
+                self.covariance_type,
+                covariances,
+                factors,
+                self.n_components,
+                problem.floor,
+                problem.moments,
+            )
+            if len(found):
+                notes.append(alike(found, "component", f"reg_covar={self.reg_covar!r}"))
             self._record(best, collapses, objective, notes)
             self._remember_fit(total_weight(rows, sample_weight), warm=warm)
         return self

@@ -60,3 +60,21 @@ def test_a_row_that_is_too_far_is_impossible():
     assert_allclose(out[0], [-np.log(2 * np.pi), -np.inf])
     kernels.diagonal_log_density(X, np.zeros((1, 2)), np.ones((1, 2)), out)
     assert_allclose(out[0], [-np.log(2 * np.pi), -np.inf])
+
+
+@pytest.mark.parametrize("kind", ["full", "diag"])
+def test_results_do_not_depend_on_places_in_memory(kind):
+    """The compiler may make two versions of a loop and choose by the distances of the arrays."""
+    rng = np.random.default_rng(0)
+    n, n_features, n_states = 218, 3, 3
+    X, resp = rng.normal(size=(n_features, n)), rng.dirichlet(np.ones(n_states), size=n)
+    means = rng.normal(size=(n_states, n_features))
+    fill = kernels.full_statistics if kind == "full" else kernels.diagonal_statistics
+    shapes = (n_states,), means.shape, (*means.shape, n_features)[: 3 if kind == "full" else 2]
+    results, kept = set(), []
+    for _ in range(5000):
+        kept = [np.empty(size) for size in rng.integers(1, 600, size=3)] + kept[:90]
+        found = [np.zeros(shape) for shape in shapes]
+        fill(X.copy(), means, resp.copy(), *found)
+        results.add(b"".join(array.tobytes() for array in found))
+    assert len(results) == 1
