@@ -47,6 +47,7 @@ _LONGEST, _SECOND_LEVEL, _OUTER = 4096, 1 << 20, 1 << 23
 _WIDE = 16  # features from which it takes longer to transpose rows than to multiply them
 _NEAR_ZERO = 3.0  # standard deviations of a centre from zero within which rows are not centred
 _PANEL = 32  # columns of U multiplied at a time: 5/8 of the work of a square product at D = 128
+_FEW_COMPONENTS = 6  # rows times components, in features, up to which panels are not prepared
 # Few columns are multiplied by whole factors that stay in the second-level cache: fewer calls.
 _FEW_COLUMNS, _CACHED = 8, 1 << 17
 # Columns of U of several components are one product of about this height. Measured: 65 to 70
@@ -379,8 +380,12 @@ class FullKernel(GaussianKernel):
             return
         # With many features most rows belong to one component: negligible rows are skipped.
         felt = weight > _NEGLIGIBLE * weight.max(axis=1, keepdims=True)
+        sparse = 4 * felt.sum(axis=1) < 3 * felt.shape[1]
         for k, total in enumerate(scatter[some]):
-            weighted = deviation[k][:, felt[k]] * roots[k, felt[k]]
+            if sparse[k]:
+                weighted = deviation[k][:, felt[k]] * roots[k, felt[k]]
+            else:
+                weighted = deviation[k] * roots[k]
             total += weighted @ weighted.T
 
     def _scatter(self, quadratic, rest):
@@ -405,8 +410,11 @@ class WideFullKernel(FullKernel):
     _has_norm = False  # whether the error bound has the norm of the precisions, not their trace
 
     def is_direct(self, n_rows):
-        # To prepare the panels takes as long as the densities of D rows.
-        return n_rows <= self.means.shape[1]
+        # To prepare the panels takes as long as the densities of D rows, and of more rows if there
+        # are few components: for one, products of panels are not faster.
+        n_components, n_features = self.means.shape
+        few = n_components == 1 or n_components * n_rows <= _FEW_COMPONENTS * n_features
+        return few or n_rows <= n_features
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

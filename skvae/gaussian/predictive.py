@@ -14,9 +14,12 @@ A Gaussian kernel computes the squared distance *d* under :math:`E[\Lambda] = \n
 \beta) / \beta`.
 """
 
+from functools import cached_property
+
 import numpy as np
 
 from skvae.blocks import ranges
+from skvae.gaussian.block import CompleteBlock
 from skvae.gaussian.covariance import LOG_2PI
 from skvae.gaussian.kernel import gaussian_kernel
 from skvae.gaussian.student import log_distances, log_gamma_ratio, n_observed
@@ -61,11 +64,8 @@ class _MultivariatePart:
             spread,
         )
         self._dofs, self._reach = _dofs_and_reach(components)
-        # By the number of observed features, from 0 to D: shape (K, D + 1).
-        half_observed = 0.5 * np.arange(components.means.shape[1] + 1)
-        constants = log_gamma_ratio(0.5 * self._dofs[:, None], half_observed)
-        constants += half_observed * np.log(self._dofs / self._reach)[:, None]
-        self._constants = constants + offsets[:, None]
+        self._offsets = offsets
+        self._complete = self._constants(np.array([components.means.shape[1]]))
         self.block_rows = self._kernel.block_rows
 
     def workspace(self, n_rows):
@@ -79,8 +79,20 @@ class _MultivariatePart:
             scratch = memory[: len(self._dofs) * len(part)].reshape(-1, len(part))
             peak, _, density = log_distances(self._kernel, part, block, self._reach, scratch)
             density *= -0.5 * (self._dofs[:, None] + observed)
-            density += self._constants[:, observed] + peak
+            complete = isinstance(block, CompleteBlock)
+            density += (self._complete if complete else self._by_observed[:, observed]) + peak
             out[:, rows] = density
+
+    def _constants(self, n_observed):
+        """Return the constants for some numbers of observed features, shape (K, len)."""
+        half = 0.5 * n_observed
+        constants = log_gamma_ratio(0.5 * self._dofs[:, None], half)
+        constants += half * np.log(self._dofs / self._reach)[:, None]
+        return constants + self._offsets[:, None]
+
+    @cached_property
+    def _by_observed(self):
+        return self._constants(np.arange(self._kernel.means.shape[1] + 1))
 
 
 def _product(terms):
