@@ -21,11 +21,16 @@ def _expected(log_joint, block):
     return block.expectation(log_joint)
 
 
+_OF_THE_ONLY_ONE = {_label: 0, _resp: 1.0}  # the results with one component, for any row
+
+
 def _filled(rows, kernel, compute, width, dtype):
     """Return ``compute(log_joint, block)`` of all rows, shape (n,) or (n, width)."""
     n_rows = rows.n_rows
     out = np.empty(n_rows if width is None else (n_rows, width), dtype=dtype)
-    if n_rows:
+    if compute in _OF_THE_ONLY_ONE and len(kernel.means) == 1:
+        out[:] = _OF_THE_ONLY_ONE[compute]
+    elif n_rows:
         with workers_for(n_rows, kernel.block_rows) as pool:
             fill_rows(rows, kernel, pool, out, compute)
     return out

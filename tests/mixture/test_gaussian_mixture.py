@@ -49,6 +49,21 @@ def test_densities_and_responsibilities_are_the_oracle_s(covariance_type):
     assert_allclose(model.score(other), oracles.score(other, mixture), rtol=1e-9)
 
 
+@pytest.mark.parametrize("covariance_type", COVARIANCE_TYPES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_component_has_every_row(covariance_type, dtype):
+    model = EMGaussianMixture(covariance_type=covariance_type).fit(blobs(50, seed=1))
+    X = np.ones((4, model.n_features_in_), dtype)
+    X[0, 0], X[1], X[2] = np.nan, np.nan, 1e30
+    labels, resp = model.predict(X), model.predict_proba(X)
+    assert_array_equal(labels, np.zeros(4))
+    assert_array_equal(resp, np.ones((4, 1)))
+    assert labels.dtype == np.intp
+    assert resp.dtype == dtype
+    with pytest.raises(ValueError, match="infinity"):
+        model.predict(np.where(X > 1, np.inf, X))
+
+
 def test_density_integrates_to_one():
     model = EMGaussianMixture(3, random_state=0).fit(corners())
     axis = np.linspace(-15, 25, 401)
