@@ -149,6 +149,7 @@ class GaussianKernel:
     has_rest = False  # whether some second moments are not among the features
     _keeps_rows = False  # whether rows of many features are not transposed
     _n_scratch = 0  # numbers of scratch memory for each row of a block
+    _most_of_few = np.inf  # numbers (K · D · n) of few rows from which the kernel is expanded
 
     def __init__(self, means, precisions_cholesky, offsets, spread, *, expand=True):
         n_components, n_features = means.shape
@@ -281,8 +282,9 @@ class GaussianKernel:
         """Return whether a block of so many rows uses the direct way for all components."""
         # Several blocks have more than half of block_rows each.
         one_block = 2 * n_rows <= self.block_rows
-        small = n_rows <= _FEW or (one_block and n_rows * self.means.size <= _SMALL)
-        return small or self._never_expanded()
+        numbers = n_rows * self.means.size
+        few = n_rows <= _FEW and numbers <= self._most_of_few
+        return few or (one_block and numbers <= _SMALL) or self._never_expanded()
 
     def _split(self, terms):
         """Return memory for the features as parts, and the parts of it for y and second order."""
@@ -550,6 +552,7 @@ class DiagonalKernel(GaussianKernel):
     """The kernel of diagonal covariances: the features of second order are x²."""
 
     covariance_type = "diag"
+    _most_of_few = 2 * _SMALL
     _squares = staticmethod(np.square)  # of deviations, and memory for them or None
     _keeps_rows = True
 
@@ -564,11 +567,6 @@ class DiagonalKernel(GaussianKernel):
     def _never_expanded(self):
         n_components, n_features = self.means.shape
         return n_components == 1 and n_features < _WIDE
-
-    def is_direct(self, n_rows):
-        # To expand variances takes no longer than the densities of few rows.
-        small = n_rows * self.means.size <= 2 * _SMALL or self._never_expanded()
-        return small and super().is_direct(n_rows)
 
     def _location(self):
         center, scale = self.spread()

@@ -21,15 +21,12 @@ def _expected(log_joint, block):
     return block.expectation(log_joint)
 
 
-_OF_THE_ONLY_ONE = {_label: 0, _resp: 1.0}  # the results with one component, for any row
-
-
 def _filled(rows, kernel, compute, width, dtype):
     """Return ``compute(log_joint, block)`` of all rows, shape (n,) or (n, width)."""
     n_rows = rows.n_rows
     out = np.empty(n_rows if width is None else (n_rows, width), dtype=dtype)
-    if compute in _OF_THE_ONLY_ONE and len(kernel.means) == 1:
-        out[:] = _OF_THE_ONLY_ONE[compute]
+    if compute in (_label, _resp) and len(kernel.means) == 1:
+        out[:] = 0 if compute is _label else 1.0  # the only component has every row
     elif n_rows:
         with workers_for(n_rows, kernel.block_rows) as pool:
             fill_rows(rows, kernel, pool, out, compute)
