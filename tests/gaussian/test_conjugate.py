@@ -10,7 +10,9 @@ from scipy.stats import invgamma, multivariate_normal, t, wishart
 
 from skvae.ascent.loop import Collapse
 from skvae.gaussian.conjugate import NormalWishart
+from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.kernel import gaussian_kernel
+from skvae.gaussian.precisions import PRECISIONS
 from tests.gaussian.conjugate_problems import (
     D,
     K,
@@ -469,3 +471,21 @@ def test_an_interval_of_almost_no_degrees_of_freedom_is_honest():
     prior = NormalWishart.prior("spherical", 1, 1.0, np.zeros(2), 1e-4, np.asarray(1.0))
     _, upper = prior.variance_interval()
     assert upper == np.inf
+
+
+@pytest.mark.parametrize("n_features", [3, 64, 65, 150])
+@pytest.mark.parametrize("shared", [True, False])
+def test_ratios_of_precisions_are_traces(n_features, shared):
+    """tr(Λ Σ₀), with one Σ₀ for all components or one for each."""
+    rng = np.random.default_rng(n_features)
+    structure = STRUCTURES["full"]
+    rows = rng.normal(size=(6, 2 * n_features, n_features))
+    covariances = rows.swapaxes(1, 2) @ rows
+    factors = structure.precisions_cholesky(covariances)
+    ours, others = slice(0, 3), slice(3, 4) if shared else slice(3, 6)
+    found = PRECISIONS["full"].ratio(factors[ours], factors[others])
+    products = np.linalg.solve(covariances[ours], covariances[others])
+    np.testing.assert_allclose(found, np.trace(products, axis1=1, axis2=2), rtol=1e-10)
+    one = PRECISIONS["tied"].ratio(factors[0], factors[3])
+    assert one.shape == ()
+    assert abs(one / found[0] - 1) < 1e-13

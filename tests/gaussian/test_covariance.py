@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
 from skvae.ascent.loop import Collapse
@@ -225,3 +226,18 @@ def test_a_covariance_of_zero_is_raised_to_the_floor(n_features, capfd):
     np.testing.assert_allclose(raised[0], np.diag(floor), rtol=1e-14)
     np.testing.assert_allclose(factors[0], np.diag(1 / np.sqrt(floor)), rtol=1e-14)
     assert capfd.readouterr() == ("", "")  # LAPACK prints where it is called wrongly
+
+
+@pytest.mark.parametrize("n_features", [1, 64, 65, 131, 300])
+def test_factors_of_many_features_are_inverses_of_triangles(n_features):
+    """Triangles are inverted by halves: all entries against a triangular solution."""
+    rng = np.random.default_rng(n_features)
+    rows = rng.normal(size=(2, 3 * n_features, n_features)) * np.exp(rng.normal(size=n_features))
+    covariances = rows.swapaxes(1, 2) @ rows
+    factors = STRUCTURES["full"].precisions_cholesky(covariances)
+    for covariance, factor in zip(covariances, factors, strict=True):
+        lower = np.linalg.cholesky(covariance)
+        inverse = solve_triangular(lower, np.eye(n_features), lower=True)
+        scale = np.abs(inverse).max(axis=1, keepdims=True)
+        assert (np.abs(factor.T - inverse) <= 1e-12 * scale).all()
+        assert not np.tril(factor, -1).any()
