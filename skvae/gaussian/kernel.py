@@ -47,7 +47,7 @@ _LONGEST, _SECOND_LEVEL, _OUTER = 4096, 1 << 20, 1 << 23
 _WIDE = 16  # features from which it takes longer to transpose rows than to multiply them
 _NEAR_ZERO = 3.0  # standard deviations of a centre from zero within which rows are not centred
 _PANEL = 32  # columns of U multiplied at a time: 5/8 of the work of a square product at D = 128
-_FEW_COMPONENTS = 6  # rows times components, in features, up to which panels are not prepared
+_FEW_COMPONENTS = 16  # rows times components, in features, up to which panels are not prepared
 # Few columns are multiplied by whole factors that stay in the second-level cache: fewer calls.
 _FEW_COLUMNS, _CACHED = 8, 1 << 17
 # Columns of U of several components are one product of about this height. Measured: 65 to 70
