@@ -149,11 +149,11 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
     --------
     >>> import numpy as np
     >>> from skvae import EMGaussianMixture
-    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, np.nan]])
+    >>> X = np.array([[1, 2], [2, 4], [0, 3], [1, 3], [10, 2], [11, 4], [12, 3], [11, np.nan]])
     >>> mixture = EMGaussianMixture(n_components=2, random_state=0).fit(X)
     >>> mixture.means_.round(2)
-    array([[10.,  3.],
-           [ 1.,  2.]])
+    array([[11.,  3.],
+           [ 1.,  3.]])
     >>> mixture.predict([[0, 0], [12, 3]])
     array([1, 0])
     """
