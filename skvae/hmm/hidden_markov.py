@@ -10,6 +10,7 @@ step maximises over (π, A, θ) (Baum, Petrie, Soules & Weiss, Ann. Math. Stat. 
 """
 
 import warnings
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -305,9 +306,10 @@ default=1.0
                     problem.earlier = self._earlier_fit(earlier, objective)
                 if checkpoint is not None:
                     random_state = self._open(checkpoint, problem.earlier, identity)
+                again = deepcopy(random_state)  # an instance moves on in the search
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
                 if best.converged and not warm and emission._special_case is not None:
-                    best = problem.above_special_case(best, random_state)
+                    best = problem.above_special_case(best, again)
             self._store(best.parameters, emission, problem.prior)
             notes = []
             if problem.n_empty:

@@ -14,7 +14,7 @@ from skvae.hmm import (
     PoissonEmission,
     StudentTEmission,
 )
-from tests.problems import COVARIANCE_TYPES
+from tests.problems import COVARIANCE_TYPES, on_the_floor
 
 
 def data(kind, seed):
@@ -33,6 +33,7 @@ def fitted(emission, X, seed, **settings):
     return EMHiddenMarkov(2, emission=emission, random_state=seed, **settings).fit(X)
 
 
+@on_the_floor
 @pytest.mark.parametrize("kind", ["spreads", "means"])
 @pytest.mark.parametrize("init_params", ["kmeans", "random_from_data"])
 @pytest.mark.parametrize("covariance_type", ["full", "diag"])

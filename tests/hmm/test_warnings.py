@@ -82,7 +82,8 @@ def test_fewer_distinct_rows_than_components(model, init_params):
     rng = np.random.default_rng(0)
     X = np.array([[0.0, 0.0], [1.0, 3.0], [5.0, 1.0]])[rng.integers(3, size=90)]
     model = clone(model).set_params(init_params=init_params, random_state=0, reg_covar=1e-3)
-    with pytest.warns(ConvergenceWarning, match="2 of the 5 .* had no rows at a start") as record:
+    text = "[12] of the 5 .* had no rows at a start"
+    with pytest.warns(ConvergenceWarning, match=text) as record:
         model.fit(X)
     assert record[0].filename == __file__
     with warnings.catch_warnings():

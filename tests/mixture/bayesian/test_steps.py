@@ -160,11 +160,11 @@ def test_step_is_along_the_natural_gradient(covariance_type, weight_type, seed):
             total += end.weights.kl(center.weights) + end.components.kl(center.components)
         return total / epsilon**2
 
-    epsilon = 1e-3
+    epsilon = 1e-4
     slope = (elbo(moved(0, epsilon), X) - elbo(moved(0, -epsilon), X)) / (2 * epsilon)
     expected = (length(1, 1, epsilon) - length(1, -1, epsilon)) / 4
     scale = np.sqrt(length(1, 0, epsilon) * length(0, 1, epsilon))
-    assert abs(slope - expected) < 1e-3 * scale
+    assert abs(slope - expected) < 1e-4 * scale
 
 
 @every_covariance
