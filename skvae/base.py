@@ -24,7 +24,7 @@ _SMALLEST_WEIGHT = 1e-280  # so that no sum of weights overflows or loses digits
 def not_named(cls):
     """Return a base class whose methods call themselves by their name alone in Python's errors.
 
-    A user who leaves an argument out does not know the base class of the estimator.
+    An error about a missing argument would name the base class, which users do not see.
     """
     for name, function in vars(cls).items():
         if not name.startswith("_") and inspect.isfunction(function):

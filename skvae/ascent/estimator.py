@@ -179,7 +179,7 @@ class AscentEstimator(LatentVariableModel):
         self.lower_bounds_ = [bound] if first else [*self.lower_bounds_, bound]
         self.converged_ = False
 
-    # What batches continue --------------------------------------------------------------------
+    # Continuing from an earlier fit ------------------------------------------------------------
 
     def _remember_fit(self, weight, *, warm=False):
         """Note the weight of the rows of a fit, and the parameters of its start."""

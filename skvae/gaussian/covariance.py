@@ -22,7 +22,7 @@ from scipy.linalg import blas, lapack
 from skvae.ascent.loop import Collapse
 
 EPS = np.finfo(np.float64).eps
-_FLAT = 1e8  # variances relative to the floor up to which a rank can be told from round-off
+_FLAT = 1e8  # variances relative to the floor up to which a rank differs from round-off
 _BLOCK = 32  # columns of a block in LAPACK
 _PANEL = 16  # the same of triangular matrices above few rows
 _TRIANGLE = 64  # features up to which LAPACK inverts a triangle at once
@@ -309,7 +309,7 @@ class FullCovariance:
         n_components = len(roots)
         if n_components == 1:
             return noise @ roots[0].T
-        # Rows of a label stand together meanwhile; numbers of 16 bits are sorted ten times as fast.
+        # Rows of a label are put together; numbers of 16 bits are sorted ten times as fast.
         short = labels.astype(np.int16) if n_components < 1 << 15 else labels
         order = np.argsort(short, kind="stable")
         rows = noise.take(order, axis=0)

@@ -316,7 +316,8 @@ default=1.0
                 notes.append(few_distinct("states", problem.n_empty, self.n_components))
             found = _on_floor(best.parameters.emission, summary)
             if found:
-                notes.append(alike(found, "state", f"reg_covar of {emission!r}"))
+                floor = f"reg_covar of the {type(emission).__name__}"  # its repr has its arrays
+                notes.append(alike(found, "state", floor))
             self._record(best, collapses, objective, notes)
             self._remember_fit(data.total(), warm=warm)
             self.n_sequences_seen_ = data.n_sequences()

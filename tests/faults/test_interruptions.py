@@ -142,7 +142,8 @@ SIGNALS = """
     from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov
 
     rng = np.random.default_rng(int(sys.argv[1]))
-    X = rng.normal(size=(3000, 3)) + 4.0 * rng.integers(2, size=(3000, 1))
+    # More rows than one block, so that there are threads.
+    X = rng.normal(size=(90_000, 3)) + 4.0 * rng.integers(2, size=(90_000, 1))
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     info = lambda: [(p["filepath"], p["num_threads"]) for p in threadpool_info()]
     # A thread that was interrupted as it began is still listed.
@@ -151,10 +152,12 @@ SIGNALS = """
     for learner in (EMGaussianMixture, EMHiddenMarkov, BayesianMixtureSVI):
         model = learner(2, random_state=0, max_iter=4, tol=0.0)
         new = learner(2, random_state=0, max_iter=4, tol=0.0).fit(2 * X).score_samples(X)
+        begin = time.perf_counter()
         old = model.fit(X).score_samples(X)
+        longest = 1.2 * (time.perf_counter() - begin)
         for trial in range(int(sys.argv[2])):
             try:
-                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-4, 0.02))
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-4, longest))
                 model.fit(2 * X)
                 signal.setitimer(signal.ITIMER_REAL, 0)
             except KeyboardInterrupt:
