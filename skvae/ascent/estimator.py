@@ -225,7 +225,7 @@ class AscentEstimator(LatentVariableModel):
                 check_as_fitted(name, now, before, why, same_value)
 
 
-def alike(found, noun, floor):
+def text_of_floor(found, noun, floor):
     """Return the text of the warning that covariances are on their floor."""
     listed = " and of ".join(map(str, found[:3])) + (" and of others" if len(found) > 3 else "")
     return (
@@ -235,7 +235,7 @@ def alike(found, noun, floor):
     )
 
 
-def few_distinct(noun, n_empty, n_components):
+def text_of_empty(noun, n_empty, n_components):
     """Return the text of the warning that components, or states, had no rows at a start."""
     return (
         f"{n_empty} of the {n_components} {noun} had no rows at a start, because X has too few "

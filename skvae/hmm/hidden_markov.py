@@ -18,7 +18,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skvae.ascent.checkpoint import data_of
-from skvae.ascent.estimator import AscentEstimator, alike, few_distinct
+from skvae.ascent.estimator import AscentEstimator, text_of_empty, text_of_floor
 from skvae.ascent.restarts import search
 from skvae.blocks import as_sequences, is_distributed
 from skvae.emissions import EMISSIONS, Emission, GaussianEmission
@@ -313,11 +313,11 @@ default=1.0
             self._store(best.parameters, emission, problem.prior)
             notes = []
             if problem.n_empty:
-                notes.append(few_distinct("states", problem.n_empty, self.n_components))
+                notes.append(text_of_empty("states", problem.n_empty, self.n_components))
             found = _on_floor(best.parameters.emission, summary)
             if found:
                 floor = f"reg_covar of the {type(emission).__name__}"  # its repr has its arrays
-                notes.append(alike(found, "state", floor))
+                notes.append(text_of_floor(found, "state", floor))
             self._record(best, collapses, objective, notes)
             self._remember_fit(data.total(), warm=warm)
             self.n_sequences_seen_ = data.n_sequences()

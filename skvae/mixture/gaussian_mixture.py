@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.ascent.checkpoint import data_of
-from skvae.ascent.estimator import AscentEstimator, alike, few_distinct
+from skvae.ascent.estimator import AscentEstimator, text_of_empty, text_of_floor
 from skvae.ascent.restarts import search
 from skvae.blocks import DistributedRows, workers
 from skvae.fitted import FittedArray, new_instance
@@ -265,7 +265,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
             self._store(best.parameters)
             notes = []
             if problem.n_empty:
-                notes.append(few_distinct("components", problem.n_empty, self.n_components))
+                notes.append(text_of_empty("components", problem.n_empty, self.n_components))
             covariances, factors = best.parameters[-2:]
             found = on_floor(
                 self.covariance_type,
@@ -276,7 +276,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
                 problem.moments,
             )
             if len(found):
-                notes.append(alike(found, "component", f"reg_covar={self.reg_covar!r}"))
+                notes.append(text_of_floor(found, "component", f"reg_covar={self.reg_covar!r}"))
             self._record(best, collapses, objective, notes)
             self._remember_fit(total_weight(rows, sample_weight), warm=warm)
         return self
