@@ -71,8 +71,9 @@ def models(components, states, latent, bandwidths):
     )
     chain = EMHiddenMarkov(max_iter=200, random_state=0)
     bayesian = BayesianMixtureSVI(max_iter=500, random_state=0)
+    mixture = EMGaussianMixture(reg_covar=1e-3, random_state=0)
     searched = {
-        "mixture": (EMGaussianMixture(random_state=0), {"n_components": components}),
+        "mixture": (mixture, {"n_components": components}),
         "Bayesian mixture": (bayesian, {"n_components": components[1:]}),
         "hidden Markov": (chain, {"n_components": states}),
         "autoencoder": (autoencoder, {"n_components": latent}),
