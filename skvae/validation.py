@@ -148,6 +148,39 @@ def check_array_parameter(name, value, shape, meaning, *, largest=1e280):
     return array
 
 
+def check_stochastic(name, value, shape, meaning):
+    """Return an array parameter of distributions as its rows; raise ValueError if they are not."""
+    array = check_array_parameter(name, value, shape, meaning)
+    if (array < 0).any():
+        raise ValueError(f"{name} has an entry {array.min()}: must be >= 0")
+    totals = array.sum(axis=-1)
+    if (np.abs(totals - 1) > 1e-6).any():
+        worst = np.ravel(totals)[np.argmax(np.abs(np.ravel(totals) - 1))]
+        raise ValueError(f"{name} has a row that sums to {worst:.9g}: must sum to 1")
+    return array / totals[..., None]
+
+
+def check_concentration(name, value, shapes):
+    """Return concentrations of Dirichlet priors in the last of the shapes that they may have.
+
+    Raises
+    ------
+    ValueError
+        They have none of the shapes, are not numbers, or are below 1.
+    """
+    if type(value) is float and 1.0 <= value < 1e280:
+        return np.full(shapes[-1], value)
+    array = check_array_parameter(name, value, None, "")
+    if array.shape not in shapes:
+        allowed = ", ".join(map(str, shapes))
+        raise ValueError(f"{name} has shape {array.shape}: must have one of the shapes {allowed}")
+    if (array < 1).any():
+        raise ValueError(
+            f"{name}={value!r}: must be >= 1, as the objective has no maximum below (1 is no prior)"
+        )
+    return np.broadcast_to(array, shapes[-1]).copy()
+
+
 def _without_mask(X):
     """Return a masked array as an ndarray with NaN where it is masked."""
     if X.dtype.kind == "V":

@@ -65,7 +65,8 @@ class AscentEstimator(LatentVariableModel):
         check_number("tol", self.tol, Real, 0)
         check_number("max_iter", self.max_iter, Integral, 0)
         check_number("n_init", self.n_init, Integral, 1)
-        check_choice("init_params", self.init_params, INIT_PARAMS)
+        if hasattr(self, "init_params"):
+            check_choice("init_params", self.init_params, INIT_PARAMS)
         check_choice("warm_start", self.warm_start, (True, False))
         check_random("random_state", self.random_state)
         check_number("verbose", self.verbose, Integral, 0, flags=True)
@@ -75,7 +76,8 @@ class AscentEstimator(LatentVariableModel):
             raise ValueError(f"n_jobs={self.n_jobs!r}: must be None or an integer other than 0")
         if self.checkpoint is not None:
             check_path("checkpoint", self.checkpoint)
-        check_choice("covariance_type", self.covariance_type, tuple(STRUCTURES))
+        if hasattr(self, "covariance_type"):
+            check_choice("covariance_type", self.covariance_type, tuple(STRUCTURES))
         if hasattr(self, "reg_covar"):
             check_number("reg_covar", self.reg_covar, Real, 0, LARGEST_FLOOR)
         if hasattr(self, "acceleration"):

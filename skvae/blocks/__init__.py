@@ -38,7 +38,12 @@ from skvae.blocks.rows import (
     pattern_order,
     ranges,
 )
-from skvae.blocks.sequences import Sequences, as_sequences, is_list_of_sequences
+from skvae.blocks.sequences import (
+    Sequences,
+    as_sequences,
+    is_list_of_sequences,
+    warn_of_lengths,
+)
 from skvae.blocks.workers import N_CHUNKS, Workers, workers, workers_for
 
 __all__ = [
@@ -67,6 +72,7 @@ __all__ = [
     "sent",
     "summed",
     "unboxed",
+    "warn_of_lengths",
     "with_known_size",
     "workers",
     "workers_for",

@@ -1,5 +1,6 @@
 """Sequences of rows: read from ``groups``, lists or 3-D arrays, kept as rows with offsets."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -138,6 +139,26 @@ def as_sequences(X, groups, validate, n_features=None):
 def is_list_of_sequences(X):
     """Return whether X is a list of sequences, or a 3-D array."""
     return _depth(_as_columns(X)) >= 3
+
+
+def warn_of_lengths(y, X):
+    """Warn if y, which is ignored, looks like the lengths of sequences in hmmlearn's ``fit``."""
+    if y is None or is_distributed(y) or is_list_of_sequences(X):
+        return
+    try:
+        lengths, n_rows = np.asarray(y), len(X)
+    except (TypeError, ValueError, RuntimeError):  # no array, or a Dask array of unknown length
+        return
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not 1 < len(lengths) < n_rows:
+        return
+    if (lengths > 0).all() and lengths.sum() == n_rows:
+        warnings.warn(
+            f"y is ignored, and X is one sequence. The {len(lengths)} entries of y sum to the "
+            f"{n_rows} rows of X: if they are lengths of sequences, pass "
+            "groups=np.repeat(np.arange(len(y)), y) instead",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _as_columns(X, n_features=None):

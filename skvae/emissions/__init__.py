@@ -4,19 +4,11 @@ from skvae.emissions.base import Emission
 from skvae.emissions.bernoulli import BernoulliEmission
 from skvae.emissions.categorical import CategoricalEmission
 from skvae.emissions.column import ColumnEmission
+from skvae.emissions.families import EMISSIONS
 from skvae.emissions.gaussian import GaussianEmission
 from skvae.emissions.gaussian_mixture import GaussianMixtureEmission
 from skvae.emissions.poisson import PoissonEmission
 from skvae.emissions.student_t import StudentTEmission
-
-EMISSIONS = {
-    "gaussian": GaussianEmission,
-    "gaussian_mixture": GaussianMixtureEmission,
-    "categorical": CategoricalEmission,
-    "poisson": PoissonEmission,
-    "bernoulli": BernoulliEmission,
-    "student_t": StudentTEmission,
-}
 
 __all__ = [
     "EMISSIONS",

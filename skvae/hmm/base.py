@@ -1,6 +1,5 @@
 """A fitted hidden Markov model: densities, posteriors, paths, forecasts, draws, criteria."""
 
-import warnings
 from copy import copy
 from functools import partial
 from numbers import Integral
@@ -10,15 +9,14 @@ import numpy as np
 from sklearn.utils.metadata_routing import UNUSED
 
 from skvae.base import LatentVariableModel, not_named
-from skvae.blocks import as_sequences, is_distributed, is_list_of_sequences
+from skvae.blocks import as_sequences, is_distributed, is_list_of_sequences, warn_of_lengths
 from skvae.chain import algorithms
 from skvae.emissions import GaussianEmission
 from skvae.fitted import FittedArray, how_to_begin
 from skvae.hmm.dask_sequences import DistributedSequences
 from skvae.hmm.e_step import EmissionReader, infer, log_likelihood_of
-from skvae.hmm.initialization import check_stochastic
 from skvae.hmm.parameters import ChainParameters
-from skvae.validation import check_choice, check_number
+from skvae.validation import check_choice, check_number, check_stochastic
 
 _LEARNING = {"groups": True, "sequence_weight": True, "sample_weight": UNUSED}
 _FORECAST_NUMBERS = 1 << 20  # numbers in one array of forecasts' covariances
@@ -621,23 +619,3 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         """Return the number of free parameters."""
         chain = self._start_allowed.sum() - 1 + (self._allowed.sum(axis=1) - 1).sum()
         return int(chain) + self.emission_.parameters().n_parameters()
-
-
-def warn_of_lengths(y, X):
-    """Warn if y, which is ignored, looks like the lengths of sequences in hmmlearn's ``fit``."""
-    if y is None or is_distributed(y) or is_list_of_sequences(X):
-        return
-    try:
-        lengths, n_rows = np.asarray(y), len(X)
-    except (TypeError, ValueError, RuntimeError):  # no array, or a Dask array of unknown length
-        return
-    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not 1 < len(lengths) < n_rows:
-        return
-    if (lengths > 0).all() and lengths.sum() == n_rows:
-        warnings.warn(
-            f"y is ignored, and X is one sequence. The {len(lengths)} entries of y sum to the "
-            f"{n_rows} rows of X: if they are lengths of sequences, pass "
-            "groups=np.repeat(np.arange(len(y)), y) instead",
-            UserWarning,
-            stacklevel=3,
-        )

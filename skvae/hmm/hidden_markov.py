@@ -20,18 +20,17 @@ from sklearn.utils import check_random_state
 from skvae.ascent.checkpoint import data_of
 from skvae.ascent.estimator import AscentEstimator, text_of_empty, text_of_floor
 from skvae.ascent.restarts import search
-from skvae.blocks import as_sequences, is_distributed
-from skvae.emissions import EMISSIONS, Emission, GaussianEmission
-from skvae.emissions.column_parameters import ColumnSummary
-from skvae.emissions.location_scale import GaussianParameters, GaussianSummary
+from skvae.blocks import as_sequences, is_distributed, warn_of_lengths
+from skvae.emissions import Emission, GaussianEmission
+from skvae.emissions.families import new_emission, same_form, states_on_floor
 from skvae.fitted import new_instance
-from skvae.gaussian.checks import check_batch, on_floor
+from skvae.gaussian.checks import check_batch
 from skvae.gaussian.covariance import STRUCTURES
-from skvae.hmm.base import HiddenMarkovModel, warn_of_lengths
+from skvae.hmm.base import HiddenMarkovModel
 from skvae.hmm.dask_sequences import DistributedSequences
 from skvae.hmm.e_step import threads_for
 from skvae.hmm.em import HiddenMarkovProblem
-from skvae.hmm.initialization import check_chain, check_stochastic
+from skvae.hmm.initialization import check_chain
 from skvae.hmm.parameters import (
     SMALLEST,
     ChainParameters,
@@ -39,7 +38,7 @@ from skvae.hmm.parameters import (
     ChainStatistics,
     expected_occupancy,
 )
-from skvae.validation import check_as_fitted, check_choice, same_value
+from skvae.validation import check_as_fitted, check_choice, check_stochastic, same_value
 
 # Parameters of the estimator that configure emission='gaussian' alone, with their defaults.
 _OF_GAUSSIAN = {
@@ -314,7 +313,7 @@ default=1.0
             notes = []
             if problem.n_empty:
                 notes.append(text_of_empty("states", problem.n_empty, self.n_components))
-            found = _on_floor(best.parameters.emission, summary)
+            found = states_on_floor(best.parameters.emission, summary)
             if found:
                 floor = f"reg_covar of the {type(emission).__name__}"  # its repr has its arrays
                 notes.append(text_of_floor(found, "state", floor))
@@ -550,7 +549,7 @@ default=1.0
             Model or rows do not go with them, or a parameter was changed that cannot be used.
         """
         check_as_fitted("n_components", self.n_components, len(self.startprob_), why)
-        check_as_fitted("emission", emission, self.emission_, why, _same_form)
+        check_as_fitted("emission", emission, self.emission_, why, same_form)
         self._check_start_as_before(why)
         startprob_init, transmat_init, prior = check_chain(self)
         startprob, allowed_start = vars(self)["startprob_"], self._start_allowed
@@ -591,28 +590,6 @@ default=1.0
         )
 
 
-# The emission -------------------------------------------------------------------------------------
-
-
-def _on_floor(parameters, summary):
-    """Return the states that have a covariance on its floor, a list of int."""
-    if isinstance(summary, ColumnSummary):
-        parts = zip(parameters.parts, summary.parts, strict=True)
-        return sorted({state for part, own in parts for state in _on_floor(part, own)})
-    normals = getattr(parameters, "normals", parameters)  # of mixtures and Student-t emissions
-    if not isinstance(normals, GaussianParameters) or not isinstance(summary, GaussianSummary):
-        return []
-    found = on_floor(
-        normals.covariance_type,
-        normals.scales,
-        normals.factors,
-        normals.n_components,
-        summary.floor,
-        summary.moments,
-    )
-    return sorted(set((found * parameters.n_components // normals.n_components).tolist()))
-
-
 def _emission_of(estimator):
     """Return the new emission that the parameters of an EMHiddenMarkov describe.
 
@@ -630,21 +607,7 @@ def _emission_of(estimator):
             means_init=estimator.means_init,
             covariances_init=estimator.covariances_init,
         )
-    if isinstance(given, str) and given in EMISSIONS:
-        emission = EMISSIONS[given]()
-    elif isinstance(given, Emission):
-        try:
-            emission = clone(given)
-        except (RecursionError, TypeError) as error:
-            raise ValueError(
-                f"emission is a {type(given).__name__} with a parameter that cannot be copied "
-                f"({error}): must have numbers, strings and arrays"
-            ) from error
-    else:
-        names = ", ".join(map(repr, EMISSIONS))
-        raise ValueError(
-            f"emission={given!r}: must be one of {names} or an emission object of skvae.hmm"
-        )
+    emission = new_emission(given)
     for name, default in _OF_GAUSSIAN.items():
         value = getattr(estimator, name)
         if not (isinstance(value, type(default)) and value == default):
@@ -653,18 +616,3 @@ def _emission_of(estimator):
                 "to the emission object instead"
             )
     return emission
-
-
-def _same_form(now, before):
-    """Return whether two emissions are of one class, and their parameters of one shape."""
-    return _form(now) == _form(before)
-
-
-def _form(emission):
-    parts = {}
-    for name, value in emission.get_params().items():
-        if isinstance(value, Emission):
-            parts[name] = type(value)
-        elif name.endswith(("covariance_type", "n_mix")):
-            parts[name] = value
-    return type(emission), parts

@@ -7,7 +7,7 @@ from sklearn.utils.random import sample_without_replacement
 from skvae.blocks import Sequences
 from skvae.hmm.parameters import ChainPrior
 from skvae.initialization import MAX_ROWS, first_labels
-from skvae.validation import check_array_parameter
+from skvae.validation import check_concentration, check_stochastic
 
 _WINDOW = 256  # neighbouring rows that are read together, so that transitions can be counted
 _REACH = 5  # rows to either side, where first states are sought in averages
@@ -17,32 +17,6 @@ _LEAST_WINDOW = 10  # rows of a window of ``windows``, if there are so many
 _LEAST_VARIANCE = 1e-6  # of a window, relative to the variance of all rows
 JUDGED = 4096  # rows by which starts are compared
 SMOOTHING = 1.0  # added to each count: EM never leaves an exact zero
-
-
-def check_stochastic(name, value, shape, meaning):
-    """Return an array parameter of distributions as its rows; raise ValueError if they are not."""
-    array = check_array_parameter(name, value, shape, meaning)
-    if (array < 0).any():
-        raise ValueError(f"{name} has an entry {array.min()}: must be >= 0")
-    totals = array.sum(axis=-1)
-    if (np.abs(totals - 1) > 1e-6).any():
-        worst = np.ravel(totals)[np.argmax(np.abs(np.ravel(totals) - 1))]
-        raise ValueError(f"{name} has a row that sums to {worst:.9g}: must sum to 1")
-    return array / totals[..., None]
-
-
-def _check_prior(name, value, shapes):
-    if type(value) is float and 1.0 <= value < 1e280:
-        return np.full(shapes[-1], value)
-    array = check_array_parameter(name, value, None, "")
-    if array.shape not in shapes:
-        allowed = ", ".join(map(str, shapes))
-        raise ValueError(f"{name} has shape {array.shape}: must have one of the shapes {allowed}")
-    if (array < 1).any():
-        raise ValueError(
-            f"{name}={value!r}: must be >= 1, as the objective has no maximum below (1 is no prior)"
-        )
-    return np.broadcast_to(array, shapes[-1]).copy()
 
 
 def check_chain(estimator):
@@ -58,8 +32,8 @@ def check_chain(estimator):
         transmat = check_stochastic("transmat_init", transmat, (n, n), meaning)
         allowed = transmat > 0
     prior = ChainPrior(
-        _check_prior("startprob_prior", estimator.startprob_prior, [(), (n,)]),
-        _check_prior("transmat_prior", estimator.transmat_prior, [(), (n,), (n, n)]),
+        check_concentration("startprob_prior", estimator.startprob_prior, [(), (n,)]),
+        check_concentration("transmat_prior", estimator.transmat_prior, [(), (n,), (n, n)]),
         start_allowed,
         allowed,
     )
