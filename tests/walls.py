@@ -28,10 +28,10 @@ FLOORS = (
         *("validation",),
         *("chain", "emissions", "gaussian", "neural"),
     ),
-    ("mixture", "hmm", "vae"),
+    ("mixture", "hmm", "grammar", "vae"),
     ("comparison", "inspection", "datasets"),
 )
-WINGS = ("skvae.mixture", "skvae.hmm", "skvae.vae")
+WINGS = ("skvae.mixture", "skvae.hmm", "skvae.grammar", "skvae.vae")
 # Modules that give the former names of others to what reads pickles, as they are imported.
 FORMER_PLACES = {"skvae/hmm/emissions/__init__.py"}
 PRIVATE_BUT_ALLOWED = {"sklearn.utils.validation._check_sample_weight"}

@@ -1,0 +1,5 @@
+"""Probabilistic context-free grammars, and trees."""
+
+from skvae.grammar.tree import Tree
+
+__all__ = ["Tree"]
