@@ -22,6 +22,7 @@ _PACKAGES = (
     "hmmlearn",
     "pomegranate",
     "pythae",
+    "nltk",
     "numpy",
     "scipy",
     "numba",

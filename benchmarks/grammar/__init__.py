@@ -1,0 +1,1 @@
+"""EMContextFreeGrammar against inside–outside in torch, and against nltk's Viterbi parser."""
