@@ -23,6 +23,7 @@ NUMERIC = (
     "chain",
     "emissions",
     "gaussian",
+    "grammar",
     "hmm",
     "mixture",
     "neural",

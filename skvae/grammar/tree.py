@@ -16,8 +16,6 @@ _BRACKETS = {"(": "-LRB-", ")": "-RRB-"}
 _NAMES = {name: bracket for bracket, name in _BRACKETS.items()}
 _WRITTEN = re.compile(r"[()]|\\|\s|-LRB-|-RRB-")
 _READ = re.compile(r"\\([\\\s()]|-LRB-|-RRB-)|(-LRB-|-RRB-)")
-_WIDTH = 80  # characters in a line of a printed tree
-_SHORT = 60  # characters of a tree in a repr
 
 
 class _Node(NamedTuple):
@@ -320,12 +318,12 @@ class Tree:
         return "".join(parts)
 
     def __str__(self):
-        return self.to_string(_WIDTH)
+        return self.to_string(width=80)
 
     def __repr__(self):
         text = self.to_string()
-        if len(text) > _SHORT:
-            text = text[: _SHORT - 4] + " ..."
+        if len(text) > 60:
+            text = text[:56] + " ..."
         return f"<Tree {text}>"
 
     # A value --------------------------------------------------------------------------------------
