@@ -102,8 +102,9 @@ def read_rules(text):
     ----------
     text : str
         Rules in the notation of nltk. The first left side, or the symbol of a line ``%start S``, is
-        the start symbol. Several lines may have the same left side; a line that begins with ``|``
-        continues the one above, and so does a line after a backslash. ``#`` begins a comment.
+        the start symbol. Several lines may have the same left side, and a line may have several; a
+        line that begins with ``|`` continues the one above, and so does a line after a backslash.
+        ``#`` begins a comment.
 
     Returns
     -------
@@ -147,15 +148,27 @@ def _parsed(text):
         tokens = _tokens(line, number)
         if not tokens:
             continue
-        kinds = [kind for kind, _ in tokens[:2]]
-        if kinds[0] == "bar" and left is not None:
-            tokens = tokens[1:]
-        elif kinds == ["symbol", "arrow"]:
-            left, tokens = checked_label(tokens[0][1]), tokens[2:]
-        else:
-            raise ValueError(f"line {number}: {line!r} must be a rule such as {_EXAMPLE}.")
-        rules += _alternatives(left, tokens, number)
+        for part in _parts(tokens):
+            kinds = [kind for kind, _ in part[:2]]
+            if kinds == ["symbol", "arrow"]:
+                left, part = checked_label(part[0][1]), part[2:]
+            elif kinds[0] == "bar" and left is not None:
+                part = part[1:]
+            else:
+                raise ValueError(f"line {number}: {line!r} must be a rule such as {_EXAMPLE}.")
+            rules += _alternatives(left, part, number)
     return rules, start
+
+
+def _parts(tokens):
+    """Return the tokens of a line in parts, one for each left side."""
+    kinds = [kind for kind, _ in tokens]
+    begins = [
+        i
+        for i in range(1, len(kinds))
+        if kinds[i - 1 : i + 2] == ["probability", "symbol", "arrow"]
+    ]
+    return [tokens[i:j] for i, j in zip([0, *begins], [*begins, None], strict=True)]
 
 
 def _lines(text):
@@ -514,4 +527,5 @@ def _rounded(probabilities, decimals):
     whole = np.floor(units)
     missing = 10**decimals - int(whole.sum())
     whole[np.argsort(whole - units, kind="stable")[:missing]] += 1
-    return [f"{n // 10**decimals}.{n % 10**decimals:0{decimals}d}" for n in whole.astype(int)]
+    numbers = [f"{n // 10**decimals}.{n % 10**decimals:0{decimals}d}" for n in whole.astype(int)]
+    return [re.sub(r"(?<=\d)0+$", "", number) for number in numbers]

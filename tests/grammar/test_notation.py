@@ -110,7 +110,8 @@ def test_comments_quotes_arrows_and_lines():
     same = read_rules("S→'#'[.5]|'|'[5e-1]")
     assert same.terminals == ("#", "|")
     assert_array_equal(same.emission, [[0.5, 0.5]])
-    assert read_rules("S->A[1]\nA->'a'[1]").names == ("S", "A")
+    for line in ("S->A[1]\nA->'a'[1]", "S -> A [1] A -> 'a' [1]", "S -> A [1]A->'a'[.5]|'b'[.5]"):
+        assert read_rules(line).names == ("S", "A")
 
 
 def test_the_start_symbol():
