@@ -8,6 +8,8 @@ functions against closed forms.
 Two precisions: the plain functions use float64 and scipy, the `precise_*` ones use 60 decimal
 digits, for data on which float64 formulas cancel.
 
+Trees of a grammar are written out one by one in fractions, at the end.
+
 References
 ----------
 Little and Rubin (2019), Statistical Analysis with Missing Data, section 11.2 (the E and M step
@@ -15,6 +17,10 @@ with missing values); Hunt and Jorgensen (2003), Mixture model clustering for mi
 missing information (the same in a mixture).
 """
 
+from collections import Counter
+from fractions import Fraction
+from functools import cache
+from itertools import product
 from typing import NamedTuple
 
 import mpmath
@@ -273,3 +279,118 @@ def precise_em_step(X, mixture):
         weights = np.array([float(mpmath.fsum(column) / len(rows)) for column in columns])
     means, covariances = map(np.stack, zip(*moments, strict=True))
     return Mixture(weights, means, covariances, "full")
+
+
+# Trees --------------------------------------------------------------------------------------------
+
+
+class Node(NamedTuple):
+    """A node of a tree: it covers the rows from `first` to `last`; a leaf has no children."""
+
+    label: int
+    first: int
+    last: int
+    children: tuple
+
+    def nodes(self):
+        """The node and all below it, in preorder."""
+        yield self
+        for child in self.children:
+            yield from child.nodes()
+
+
+class Trees(NamedTuple):
+    """Every tree of one sentence with p(tree, x), a fraction."""
+
+    trees: list
+    probabilities: list
+
+    @property
+    def probability(self):
+        """p(x), a fraction."""
+        return sum(self.probabilities, Fraction(0))
+
+    def best(self):
+        """The largest p(tree, x)."""
+        return max(self.probabilities, default=Fraction(0))
+
+    def expected(self, items):
+        """E[number of times that an item occurs in a tree | x], by item; `items` of a tree."""
+        total, counts = self.probability, Counter()
+        for tree, probability in zip(self.trees, self.probabilities, strict=True):
+            for item in items(tree):
+                counts[item] += probability
+        return {item: float(count / total) for item, count in counts.items()}
+
+    def rule_counts(self):
+        """Expected numbers of rules, by (label, label of each child)."""
+        return self.expected(
+            lambda tree: [(a.label, *(b.label for b in a.children)) for a in tree.nodes()]
+        )
+
+    def leaf_labels(self):
+        """The posterior of the leaves' labels, by (row, label)."""
+        return self.expected(
+            lambda tree: [(a.first, a.label) for a in tree.nodes() if not a.children]
+        )
+
+    def spans(self):
+        """The probability that some node has rows and a label, by (first, last, label)."""
+        return self.expected(lambda tree: {a[1:3] + a[:1] for a in tree.nodes()})
+
+
+def enumerate_trees(grammar, likelihood, brackets=(), longest=None):
+    """Write out every tree of one sentence that has a positive probability.
+
+    `grammar` has startprob, rules, leafprob and units or None; `likelihood` (n, K) is a number for
+    each row and label. Chains have at most `longest` unit rules; by default they visit no label
+    twice, which is all chains where the unit rules have no cycle. A tree in which a constituent
+    crosses a bracket (first, last) is left out.
+    """
+    n, n_labels = np.shape(likelihood)
+    start, rules, leafprob, units = (
+        None if array is None else np.vectorize(Fraction, otypes=[object])(array)
+        for array in grammar
+    )
+    leaves = np.vectorize(Fraction, otypes=[object])(likelihood)
+    labels = range(n_labels)
+
+    def crosses(first, last):
+        return any(a < first <= b < last or first < a <= last < b for a, b in brackets)
+
+    @cache
+    def without_unit(label, first, last):
+        if first == last:
+            return [(leafprob[label] * leaves[first, label], Node(label, first, last, ()))]
+        return [
+            (rules[label, b, c] * p * q, Node(label, first, last, (left, right)))
+            for middle in range(first, last)
+            for b, c in product(labels, labels)
+            if rules[label, b, c]
+            for p, left in below(b, first, middle)
+            for q, right in below(c, middle + 1, last)
+        ]
+
+    def chains(label, first, last, visited):
+        found = [(p, node) for p, node in without_unit(label, first, last) if p]
+        if units is None or len(visited) > (n_labels - 1 if longest is None else longest):
+            return found
+        for b in labels:
+            if units[label, b] and not (longest is None and b in visited):
+                found += [
+                    (units[label, b] * p, Node(label, first, last, (node,)))
+                    for p, node in chains(b, first, last, (*visited, b))
+                ]
+        return found
+
+    @cache
+    def below(label, first, last):
+        return [] if crosses(first, last) else chains(label, first, last, (label,))
+
+    found = [
+        (start[label] * p, tree)
+        for label in labels
+        if start[label]
+        for p, tree in below(label, 0, n - 1)
+    ]
+    return Trees([tree for _, tree in found], [p for p, _ in found])

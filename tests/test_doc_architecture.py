@@ -21,6 +21,7 @@ NUMERIC = (
     "ascent",
     "blocks",
     "chain",
+    "chart",
     "emissions",
     "gaussian",
     "grammar",

@@ -11,7 +11,7 @@ from functools import cached_property
 
 # Third-party packages that live in one place.
 HOMES = {
-    "numba": ("skvae/chain/",),
+    "numba": ("skvae/chain/", "skvae/chart/"),
     "torch": ("skvae/neural/", "skvae/vae/"),
     "skorch": ("skvae/neural/training/",),
     "safetensors": ("skvae/neural/model_file.py",),
@@ -26,7 +26,7 @@ FLOORS = (
     (
         *("ascent", "base", "blocks", "columns", "fitted", "initialization", "storage"),
         *("validation",),
-        *("chain", "emissions", "gaussian", "neural"),
+        *("chain", "chart", "emissions", "gaussian", "neural"),
     ),
     ("mixture", "hmm", "grammar", "vae"),
     ("comparison", "inspection", "datasets"),

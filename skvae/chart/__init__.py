@@ -1,0 +1,1 @@
+"""Exact inference on trees: inside, outside and CKY."""
