@@ -22,11 +22,11 @@ from scipy.linalg import blas, lapack
 from skvae.ascent.loop import Collapse
 
 EPS = np.finfo(np.float64).eps
-_FLAT = 1e8  # variances relative to the floor up to which a rank differs from round-off
+FLAT = 1e8  # variances relative to the floor up to which a rank differs from round-off
 _BLOCK = 32  # columns of a block in LAPACK
 _PANEL = 16  # the same of triangular matrices above few rows
 _TRIANGLE = 64  # features up to which LAPACK inverts a triangle at once
-_MANY = 24  # features from which a low rank is faster than all eigenvalues
+MANY = 24  # features from which a low rank is faster than all eigenvalues
 LOG_2PI = np.log(2 * np.pi)
 
 
@@ -36,7 +36,7 @@ def _collapse(component):
     return Collapse(f"{name} is singular (it holds too few distinct rows)")
 
 
-def _inverse_triangle(lower):
+def inverse_triangle(lower):
     """Return the inverse of a lower triangular matrix with zeros above its diagonal.
 
     Halves are inverted, and their products make the rest: LAPACK's inverse of large triangles takes
@@ -46,8 +46,8 @@ def _inverse_triangle(lower):
     if n <= _TRIANGLE:
         return lapack.dtrtri(lower, lower=True)[0]
     half, out = n // 2, np.zeros(lower.shape, order="F")
-    first = out[:half, :half] = _inverse_triangle(lower[:half, :half])
-    last = out[half:, half:] = _inverse_triangle(lower[half:, half:])
+    first = out[:half, :half] = inverse_triangle(lower[:half, :half])
+    last = out[half:, half:] = inverse_triangle(lower[half:, half:])
     below = blas.dtrmm(-1.0, first, lower[half:, :half], side=1, lower=1)
     out[half:, :half] = blas.dtrmm(1.0, last, below, lower=1, overwrite_b=1)
     return out
@@ -67,7 +67,7 @@ def _factor_each(covariances):
             factors[k].ravel()[:: len(covariance) + 1] = np.nan
         else:
             small = len(lower) <= _TRIANGLE
-            inverse = lapack.dtrtri(lower, lower=True)[0] if small else _inverse_triangle(lower)
+            inverse = lapack.dtrtri(lower, lower=True)[0] if small else inverse_triangle(lower)
             factors[k] = inverse.T
     # 1/(diag(U)² diag(Σ)) is the share of a feature's variance that the earlier features do not
     # explain: at D·eps it is round-off, and the factor is noise.
@@ -102,7 +102,7 @@ def _raised_to_one(matrix):
     """
     low = _low_rank(matrix)
     if low is not None:
-        return _raised_low_rank(low)
+        return raised_low_rank(low, low.T @ low)
     values, vectors = np.linalg.eigh(matrix)
     if values[0] < 1.0:
         values = np.maximum(values, 1.0)
@@ -113,7 +113,7 @@ def _raised_to_one(matrix):
 def _low_rank(matrix):
     """Return B (D, r) with B Bᵀ the matrix and r below D, or None if there is none."""
     n = len(matrix)
-    if n < _MANY or matrix.diagonal().max() > _FLAT:
+    if n < MANY or matrix.diagonal().max() > FLAT:
         return None
     lower, order, rank, _ = lapack.dpstrf(matrix.T, lower=True)
     if 10 * rank > 9 * n:
@@ -125,9 +125,11 @@ def _low_rank(matrix):
     return low
 
 
-def _raised_low_rank(low):
-    """Return B Bᵀ, of low rank, with its eigenvalues below one raised to one, and its factor U."""
-    gram = low.T @ low  # the eigenvalues of the matrix but for zeros
+def raised_low_rank(low, gram):
+    """Return B Bᵀ, of low rank, with its eigenvalues below one raised to one, and its factor U.
+
+    ``gram`` is G = Bᵀ B; where B v = 0, v may have any eigenvalue above one.
+    """
     n, rank = low.shape
     if rank == 0:  # a component on one row; LAPACK takes no empty matrices
         return np.eye(n), np.eye(n)

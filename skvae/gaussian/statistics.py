@@ -15,7 +15,7 @@ import numpy as np
 
 from skvae.gaussian.covariance import STRUCTURES
 
-_NO_ROWS = 1e-280
+NO_ROWS = 1e-280
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ class GaussianStatistics:
         """
         structure, n_rows = STRUCTURES[self.covariance_type], self.counts.sum()
         counts, empty = self.counts, None
-        # EM updates a component with any positive count; below _NO_ROWS the division underflows.
-        if not counts.min() > _NO_ROWS * n_rows:
-            empty = counts <= _NO_ROWS * n_rows
+        # EM updates a component with any positive count; below NO_ROWS the division underflows.
+        if not counts.min() > NO_ROWS * n_rows:
+            empty = counts <= NO_ROWS * n_rows
             counts = np.where(empty, 1.0, counts)
         shift = self.sums / counts[:, None]
         if empty is not None:

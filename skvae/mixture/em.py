@@ -7,15 +7,18 @@ import numpy as np
 from skvae.ascent.loop import Collapse, Step
 from skvae.blocks import DistributedRows, Rows, Workers
 from skvae.gaussian.checks import check_near
-from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.covariance import FLAT, MANY, STRUCTURES
 from skvae.gaussian.first_statistics import FIRST_FLOOR
 from skvae.gaussian.moments import feature_moments
 from skvae.gaussian.single import SINGLE_TOLERANCE, single_kernel
-from skvae.mixture.e_step import expect
+from skvae.gaussian.statistics import NO_ROWS
+from skvae.mixture.e_step import expect, normalize
 from skvae.mixture.initialization import check_initial, first_statistics, maximize_first
 from skvae.mixture.parameters import Coordinates, MixtureParameters
+from skvae.mixture.span import FewRows, SpanParameters
 from skvae.storage import rebuilt
 
+_FEW_ROWS = 1024  # up to which a mixture may be computed in the span of its rows, by one thread
 _MANY_ROWS = 16384  # from which single precision is worth while
 _SINGLE_GAIN = 4 * SINGLE_TOLERANCE  # nats per row
 _FEWEST_ROWS = 1e-6  # of a component, in single precision: its rows may all be below 1e-35
@@ -79,16 +82,30 @@ class MixtureProblem:
 
     def step(self, pool, _number):
         """Return the EMStep of a run."""
-        rows = self._rows
+        rows, estimator, moments = self._rows, self._estimator, self.moments
+        plain = isinstance(rows, Rows) and estimator.acceleration is None
         single = (
-            isinstance(rows, Rows)
+            plain  # acceleration compares bounds that are nearly equal
             and rows.X.dtype == np.float32
             and rows.n_rows >= _MANY_ROWS
-            and self._estimator.n_components > 1  # one component is found in one step
+            and estimator.n_components > 1  # one component is found in one step
             and rows.sample_weight is None
-            and self._estimator.acceleration is None  # it compares bounds that are nearly equal
         )
-        return EMStep(rows, self.floor, self.moments.resolution, pool, single)
+        n_features = len(self.floor)
+        fewer_than_features = (
+            plain
+            and estimator.covariance_type == "full"
+            and rows.order is None  # no value is missing
+            and estimator.checkpoint is None  # it stores parameters of all iterations
+            and n_features >= MANY
+            and rows.n_rows <= min(estimator.n_components * n_features, _FEW_ROWS)
+            and (moments.variance <= FLAT * self.floor).all()
+            and (moments.resolution < self.floor).all()
+        )
+        step = EMStep(rows, self.floor, moments.resolution, pool, single)
+        if fewer_than_features:
+            return SpanStep(step, FewRows.of(rows.X, moments.mean, self.floor))
+        return step
 
     def coordinates(self, parameters):
         """Return the Coordinates in which acceleration extrapolates."""
@@ -163,3 +180,51 @@ class EMStep(Step):
         super().restore(state, parameters)
         self.single = rebuilt(False, state["single"])
         self.before = rebuilt(0.0, state["before"])
+
+
+class SpanStep(Step):
+    """The step of EM whose proposals are SpanParameters.
+
+    If a component has no rows, and so no scatter, the step is that of :class:`EMStep`.
+
+    Parameters
+    ----------
+    usual : EMStep
+        The step whose proposals are MixtureParameters.
+    few : FewRows
+        Its rows.
+    """
+
+    def __init__(self, usual, few):
+        self._usual, self._few = usual, few
+
+    def __call__(self, parameters):
+        resp, bound = self._expected(parameters)
+        if not np.isfinite(bound):
+            raise Collapse("the likelihood of some row is not a finite number")
+        counts = resp.sum(axis=1)
+        self.n_steps += 1
+        if counts.min() > NO_ROWS * counts.sum():
+            return SpanParameters(self._few, resp), bound
+        if isinstance(parameters, SpanParameters):
+            parameters = parameters.computed()
+        return self._usual(parameters)
+
+    def evaluate(self, parameters):
+        """Return the log-likelihood of the parameters, in nats per unit weight."""
+        return self._expected(parameters)[1]
+
+    def _expected(self, parameters):
+        """Return the weighted responsibilities (K, n_samples) and the bound of the parameters."""
+        rows = self._usual.rows
+        if isinstance(parameters, SpanParameters):
+            resp = parameters.log_joint()
+        else:
+            kernel = parameters.kernel()
+            _, block = next(kernel.blocks(rows.X, kernel.workspace()))
+            resp = block.log_density()
+        log_p = normalize(resp)
+        if rows.sample_weight is None:
+            return resp, log_p.sum() / rows.weight()
+        resp *= rows.sample_weight
+        return resp, log_p @ rows.sample_weight / rows.weight()

@@ -36,6 +36,7 @@ from skvae.mixture.base import MixtureModel, total_weight
 from skvae.mixture.e_step import expect, fill_rows, normalize
 from skvae.mixture.em import MixtureProblem
 from skvae.mixture.parameters import MixtureParameters, refused_if_singular
+from skvae.mixture.span import SpanParameters
 from skvae.validation import check_array_parameter, check_as_fitted, check_choice, check_number
 
 
@@ -262,15 +263,17 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
                 if checkpoint is not None:
                     random_state = self._open(checkpoint, problem.earlier, data)
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
-            self._store(best.parameters)
+            parameters = best.parameters
+            if isinstance(parameters, SpanParameters):
+                parameters = parameters.computed()
+            self._store(parameters)
             notes = []
             if problem.n_empty:
                 notes.append(text_of_empty("components", problem.n_empty, self.n_components))
-            covariances, factors = best.parameters[-2:]
             found = on_floor(
                 self.covariance_type,
-                covariances,
-                factors,
+                parameters.covariances,
+                parameters.precisions_cholesky,
                 self.n_components,
                 problem.floor,
                 problem.moments,
