@@ -14,14 +14,16 @@ A Gaussian kernel computes the squared distance *d* under :math:`E[\Lambda] = \n
 \beta) / \beta`.
 """
 
+from copy import copy
 from functools import cached_property
 
 import numpy as np
 
-from skvae.blocks import ranges
+from skvae.blocks import is_complete, ranges
 from skvae.gaussian.block import CompleteBlock
 from skvae.gaussian.covariance import LOG_2PI
 from skvae.gaussian.kernel import gaussian_kernel
+from skvae.gaussian.pairs import FEWEST_FEATURES, FEWEST_ROWS, PairProducts
 from skvae.gaussian.student import log_distances, log_gamma_ratio
 
 _BLOCK = 1 << 15  # log-densities of a block
@@ -32,6 +34,12 @@ _TOGETHER, _LEAST_ROWS = 1 << 16, 32
 # error of (ν + 1) D u ≤ 1e-12 D nats. Above, Π (1 + δ / ν) − 1 is computed, without that error.
 _FACTORS = 1 << 13
 _FACTORS_OF_A_PRODUCT = 64  # in range for all δ / ν below 6e4
+# Rare components, with less than e^_RARE of the largest weight, are computed only for rows where
+# their density can be more than e^-_NEGLIGIBLE = 1e-14 of the others'. With many features that is
+# seldom.
+_RARE, _NEGLIGIBLE = -4.0, 32.2
+_FEWEST_COMPONENTS = 4  # from which products of pairs of factors are faster
+_BUFFER = 256  # as in skvae.blocks: operations with a number for each row do not copy it
 _LARGE = 1e100  # beyond it 1 + r² is r²
 
 
@@ -131,7 +139,48 @@ class _FeaturewisePart:
         return np.empty(max(_TOGETHER, _LEAST_ROWS * n_features))
 
     def fill(self, X, workspace, out):
-        """Write the log-densities (K, n) of the rows of X."""
+        """Write the log-densities (K, n) of the rows of X; −inf where they are negligible."""
+        if len(X) < FEWEST_ROWS or X.shape[1] < FEWEST_FEATURES or not is_complete(X):
+            self._fill_direct(X, workspace, out)
+            return
+        is_rare = self._offsets < self._offsets.max() + _RARE
+        rare = np.flatnonzero(is_rare)
+        common = self._take(~is_rare)._densities(X, workspace)
+        out[~is_rare], out[rare] = common, -np.inf
+        if len(rare):
+            # No density is larger than at the mean.
+            rows = common.max(axis=0) - _NEGLIGIBLE < self._constants[rare].max()
+            rows = np.flatnonzero(rows)
+            out[np.ix_(rare, rows)] = self._take(rare)._densities(X[rows], workspace)
+
+    def _take(self, some):
+        """Return the part of some components."""
+        part = copy(self)
+        for name in ("_means", "_dofs", "_roots", "_peaks", "_constants", "_offsets"):
+            setattr(part, name, getattr(self, name)[some])
+        return part
+
+    def _densities(self, X, workspace):
+        """Return the log-densities (K, n) of complete rows."""
+        out = np.empty((len(self._dofs), len(X)))
+        left = np.arange(len(out))
+        if len(out) >= _FEWEST_COMPONENTS:
+            with np.errstate(over="ignore", invalid="ignore"):
+                PairProducts(self._means, self._roots, self._dofs).fill(X, out)
+                left = np.flatnonzero(~np.isfinite(out.sum(axis=1)))
+            out *= -0.5 * (self._dofs[:, None] + 1.0)
+            out += self._constants[:, None]
+        if len(left):
+            found, buffer = np.empty((len(left), len(X))), np.setbufsize(_BUFFER)
+            try:
+                self._take(left)._fill_direct(X, workspace, found)
+            finally:
+                np.setbufsize(buffer)
+            out[left] = found
+        return out
+
+    def _fill_direct(self, X, workspace, out):
+        """Write the log-densities (K, n) of the rows of X, from x − m."""
         n_components, n_features = self._means.shape
         n_rows = min(max(len(X), 1), max(_TOGETHER // n_features, _LEAST_ROWS))
         group = max(_TOGETHER // (n_features * n_rows), 1)

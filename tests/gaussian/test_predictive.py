@@ -290,3 +290,74 @@ def test_products_of_many_features_are_exact_for_all_degrees_of_freedom(dof, spr
     np.testing.assert_allclose(block.log_density()[0], expected, rtol=1e-13, atol=1e-12 * D)
     with np.errstate(over="ignore"):
         assert dof > 10 or spread < 100 or np.isinf(np.prod(1.0 + terms, axis=1)).any()
+
+
+def log_densities_in_long(q, offsets, X):
+    """Student-t products of diag in extended precision, but for the constants, shape (K, n)."""
+    kernel = PredictiveKernel((q, offsets), spread=None)
+    precise = np.longdouble
+    reach = precise(q.dofs) * (1 + 1 / precise(q.mean_precisions))
+    precisions = precise(q.dofs)[:, None] / precise(q.scales)
+    terms = precisions[:, None] * (precise(X) - q.means[:, None]) ** 2 / reach[:, None, None]
+    logs = np.log1p(terms).sum(axis=-1)
+    constants = kernel._parts[0]._constants[:, None]  # tested against SciPy above
+    return constants - 0.5 * (q.dofs[:, None] + 1.0) * logs
+
+
+def wide_posterior(rng, n_features, dofs, distance=2.0, offset=0.0):
+    n = len(dofs)
+    means = offset + distance * rng.normal(size=(n, n_features))
+    scales = dofs[:, None] * rng.gamma(2.0, size=(n, n_features))
+    return NormalWishart.of("diag", np.linspace(1.0, 9.0, n), means, dofs, scales)
+
+
+@pytest.mark.parametrize("n_features", [64, 65, 131])
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize("distance", [0.0, 2.0, 1e4])
+def test_products_of_pairs_of_many_rows_are_exact(n_features, offset, distance):
+    """Near and far components, one that is very narrow, rows that are far from all others."""
+    rng = np.random.default_rng(2)
+    dofs = np.array([1.0, 3.0, 40.0, 900.0, 8000.0, 8000.0])
+    q = wide_posterior(rng, n_features, dofs, distance, offset)
+    q.scales[2] *= 1e-12
+    q = NormalWishart.of("diag", q.mean_precisions, q.means, q.dofs, q.scales)
+    X = q.means[rng.integers(6, size=500)] + rng.normal(size=(500, n_features))
+    X[3] += 1e5
+    X[4, 7] = 1e200
+    found = log_density((q, np.zeros(6)), X=X)
+    expected = log_densities_in_long(q, np.zeros(6), X)
+    np.testing.assert_allclose(found, expected.T.astype(float), rtol=1e-12, atol=1e-9)
+
+
+def test_products_of_pairs_have_no_missing_values():
+    rng = np.random.default_rng(3)
+    q = wide_posterior(rng, 70, np.array([2.0, 3.0, 40.0, 50.0, 60.0]))
+    X = 3.0 * rng.normal(size=(100, 70))
+    X[5, 6] = np.nan
+    found = log_density((q, np.zeros(5)), X=X)
+    np.testing.assert_allclose(found[:5], log_density((q, np.zeros(5)), X=X[:5]), rtol=1e-12)
+    np.testing.assert_allclose(found[5], log_density((q, np.zeros(5)), X=X[5:6])[0], rtol=1e-12)
+    np.testing.assert_allclose(found, oracle(q, X), rtol=1e-10)
+
+
+@pytest.mark.parametrize("n_common", [1, 5])
+def test_rare_components_are_left_out_only_where_they_are_negligible(n_common):
+    """Three wide components, of which the widest are the density of the farthest rows."""
+    rng, D = np.random.default_rng(4), 80
+    n = n_common + 3
+    dofs = np.array([200.0] * n_common + [30.0, 1.0, 1.0])
+    q = wide_posterior(rng, D, dofs, distance=1.0)
+    q.scales[-3:] *= np.array([[1e2], [1e4], [1e6]])
+    q = NormalWishart.of("diag", q.mean_precisions, q.means, q.dofs, q.scales)
+    offsets = np.array([0.0] * n_common + [-5.0, -9.0, -12.0])
+    spread = rng.permutation(np.geomspace(0.1, 1e4, 300))[:, None]
+    X = q.means[rng.integers(n, size=300)] + spread * rng.normal(size=(300, D))
+    found = log_density((q, offsets), X=X)
+    expected = log_densities_in_long(q, offsets, X).T.astype(float)
+    left_out = np.isneginf(found)
+    assert left_out.sum() > 20
+    np.testing.assert_array_equal(left_out.any(axis=0), np.arange(n) >= n_common)
+    np.testing.assert_allclose(found[~left_out], expected[~left_out], rtol=1e-12, atol=1e-9)
+    total = np.logaddexp.reduce(expected, axis=1)
+    np.testing.assert_allclose(np.logaddexp.reduce(found, axis=1), total, rtol=1e-13)
+    assert (expected[left_out] < np.broadcast_to(total[:, None], found.shape)[left_out] - 32).all()
