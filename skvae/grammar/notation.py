@@ -109,8 +109,8 @@ def read_rules(text):
     Returns
     -------
     rules : NamedRules
-        Named nonterminals come first, in the order of their left sides, and words are sorted.
-        Probabilities that do not sum to one exactly are divided by their sum.
+        Named nonterminals come first, in the order of their left sides. Words are sorted, numbers
+        by value. Probabilities that do not sum to one exactly are divided by their sum.
 
     Raises
     ------
@@ -295,7 +295,8 @@ def _filled(rules, totals, start):
     """Return the rules as arrays."""
     auxiliary = _auxiliary(rules)
     index = {right: k for k, right in enumerate([*((left,) for left in totals), *auxiliary])}
-    words = sorted({b.text for rule in rules for b in rule.right if isinstance(b, _Word)})
+    words = {b.text for rule in rules for b in rule.right if isinstance(b, _Word)}
+    words = sorted(words, key=_order_of_word)
     codes = {word: code for code, word in enumerate(words)}
     choices = [((rule.left,), rule.right, rule.probability / totals[rule.left]) for rule in rules]
     pairs, units, leaves = {}, {}, {}
@@ -322,6 +323,11 @@ def _filled(rules, totals, start):
         leafprob=leafprob,
         emission=np.where(some, leaves / np.where(some, leafprob[:, None], 1.0), 1.0 / n_words),
     )
+
+
+def _order_of_word(word):
+    """Return the key by which words are sorted: numbers, which may be codes, come first."""
+    return (int(word), "") if re.fullmatch(r"0|[1-9][0-9]*", word) else (np.inf, word)
 
 
 def _auxiliary(rules):
@@ -376,8 +382,8 @@ def write_rules(rules, decimals=None):
         The rules. Auxiliary nonterminals that have more than one choice get a name.
     decimals : int, default=None
         Round probabilities to this many decimals, so that those of each left side sum to one; each
-        changes by less than a unit of the last decimal, and rules of probability zero are left out.
-        None writes enough digits for the same values to be read, up to rounding errors.
+        changes by less than a unit of the last decimal, and rules and words of probability zero are
+        left out. None writes enough digits for the same values to be read, up to rounding errors.
 
     Returns
     -------
@@ -403,8 +409,8 @@ def write_rules(rules, decimals=None):
     groups = {left: _numbered(choices, decimals) for left, choices in groups.items()}
     start = next(iter(groups)) if len(roots) > 1 else names[roots[0]]
     written = {b for rights in groups.values() for right in rights for b in right}
-    for word in map(_Word, rules.terminals):  # those of probability zero have codes too
-        if word not in written:
+    for word in map(_Word, rules.terminals):
+        if word not in written and decimals is None:  # codes of the others depend on it
             groups[start][(word,)] = "0.0"
     if start != next(iter(groups)):
         lines.append(f"%start {start}")
