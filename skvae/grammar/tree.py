@@ -1,35 +1,24 @@
 r"""Trees over the rows of a sentence, immutable.
 
-A tree is one tuple of nodes in preorder, (label, first, last, size, word), where size is the number
-of nodes below and including a node. A subtree is a position in this tuple. Hence nothing here
-recurses, and trees may be as deep as sentences are long: no limit of recursion is met by printing,
-comparing, hashing, pickling or copying them.
+A tree is one tuple of nodes in preorder. A node is (label, first, last, size, word): size is the
+number of nodes below and including it, and a word without a label of its own has the label None. A
+subtree is a position in this tuple. Hence nothing here recurses, and trees may be as deep as
+sentences are long: no limit of recursion is met by printing, comparing, hashing, pickling or
+copying them.
 """
 
 import re
 from numbers import Integral
-from typing import NamedTuple
+
+import numpy as np
 
 _TOKEN = re.compile(r"[()]|(?:\\[\\\s()]|[^\s()])+")
 # Names of the brackets in treebanks; a backslash protects them, whitespace and itself.
 _BRACKETS = {"(": "-LRB-", ")": "-RRB-"}
 _NAMES = {name: bracket for bracket, name in _BRACKETS.items()}
+_LABEL, _FIRST, _LAST, _SIZE, _WORD = range(5)  # of a node
 _WRITTEN = re.compile(r"[()]|\\|\s|-LRB-|-RRB-")
 _READ = re.compile(r"\\([\\\s()]|-LRB-|-RRB-)|(-LRB-|-RRB-)")
-
-
-class _Node(NamedTuple):
-    """One node of a tree; a word without a label of its own has the label None."""
-
-    label: str | int | None
-    first: int
-    last: int
-    size: int
-    word: str | None
-
-    def moved(self, rows):
-        """Return the node for a tree that begins some rows later."""
-        return self._replace(first=self.first + rows, last=self.last + rows)
 
 
 class Tree:
@@ -78,7 +67,7 @@ class Tree:
     """
 
     __slots__ = ("_index", "_nodes")
-    _nodes: tuple  # of _Node, in preorder
+    _nodes: tuple  # in preorder
     _index: int  # the place of the root in it
 
     def __init__(self, label, children=(), *, first=0, word=None):
@@ -91,14 +80,16 @@ class Tree:
         nodes, last = [], int(first)
         for child in children:
             if isinstance(child, str):
-                child = _of((_Node(None, 0, 0, 1, _check_word(child)),))
+                child = _of(((None, 0, 0, 1, _check_word(child)),))
             elif not isinstance(child, Tree):
                 raise ValueError(f"children={children!r}: {child!r} is neither a Tree nor a str.")
-            nodes += [node.moved(last - child.first) for node in child._own()]
-            last = nodes[-1].last + 1
+            moved = last - child.first
+            nodes += [(k, i + moved, j + moved, *rest) for k, i, j, *rest in child._own()]
+            last = nodes[-1][_LAST] + 1
         if nodes and word is not None:
             raise ValueError(f"word={word!r}: a tree with children has no word of its own.")
-        root = _Node(checked_label(label), int(first), max(last - 1, first), len(nodes) + 1, word)
+        label, first = checked_label(label), int(first)
+        root = label, first, max(last - 1, first), len(nodes) + 1, word
         nodes = _with_words_in_leaves([root, *nodes])
         object.__setattr__(self, "_nodes", tuple(nodes))
         object.__setattr__(self, "_index", 0)
@@ -168,43 +159,43 @@ class Tree:
         >>> print(Tree.from_nodes(nodes, ["S", "A", None], ["x", "y", "z"]))
         (S (A x) (A y) (A z))
         """
-        nodes = [tuple(map(int, node)) for node in nodes]
-        sizes = [0] * len(nodes)
-        found = []
-        # Backwards, as a node's children come after it.
-        for i in range(len(nodes) - 1, -1, -1):
-            k, first, last, left, right = nodes[i]
+        rows = np.asarray(nodes).tolist()
+        sizes, found = [1] * len(rows), []
+        for i in range(len(rows) - 1, -1, -1):  # a node's children come after it
+            k, first, last, left, right = rows[i]
             name = k if names is None else names[k]
-            leaf = left < 0
-            sizes[i] = sum(sizes[child] for child in (left, right) if child >= 0)
-            if name is None and not leaf:
+            if left < 0:
+                found.append((name, first, last, 1, None if words is None else words[first]))
                 continue
-            sizes[i] += 1
-            word = words[first] if leaf and words is not None else None
-            found.append(_Node(name, first, last, sizes[i], word))
-        return _of(tuple(found[::-1]))
+            size = sizes[left] + (sizes[right] if right >= 0 else 0)
+            if name is not None:
+                size += 1
+                found.append((name, first, last, size, None))
+            sizes[i] = size
+        found.reverse()
+        return _of(tuple(found))
 
     # Reading --------------------------------------------------------------------------------------
 
     @property
     def label(self):
         """Return the nonterminal of the root."""
-        return self._nodes[self._index].label
+        return self._nodes[self._index][_LABEL]
 
     @property
     def first(self):
         """Return the first row."""
-        return self._nodes[self._index].first
+        return self._nodes[self._index][_FIRST]
 
     @property
     def last(self):
         """Return the last row."""
-        return self._nodes[self._index].last
+        return self._nodes[self._index][_LAST]
 
     @property
     def word(self):
         """Return the word of a leaf, or None."""
-        return self._nodes[self._index].word
+        return self._nodes[self._index][_WORD]
 
     @property
     def children(self):
@@ -244,7 +235,7 @@ class Tree:
         [('NP', 'I'), ('V', 'saw'), ('NP', 'John')]
         """
         nodes = self._nodes
-        return [_of(nodes, i) for i in range(self._index, self._end()) if nodes[i].size == 1]
+        return [_of(nodes, i) for i in range(self._index, self._end()) if nodes[i][_SIZE] == 1]
 
     def spans(self):
         """Return the constituents of two or more rows, as brackets for a fit.
@@ -261,11 +252,11 @@ class Tree:
         >>> Tree.from_string("(S (NP I) (VP (V saw) (NP John)))").spans()
         [(0, 2), (1, 2)]
         """
-        spans = [(node.first, node.last) for node in self._own() if node.last > node.first]
+        spans = [(first, last) for _, first, last, *_ in self._own() if last > first]
         return list(dict.fromkeys(spans))
 
     def _end(self):
-        return self._index + self._nodes[self._index].size
+        return self._index + self._nodes[self._index][_SIZE]
 
     def _own(self):
         """Return the nodes of this tree alone, in preorder."""
@@ -303,15 +294,15 @@ class Tree:
             inside = sum(1 + lengths[child] for child in _children(nodes, i))
             lengths[i] = len(texts[i]) + inside + (inside > 0)
         parts, ends, flat_until = [], [], 0
-        for i, node in enumerate(nodes):
+        for i, (_, _, _, size, _) in enumerate(nodes):
             indent = 2 * len(ends)
             on_new_line = i >= flat_until
             if on_new_line and (width is None or indent + lengths[i] <= width):
-                flat_until = i + node.size
+                flat_until = i + size
             separator = "\n" + " " * indent if on_new_line else " "
             parts += [separator if i else "", texts[i]]
-            if node.size > 1:
-                ends.append(i + node.size)
+            if size > 1:
+                ends.append(i + size)
             while ends and ends[-1] == i + 1:
                 ends.pop()
                 parts.append(")")
@@ -343,14 +334,12 @@ class Tree:
         raise AttributeError(f"{name} cannot be deleted: a Tree is immutable")
 
     def __reduce__(self):
-        return _of, (tuple(map(tuple, self._own())),)
+        return _of, (self._own(),)
 
 
 def _of(nodes, index=0):
     """Return a Tree of checked nodes."""
     tree = object.__new__(Tree)
-    if nodes and not isinstance(nodes[0], _Node):  # as they were pickled
-        nodes = tuple(map(_Node._make, nodes))
     object.__setattr__(tree, "_nodes", nodes)
     object.__setattr__(tree, "_index", index)
     return tree
@@ -358,17 +347,17 @@ def _of(nodes, index=0):
 
 def _children(nodes, i):
     """Yield the indices of the children of a node."""
-    end = i + nodes[i].size
+    end = i + nodes[i][_SIZE]
     i += 1
     while i < end:
         yield i
-        i += nodes[i].size
+        i += nodes[i][_SIZE]
 
 
 def _with_words_in_leaves(nodes):
     """Return the nodes; a constituent whose only child is a word without a label is a leaf."""
-    if len(nodes) == 2 and nodes[1].label is None:
-        return [nodes[0]._replace(size=1, word=nodes[1].word)]
+    if len(nodes) == 2 and nodes[1][_LABEL] is None:
+        return [(*nodes[0][:_SIZE], 1, nodes[1][_WORD])]
     return nodes
 
 
@@ -391,10 +380,11 @@ def _check_word(word):
 
 def _text_of(node):
     """Return the text of a leaf, or the beginning of that of another node."""
-    if node.size > 1:
-        return f"({node.label}"
-    word = str(node.first) if node.word is None else _WRITTEN.sub(_protected, node.word)
-    return word if node.label is None else f"({node.label} {word})"
+    label, first, _, size, word = node
+    if size > 1:
+        return f"({label}"
+    word = str(first) if word is None else _WRITTEN.sub(_protected, word)
+    return word if label is None else f"({label} {word})"
 
 
 def _protected(match):
@@ -420,7 +410,7 @@ def _read(text):
             if token in ("(", ")"):
                 raise _not_a_tree(text, begun, "a bracket without a label")
             open_.append((len(nodes), begun))
-            nodes.append(_Node(checked_label(token), n_words, n_words, 1, None))
+            nodes.append((checked_label(token), n_words, n_words, 1, None))
             begun = None
         elif nodes and not open_:
             raise _not_a_tree(text, place, "the tree has ended before the text has,")
@@ -432,11 +422,11 @@ def _read(text):
             i, place = open_.pop()
             if len(nodes) == i + 1:
                 raise _not_a_tree(text, place, "a constituent without words")
-            nodes[i] = nodes[i]._replace(last=n_words - 1, size=len(nodes) - i)
+            nodes[i] = (*nodes[i][:_LAST], n_words - 1, len(nodes) - i, None)
             if len(nodes) == i + 2:
                 nodes[i:] = _with_words_in_leaves(nodes[i:])
         else:
-            nodes.append(_Node(None, n_words, n_words, 1, _READ.sub(_plain, token)))
+            nodes.append((None, n_words, n_words, 1, _READ.sub(_plain, token)))
             n_words += 1
     if open_ or begun is not None:
         place = begun if begun is not None else open_[-1][1]
