@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skvae import datasets, hmm, inspection, vae
+    from skvae import datasets, grammar, hmm, inspection, vae
     from skvae.comparison import compare
+    from skvae.grammar import EMContextFreeGrammar
     from skvae.hmm import EMHiddenMarkov
     from skvae.mixture import BayesianMixtureSVI, EMGaussianMixture
     from skvae.vae import VariationalAutoencoder
@@ -23,20 +24,23 @@ __version__ = "0.1.0.dev0"
 # `skvae.compare` would replace the function `skvae.compare` when it is imported.
 _OBJECTS = {
     "BayesianMixtureSVI": "skvae.mixture",
+    "EMContextFreeGrammar": "skvae.grammar",
     "EMGaussianMixture": "skvae.mixture",
     "EMHiddenMarkov": "skvae.hmm",
     "VariationalAutoencoder": "skvae.vae",
     "compare": "skvae.comparison",
 }
-_MODULES = ("datasets", "hmm", "inspection", "vae")
+_MODULES = ("datasets", "grammar", "hmm", "inspection", "vae")
 
 __all__ = [
     "BayesianMixtureSVI",
+    "EMContextFreeGrammar",
     "EMGaussianMixture",
     "EMHiddenMarkov",
     "VariationalAutoencoder",
     "compare",
     "datasets",
+    "grammar",
     "hmm",
     "inspection",
     "vae",

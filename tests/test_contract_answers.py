@@ -17,9 +17,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skvae import EMHiddenMarkov
 from tests.problems import assert_same_state, blobs, state_of
 from tests.suite import (
+    IN_ORDER,
     assert_same_answers,
     every_ascent,
     every_estimator,
@@ -65,7 +65,7 @@ def test_score_samples_is_a_normalised_density(estimator):
     """Over one feature, as the first row of a sequence; the autoencoder's is a lower bound."""
     model = clone(estimator).fit(blobs(300, 1, seed=3))
     grid = np.linspace(-40.0, 40.0, 8001)[:, None]
-    each = {"groups": np.arange(len(grid))} if isinstance(model, EMHiddenMarkov) else {}
+    each = {"groups": np.arange(len(grid))} if isinstance(model, IN_ORDER) else {}
     total = np.exp(model.score_samples(grid, **each)).sum() * (grid[1, 0] - grid[0, 0])
     assert abs(total - 1.0) < (0.01 if hasattr(model, "net_") else 1e-3)
 

@@ -24,6 +24,7 @@ PUBLIC_MODULES = (
     "skvae.comparison",
     "skvae.datasets",
     "skvae.emissions",
+    "skvae.grammar",
     "skvae.hmm",
     "skvae.inspection",
     "skvae.mixture",

@@ -262,7 +262,9 @@ def test_import_skvae_loads_nothing_else():
 
 HEAVY = {"torch", "skorch", "safetensors", "numba", "matplotlib", "dask"}
 USES = {
+    "EMContextFreeGrammar": {"numba"},
     "EMHiddenMarkov": {"numba"},
+    "grammar": {"numba"},
     "hmm": {"numba"},
     "VariationalAutoencoder": {"torch", "skorch", "safetensors"},
     "vae": {"torch", "skorch", "safetensors"},
@@ -350,7 +352,7 @@ print(json.dumps([type(skvae.compare).__name__, compare is skvae.compare]))
 
 def test_no_module_is_called_what_a_public_object_is_called():
     modules = {name for name in skvae.__all__ if f"skvae.{name}" in sys.modules}
-    assert modules <= {"datasets", "hmm", "inspection", "vae"}
+    assert modules <= {"datasets", "grammar", "hmm", "inspection", "vae"}
     assert not any((PACKAGE / f"{name}.py").exists() for name in skvae.__all__)
 
 

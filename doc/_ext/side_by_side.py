@@ -1,4 +1,4 @@
-"""The directive ``side-by-side``: tables of the four estimators, made from the classes.
+"""The directive ``side-by-side``: tables of the estimators, made from the classes.
 
 Its argument is one of ``parameters``, ``attributes`` and ``methods``.
 """
@@ -16,6 +16,7 @@ import skvae
 ESTIMATORS = (
     skvae.EMGaussianMixture,
     skvae.EMHiddenMarkov,
+    skvae.EMContextFreeGrammar,
     skvae.BayesianMixtureSVI,
     skvae.VariationalAutoencoder,
 )
