@@ -502,7 +502,7 @@ class ContextFreeGrammar(LatentVariableModel, auto_wrap_output_keys=None):
         >>> from skvae import EMContextFreeGrammar
         >>> grammar = EMContextFreeGrammar.from_rules("S -> S S [0.4] | 'a' [0.6]")
         >>> round(grammar.bic([["a"], ["a", "a"]]), 3)
-        5.997
+        5.996
         """
         n_rows, log_likelihood = self._log_likelihood(X, groups)
         return float(-2 * log_likelihood + self._n_parameters() * np.log(n_rows))

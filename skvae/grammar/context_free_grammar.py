@@ -456,7 +456,7 @@ class EMContextFreeGrammar(AscentEstimator, ContextFreeGrammar):
         >>> emission = CategoricalEmission.from_parameters([[[0.5, 0.5]]])
         >>> grammar = EMContextFreeGrammar.from_parameters([1.0], [[[0.4]]], [0.6], emission)
         >>> grammar.log_likelihood([[0], [1]]).round(3)  # 0.4 · 0.6² · 0.5²
-        array([-3.325])
+        array([-3.324])
         """
         if not isinstance(emission, Emission):
             raise ValueError(f"emission={emission!r}: must be a fitted emission of skvae.hmm")
