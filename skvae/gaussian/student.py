@@ -19,8 +19,8 @@ def log_minus_digamma(x):
     """Return ln x − ψ(x) to full relative precision, also for large x, where the terms cancel."""
     x = np.asarray(x, dtype=np.float64)
     small = x < 100.0
-    some = small.any()
-    if some and small.all():
+    some = np.count_nonzero(small)  # quicker than any() and all() of few numbers
+    if some == x.size:
         return np.log(x) - digamma(x)
     far = 1.0 / np.maximum(x, 100.0)
     square = far * far
@@ -47,13 +47,16 @@ def log_gamma_ratio(x, m):
     return np.where(x < 50.0, direct, (far + m - 0.5) * np.log1p(m / far) - m + change)
 
 
-def gamma_excess(x):
-    """Return x ψ(x) − ln Γ(x) − x, which grows like ½ ln x, without the cancellation."""
+def gamma_excess(x, digammas=None):
+    """Return x ψ(x) − ln Γ(x) − x, which grows like ½ ln x, without the cancellation.
+
+    ``digammas`` are ψ(x), if they were computed before.
+    """
     x = np.asarray(x, dtype=np.float64)
     small = x < 50.0
-    some = small.any()
-    if some and small.all():
-        return x * (digamma(x) - 1.0) - gammaln(x)
+    some = np.count_nonzero(small)  # quicker than any() and all() of few numbers
+    if some == x.size:
+        return x * ((digamma(x) if digammas is None else digammas) - 1.0) - gammaln(x)
     far = np.maximum(x, 50.0)
     y = 1.0 / far
     square = y * y
@@ -62,7 +65,8 @@ def gamma_excess(x):
     if not some:
         return series
     near = np.minimum(x, 50.0)
-    return np.where(small, near * (digamma(near) - 1.0) - gammaln(near), series)
+    digammas = digamma(near) if digammas is None else digammas
+    return np.where(small, near * (digammas - 1.0) - gammaln(near), series)
 
 
 def n_observed(block):

@@ -103,15 +103,18 @@ class MixturePosterior(NamedTuple):
         counts = self.weights.counts(self.prior.weights(len(self.components.means)))
         return self.components.statistics(self.prior.components, counts)
 
-    def kernel(self):
-        """Return the kernel whose log-sum-exp is a row's term of the bound."""
+    def kernel(self, spread=None):
+        """Return the kernel whose log-sum-exp is a row's term of the bound.
+
+        ``spread`` returns the location of the rows, for the kernel; None is that of the posterior.
+        """
         components = self.components
         return gaussian_kernel(
             components.covariance_type,
             components.means,
             components.precisions_cholesky,
             self.weights.expected_log() + components.offsets(),
-            self.spread,
+            spread or self.spread,
         )
 
     def predictive(self):

@@ -59,7 +59,7 @@ class BayesianProblem:
             return OnlineStep(rows, pool, size, *rate, np.random.RandomState(self.seed + number))
         size = int(estimator.batch_size or max(_LEAST_BLOCK, -(-n // _BLOCKS)))
         if method == "batch" or (size >= n and not moves):
-            return BatchStep(rows, pool)
+            return BatchStep(rows, pool, self.moments.spread)
         step = MemoizedStep(rows, pool, min(size, n))
         if not moves:
             return step

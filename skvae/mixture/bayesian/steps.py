@@ -39,6 +39,8 @@ class BatchStep(Step):
         The data.
     pool : Workers
         The threads.
+    spread : callable, optional
+        Returns the location of the rows, for the kernels. None is that of each posterior.
 
     Attributes
     ----------
@@ -46,21 +48,22 @@ class BatchStep(Step):
         The number of passes with statistics so far.
     """
 
-    def __init__(self, rows, pool):
+    def __init__(self, rows, pool, spread=None):
         self._rows = rows
         self._pool = pool
+        self._spread = spread
         self._total = rows.weight()
         self.n_steps = 0
 
     def __call__(self, posterior):
         self.n_steps += 1
-        statistics, local = expect(self._rows, posterior.kernel(), self._pool)
+        statistics, local = expect(self._rows, posterior.kernel(self._spread), self._pool)
         proposal = posterior.prior.posterior(posterior.weights.sorted(statistics))
         return proposal, (local - posterior.kl()) / self._total
 
     def evaluate(self, posterior):
         """Return the bound of a posterior, in nats per unit weight."""
-        _, local = expect(self._rows, posterior.kernel(), self._pool, statistics=False)
+        _, local = expect(self._rows, posterior.kernel(self._spread), self._pool, statistics=False)
         return (local - posterior.kl()) / self._total
 
 
@@ -87,7 +90,7 @@ class StreamStep(BatchStep):
 
     def __call__(self, posterior):
         self.n_steps += 1
-        statistics, local = expect(self._rows, posterior.kernel(), self._pool)
+        statistics, local = expect(self._rows, posterior.kernel(self._spread), self._pool)
         bound = (local - posterior.kl(self._before)) / self._total
         if self._earlier is None:
             statistics = posterior.weights.sorted(statistics)
@@ -97,7 +100,7 @@ class StreamStep(BatchStep):
 
     def evaluate(self, posterior):
         """Return the bound of a posterior, in nats per unit weight."""
-        _, local = expect(self._rows, posterior.kernel(), self._pool, statistics=False)
+        _, local = expect(self._rows, posterior.kernel(self._spread), self._pool, statistics=False)
         return (local - posterior.kl(self._before)) / self._total
 
 
@@ -139,7 +142,7 @@ class OnlineStep(BatchStep):
             posterior = posterior.prior.posterior(self._statistics)
         local, kl, of_pass = 0.0, [], None
         for batch in self._rows.batches(order, self._batch_size):
-            statistics, found = expect(batch, posterior.kernel(), self._pool)
+            statistics, found = expect(batch, posterior.kernel(self._spread), self._pool)
             local += found
             kl.append(posterior.kl())
             of_pass = statistics if of_pass is None else of_pass + statistics
@@ -240,7 +243,7 @@ class MemoizedStep(BatchStep):
     def _visit(self, posterior, block):
         """Return the Memory of a block under a posterior, the block's weight and its bound."""
         rows = block if len(self._blocks) == 1 else block.loaded()
-        statistics, local = expect(rows, posterior.kernel(), self._pool)
+        statistics, local = expect(rows, posterior.kernel(self._spread), self._pool)
         memory = _Memory(statistics, local - posterior.energy(statistics))
         return memory, rows.weight(), local - posterior.kl() * rows.weight() / self._total
 

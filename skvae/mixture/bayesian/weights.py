@@ -10,6 +10,7 @@ mass of the components without rows. A prior and a posterior are the same kind o
 Reference: Blei and Jordan, Variational inference for Dirichlet process mixtures (2006).
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,11 @@ from skvae.gaussian.student import gamma_excess
 
 _TINY = np.finfo(np.float64).tiny
 _LARGEST_LOG = 600.0
+
+
+def _read_only(values):
+    values.flags.writeable = False
+    return values
 
 
 def _others(values):
@@ -49,7 +55,8 @@ def _divergence(concentrations, others):
         The n parameters of each distribution and their sum.
     """
     both, n = np.concatenate([concentrations, others]), len(others)
-    digammas, excess = digamma(both), gamma_excess(both)
+    digammas = digamma(both)
+    excess = gamma_excess(both, digammas)
     change, terms = digammas[n:] - digammas[:n], excess[:n] - excess[n:]
     terms[:-1] += others[:-1] * (change[:-1] - change[-1])
     return float(terms[:-1].sum() - terms[-1].sum())
@@ -84,9 +91,10 @@ class DirichletWeights(NamedTuple):
     concentrations: np.ndarray
 
     @classmethod
+    @lru_cache(maxsize=8)  # every pass needs it
     def prior(cls, concentration, n_components):
         """Return the symmetric distribution with ``concentration`` for each component."""
-        return cls(np.full(n_components, float(concentration)))
+        return cls(_read_only(np.full(n_components, float(concentration))))
 
     @property
     def concentration(self):
@@ -166,9 +174,11 @@ class StickWeights(NamedTuple):
     second: np.ndarray
 
     @classmethod
+    @lru_cache(maxsize=8)
     def prior(cls, concentration, n_components):
         """Return sticks v ~ Beta(1, γ) with γ the process's concentration."""
-        return cls(np.ones(n_components), np.full(n_components, float(concentration)))
+        second = np.full(n_components, float(concentration))
+        return cls(_read_only(np.ones(n_components)), _read_only(second))
 
     def _with_sums(self):
         """Return a, b and a + b, shape (3, K)."""
