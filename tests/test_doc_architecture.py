@@ -40,6 +40,7 @@ NO_THRESHOLDS = {
     "_FOUR_ONES",
     "_SOFT_ONE",
     "_TINY",
+    *(("chain/kernels_few_states.py", name) for name in ("_LOW", "_HIGH")),  # places in a row
     ("neural/likelihoods/binary.py", "_SERIES"),
     *("ORDER", "NOISE", "HELD_OUT_NOISE", "MODULES", "CLUSTERS"),
 }

@@ -26,8 +26,20 @@ def compiled(function):
 
 
 def inlined(function):
-    """Return the function as a part of its callers: a call costs as much as the work."""
+    """Return the function as a part of its callers: a call costs as much as the work.
+
+    It is analysed again in each place; see :func:`shared` for functions of many places.
+    """
     return numba.njit(inline="always", **_OPTIONS)(function)
+
+
+def shared(function):
+    """Return the function as a part of its callers, analysed once for all of them.
+
+    LLVM makes it a part. An argument that is a Python integer in the source would be a constant of
+    its type, and every value would have a function of its own: use NumPy's integers.
+    """
+    return numba.njit(forceinline=True, **_OPTIONS)(function)
 
 
 def by_form(form, functions):

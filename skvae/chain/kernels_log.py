@@ -15,7 +15,9 @@ from skvae.chain.compilation import compiled
 @compiled
 def _normalize(logs):
     """Subtract the log-sum-exp in place; return it, −inf if all are."""
-    top = logs.max()
+    top = -np.inf
+    for j in range(len(logs)):
+        top = max(top, logs[j])
     if top == -np.inf:
         return top
     total = 0.0
@@ -54,17 +56,20 @@ def forward(first, start, transitions, likelihood, alpha, scale):
     ``transitions`` is (row pointers, columns, log values). The log-likelihoods of an impossible row
     become zeros.
     """
-    predicted, top = np.empty_like(start), np.empty_like(start)
+    predicted, top = np.empty(len(start)), np.empty(len(start))
     for t in range(len(first)):
         if first[t]:
-            predicted[:] = start
+            for j in range(len(start)):
+                predicted[j] = start[j]
         else:
             _predict(alpha[t], transitions, top, predicted)
-        alpha[t + 1] = predicted + likelihood[t]
+        for j in range(len(start)):
+            alpha[t + 1, j] = predicted[j] + likelihood[t, j]
         scale[t] = _normalize(alpha[t + 1])
         if scale[t] == -np.inf:
-            likelihood[t] = 0.0
-            alpha[t + 1] = predicted
+            for j in range(len(start)):
+                likelihood[t, j] = 0.0
+                alpha[t + 1, j] = predicted[j]
             _normalize(alpha[t + 1])
 
 
@@ -78,10 +83,10 @@ def backward(first, transitions, likelihood, alpha, scale, weight, beta, gamma, 
     pointers, columns, logs = transitions
     for t in range(len(first) - 1, -1, -1):
         v = likelihood[t]
-        gamma[t] = weight[t] * np.exp(alpha[t + 1] + beta)
-        v += beta
-        if scale[t] > -np.inf:
-            v -= scale[t]
+        total = scale[t] if scale[t] > -np.inf else 0.0
+        for j in range(len(beta)):
+            gamma[t, j] = weight[t] * np.exp(alpha[t + 1, j] + beta[j])
+            v[j] += beta[j] - total
         if first[t]:
             beta[:] = 0.0
             continue

@@ -38,7 +38,7 @@ def forward_dense(first, start, transitions, likelihood, alpha, scale):
     """
     logs = transitions[0]
     n = len(start)
-    predicted = np.empty_like(start)
+    predicted = np.empty(len(start))
     for t in range(len(first)):
         if first[t]:
             for j in range(n):
@@ -97,10 +97,11 @@ def forward_of_four(first, start, transitions, likelihood, alpha, scale):
 def forward_sparse(first, start, transitions, likelihood, alpha, scale):
     """Fill δ as :func:`forward_dense`; ``transitions`` is (row pointers, columns, log values)."""
     pointers, columns, logs = transitions[:3]
-    predicted = np.empty_like(start)
+    predicted = np.empty(len(start))
     for t in range(len(first)):
         if first[t]:
-            predicted[:] = start
+            for j in range(len(start)):
+                predicted[j] = start[j]
         else:
             predicted[:] = -np.inf
             for i in range(len(pointers) - 1):
@@ -234,7 +235,8 @@ def draw_paths(alpha, transposed, offsets, uniform, paths):
             first = n_draws * a + d * (b - a)
             for t in range(b - 1, a - 1, -1):
                 if t == b - 1:
-                    share[:] = np.exp(alpha[t])
+                    for i in range(len(share)):
+                        share[i] = np.exp(alpha[t, i])
                 else:
                     _origins(alpha, transposed, t, paths[d, t + 1], share)
                 total, state = 0.0, 0

@@ -19,11 +19,13 @@ share that comes from raised shares is computed too, and bounds the error of α.
 exceeds ``LARGEST_ERROR``, or a normaliser is almost zero, the segment has to be processed in log
 space.
 
-The transitions have one of three forms, and each function is compiled for each of them: *dense*,
-the padded matrix and its transpose; *sparse*, (row pointers, columns, values) of the entries that
-are not zero; *banded*, (shifts, diagonals), where ``diagonals[d, i]`` is the transition from i to
-i + shifts[d].
+The transitions have one of three forms, and a function of any form is compiled for each of them:
+*dense*, the padded matrix and its transpose; *sparse*, (row pointers, columns, values) of the
+entries that are not zero; *banded*, (shifts, diagonals), where ``diagonals[d, i]`` is the
+transition from i to i + shifts[d].
 """
+
+import math
 
 import numpy as np
 
@@ -185,20 +187,7 @@ def _drop_least(beta):
 
 
 @compiled
-def prepared(start, transmat):
-    """Return (start, A, its transpose), filled up with zeros to a multiple of four states."""
-    n_states = len(start)
-    width = (n_states + 3) // 4 * 4
-    first, matrix, transposed = np.zeros(width), np.zeros((width, width)), np.zeros((width, width))
-    for i in range(n_states):
-        first[i] = start[i]
-        for j in range(n_states):
-            matrix[i, j] = transposed[j, i] = transmat[i, j]
-    return first, matrix, transposed
-
-
-@compiled
-def load(log_likelihood, likelihood, top, bounded, reverse):
+def load(log_likelihood, likelihood, top, bounded):
     """Fill the log-likelihoods of a block less their largest value in each row.
 
     Parameters
@@ -213,38 +202,35 @@ def load(log_likelihood, likelihood, top, bounded, reverse):
     bounded : bool
         Whether likelihoods below LEAST_LIKELIHOOD are raised to it: zero then means impossible, not
         underflow.
-    reverse : bool
-        Whether the last row comes first in ``likelihood`` and ``top``.
     """
     n_states, n_rows = log_likelihood.shape
-    base, sign = (n_rows - 1, -1) if reverse else (0, 1)
-    largest = log_likelihood[0].copy()
+    for t in range(n_rows):
+        top[t] = log_likelihood[0, t]
     for j in range(1, n_states):
         for t in range(n_rows):
-            largest[t] = max(largest[t], log_likelihood[j, t])
+            value = log_likelihood[j, t]
+            top[t] = value if value > top[t] else top[t]
     # A cache line of each state at a time: lines of whole rows would displace each other.
     for begin in range(0, n_rows, _LINE):
         end = min(begin + _LINE, n_rows)
         for j in range(n_states):
             for t in range(begin, end):
-                likelihood[base + sign * t, j] = log_likelihood[j, t] - largest[t]
-    least = np.log(LEAST_LIKELIHOOD)
+                likelihood[t, j] = log_likelihood[j, t] - top[t]
+    least = math.log(LEAST_LIKELIHOOD)
     for t in range(n_rows):
-        place = base + sign * t
-        top[place] = largest[t]
         for j in range(n_states, likelihood.shape[1]):
-            likelihood[place, j] = 0.0
-        if largest[t] == -np.inf:
+            likelihood[t, j] = 0.0
+        if top[t] == -np.inf:
             for j in range(n_states):
-                likelihood[place, j] = 0.0
+                likelihood[t, j] = 0.0
         elif bounded:
             for j in range(n_states):
-                if -np.inf < likelihood[place, j] < least:
-                    likelihood[place, j] = least
+                if -np.inf < likelihood[t, j] < least:
+                    likelihood[t, j] = least
 
 
 @compiled
-def forward(first, start, transitions, likelihood, alpha, scale):
+def forward(first, start, matrix, likelihood, alpha, scale):
     """Fill the filtered posteriors and normalisers of a block; return whether they are exact.
 
     Parameters
@@ -253,8 +239,8 @@ def forward(first, start, transitions, likelihood, alpha, scale):
         Whether a row begins a sequence.
     start : ndarray of shape (K,)
         Start probabilities, padded.
-    transitions : tuple
-        Dense.
+    matrix : ndarray of shape (K, K)
+        The transitions, padded.
     likelihood : ndarray of shape (n, K)
         The likelihoods of each row up to a factor; the largest is 1.
     alpha : ndarray of shape (n + 1, K)
@@ -262,8 +248,9 @@ def forward(first, start, transitions, likelihood, alpha, scale):
     scale : ndarray of shape (n,)
         Filled with the normalisers.
     """
-    predicted, row = np.empty_like(start), np.empty((1, len(start)))
-    row[0] = alpha[0]
+    predicted, row = np.empty(len(start)), np.empty((1, len(start)))
+    for j in range(len(start)):
+        row[0, j] = alpha[0, j]
     exact = True
     # A row is divided by its normaliser while the next is predicted: nothing waits for the division
     # (measured: a fifth of the time with 32 states).
@@ -275,7 +262,7 @@ def forward(first, start, transitions, likelihood, alpha, scale):
                 predicted[j] = start[j]
             share = 1.0
         else:
-            _push(row, 0, transitions, predicted)
+            _product(row, 0, matrix, predicted)
             for j in range(len(start)):
                 alpha[t, j] = row[0, j] * share
         total = 0.0
@@ -299,24 +286,27 @@ def forward_bounded(first, start, transitions, likelihood, alpha, scale, slack, 
 
     Parameters
     ----------
-    first, start, transitions, likelihood, alpha, scale
+    first, start, likelihood, alpha, scale
         As for :func:`forward`.
+    transitions : tuple
+        Of any form.
     slack : ndarray of shape (K,)
         The sum by which the transitions into each state were raised.
     error : ndarray of shape (1, K)
         The part of α that stems from raised shares: before the block on entry, at its end on
         return.
     """
-    predicted, ahead = np.empty_like(start), np.zeros_like(start)
+    predicted, ahead = np.empty(len(start)), np.empty(len(start))
     exact = True
     for t in range(len(first)):
         if first[t]:
-            predicted[:] = start
-            ahead[:] = 0.0
+            for j in range(len(start)):
+                predicted[j], ahead[j] = start[j], 0.0
         else:
             _push(alpha, t, transitions, predicted)
             _push(error, 0, transitions, ahead)
-            ahead += slack
+            for j in range(len(start)):
+                ahead[j] += slack[j]
         scale[t] = _absorb(predicted, likelihood, alpha, t)
         total = _raise_shares(predicted, likelihood, alpha, t, scale[t], ahead, error)
         exact &= scale[t] >= SMALLEST_SCALE and total <= LARGEST_ERROR
@@ -324,16 +314,18 @@ def forward_bounded(first, start, transitions, likelihood, alpha, scale, slack, 
 
 
 @compiled
-def backward_dense(first, transitions, likelihood, alpha, scale, weight, beta, gamma):
+def backward_dense(first, transposed, likelihood, alpha, scale, weight, beta, gamma):
     """Fill the smoothed posteriors of a block under dense transitions.
 
     The sums over pairs are then ``A * (alpha[:-1].T @ v)``.
 
     Parameters
     ----------
-    first, transitions, likelihood, alpha, scale
-        As for :func:`forward_bounded`. The likelihoods become v times the weight, zero where a
-        sequence begins.
+    first, likelihood, alpha, scale
+        As for :func:`forward`. The likelihoods become v times the weight, zero where a sequence
+        begins.
+    transposed : ndarray of shape (K, K)
+        The transitions into each state, padded.
     weight : ndarray of shape (n,)
         The weight of each row.
     beta : ndarray of shape (K,)
@@ -341,7 +333,6 @@ def backward_dense(first, transitions, likelihood, alpha, scale, weight, beta, g
     gamma : ndarray of shape (n, K)
         Filled with γ times the weight.
     """
-    transposed = transitions[1]
     for t in range(len(first) - 1, -1, -1):
         _emit(likelihood, scale, weight, alpha, beta, gamma, t)
         if first[t]:
@@ -361,8 +352,10 @@ def backward(first, transitions, likelihood, alpha, scale, weight, beta, gamma, 
 
     Parameters
     ----------
-    first, transitions, likelihood, alpha, scale, weight, beta, gamma
+    first, likelihood, alpha, scale, weight, beta, gamma
         As for :func:`backward_dense`. The likelihoods become v without the weight.
+    transitions : tuple
+        Sparse or banded.
     pairs : ndarray
         One number for each transition: α_{t−1}(i) A_ij v_t(j) times the weight is added.
     """

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skvae.chain.kernels_few_states import smooth_of_eight, smooth_of_four
 from skvae.chain.kernels_scaled import load
-from skvae.chain.recursion import SAFE, Recursion, SingleState
+from skvae.chain.recursion import BACKWARD, FORWARD, SAFE, Recursion, SingleState, prepared
 from skvae.chain.viterbi import ViterbiRecursion
 
 
@@ -140,19 +139,28 @@ def _first_rows(n_rows, offsets):
 def _smooth_few_states(start, transmat, log_likelihood, offsets, weight):
     """Return the result of :func:`smooth` of at most eight states, or None if it is not exact."""
     n_states, n_rows = log_likelihood.shape
-    width, kernel = (4, smooth_of_four) if n_states <= 4 else (8, smooth_of_eight)
+    start, matrix, transposed = prepared(start, transmat)
+    width = len(start)
     first = _first_rows(n_rows, offsets)
-    weight = np.ones(n_rows) if weight is None else weight
-    likelihood, gamma = np.empty((n_rows, width)), np.empty((n_rows, width))
-    scale, top = np.empty(n_rows), np.empty(n_rows)
-    load(np.ascontiguousarray(log_likelihood), likelihood, top, False, False)
+    likelihood, alpha = np.empty((n_rows, width)), np.empty((n_rows + 1, width))
+    scale, log_p = np.empty(n_rows), np.empty(n_rows)
+    load(np.ascontiguousarray(log_likelihood), likelihood, log_p, False)
     np.exp(likelihood, out=likelihood)
-    starts, pairs = np.empty(n_states), np.empty((n_states, n_states))
-    if not kernel(start, transmat, first, likelihood, weight, scale, gamma, starts, pairs):
+    alpha[0] = 0.0
+    if not FORWARD[width](first, start, matrix, likelihood, alpha, scale):
         return None
-    np.log(scale, out=scale)
-    scale += top
-    return Smoothing(gamma[:, :n_states], starts, pairs), float(scale @ weight)
+    log_p += np.log(scale)
+    total = np.add.reduce(log_p if weight is None else log_p * weight)
+    if weight is None:
+        weight = np.empty(n_rows)
+        weight.fill(1.0)  # np.ones takes twice as long
+    beta, gamma = np.empty(width), np.empty((n_rows, width))
+    beta.fill(1.0)
+    BACKWARD[width](first, transposed, likelihood, alpha, scale, weight, beta, gamma)
+    pairs = transmat * (alpha[:-1].T @ likelihood)[:n_states, :n_states]
+    posterior = gamma[:, :n_states]
+    starts = posterior[0] if offsets is None else np.add.reduce(posterior[offsets[:-1]])
+    return Smoothing(posterior, starts, pairs), float(total)
 
 
 def best_path(start, transmat, log_likelihood, offsets=None):

@@ -21,6 +21,17 @@ def pad(array, fill=0.0):
     return out
 
 
+def prepared(start, transmat):
+    """Return (start, A, its transpose), filled up with zeros to a multiple of four states."""
+    n = len(start)
+    width = -(-n // 4) * 4
+    first, matrices = np.zeros(width), np.zeros((2, width, width))
+    first[:n] = start
+    matrices[0, :n, :n] = transmat
+    matrices[1, :n, :n] = transmat.T
+    return first, matrices[0], matrices[1]
+
+
 def _banded(matrix):
     """Return (shifts, diagonals) of the diagonals of a matrix that are not zero, padded."""
     rows, columns = np.nonzero(matrix)
@@ -48,8 +59,8 @@ def _few(matrix):
 
 
 # By the number of states, padded.
-_FORWARD = {4: few_states.forward_of_four, 8: few_states.forward_of_eight}
-_BACKWARD = {4: few_states.backward_of_four, 8: few_states.backward_of_eight}
+FORWARD = {4: few_states.forward_of_four, 8: few_states.forward_of_eight}
+BACKWARD = {4: few_states.backward_of_four, 8: few_states.backward_of_eight}
 
 
 class Recursion:
@@ -88,7 +99,7 @@ class Recursion:
             matrix = np.where(transmat > 0, np.maximum(transmat, least), 0.0)
             self._slack = pad((matrix - transmat).sum(axis=0))
             self._form, self._transitions = _few(matrix)
-        self.start, *dense = kernels_scaled.prepared(start, matrix)
+        self.start, *dense = prepared(start, matrix)
         if self._form == "dense":
             self._transitions = tuple(dense)
         self.last = np.ones(len(self.start))
@@ -105,8 +116,8 @@ class Recursion:
         its last row is processed first. A row that is impossible in every state becomes a row
         without an observation, and its ``top`` is −inf.
         """
-        log_likelihood = np.ascontiguousarray(log_likelihood)
-        kernels_scaled.load(log_likelihood, likelihood, top, self.bounded, reverse)
+        log_likelihood = np.ascontiguousarray(log_likelihood[:, :: -1 if reverse else 1])
+        kernels_scaled.load(log_likelihood, likelihood, top, self.bounded)
         if not self.logs:
             np.exp(likelihood, out=likelihood)
 
@@ -117,22 +128,26 @@ class Recursion:
         ``error`` (1, K) holds the bound of α's error in row 0, and afterwards in the last row; see
         :mod:`skvae.chain.kernels_scaled`.
         """
-        given = first, self.start, self._transitions, likelihood, alpha, scale
+        rows = likelihood, alpha, scale
         if self.bounded:
-            exact = kernels_scaled.forward_bounded(*given, self._slack, error)
+            exact = kernels_scaled.forward_bounded(
+                first, self.start, self._transitions, *rows, self._slack, error
+            )
         else:
-            exact = _FORWARD.get(len(self.start), kernels_scaled.forward)(*given)
+            fill = FORWARD.get(len(self.start), kernels_scaled.forward)
+            exact = fill(first, self.start, self._transitions[0], *rows)
         return np.log(scale) if exact else None
 
     def backward(self, first, likelihood, alpha, scale, weight, beta, gamma, pairs):
         """Fill γ times weights, update β to the row before the block, add to the pairs."""
         beta /= alpha[-1] @ beta  # the posterior sums to one: rounding does not add up
-        given = first, self._transitions, likelihood, alpha, scale, weight, beta, gamma
+        rows = likelihood, alpha, scale, weight, beta, gamma
         if self._form == "dense":
-            _BACKWARD.get(len(self.start), kernels_scaled.backward_dense)(*given)
+            fill = BACKWARD.get(len(self.start), kernels_scaled.backward_dense)
+            fill(first, self._transitions[1], *rows)
             pairs += alpha[:-1].T @ likelihood
         else:
-            kernels_scaled.backward(*given, pairs)
+            kernels_scaled.backward(first, self._transitions, *rows, pairs)
 
     def finish_pairs(self, pairs):
         """Return the sums over pairs as a (K, K) array."""

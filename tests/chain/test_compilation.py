@@ -1,6 +1,9 @@
 """A cache of compiled functions is safe only if it depends on all the code that was compiled in."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numba
@@ -58,3 +61,41 @@ def test_without_a_place_for_a_cache_it_compiles_all_the_same(monkeypatch):
     assert asked == [True, False]
     monkeypatch.undo()  # numba calls it while it compiles
     assert double(21) == 42
+
+
+@pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.stem)
+def test_slices_are_filled_with_one_number_only(path):
+    """numba compiles the text of an error for each assignment of an array: two seconds."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    places = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and any(isinstance(part, ast.Slice) for target in node.targets for part in ast.walk(target))
+        and not isinstance(node.value, ast.Constant | ast.UnaryOp)
+    ]
+    assert not places
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("n_components", "kernels"), [(3, "of_four"), (6, "of_eight"), (9, "of_many")]
+)
+def test_a_first_fit_and_score_compile_few_functions(tmp_path, n_components, kernels):
+    """Each takes a third of a second or more, once for each user and version."""
+    script = (
+        "import numpy as np; from skvae import EMHiddenMarkov\n"
+        "X = np.random.default_rng(0).normal(size=(300, 2))\n"
+        f"EMHiddenMarkov({n_components}, max_iter=2, random_state=0).fit(X).score(X)"
+    )
+    root = str(FOLDER.parents[1])
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": root}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], env=environment, check=True)
+    found = {path.name.split(".")[1].rsplit("-", 1)[0] for path in tmp_path.rglob("*.nbi")}
+    recursions = {f"forward_{kernels}", f"backward_{kernels}"}
+    if kernels == "of_many":
+        recursions = {"forward", "backward_dense"}
+    assert found == {
+        *("fill_probabilities", "load", "full_log_density", "full_statistics"),
+        *recursions,
+    }
