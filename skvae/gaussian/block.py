@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skvae.gaussian.products import product, weighted_sums
+from skvae.gaussian.products import add_product, product, weighted_sums
 
 
 class Workspace:
@@ -18,9 +18,11 @@ class Workspace:
     """
 
     _memory = np.empty(0)
+    features = None  # the Features in this memory, if it has any
 
     def cut(self, n_rows, *heights):
         """Return a part for each height, an array of shape (height, n_rows)."""
+        self.features = None
         ends = [0]
         for height in heights:
             ends.append(ends[-1] - (-height * n_rows // 8) * 8)
@@ -33,6 +35,48 @@ class Workspace:
             part = self._memory[first : first + height * n_rows]
             parts.append(part.reshape(height, n_rows))
         return parts
+
+
+@dataclass(slots=True)
+class Features:
+    """Features of a block of complete rows in a workspace.
+
+    Parameters
+    ----------
+    kind : type
+        The class of the kernel.
+    spread : callable
+        The kernel's ``spread``, which defines the centre.
+    X, y, parts, out, scratch
+        As in :class:`Block`.
+    second : ndarray of shape (any, n)
+        The part of second order.
+    reach : float
+        The kernel's bound of the norms of the rows, NaN if a value is missing.
+    filled : bool
+        Whether the part of second order is complete.
+    """
+
+    kind: type
+    spread: Any
+    X: np.ndarray
+    y: np.ndarray
+    parts: list
+    second: np.ndarray
+    out: np.ndarray
+    scratch: np.ndarray
+    reach: float
+    filled: bool = False
+
+    def are_of(self, kernel, X):
+        """Return whether a kernel has these features of X, an array that has not changed."""
+        here, there = self.X.__array_interface__, X.__array_interface__
+        return (
+            self.kind is type(kernel)
+            and self.spread == kernel.spread
+            and len(self.out) == len(kernel.means)
+            and all(here[key] == there[key] for key in ("data", "shape", "strides", "typestr"))
+        )
 
 
 @dataclass(slots=True)
@@ -127,7 +171,7 @@ class Block:
                 if first == 0:
                     product(coefficients[:, :last], part, out)
                 else:
-                    out += coefficients[:, first:last] @ part
+                    add_product(coefficients[:, first:last], part, out)
             if kernel.has_rest:
                 kernel.add_rest(out, self.parts[0], self.scratch)
         # From X, not from y: x − m is exact where x is near m, however far from the centre.

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skvae.blocks import ranges
-from skvae.gaussian.block import Block, DirectBlock, Workspace
+from skvae.gaussian.block import Block, DirectBlock, Features, Workspace
 from skvae.gaussian.covariance import EPS, LOG_2PI, STRUCTURES
 from skvae.gaussian.missing import missing_blocks
 from skvae.gaussian.statistics import GaussianStatistics
@@ -134,6 +134,9 @@ class GaussianKernel:
         are not computed for small blocks.
     expand : bool
         Whether the expanded way may be used.
+    same_rows : bool
+        Whether all kernels with this ``spread`` read the same rows, which do not change: then the
+        features of a block are kept in its workspace for the next kernel.
 
     Notes
     -----
@@ -151,7 +154,9 @@ class GaussianKernel:
     _n_scratch = 0  # numbers of scratch memory for each row of a block
     _most_of_few = np.inf  # numbers (K · D · n) of few rows from which the kernel is expanded
 
-    def __init__(self, means, precisions_cholesky, offsets, spread, *, expand=True):
+    def __init__(
+        self, means, precisions_cholesky, offsets, spread, *, expand=True, same_rows=False
+    ):
         n_components, n_features = means.shape
         self.structure = STRUCTURES[self.covariance_type]
         self.means = means
@@ -165,6 +170,7 @@ class GaussianKernel:
         half_log_det = self.structure.half_log_det(precisions_cholesky, n_features)
         self.constants = offsets + (half_log_det - 0.5 * n_features * LOG_2PI)
         self._expandable = expand
+        self._same_rows = same_rows
         self._tolerance = TOLERANCE
         self.n_terms = self._n_terms(n_features)
         numbers = self.n_terms + 2 * n_components
@@ -182,7 +188,8 @@ class GaussianKernel:
         linear, quadratic, norm = self._expand(y_means, scale)
         constant = np.einsum("ki,ki->k", linear, y_means)
         coefficients = self._coefficients(constant, linear, quadratic)
-        norms = norm, np.linalg.norm(linear * scale, axis=1), constant
+        slope = linear * scale
+        norms = norm, np.sqrt(np.einsum("ki,ki->k", slope, slope)), constant
         return Expansion(center, scale, y_means, coefficients, norms)
 
     def _location(self):
@@ -249,8 +256,23 @@ class GaussianKernel:
                 return DirectBlock(self, X, [slice(None)], workspace)
             groups = [slice(k, k + 1) for k in range(len(self.means))]
             return DirectBlock(self, X, groups, workspace)
+        features = workspace.features
+        if not self._same_rows or features is None or not features.are_of(self, X):
+            features = workspace.features = self._features(X, workspace)
+        if np.isnan(features.reach):
+            return None
+        # An infinite bound, or 0 · ∞, counts as too large.
+        with np.errstate(over="ignore", invalid="ignore"):
+            direct = self._inexact(features.reach)
+        if len(direct) < len(self.means) and not features.filled:
+            self.fill(features.second, features.y)
+            features.filled = True
+        return Block(self, X, features.y, features.parts, direct, features.out, features.scratch)
+
+    def _features(self, X, workspace):
+        """Return the Features of the rows of X (n, D), without those of second order."""
         center, scale = self.expansion[:2]
-        terms, out, scratch = workspace.cut(n_rows, self.n_terms, len(self.means), self._n_scratch)
+        terms, out, scratch = workspace.cut(len(X), self.n_terms, len(self.means), self._n_scratch)
         parts, y, second = self._split(terms)
         parts[0][0] = 1.0
         if len(parts) > 1 and X.dtype == y.dtype and not center.any():
@@ -260,15 +282,9 @@ class GaussianKernel:
         else:  # a subtraction that also converts is slower
             np.copyto(y, X.T)
             y -= center[:, None]
-        # An infinite bound, or 0 · ∞, counts as too large.
         with np.errstate(over="ignore", invalid="ignore"):
             reach = self._reach(y, second, scale)
-            if np.isnan(reach):
-                return None
-            direct = self._inexact(reach)
-        if len(direct) < len(self.means):
-            self.fill(second, y)
-        return Block(self, X, y, parts, direct, out, scratch)
+        return Features(type(self), self.spread, X, y, parts, second, out, scratch, reach)
 
     def _inexact(self, reach):
         """Return the components with too large an error at a distance from the centre, indices."""
@@ -641,9 +657,9 @@ _KERNELS = {
 }
 
 
-def gaussian_kernel(covariance_type, means, precisions_cholesky, offsets, spread, *, expand=True):
+def gaussian_kernel(covariance_type, means, precisions_cholesky, offsets, spread, **options):
     """Return the kernel of components with a covariance structure; see :class:`GaussianKernel`."""
     kernel = _KERNELS[covariance_type]
     if kernel is FullKernel and means.shape[1] > _MAX_EXPANDED:
         kernel = WideFullKernel
-    return kernel(means, precisions_cholesky, offsets, spread, expand=expand)
+    return kernel(means, precisions_cholesky, offsets, spread, **options)

@@ -23,6 +23,16 @@ def product(left, columns, out):
     return out
 
 
+def add_product(left, columns, out):
+    """Add left @ columns to out, for shapes (k, t), (t, n) and (k, n)."""
+    (k, t), n = left.shape, columns.shape[1]
+    if columns.flags.f_contiguous and 2 * n >= t and k * t * n <= _UNCOPIED:
+        # Columns that are rows of memory: factors that are not copied are multiplied as rows.
+        out += (columns.T @ np.ascontiguousarray(left.T)).T
+    else:
+        out += left @ columns
+
+
 def weighted_sums(weights, columns):
     """Return weights @ columns.T, shape (k, t), for shapes (k, n) and (t, n)."""
     k, t = len(weights), len(columns)

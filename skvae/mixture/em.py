@@ -9,7 +9,7 @@ from skvae.blocks import DistributedRows, Rows, Workers
 from skvae.gaussian.checks import check_near
 from skvae.gaussian.covariance import FLAT, MANY, STRUCTURES
 from skvae.gaussian.first_statistics import FIRST_FLOOR
-from skvae.gaussian.moments import feature_moments
+from skvae.gaussian.moments import Moments, feature_moments
 from skvae.gaussian.single import SINGLE_TOLERANCE, single_kernel
 from skvae.gaussian.statistics import NO_ROWS
 from skvae.mixture.e_step import expect, normalize
@@ -102,7 +102,7 @@ class MixtureProblem:
             and (moments.variance <= FLAT * self.floor).all()
             and (moments.resolution < self.floor).all()
         )
-        step = EMStep(rows, self.floor, moments.resolution, pool, single)
+        step = EMStep(rows, self.floor, moments, pool, single)
         if fewer_than_features:
             return SpanStep(step, FewRows.of(rows.X, moments.mean, self.floor))
         return step
@@ -124,8 +124,10 @@ class EMStep(Step):
     ----------
     rows : Rows
         The data.
-    floor, resolution : ndarray of shape (n_features,)
-        Bounds of the covariances.
+    floor : ndarray of shape (n_features,)
+        Covariances are kept ⪰ diag(floor).
+    moments : Moments
+        The moments of the data.
     pool : Workers
         The threads.
     single : bool
@@ -138,7 +140,7 @@ class EMStep(Step):
 
     rows: Rows | DistributedRows
     floor: np.ndarray
-    resolution: np.ndarray
+    moments: Moments
     pool: Workers
     single: bool = False
     before: float = -np.inf
@@ -148,16 +150,18 @@ class EMStep(Step):
         self.n_steps += 1
         statistics, bound = self._single(parameters) if self.single else (None, -np.inf)
         if statistics is None:
-            statistics, log_likelihood = expect(self.rows, parameters.kernel(), self.pool)
+            statistics, log_likelihood = expect(
+                self.rows, parameters.kernel(self.moments.spread), self.pool
+            )
             bound = log_likelihood / self.rows.weight()
         if not np.isfinite(bound):
             raise Collapse("the likelihood of some row is not a finite number")
         self.before = bound
-        return parameters.maximize(statistics, self.floor, self.resolution), bound
+        return parameters.maximize(statistics, self.floor, self.moments.resolution), bound
 
     def _single(self, parameters):
         """Return the statistics and the bound in single precision; None if it is not enough."""
-        kernel = single_kernel(parameters.kernel())
+        kernel = single_kernel(parameters.kernel(self.moments.spread))
         if kernel is not None:
             statistics, log_likelihood = expect(self.rows, kernel, self.pool)
             bound = log_likelihood / self.rows.weight() + kernel.shift
@@ -168,7 +172,9 @@ class EMStep(Step):
 
     def evaluate(self, parameters):
         """Return the log-likelihood of the parameters, in nats per unit weight."""
-        _, log_likelihood = expect(self.rows, parameters.kernel(), self.pool, statistics=False)
+        _, log_likelihood = expect(
+            self.rows, parameters.kernel(self.moments.spread), self.pool, statistics=False
+        )
         return log_likelihood / self.rows.weight()
 
     def state(self):

@@ -112,12 +112,20 @@ class MixtureParameters(NamedTuple):
             value = value if name == "covariances_" else structure.inverse(value)
             return self.of(kind, self.weights, self.means, value)
 
-    def kernel(self):
-        """Return the kernel of the components, with the log weights as offsets."""
+    def kernel(self, spread=None):
+        """Return the kernel of the components, with the log weights as offsets.
+
+        A ``spread`` is that of rows which are the same for all parameters of a fit.
+        """
         with np.errstate(divide="ignore"):
             offsets = np.log(self.weights)
         return gaussian_kernel(
-            self.covariance_type, self.means, self.precisions_cholesky, offsets, self.spread
+            self.covariance_type,
+            self.means,
+            self.precisions_cholesky,
+            offsets,
+            spread or self.spread,
+            same_rows=spread is not None,
         )
 
     def statistics(self):

@@ -229,3 +229,30 @@ def test_small_blocks_need_no_expansion(kind):
     _, block = next(kernel.blocks(X.astype(np.float32), kernel.workspace()))
     block.log_density()
     assert "expansion" not in vars(kernel)
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("n_features", [2, 20, 60])
+@pytest.mark.parametrize("kind", COVARIANCE_TYPES)
+def test_features_kept_for_the_next_kernel_are_those_of_its_rows(kind, n_features):
+    """Other rows, another number of components, and missing values are read again."""
+    X = blobs(160, n_features, 3, seed=1)
+    spread = X.mean(axis=0), X.std(axis=0)
+
+    def same():
+        return spread
+
+    holes = X.copy()
+    holes[5, 0] = np.nan
+    workspace = kernel_of(start(X, 3, kind)[1], spread).workspace()
+    for rows, n_components in ((X, 3), (X, 3), (X[80:], 3), (X[80:], 2), (holes, 2), (X, 2)):
+        mixture = start(X, n_components, kind)[1]
+        fresh = kernel_of(mixture, spread)
+        kept = gaussian_kernel(
+            kind, mixture.means, fresh.factors, fresh.offsets, same, same_rows=True
+        )
+        found, expected = (
+            np.concatenate([block.log_density().T for _, block in kernel.blocks(rows, memory)])
+            for kernel, memory in ((kept, workspace), (fresh, fresh.workspace()))
+        )
+        np.testing.assert_array_equal(found, expected)
