@@ -14,7 +14,7 @@ from skvae.fitted import FittedArray
 from skvae.grammar.e_step import Sentences, infer, log_likelihoods
 from skvae.grammar.initialization import check_rules
 from skvae.grammar.parameters import GrammarParameters, joined, mean_matrix, spectral_radius
-from skvae.grammar.terminals import codes_of, is_words, words_of
+from skvae.grammar.terminals import codes_of, is_words, refuse_words, words_of
 from skvae.grammar.tree import Tree
 from skvae.validation import check_number, check_stochastic
 
@@ -84,7 +84,17 @@ class ContextFreeGrammar(LatentVariableModel, auto_wrap_output_keys=None):
     def _coded(self, X):
         """Return X with words as codes, if the grammar has words and X too."""
         terminals = getattr(self, "terminals_", None)
-        return codes_of(X, terminals) if terminals is not None and is_words(X) else X
+        if terminals is None:
+            refuse_words(X)
+            return X
+        return codes_of(X, terminals) if is_words(X) else X
+
+    def _words(self, codes):
+        """Return the words of codes; without terminals they are the codes as str."""
+        terminals = getattr(self, "terminals_", None)
+        if terminals is None:
+            terminals = tuple(map(str, range(self.emission_.probabilities_.shape[2])))
+        return words_of(codes, terminals)
 
     # Rows -----------------------------------------------------------------------------------------
 
@@ -229,7 +239,8 @@ class ContextFreeGrammar(LatentVariableModel, auto_wrap_output_keys=None):
         array([[0., 1.],
                [1., 0.]])
         """
-        if is_list_of_sequences(X) or is_words(X):
+        X = self._coded(X)
+        if is_list_of_sequences(X):
             return self.predict_proba(X, groups=groups)
         return super().transform(X, groups=groups)
 
@@ -308,7 +319,8 @@ class ContextFreeGrammar(LatentVariableModel, auto_wrap_output_keys=None):
         Returns
         -------
         trees : list of skvae.grammar.Tree
-            One for each sentence; None for a sentence of probability zero.
+            One for each sentence; None for a sentence of probability zero. Words are those of the
+            grammar, or codes as str; a missing value and a vector are no words.
         log_proba : ndarray of shape (n_sentences,)
             ln p(tree, x), in nats.
 
@@ -327,13 +339,13 @@ class ContextFreeGrammar(LatentVariableModel, auto_wrap_output_keys=None):
         sentences = self._sentences(X, groups)
         X, offsets, *_ = sentences.sequences
         log_proba, nodes = self._best(sentences)
-        names, terminals = getattr(self, "nonterminals_", None), getattr(self, "terminals_", None)
+        names, words = getattr(self, "nonterminals_", None), None
+        if isinstance(self.emission_, CategoricalEmission) and self.n_features_in_ == 1:
+            words = self._words(X[:, 0])
         trees = []
         for start, stop, found in zip(offsets[:-1], offsets[1:], nodes, strict=True):
-            words = None
-            if terminals is not None and len(found):
-                words = list(words_of(X[start:stop, 0], terminals))
-            trees.append(Tree.from_nodes(found, names, words) if len(found) else None)
+            own = None if words is None else words[start:stop]
+            trees.append(Tree.from_nodes(found, names, own) if len(found) else None)
         return trees, log_proba
 
     def _best(self, sentences):

@@ -60,13 +60,13 @@ def _checked(pairs, s, n_rows):
             raise ValueError(
                 f"brackets[{s}]={pairs!r}: must be a list of (first, last) pairs of whole numbers"
             )
-    found = np.array(rows, dtype=np.intp)
-    for first, last in found:
+    for first, last in rows:
         if not 0 <= first <= last < n_rows:
             raise ValueError(
                 f"brackets[{s}] has ({first}, {last}): the first row must be >= 0, the last at "
                 f"least the first and below {n_rows}, the number of rows of the sentence"
             )
+    found = np.array(rows, dtype=np.intp)
     _refuse_crossing(found, s)
     return found
 

@@ -43,7 +43,7 @@ from skvae.grammar.parameters import (
     joined,
     parted,
 )
-from skvae.grammar.terminals import codes_of, is_words
+from skvae.grammar.terminals import codes_of, is_words, refuse_words
 from skvae.validation import check_as_fitted, check_stochastic, same_value
 
 _LONG = 1000  # rows of a sentence above which a fit warns that groups may have been forgotten
@@ -634,7 +634,7 @@ class EMContextFreeGrammar(AscentEstimator, ContextFreeGrammar):
                 stacklevel=3,
             )
         self._check_rows(data.sequences, emission)
-        if min_rows > 1 and n_rows < self.n_components:
+        if reset and min_rows > 1 and n_rows < self.n_components:
             raise ValueError(
                 f"n_components={self.n_components}: must be <= n_samples, which is {n_rows}"
                 + ("" if weight is None else " without the sentences of weight zero")
@@ -645,6 +645,7 @@ class EMContextFreeGrammar(AscentEstimator, ContextFreeGrammar):
         """Return X with words as codes; a fit that starts anew has none, and forgets the words."""
         terminals = getattr(self, "terminals_", None)
         if terminals is None:
+            refuse_words(X)
             return X
         if not is_words(X):
             if reset:

@@ -13,10 +13,12 @@ from skvae.inspection.latent import LatentSpaceDisplay, LatentTraversalDisplay
 from skvae.inspection.row_pictures import ReconstructionDisplay, SampleDisplay
 from skvae.inspection.state_path import StatePathDisplay
 from skvae.inspection.transition import TransitionDisplay
+from skvae.inspection.tree import ChartDisplay, TreeDisplay
 
 __all__ = [
     "BoundTermsDisplay",
     "BoundTraceDisplay",
+    "ChartDisplay",
     "ComparisonDisplay",
     "DensityDisplay",
     "ElboDecompositionDisplay",
@@ -26,5 +28,6 @@ __all__ = [
     "SampleDisplay",
     "StatePathDisplay",
     "TransitionDisplay",
+    "TreeDisplay",
     "elbo_decomposition",
 ]

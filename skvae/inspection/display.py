@@ -32,3 +32,11 @@ class AxesDisplay:
             # A list: matplotlib 3.8 reads a tuple of two as one colour and its opacity.
             return mpl.colors.to_rgba_array(list(_STATE_COLORS[:n_states]))
         return mpl.colormaps["viridis"](np.linspace(0, 1, n_states))
+
+
+def probability_text(value):
+    """Return a probability in two digits; ``<.01`` and ``>.99`` are not rounded to 0 and 1."""
+    if value < 0.005:
+        return "<.01"
+    below_one = value < 1 - 1e-12  # by more than rounding errors
+    return ">.99" if value >= 0.995 and below_one else f"{value:.2f}"

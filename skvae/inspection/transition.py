@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.inspection.display import INK, AxesDisplay
+from skvae.inspection.display import INK, AxesDisplay, probability_text
 
 _KINDS = ("matrix", "graph")
 _MAX_VALUES = 15  # the most states of a matrix with numbers in it
@@ -161,7 +161,9 @@ class TransitionDisplay(AxesDisplay):
                 value = self.transmat[source, target]
                 color = "white" if value > 0.5 else INK
                 style = {"ha": "center", "va": "center", "color": color, "fontsize": 9}
-                self.texts_[source, target] = ax.text(target, source, _written(value), **style)
+                self.texts_[source, target] = ax.text(
+                    target, source, probability_text(value), **style
+                )
             ax.set_xticks(range(n_states), self.state_names)
             ax.set_yticks(range(n_states), self.state_names)
         else:
@@ -196,7 +198,9 @@ class TransitionDisplay(AxesDisplay):
                 place = line[len(line) // 2 if source == target else len(line) * 3 // 10]
                 box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
                 style = {"ha": "center", "va": "center", "fontsize": 8, "color": INK, "bbox": box}
-                self.texts_[source, target] = ax.text(*place, _written(probability), **style)
+                self.texts_[source, target] = ax.text(
+                    *place, probability_text(probability), **style
+                )
         for centre, color, name in zip(centres, colors, self.state_names, strict=True):
             circle = Circle(centre, radius, facecolor=color, edgecolor="white", zorder=2)
             self.circles_.append(ax.add_patch(circle))
@@ -210,13 +214,6 @@ class TransitionDisplay(AxesDisplay):
         ax.set_ylim(middle[1] - reach[1], middle[1] + reach[1])
         ax.set_aspect("equal")
         ax.axis("off")
-
-
-def _written(value):
-    """Return a probability in two digits; ``<.01`` and ``>.99`` are not rounded to 0 and 1."""
-    if value < 0.005:
-        return "<.01"
-    return ">.99" if 0.995 <= value < 1 else f"{value:.2f}"
 
 
 def _layout(n_states):
