@@ -21,8 +21,9 @@ from skvae.gaussian.kernel import TOLERANCE
 _POWERS = ((0, 0), (1, 0), (0, 1), (2, 0), (0, 2), (1, 1), (2, 1), (1, 2), (2, 2))
 _PAIRS_OF_A_PRODUCT = 32  # in range for all factors below 6e4
 _TERMS, _PAIRS = 1 << 17, 1 << 16  # numbers of φ, and of pairs of factors, that stay in the caches
-# Rows of a block, and rows and features from which products of matrices are faster.
-_LEAST_ROWS, FEWEST_ROWS, FEWEST_FEATURES = 32, 64, 64
+_LEAST_ROWS = 32  # of a block
+# Numbers in the rows, and features, from which products of matrices are faster.
+FEWEST_NUMBERS, FEWEST_FEATURES = 1 << 15, 64
 _LARGEST_ROOT = 1e70  # for it and its inverse, terms of fourth order are in range
 
 

@@ -23,7 +23,7 @@ from skvae.blocks import is_complete, ranges
 from skvae.gaussian.block import CompleteBlock
 from skvae.gaussian.covariance import LOG_2PI
 from skvae.gaussian.kernel import gaussian_kernel
-from skvae.gaussian.pairs import FEWEST_FEATURES, FEWEST_ROWS, PairProducts
+from skvae.gaussian.pairs import FEWEST_FEATURES, FEWEST_NUMBERS, PairProducts
 from skvae.gaussian.student import log_distances, log_gamma_ratio
 
 _BLOCK = 1 << 15  # log-densities of a block
@@ -140,7 +140,8 @@ class _FeaturewisePart:
 
     def fill(self, X, workspace, out):
         """Write the log-densities (K, n) of the rows of X; −inf where they are negligible."""
-        if len(X) < FEWEST_ROWS or X.shape[1] < FEWEST_FEATURES or not is_complete(X):
+        few = X.size < FEWEST_NUMBERS or X.shape[1] < FEWEST_FEATURES
+        if few or not is_complete(X):
             self._fill_direct(X, workspace, out)
             return
         is_rare = self._offsets < self._offsets.max() + _RARE

@@ -321,7 +321,7 @@ def test_products_of_pairs_of_many_rows_are_exact(n_features, offset, distance):
     q = wide_posterior(rng, n_features, dofs, distance, offset)
     q.scales[2] *= 1e-12
     q = NormalWishart.of("diag", q.mean_precisions, q.means, q.dofs, q.scales)
-    X = q.means[rng.integers(6, size=500)] + rng.normal(size=(500, n_features))
+    X = q.means[rng.integers(6, size=600)] + rng.normal(size=(600, n_features))
     X[3] += 1e5
     X[4, 7] = 1e200
     found = log_density((q, np.zeros(6)), X=X)
@@ -332,7 +332,7 @@ def test_products_of_pairs_of_many_rows_are_exact(n_features, offset, distance):
 def test_products_of_pairs_have_no_missing_values():
     rng = np.random.default_rng(3)
     q = wide_posterior(rng, 70, np.array([2.0, 3.0, 40.0, 50.0, 60.0]))
-    X = 3.0 * rng.normal(size=(100, 70))
+    X = 3.0 * rng.normal(size=(500, 70))
     X[5, 6] = np.nan
     found = log_density((q, np.zeros(5)), X=X)
     np.testing.assert_allclose(found[:5], log_density((q, np.zeros(5)), X=X[:5]), rtol=1e-12)
@@ -350,8 +350,8 @@ def test_rare_components_are_left_out_only_where_they_are_negligible(n_common):
     q.scales[-3:] *= np.array([[1e2], [1e4], [1e6]])
     q = NormalWishart.of("diag", q.mean_precisions, q.means, q.dofs, q.scales)
     offsets = np.array([0.0] * n_common + [-5.0, -9.0, -12.0])
-    spread = rng.permutation(np.geomspace(0.1, 1e4, 300))[:, None]
-    X = q.means[rng.integers(n, size=300)] + spread * rng.normal(size=(300, D))
+    spread = rng.permutation(np.geomspace(0.1, 1e4, 500))[:, None]
+    X = q.means[rng.integers(n, size=500)] + spread * rng.normal(size=(500, D))
     found = log_density((q, offsets), X=X)
     expected = log_densities_in_long(q, offsets, X).T.astype(float)
     left_out = np.isneginf(found)
