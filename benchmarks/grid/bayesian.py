@@ -27,13 +27,19 @@ def fit(problem, settings):
     return Contest(*(partial(passes, model) for model in mixtures))
 
 
-def score(problem, settings, n_rows=None):
-    """Return the Contest of the log-densities of all rows, or of the first ones.
+def answer(problem, settings, method, n_rows=None):
+    """Return the Contest of a method of all rows, or of the first ones, after one pass.
 
     skvae's are of the predictive density, scikit-learn's are an approximation: the values differ.
     """
     X, *mixtures = _mixtures(problem, settings, 1)
-    return Contest(*(partial(model.fit(X).score_samples, X[:n_rows]) for model in mixtures))
+    return Contest(*(partial(getattr(model.fit(X), method), X[:n_rows]) for model in mixtures))
+
+
+def draws(problem, settings):
+    """Return the Contest of drawing as many rows as there are in the data."""
+    X, *mixtures = _mixtures(problem, settings, 1)
+    return Contest(*(partial(model.fit(X).sample, len(X)) for model in mixtures))
 
 
 def _mixtures(problem, settings, max_iter):
@@ -53,8 +59,26 @@ def _mixtures(problem, settings, max_iter):
 
 CALLS = (
     Call("fit", "fit of ten passes", fit, FIT_MEDIAN),
-    Call("one-row", "`score_samples` of one row", partial(score, n_rows=1), ANSWER_MEDIAN),
-    Call("score", "`score_samples` of all rows", score, ANSWER_MEDIAN),
+    Call(
+        "one-row",
+        "`score_samples` of one row",
+        partial(answer, method="score_samples", n_rows=1),
+        ANSWER_MEDIAN,
+    ),
+    Call(
+        "score",
+        "`score_samples` of all rows",
+        partial(answer, method="score_samples"),
+        ANSWER_MEDIAN,
+    ),
+    Call("predict", "`predict` of all rows", partial(answer, method="predict"), ANSWER_MEDIAN),
+    Call(
+        "proba",
+        "`predict_proba` of all rows",
+        partial(answer, method="predict_proba"),
+        ANSWER_MEDIAN,
+    ),
+    Call("sample", "`sample` of N rows", draws, ANSWER_MEDIAN),
 )
 _of = partial(
     sections,
@@ -62,7 +86,10 @@ _of = partial(
     peer="scikit-learn",
     sizes="N, D, K, covariance",
     label=label,
-    method='`learning_method="batch"`, `tol=0`, both start from random rows.',
+    method=(
+        '`learning_method="batch"`, `tol=0`, both start from random rows; other calls after one '
+        "pass."
+    ),
     calls=CALLS,
 )
 
