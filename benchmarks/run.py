@@ -19,6 +19,7 @@ from benchmarks.suite import Settings
 SUITES = (
     "benchmarks.mixture",
     "benchmarks.hmm",
+    "benchmarks.grammar",
     "benchmarks.bayesian",
     "benchmarks.grid",
     "benchmarks.vae",

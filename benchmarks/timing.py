@@ -59,12 +59,12 @@ class Spread:
         return Spread(tuple(a / b for a, b in zip(self.values, other.values, strict=True)))
 
 
-def seconds(action):
-    """Return (seconds of wall-clock time of ``action()``, its result)."""
+def seconds(action, clock=time.perf_counter):
+    """Return (seconds of ``action()``, its result); of wall-clock time, or by another clock."""
     gc.collect()
-    begin = time.perf_counter()
+    begin = clock()
     result = action()
-    return time.perf_counter() - begin, result
+    return clock() - begin, result
 
 
 def median_seconds(action, *, at_least):
@@ -75,7 +75,7 @@ def median_seconds(action, *, at_least):
     return median(times)
 
 
-def seconds_per_iteration(fit, *, first, last, at_least):
+def seconds_per_iteration(fit, *, first, last, at_least, clock=time.perf_counter):
     """Return seconds per iteration: (time of `last` iterations - time of `first`) / difference.
 
     The work that a fit does once (validation, centring, the start, a closing E step) is in both
@@ -90,11 +90,13 @@ def seconds_per_iteration(fit, *, first, last, at_least):
     at_least : float
         The pair is repeated, and the median taken, until this many seconds have been measured, so
         that a fit of a few milliseconds has several samples.
+    clock : callable
+        Returns seconds.
     """
     differences, measured = [], 0.0
     while not differences or measured < at_least:
-        short, _ = seconds(lambda: fit(first))
-        long, _ = seconds(lambda: fit(last))
+        short, _ = seconds(lambda: fit(first), clock)
+        long, _ = seconds(lambda: fit(last), clock)
         differences.append((long - short) / (last - first))
         measured += short + long
     return median(differences)

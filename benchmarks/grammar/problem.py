@@ -75,7 +75,7 @@ class Problem:
         return replace(
             self,
             length=min(self.length, _FEW_WORDS),
-            n_sentences=min(self.n_sentences, _FEW_SENTENCES),
+            n_sentences=max(_FEW_SENTENCES, self.n_components // 2),
             target=None,
             lean_target=None,
         )
