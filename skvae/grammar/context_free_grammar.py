@@ -489,9 +489,12 @@ class EMContextFreeGrammar(AscentEstimator, ContextFreeGrammar):
         Parameters
         ----------
         text : str
-            Rules such as ``S -> NP VP [0.8] | 'go' [0.2]``, one or several on a line; terminals are
-            quoted, and the first left-hand side is the start symbol. Rules with more than two
-            symbols are cut into binary ones. A rule without a right-hand side is not allowed.
+            Rules such as ``S -> NP VP [0.8] | 'go' [0.2]``. Terminals are quoted. The first left
+            side is the start symbol, unless a line ``%start S`` names another. Several lines may
+            have one left side, and a line that begins with ``|`` continues the one above; ``#``
+            begins a comment. A rule has any number of symbols on its right side, but not none: the
+            longer ones are cut into binary rules, and trees and :meth:`to_rules` put them together
+            again. In a fit, a bracket may also cover the end of a longer rule.
 
         Returns
         -------
@@ -504,7 +507,9 @@ class EMContextFreeGrammar(AscentEstimator, ContextFreeGrammar):
         Raises
         ------
         ValueError
-            The text has a rule that is not one, or probabilities that do not sum to one.
+            The message has the line and the symbol: a rule cannot be read, has no probability or
+            is there twice; a nonterminal has no rules; the probabilities of a left side do not sum
+            to one, up to 0.01; unit rules have a cycle of probability one.
 
         Examples
         --------
@@ -536,18 +541,21 @@ class EMContextFreeGrammar(AscentEstimator, ContextFreeGrammar):
         ----------
         decimals : int, default=None
             Round probabilities to this many decimals, so that those of each nonterminal sum to one;
-            rules of probability zero are left out. None writes all digits.
+            rules and words of probability zero are left out. None writes all digits, and the text
+            is the same model up to rounding errors.
 
         Returns
         -------
         text : str
-            One line for each nonterminal. Nonterminals and words without names are numbers: their
-            places and codes.
+            One line or more for each nonterminal. Nonterminals and words without names are numbers:
+            their places and codes. If several nonterminals can be at the root, there is one more,
+            START, which becomes each of them by a unit rule.
 
         Raises
         ------
         ValueError
-            The emission is not categorical with one feature: its rows are no words.
+            The emission is not categorical with one feature: its rows are no words. A word has
+            several lines, or both kinds of quotes.
 
         Examples
         --------
