@@ -12,8 +12,11 @@ def is_words(X):
 
 
 def refuse_words(X):
-    """Raise ValueError if X has words, which a grammar without terminals cannot read."""
-    if is_words(X):
+    """Raise ValueError if X has words, which a grammar without terminals cannot read.
+
+    A table of strings passes: the checks of rows have the usual error for it.
+    """
+    if is_words(X) and not _is_table(X):
         raise ValueError(
             "X has words, but this grammar has codes 0, 1, … of symbols: pass codes, as "
             "sklearn.preprocessing.OrdinalEncoder makes them, or make the grammar by from_rules"
@@ -47,6 +50,14 @@ def words_of(codes, terminals):
     words = np.full(codes.shape, None, dtype=object)
     words[known] = np.array(terminals, dtype=object)[codes[known].astype(np.intp)]
     return words
+
+
+def _is_table(X):
+    """Return whether X has two dimensions; a list with one list of words is a sentence."""
+    if hasattr(X, "columns") or hasattr(X, "ndim"):
+        return getattr(X, "ndim", 2) == 2
+    plain = all(isinstance(row, list | tuple) for row in X)
+    return plain and len(X) > 1 and len({len(row) for row in X}) == 1
 
 
 def _is_missing(value):
