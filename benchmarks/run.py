@@ -22,6 +22,7 @@ SUITES = (
     "benchmarks.grammar",
     "benchmarks.bayesian",
     "benchmarks.grid",
+    "benchmarks.inference",
     "benchmarks.vae",
     "benchmarks.large",
     "benchmarks.distributed",

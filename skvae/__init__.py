@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skvae import datasets, grammar, hmm, inspection, vae
+    from skvae import datasets, grammar, hmm, inference, inspection, vae
     from skvae.comparison import compare
     from skvae.grammar import EMContextFreeGrammar
     from skvae.hmm import EMHiddenMarkov
@@ -30,7 +30,7 @@ _OBJECTS = {
     "VariationalAutoencoder": "skvae.vae",
     "compare": "skvae.comparison",
 }
-_MODULES = ("datasets", "grammar", "hmm", "inspection", "vae")
+_MODULES = ("datasets", "grammar", "hmm", "inference", "inspection", "vae")
 
 __all__ = [
     "BayesianMixtureSVI",
@@ -42,6 +42,7 @@ __all__ = [
     "datasets",
     "grammar",
     "hmm",
+    "inference",
     "inspection",
     "vae",
 ]

@@ -26,6 +26,8 @@ NUMERIC = (
     "gaussian",
     "grammar",
     "hmm",
+    "importance.py",
+    "inference",
     "mixture",
     "neural",
     "vae",

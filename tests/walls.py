@@ -25,13 +25,13 @@ IN_FUNCTIONS = {"dask", "distributed", "matplotlib", "pandas", "polars"}
 FLOORS = (
     (
         *("ascent", "base", "blocks", "columns", "fitted", "initialization", "storage"),
-        *("validation",),
+        *("importance", "validation"),
         *("chain", "chart", "emissions", "gaussian", "neural"),
     ),
-    ("mixture", "hmm", "grammar", "vae"),
+    ("mixture", "hmm", "grammar", "vae", "inference"),
     ("comparison", "inspection", "datasets"),
 )
-WINGS = ("skvae.mixture", "skvae.hmm", "skvae.grammar", "skvae.vae")
+WINGS = ("skvae.mixture", "skvae.hmm", "skvae.grammar", "skvae.vae", "skvae.inference")
 # Modules that give the former names of others to what reads pickles, as they are imported.
 FORMER_PLACES = {"skvae/hmm/emissions/__init__.py"}
 PRIVATE_BUT_ALLOWED = {"sklearn.utils.validation._check_sample_weight"}
