@@ -6,7 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 from skvae.inspection.display import INK, AxesDisplay, probability_text
 
 _INCHES = 0.11  # a character
-_WIDEST = 16.0  # a figure, in inches
+_LARGEST = 16.0  # width or height of a figure, in inches
 _GREY = "#777777"
 _MAX_NAMES = 15  # in a legend
 _MAX_WRITTEN = 12  # the most rows of a chart with text in it
@@ -145,8 +145,8 @@ class TreeDisplay(AxesDisplay):
             )
         places, parents, width = _layout(nodes)
         height = places[0, 1]
-        inches = min(_INCHES * width, _WIDEST)
-        ax = self._set_axes(ax, figsize=(max(inches, 1.6), 0.55 * (height + 1)))
+        inches = min(_INCHES * width, _LARGEST)
+        ax = self._set_axes(ax, figsize=(max(inches, 1.6), min(0.55 * (height + 1), _LARGEST)))
         self.labels_, self.words_, self.probabilities_ = [], [], []
         self._draw_edges(places, parents)
         style = {

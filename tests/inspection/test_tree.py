@@ -121,7 +121,9 @@ def test_given_axes_are_used(Display):
 
 def test_deep_and_wide_trees_are_drawn():
     deep = Tree.from_string("(S (A a) " * 300 + "(B b)" + ")" * 300)
-    assert len(TreeDisplay(deep).plot().labels_) == 602 - 1
+    display = TreeDisplay(deep).plot()
+    assert len(display.labels_) == 601
+    assert (display.figure_.get_size_inches() <= 16).all()
     wide = Tree("S", [Tree("A", word="a")] * 300)
     display = TreeDisplay(wide).plot()
     assert display.figure_.get_size_inches()[0] == 16
