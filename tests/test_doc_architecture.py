@@ -43,6 +43,8 @@ NO_THRESHOLDS = {
     "_SOFT_ONE",
     "_TINY",
     *(("chain/kernels_few_states.py", name) for name in ("_LOW", "_HIGH")),  # places in a row
+    # Places in a node of a tree.
+    *(("grammar/tree.py", name) for name in ("_LABEL", "_FIRST", "_LAST", "_SIZE", "_WORD")),
     ("neural/likelihoods/binary.py", "_SERIES"),
     *("ORDER", "NOISE", "HELD_OUT_NOISE", "MODULES", "CLUSTERS"),
 }
