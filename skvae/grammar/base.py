@@ -341,7 +341,7 @@ class ContextFreeGrammar(LatentVariableModel, auto_wrap_output_keys=None):
         log_proba, nodes = self._best(sentences)
         names, words = getattr(self, "nonterminals_", None), None
         if isinstance(self.emission_, CategoricalEmission) and self.n_features_in_ == 1:
-            words = self._words(X[:, 0])
+            words = self._words(X[:, 0]).tolist()
         trees = []
         for start, stop, found in zip(offsets[:-1], offsets[1:], nodes, strict=True):
             own = None if words is None else words[start:stop]

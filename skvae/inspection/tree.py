@@ -146,6 +146,8 @@ class TreeDisplay(AxesDisplay):
         places, parents, width = _layout(nodes)
         height = places[0, 1]
         inches = min(_INCHES * width, _LARGEST)
+        if ax is not None:
+            inches = min(inches, ax.bbox.width / ax.figure.dpi)
         ax = self._set_axes(ax, figsize=(max(inches, 1.6), min(0.55 * (height + 1), _LARGEST)))
         self.labels_, self.words_, self.probabilities_ = [], [], []
         self._draw_edges(places, parents)

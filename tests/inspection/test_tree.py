@@ -1,5 +1,7 @@
 """The plots of a tree and of a chart."""
 
+from itertools import pairwise
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -117,6 +119,16 @@ def test_given_axes_are_used(Display):
     display = Display(shown).plot(ax)
     assert display.ax_ is ax
     assert display.figure_ is ax.figure
+
+
+def test_texts_are_smaller_in_small_axes():
+    tree = Tree("S", [Tree("A", word="word")] * 12)
+    _, axes = plt.subplots(1, 3, figsize=(6, 2))
+    in_small, alone = TreeDisplay(tree).plot(axes[0]), TreeDisplay(tree).plot()
+    in_small.figure_.canvas.draw()
+    boxes = [text.get_window_extent() for text in in_small.words_]
+    assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+    assert in_small.words_[0].get_fontsize() < alone.words_[0].get_fontsize() == 10
 
 
 def test_deep_and_wide_trees_are_drawn():
