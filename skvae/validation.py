@@ -208,7 +208,8 @@ def numbers_of(X, name):
     TypeError
         An entry is a date, a duration, or an object that is no number.
     ValueError
-        An entry is a string that is no number. The message names the column.
+        An entry is a string that is no number: the message names the column. Rows have different
+        numbers of values: the message names the first such row.
     """
     if isinstance(X, np.ma.MaskedArray):
         X = _without_mask(X)
@@ -217,8 +218,9 @@ def numbers_of(X, name):
     if not isinstance(X, np.ndarray | np.generic) and not issparse(X):
         try:
             array = np.asarray(X)
-        except (TypeError, ValueError):  # scikit-learn's error has more
-            return X
+        except (TypeError, ValueError):
+            _common_shape(X, name)
+            return X  # scikit-learn's error has more
         X = array if array.ndim else X
     refuse_times(getattr(X, "dtype", None), name)
     if not isinstance(X, np.ndarray) or X.dtype.kind in f"{_PLAIN}V" or not X.size or X.ndim > 2:
@@ -227,6 +229,20 @@ def numbers_of(X, name):
         return _numbers_of_objects(X, name) if X.ndim else X
     columns = [_numbers_of_objects(x, f"{name}[:, {j}]") for j, x in enumerate(X.T)]
     return np.column_stack(columns)
+
+
+def _common_shape(X, name):
+    """Return the shape of nested lists; raise ValueError where it differs between two rows."""
+    if not isinstance(X, list | tuple):
+        return getattr(X, "shape", ())
+    shapes = [_common_shape(row, f"{name}[{i}]") for i, row in enumerate(X)]
+    for i, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            raise ValueError(
+                f"{name}[{i}] has shape {shape}, {name}[0] has {shapes[0]}: all must have the "
+                "same; a missing value of X is NaN"
+            )
+    return (len(shapes), *shapes[0]) if shapes else (0,)
 
 
 def _numbers_of_table(X, name):
@@ -283,6 +299,7 @@ def _numbers_of_objects(values, label):
         with np.errstate(over="ignore", invalid="ignore"):
             return values.astype(np.float64)
     except (OverflowError, TypeError, ValueError) as error:
+        _common_shape(list(values), label)
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{label} must be numbers of float64: {error}") from error
 

@@ -31,6 +31,11 @@ BAD_ROWS = {
     "four-dimensional": (np.ones((5, 5, 5, 3)), ValueError, "dim"),
     "no rows": (np.empty((0, 3)), ValueError, r"0 sample\(s\)"),
     "no columns": (np.empty((50, 0)), ValueError, r"0 feature\(s\)"),
+    "ragged": (
+        [[1.0, 2.0, 3.0]] * 4 + [[1.0]],
+        ValueError,
+        r"^X\[4\] has shape \(1,\), X\[0\] has \(3,\): all must have the same; .* NaN$",
+    ),
     "complex": (np.ones((50, 3)) + 1j, ValueError, "(?i)complex"),
     "infinite": (np.full((50, 3), np.inf), ValueError, "infinity"),
     "none": (None, ValueError, "2D array|NoneType"),
