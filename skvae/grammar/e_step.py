@@ -134,6 +134,7 @@ def log_likelihoods(parameters, sentences, pool=None, complete=False):
 
 def log_likelihood_of(parameters, sentences, pool=None, complete=False):
     """Return the weighted log-likelihood of all sentences, in nats."""
-    found = log_likelihoods(parameters, sentences, pool, complete)
+    given = parameters, sentences, pool, complete
+    found = np.concatenate(infer(algorithms.log_likelihood_of, *given))
     weight = sentences.sentence_weight()
     return float(found.sum() if weight is None else found @ weight)

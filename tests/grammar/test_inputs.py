@@ -341,8 +341,10 @@ def test_a_new_fit_learns_from_codes_and_forgets_the_words():
     model.set_params(n_components=2).fit([[[0], [1]], [[1], [0], [1]]])
     assert not hasattr(model, "terminals_")
     assert not hasattr(model, "nonterminals_")
-    with pytest.raises(ValueError, match="could not convert string to float"):
+    with pytest.raises(ValueError, match="X has words, but this grammar has codes"):
         model.score([["John", "sleeps"]])
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        model.score([["John", "sleeps"], ["Mary", "sleeps"]])  # a table of strings
 
 
 @pytest.mark.parametrize("X", [[["a"], [1]], ["a", 1], [["a", ["b"]]]])
