@@ -15,7 +15,7 @@ emission
 parameters
     θ as an immutable NamedTuple of arrays; their first axis is the state:
 
-    * ``n_components``, ``n_features``, ``n_parameters()`` (free ones),
+    * ``n_components``, ``n_features``, ``n_parameters(n_states)`` (free ones),
     * ``means()`` (K, D), ``covariances()`` (K, D, D), ``sample(states, rng)`` (n, D),
     * ``statistics(weights)``: expected statistics of Σ_k ``weights[k]`` rows drawn from θ, so that
       the M step without a prior returns θ,

@@ -61,9 +61,10 @@ class BernoulliParameters(NamedTuple):
         # Excluded values: ones, x, where p = 0, and zeros, 1 − x, where p = 1.
         return ExponentialFamilyKernel(slopes, constants, (no_ones - no_zeros, no_zeros))
 
-    def n_parameters(self):
-        """Return the number of free parameters."""
-        return self.probabilities.size
+    def n_parameters(self, n_states=None):
+        """Return the number of free parameters; that of fewer states if their number is given."""
+        n_states = self.n_components if n_states is None else n_states
+        return n_states * self.n_features
 
     def sample(self, states, rng):
         """Return a draw for each of the states, shape (n, n_features)."""

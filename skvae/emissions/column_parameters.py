@@ -76,9 +76,9 @@ class ColumnParameters(NamedTuple):
         """Return the kernel of the states."""
         return ColumnKernel([part.kernel() for part in self.parts], self.columns, self.n_components)
 
-    def n_parameters(self):
-        """Return the number of free parameters."""
-        return sum(part.n_parameters() for part in self.parts)
+    def n_parameters(self, n_states=None):
+        """Return the number of free parameters; that of fewer states if their number is given."""
+        return sum(part.n_parameters(n_states) for part in self.parts)
 
     def sample(self, states, rng):
         """Return a draw for each of the states, shape (n, n_features)."""

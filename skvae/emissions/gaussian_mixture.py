@@ -65,10 +65,10 @@ class GaussianMixtureParameters(NamedTuple):
             offsets = np.log(self.weights).ravel()
         return MixtureKernel(self.normals.kernel(offsets), self.weights.shape)
 
-    def n_parameters(self):
-        """Return the number of free parameters."""
-        n_components, n_mix = self.weights.shape
-        return self.normals.n_parameters() + n_components * (n_mix - 1)
+    def n_parameters(self, n_states=None):
+        """Return the number of free parameters; that of fewer states if their number is given."""
+        n_states, n_mix = self.n_components if n_states is None else n_states, self.weights.shape[1]
+        return self.normals.n_parameters(n_states * n_mix) + n_states * (n_mix - 1)
 
     def sample(self, states, rng):
         """Return one draw for each entry of states, shape (n, n_features)."""

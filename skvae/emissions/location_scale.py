@@ -98,10 +98,11 @@ class GaussianParameters(NamedTuple):
         offsets = np.zeros(len(locations)) if offsets is None else offsets
         return gaussian_kernel(self.covariance_type, locations, self.factors, offsets, self.spread)
 
-    def n_parameters(self):
-        """Return the number of free parameters."""
-        shape = self.locations.shape
-        return self.locations.size + self.structure.n_parameters(*shape)
+    def n_parameters(self, n_states=None):
+        """Return the number of free parameters; that of fewer states if their number is given."""
+        n_states = self.n_components if n_states is None else n_states
+        shape = n_states, self.n_features
+        return n_states * self.n_features + self.structure.n_parameters(*shape)
 
     def sample(self, states, rng):
         """Return one draw for each entry of states, shape (n, n_features)."""

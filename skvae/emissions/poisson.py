@@ -65,9 +65,10 @@ class PoissonParameters(NamedTuple):
         excluded = zero.astype(np.float64), np.zeros_like(self.rates)
         return ExponentialFamilyKernel(slopes, -self.rates, excluded, _minus_log_factorials)
 
-    def n_parameters(self):
-        """Return the number of free parameters."""
-        return self.rates.size
+    def n_parameters(self, n_states=None):
+        """Return the number of free parameters; that of fewer states if their number is given."""
+        n_states = self.n_components if n_states is None else n_states
+        return n_states * self.n_features
 
     def sample(self, states, rng):
         """Return a draw for each of the states, shape (n, n_features)."""

@@ -115,9 +115,10 @@ class StudentTParameters(NamedTuple):
         """Return the kernel of the states."""
         return StudentTKernel(self.normals, self.dofs)
 
-    def n_parameters(self):
-        """Return the number of free parameters."""
-        return self.normals.n_parameters() + (len(self.dofs) if self.learned else 0)
+    def n_parameters(self, n_states=None):
+        """Return the number of free parameters; that of fewer states if their number is given."""
+        n_states = self.n_components if n_states is None else n_states
+        return self.normals.n_parameters(n_states) + (n_states if self.learned else 0)
 
     def sample(self, states, rng):
         """Return one draw for each entry of states, shape (n, n_features)."""

@@ -494,7 +494,8 @@ class ContextFreeGrammar(LatentVariableModel, auto_wrap_output_keys=None):
         """Return the Bayesian information criterion, −2 ln p(X) + d ln N: smaller is better.
 
         d is the number of free parameters: rules, leaves and roots that are ruled out by zeros of
-        ``rules_init``, ``leafprob_init`` and ``startprob_init`` do not count. N is the number of
+        ``rules_init``, ``leafprob_init`` and ``startprob_init`` do not count, nor do the emissions
+        of nonterminals that are never leaves. N is the number of
         rows. ln p(X) is the sum of :meth:`log_likelihood`.
 
         Parameters
@@ -550,9 +551,10 @@ class ContextFreeGrammar(LatentVariableModel, auto_wrap_output_keys=None):
         return len(sentences.sequences.X), log_likelihoods(self._parameters(), sentences).sum()
 
     def _n_parameters(self):
-        """Return the number of free parameters."""
+        """Return the number of free parameters, of emissions those of leaves alone."""
         rules = self._start_allowed.sum() - 1 + (self._allowed.sum(axis=1) - 1).sum()
-        return int(rules) + self.emission_.parameters().n_parameters()
+        n_leaves = int(self._allowed[:, len(self._allowed) ** 2].sum())
+        return int(rules) + self.emission_.parameters().n_parameters(n_leaves)
 
 
 def _check_consistent(parameters):

@@ -7,6 +7,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skvae import EMContextFreeGrammar
 from skvae.chart import algorithms
 from skvae.grammar import Tree
+from skvae.hmm import (
+    BernoulliEmission,
+    CategoricalEmission,
+    ColumnEmission,
+    GaussianEmission,
+    PoissonEmission,
+    StudentTEmission,
+)
 from tests.grammar.toys import PROGRAMS, TOY_PCFG1, TOY_PCFG2
 
 TELESCOPE = ["I", "saw", "John", "with", "my", "telescope"]
@@ -228,3 +236,40 @@ def test_trees_are_brackets():
         grammar.set_params(warm_start=True, max_iter=0)
         grammar.fit([TELESCOPE], brackets=[Tree.from_string(tree).spans()])
         assert_allclose(grammar.lower_bound_ * len(TELESCOPE), log_tree, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("emission", "expected"),
+    [
+        (GaussianEmission("full"), 2 * 2 + 2 * 3),
+        (GaussianEmission("tied"), 2 * 2 + 3),
+        (GaussianEmission("diag"), 2 * 2 + 2 * 2),
+        (GaussianEmission("spherical"), 2 * 2 + 2),
+        (StudentTEmission("spherical"), 2 * 2 + 2 + 2),
+        (PoissonEmission(), 2 * 2),
+        (BernoulliEmission(), 2 * 2),
+        (CategoricalEmission(n_categories=3), 2 * 2 * 2),
+        (ColumnEmission([("a", PoissonEmission(), 0), ("b", BernoulliEmission(), 1)]), 2 + 2),
+    ],
+)
+def test_criteria_count_the_emissions_of_leaves_alone(emission, expected):
+    """A → B C, where only B and C are leaves: one start, no free rule."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, size=(60, 2)).astype(float)
+    X[0] = 1 - X[1]
+    sentences = list(X.reshape(30, 2, 2))
+    rules = np.zeros((3, 3, 3))
+    rules[0, 1, 2] = 1.0
+    given = {"rules_init": rules, "startprob_init": [1.0, 0.0, 0.0]}
+    grammar = EMContextFreeGrammar(3, emission=emission, random_state=0, tol=0.1, **given)
+    grammar.fit(sentences)
+    log_p = grammar.log_likelihood(sentences).sum()
+    assert_allclose(grammar.aic(sentences), -2 * log_p + 2 * expected)
+    assert_allclose(grammar.bic(sentences), -2 * log_p + np.log(60) * expected)
+
+
+def test_criteria_of_given_rules():
+    grammar = EMContextFreeGrammar.from_rules(TOY_PCFG1)
+    n_free = (3 - 1) + (3 - 1) + 5 * (10 - 1)  # NP, VP, and the words of five that are leaves
+    log_p = grammar.log_likelihood([TELESCOPE])[0]
+    assert_allclose(grammar.aic([TELESCOPE]), -2 * log_p + 2 * n_free)
