@@ -157,7 +157,7 @@ def _smooth_few_states(start, transmat, log_likelihood, offsets, weight):
     beta, gamma = np.empty(width), np.empty((n_rows, width))
     beta.fill(1.0)
     BACKWARD[width](first, transposed, likelihood, alpha, scale, weight, beta, gamma)
-    pairs = transmat * (alpha[:-1].T @ likelihood)[:n_states, :n_states]
+    pairs = transmat * alpha[:-1].T.dot(likelihood)[:n_states, :n_states]
     posterior = gamma[:, :n_states]
     starts = posterior[0] if offsets is None else np.add.reduce(posterior[offsets[:-1]])
     return Smoothing(posterior, starts, pairs), float(total)

@@ -25,11 +25,10 @@ def prepared(start, transmat):
     """Return (start, A, its transpose), filled up with zeros to a multiple of four states."""
     n = len(start)
     width = -(-n // 4) * 4
-    first, matrices = np.zeros(width), np.zeros((2, width, width))
+    first, matrix = np.zeros(width), np.zeros((width, width))
     first[:n] = start
-    matrices[0, :n, :n] = transmat
-    matrices[1, :n, :n] = transmat.T
-    return first, matrices[0], matrices[1]
+    matrix[:n, :n] = transmat
+    return first, matrix, np.array(matrix.T, order="C")
 
 
 def _banded(matrix):

@@ -97,8 +97,8 @@ class ChainPrior(NamedTuple):
         """Return (startprob, transmat) that maximise the expected log-likelihood plus log prior."""
         startprob, transmat = np.empty_like(statistics.starts), np.empty_like(statistics.pairs)
         counts = statistics.starts + self.startprob - 1.0
-        rows = counts, self.start_allowed, old.startprob, startprob
-        fill_probabilities(*(array[None] for array in rows))
+        rows = counts[None], self.start_allowed[None], old.startprob[None], startprob[None]
+        fill_probabilities(*rows)
         counts = statistics.pairs + self.transmat - 1.0
         fill_probabilities(counts, self.allowed, old.transmat, transmat)
         return startprob, transmat
