@@ -32,7 +32,7 @@ NUMERIC = (
     "neural",
     "vae",
 )
-# Mathematical constants, coefficients, versions of file formats and labels of random streams.
+# Mathematical constants, coefficients, versions of file formats, labels of streams and of forms.
 NO_THRESHOLDS = {
     "EPS",
     "LOG_2PI",
@@ -46,6 +46,7 @@ NO_THRESHOLDS = {
     # Places in a node of a tree.
     *(("grammar/tree.py", name) for name in ("_LABEL", "_FIRST", "_LAST", "_SIZE", "_WORD")),
     ("neural/likelihoods/binary.py", "_SERIES"),
+    *("_SUM", "_ADD", "_COUNT", "_SPREAD", "_BEST", "_BEST_SPREAD", "_N_ARGUMENTS"),
     *("ORDER", "NOISE", "HELD_OUT_NOISE", "MODULES", "CLUSTERS"),
 }
 

@@ -15,6 +15,7 @@ _OPTIONS = {
     "error_model": "numpy",
     "fastmath": {"reassoc", "contract", "nsz", "arcp"},
 }
+_FOR_C = {"error_model": _OPTIONS["error_model"], "fastmath": _OPTIONS["fastmath"]}
 
 
 def compiled(function):
@@ -23,6 +24,17 @@ def compiled(function):
         return numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no folder for a cache can be written to: each process compiles anew
         return numba.njit(**_OPTIONS)(function)
+
+
+def address_of(function, signature):
+    """Return the address of the function, compiled now for C, from the cache if there is one.
+
+    A compiled function that calls an address does not contain the code that it calls.
+    """
+    try:
+        return numba.cfunc(signature, cache=True, **_FOR_C)(function).address
+    except RuntimeError:
+        return numba.cfunc(signature, **_FOR_C)(function).address
 
 
 def inlined(function):

@@ -42,10 +42,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skvae.blocks import Workers
-from skvae.chart import kernels_log, kernels_trees
+from skvae.chart import kernels_trees
+from skvae.chart.batch import Batch
+from skvae.chart.log_space import LogGrammar, log_sum, unit_closure
 
-_DOUBLINGS = 64  # chains of up to 2**64 unit rules are summed
 _DRAWS = 4096  # uniform numbers at a time
 _MOST_DRAWN = 1 << 22  # leaves of a sentence
 
@@ -119,32 +119,26 @@ def expect(
     >>> float(sums.rules[0, 0, 0]), round(float(np.exp(sums.log_likelihood)), 6)  # 2 · ¼² · ¾³
     (2.0, 0.052734)
     """
-    sentences = _Sentences(rules, log_likelihood, offsets, brackets, pool)
-    grammar, n_labels = sentences.grammar, len(rules.startprob)
+    batch = Batch(rules, log_likelihood, offsets, brackets, pool)
+    n_labels = len(rules.startprob)
     leaves = np.zeros((len(log_likelihood), n_labels))
-    shapes = (n_labels,), (n_labels,) * 3, (n_labels,) * 2
-
-    def add(s):
-        starts, counts, units = (np.zeros(shape) for shape in shapes)
-        times = 1.0 if weight is None else weight[s]
-        if times == 0:
-            return starts, counts, units, 0.0
-        inside = sentences.inside(s)
-        if inside.log_p > -np.inf:
-            top, outer = inside.top, inside.outer()
-            starts += times * np.exp(inside.log_root() - inside.log_p)
-            given = grammar.log_rules, grammar.log_units, inside.leaves, top, outer, times
-            kernels_log.add_counts(*given, counts, units, leaves[sentences.rows(s)])
-        return starts, counts, units, times * inside.log_p
-
-    totals = [np.zeros(shape) for shape in shapes]
-    log_p = 0.0
-    for found in sentences.map(add):
-        for total, part in zip(totals, found, strict=False):
-            total += part
-        log_p += found[-1]
-    starts, counts, units = totals
-    return ChartSums(starts, counts, None if rules.units is None else units, leaves, float(log_p))
+    weight = np.ones(len(batch.offsets) - 1) if weight is None else np.array(weight, np.float64)
+    options = {"outside": True, "counts": True, "leaves": leaves}
+    log_p, lost, found = batch.run(weight, **options)
+    if len(lost):
+        kept = weight.copy()
+        kept[lost] = 0.0
+        log_p, _, found = batch.run(kept, **options)
+    starts, counts, units = batch.compact.unsorted(*found)
+    counts *= rules.rules
+    units *= 0.0 if rules.units is None else rules.units
+    for s in lost:
+        inside = batch.log_inside(s)
+        log_p[s] = inside.log_p
+        if inside.log_p > -np.inf and weight[s] > 0:
+            inside.add_counts(weight[s], starts, counts, units, leaves[batch.rows(s)])
+    total = float(log_p[weight > 0] @ weight[weight > 0])
+    return ChartSums(starts, counts, None if rules.units is None else units, leaves, total)
 
 
 def log_likelihood_of(rules, log_likelihood, offsets=None, *, brackets=None, pool=None):
@@ -152,8 +146,11 @@ def log_likelihood_of(rules, log_likelihood, offsets=None, *, brackets=None, poo
 
     The arguments are those of the module.
     """
-    sentences = _Sentences(rules, log_likelihood, offsets, brackets, pool)
-    return np.array(list(sentences.map(lambda s: sentences.inside(s).log_p)))
+    batch = Batch(rules, log_likelihood, offsets, brackets, pool)
+    log_p, lost, _ = batch.run(np.ones(len(batch.offsets) - 1))
+    for s in lost:
+        log_p[s] = batch.log_inside(s).log_p
+    return log_p
 
 
 def leaf_posterior(rules, log_likelihood, offsets=None, *, brackets=None, pool=None):
@@ -165,23 +162,18 @@ def leaf_posterior(rules, log_likelihood, offsets=None, *, brackets=None, pool=N
 
     The arguments are those of the module.
     """
-    sentences = _Sentences(rules, log_likelihood, offsets, brackets, pool)
+    batch = Batch(rules, log_likelihood, offsets, brackets, pool)
     out = np.empty((len(log_likelihood), len(rules.startprob)))
-
-    def fill(s):
-        inside, rows = sentences.inside(s), sentences.rows(s)
+    log_p, lost, _ = batch.run(np.ones(len(batch.offsets) - 1), outside=True, leaves=out)
+    for s in np.union1d(lost, np.flatnonzero(log_p == -np.inf)):
+        inside, rows = batch.log_inside(s), batch.rows(s)
         if inside.log_p == -np.inf:
-            impossible = np.isneginf(sentences.predictive(s))
-            changed = np.where(impossible[:, None], 0.0, sentences.log_likelihood[rows])
-            inside = sentences.inside(s, changed)
+            inside = batch.log_inside(s, possible=True)
         if inside.log_p == -np.inf:
-            out[rows] = rules.leafprob / rules.leafprob.sum()
-            return
-        posterior = np.exp(np.einsum("iik->ik", inside.outer()) + inside.leaves)
-        out[rows] = posterior / posterior.sum(axis=1, keepdims=True)
-
-    list(sentences.map(fill))
-    return out
+            out[rows] = rules.leafprob
+        else:
+            out[rows] = inside.leaf_posterior()
+    return out / out.sum(axis=1, keepdims=True)
 
 
 def span_posterior(rules, log_likelihood, *, brackets=None):
@@ -192,13 +184,14 @@ def span_posterior(rules, log_likelihood, *, brackets=None):
 
     The arguments are those of the module.
     """
-    sentences = _Sentences(rules, log_likelihood, None, brackets, None)
-    inside = sentences.inside(0)
-    if inside.log_p == -np.inf:
-        return np.zeros((*inside.allowed.shape, len(rules.startprob)))
-    # C(A, A) is the expected number of visits of A after the first one, and that one.
-    returns = np.diagonal(sentences.grammar.log_closure)
-    return np.exp(inside.outer() + inside.top - returns)
+    batch = Batch(rules, log_likelihood, None, brackets, None)
+    n, n_labels = len(log_likelihood), len(rules.startprob)
+    spans = np.zeros((n, n, n_labels))
+    _, lost, _ = batch.run(np.ones(1), outside=True, spans=spans)
+    if len(lost):
+        spans = batch.log_inside(0).span_posterior()
+    # C(A, A) is the expected number of visits of A from the first one on.
+    return spans if rules.units is None else spans / np.diagonal(unit_closure(rules.units))
 
 
 def best_trees(rules, log_likelihood, offsets=None, *, brackets=None, pool=None):
@@ -215,24 +208,7 @@ def best_trees(rules, log_likelihood, offsets=None, *, brackets=None, pool=None)
         the left and the right child. Both are −1 for a leaf, the right one for a unit rule. An
         impossible sentence has no nodes.
     """
-    sentences = _Sentences(rules, log_likelihood, offsets, brackets, pool)
-    grammar, n_labels = sentences.grammar, len(rules.startprob)
-    chains, following = grammar.best_chains()
-
-    def best(s):
-        leaves, allowed = sentences.leaves(s), sentences.allowed(s)
-        n = len(leaves)
-        base, top = np.empty((2, n, n, n_labels))
-        kernels_trees.fill_best(grammar.log_rules, chains, leaves, allowed, base, top)
-        roots = grammar.log_start + top[0, n - 1]
-        root = int(np.argmax(roots))
-        nodes = np.empty((0 if roots[root] == -np.inf else (2 * n - 1) * n_labels, 5), np.int64)
-        given = grammar.log_rules, chains, following, base, top, root
-        n_nodes = kernels_trees.read_tree(*given, nodes) if len(nodes) else 0
-        return roots[root], nodes[:n_nodes].copy()
-
-    found = list(sentences.map(best))
-    return np.array([log_p for log_p, _ in found]), [nodes for _, nodes in found]
+    return Batch(rules, log_likelihood, offsets, brackets, pool).best_trees()
 
 
 def predictive(rules, log_likelihood, offsets=None, *, pool=None):
@@ -243,8 +219,8 @@ def predictive(rules, log_likelihood, offsets=None, *, pool=None):
 
     The arguments are those of the module.
     """
-    sentences = _Sentences(rules, log_likelihood, offsets, None, pool)
-    return np.concatenate([np.empty(0), *sentences.map(sentences.predictive)])
+    batch = Batch(rules, log_likelihood, offsets, None, pool)
+    return np.concatenate([np.empty(0), *map(batch.log_predictive, range(len(batch.offsets) - 1))])
 
 
 def log_length(rules, n_max):
@@ -257,8 +233,8 @@ def log_length(rules, n_max):
     n_max : int
         The longest length.
     """
-    grammar = _Grammar(rules)
-    return _log_sum(grammar.log_start + grammar.lengths(n_max))
+    grammar = LogGrammar(rules)
+    return log_sum(grammar.log_start + grammar.lengths(n_max))
 
 
 def sample_trees(rules, *, n_sentences=None, n_rows=None, rng):
@@ -313,166 +289,3 @@ def sample_trees(rules, *, n_sentences=None, n_rows=None, rng):
 def _with_room(array, used):
     """Return an array of which the first numbers are used, twice as long if it is almost full."""
     return np.resize(array, 2 * len(array)) if used + _DRAWS >= len(array) else array
-
-
-# One sentence -------------------------------------------------------------------------------------
-
-
-def _log(p):
-    with np.errstate(divide="ignore"):
-        return np.log(p)
-
-
-def _log_sum(logs):
-    """Return ln Σ exp(logs) over the last axis."""
-    return np.logaddexp.reduce(logs, axis=-1)
-
-
-def unit_closure(units):
-    """Return (1 − U)⁻¹, the weights of chains of unit rules, for a spectral radius below one.
-
-    (1 + U)(1 + U²)(1 + U⁴)… has no subtraction: small entries are as exact as large ones, and an
-    entry is zero only where no chain exists.
-    """
-    total, power = np.eye(len(units)), units
-    for _ in range(_DOUBLINGS):
-        if not power.any():
-            break
-        total, power = total + power @ total, power @ power
-    return total
-
-
-class _Grammar:
-    """The logs of a grammar's rules.
-
-    Parameters
-    ----------
-    rules : Rules
-        The grammar.
-    """
-
-    def __init__(self, rules):
-        n_labels = len(rules.startprob)
-        units = np.zeros((n_labels, n_labels)) if rules.units is None else rules.units
-        self.log_start, self.log_rules = _log(rules.startprob), _log(rules.rules)
-        self.log_leaf, self.log_units = _log(rules.leafprob), _log(units)
-        self.log_closure = _log(unit_closure(units))
-
-    def lengths(self, n):
-        """Return the log probabilities that a label has 1..n leaves, (n, K)."""
-        top = np.empty((n, len(self.log_start)))
-        kernels_log.fill_lengths(self.log_rules, self.log_closure, self.log_leaf, top)
-        return top
-
-    def best_chains(self):
-        """Return the best chain of unit rules between labels, and its first step."""
-        chains = np.empty_like(self.log_units)
-        following = np.empty(chains.shape, dtype=np.int64)
-        kernels_trees.fill_best_chains(self.log_units, chains, following)
-        return chains, following
-
-
-class _Inside:
-    """The insides of one sentence.
-
-    Parameters
-    ----------
-    grammar : _Grammar
-        The rules.
-    leaves : ndarray of shape (n, K)
-        Log-likelihoods of the leaves, ``leafprob`` included.
-    allowed : ndarray of bool, shape (n, n)
-        Which spans may be constituents.
-    """
-
-    def __init__(self, grammar, leaves, allowed):
-        self.grammar, self.leaves, self.allowed = grammar, leaves, allowed
-        self.base, self.top = np.full((2, *allowed.shape, leaves.shape[1]), -np.inf)
-        given = grammar.log_rules, grammar.log_closure, leaves, allowed
-        kernels_log.fill_inside(*given, self.base, self.top)
-        self.log_p = float(_log_sum(self.log_root()))
-
-    def log_root(self):
-        """Return ln p(x, the root's label)."""
-        return self.grammar.log_start + self.top[0, -1]
-
-    def outer(self):
-        """Return the outsides of the bases of all spans, divided by p(x)."""
-        return self.outside(self.top, self.grammar.log_start - self.log_p)
-
-    def outside(self, right, log_start):
-        """Return the outsides of the bases, with other insides of spans that are right siblings."""
-        outer = np.full_like(self.top, -np.inf)
-        outer[0, -1] = log_start
-        given = self.grammar.log_rules, self.grammar.log_closure, self.top, right, self.allowed
-        kernels_log.fill_outside(*given, outer)
-        return outer
-
-
-class _Sentences:
-    """The sentences of a batch; the parameters are those of the module."""
-
-    def __init__(self, rules, log_likelihood, offsets, brackets, pool):
-        self.grammar = _Grammar(rules)
-        self.log_likelihood = log_likelihood
-        self.offsets = np.array([0, len(log_likelihood)]) if offsets is None else offsets
-        self.brackets, self.pool = brackets, Workers(1) if pool is None else pool
-
-    def map(self, function):
-        """Yield ``function(s)`` of each sentence, in order."""
-
-        def chunk(start, stop):
-            return [function(s) for s in range(start, stop)]
-
-        for found in self.pool.map(chunk, len(self.offsets) - 1, 1):
-            yield from found
-
-    def rows(self, s):
-        """Return the rows of a sentence, a slice."""
-        return slice(self.offsets[s], self.offsets[s + 1])
-
-    def leaves(self, s):
-        """Return the log-likelihoods of a sentence's leaves, ``leafprob`` included."""
-        return self.log_likelihood[self.rows(s)] + self.grammar.log_leaf
-
-    def allowed(self, s):
-        """Return which spans cross no bracket of a sentence, (n, n)."""
-        n = self.offsets[s + 1] - self.offsets[s]
-        allowed = np.ones((n, n), dtype=bool)
-        first, last = np.arange(n)[:, None], np.arange(n)
-        for start, stop in () if self.brackets is None else self.brackets[s]:
-            allowed &= ~((first < start) & (start <= last) & (last < stop))
-            allowed &= ~((start < first) & (first <= stop) & (stop < last))
-        return allowed
-
-    def inside(self, s, log_likelihood=None):
-        """Return the _Inside of a sentence, of other log-likelihoods if they are given."""
-        leaves = self.leaves(s)
-        if log_likelihood is not None:
-            leaves = log_likelihood + self.grammar.log_leaf
-        return _Inside(self.grammar, leaves, self.allowed(s))
-
-    def predictive(self, s):
-        """Return ln p(x_t | x_1..x_{t−1}, n) of a sentence's rows.
-
-        A tree's outside of leaf t has the insides of x_1..x_{t−1} as left siblings; the right ones
-        cover later rows, whose leaves have the weight one.
-        """
-        log_likelihood, grammar = self.log_likelihood[self.rows(s)].copy(), self.grammar
-        n = len(log_likelihood)
-        lengths = grammar.lengths(n)
-        right = lengths[np.maximum(np.arange(n) - np.arange(n)[:, None], 0)]
-        impossible = np.zeros(n, dtype=bool)
-        while True:
-            inside = _Inside(grammar, log_likelihood + grammar.log_leaf, np.ones((n, n), bool))
-            outer = np.einsum("iik->ik", inside.outside(right, grammar.log_start))
-            before = _log_sum(outer + grammar.log_leaf)
-            if before[0] == -np.inf:
-                return np.full(n, -np.inf)
-            with np.errstate(invalid="ignore"):
-                out = _log_sum(outer + inside.leaves) - before
-            new = np.flatnonzero(out == -np.inf)
-            if not len(new):
-                out[impossible] = -np.inf
-                return out
-            impossible[new[0]], log_likelihood[new[0]] = True, 0.0

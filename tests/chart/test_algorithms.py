@@ -14,6 +14,7 @@ from skvae.blocks import workers
 from skvae.chain import algorithms as chain
 from skvae.chart import algorithms
 from skvae.chart.algorithms import Rules
+from skvae.chart.batch import Batch
 from tests import oracles
 from tests.chart.problems import catalan_grammar, log, random_grammar, telescope
 from tests.strategies import seeds
@@ -437,6 +438,66 @@ def test_300_rows_do_not_underflow(seed):
     assert_allclose(sums.leaves.sum(axis=1), 1.0, rtol=1e-10)
     found = algorithms.predictive(grammar, logs + levels).sum()
     assert_allclose(found, shifted - algorithms.log_length(grammar, 300)[-1], rtol=1e-11)
+
+
+def in_log_space(grammar, logs, offsets, brackets):
+    """All sums, each sentence alone in log space."""
+    batch = Batch(grammar, logs, offsets, brackets, None)
+    n_labels = len(grammar.startprob)
+    starts, rules, units = np.zeros(n_labels), np.zeros((n_labels,) * 3), np.zeros((n_labels,) * 2)
+    leaves, log_p = np.zeros_like(logs), []
+    for s in range(len(offsets) - 1):
+        inside = batch.log_inside(s)
+        log_p.append(inside.log_p)
+        if inside.log_p > -np.inf:
+            inside.add_counts(1.0, starts, rules, units, leaves[batch.rows(s)])
+    return np.array(log_p), starts, rules, units, leaves
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 300.0])
+@pytest.mark.parametrize("units", [None, "cycles"])
+@pytest.mark.parametrize("seed", range(3))
+def test_sums_are_those_in_log_space(seed, units, scale):
+    """Labels that differ by hundreds of nats, zeros, sentences without a tree."""
+    grammar, logs, offsets, brackets = batch(seed, n_labels=5, units=units)
+    logs = logs * scale
+    logs[np.random.default_rng(seed).random(logs.shape) < 0.1] = -np.inf
+    log_p, starts, rules, counts, leaves = in_log_space(grammar, logs, offsets, brackets)
+    found = algorithms.log_likelihood_of(grammar, logs, offsets, brackets=brackets)
+    assert_allclose(found, log_p, rtol=1e-12)
+    weight = np.where(log_p == -np.inf, 0.0, 1.0)
+    sums = algorithms.expect(grammar, logs, offsets, brackets=brackets, weight=weight)
+    close = {"rtol": 1e-9, "atol": 1e-12}
+    assert_allclose(sums.log_likelihood, log_p[weight > 0].sum(), rtol=1e-12)
+    assert_allclose(sums.starts, starts, **close)
+    assert_allclose(sums.rules, rules, **close)
+    assert_allclose(sums.leaves, leaves, **close)
+    if units is not None:
+        assert_allclose(sums.units, counts, **close)
+
+
+def test_the_only_possible_label_may_be_the_least_likely_one():
+    """S -> A A: by the densities both rows are B, by e^800 each."""
+    rules = np.zeros((3, 3, 3))
+    rules[0, 1, 1] = 1.0
+    grammar = Rules(np.array([1.0, 0.0, 0.0]), rules, np.array([0.0, 1.0, 1.0]))
+    logs = np.tile([0.0, -800.0, 0.0], (2, 1))
+    assert_allclose(algorithms.log_likelihood_of(grammar, logs), [-1600.0], rtol=1e-14)
+    sums = algorithms.expect(grammar, logs, weight=np.array([3.0]))
+    assert_allclose(sums.log_likelihood, -4800.0, rtol=1e-14)
+    assert_allclose(sums.rules[0, 1, 1], 3.0)
+    assert_allclose(algorithms.leaf_posterior(grammar, logs), [[0.0, 1.0, 0.0]] * 2)
+    assert_allclose(algorithms.span_posterior(grammar, logs)[0, 1], [1.0, 0.0, 0.0])
+    assert_allclose(algorithms.best_trees(grammar, logs)[0], [-1600.0], rtol=1e-14)
+
+
+def test_the_least_likely_rule_may_be_the_only_one():
+    """S -> S S with a probability below the smallest normal number, and of two labels."""
+    for p in (1e-310, 1e-250):
+        log_p = algorithms.log_likelihood_of(
+            catalan_grammar(1 - p)._replace(rules=np.full((1, 1, 1), p)), np.zeros((3, 1))
+        )
+        assert_allclose(log_p, [np.log(2.0) + 2 * np.log(p)], rtol=1e-12)
 
 
 @pytest.mark.parametrize("units", [None, "cycles"])

@@ -1,0 +1,820 @@
+r"""Insides, outsides and best trees of all spans of sentences, compiled.
+
+The recursions are those of :mod:`skvae.chart.kernels_log`. All spans of one width, of several
+sentences, are computed at once: ``chart[width - 1, label, column]`` has the span of sentence s that
+begins at word i in the column ``i * n_sides + s``. A span and the right part of its split k are k *
+n_sides columns apart, so that a sum over splits is a sum of products of shifted rows. These sums
+are computed tile by tile: a few labels of the left part times a few of the right one, a vector of
+columns each, in registers (:func:`_tile`).
+
+Each span has a power of two as its scale, ``exponents[width - 1, column]``, which keeps its largest
+inside within ``_RANGE`` bits of one. As long as no span needs a scale, the factors of splits are
+one and are left out. An outside has the inverse scale, divided by p(x), so that outside times
+inside is a posterior. Insides below ``LEAST`` and splits below ``_LEAST_SPLIT``, relative to the
+largest of the span, are set to zero: no product leaves the range of normal numbers. The span is
+then ``lost``; :func:`fill_outside` bounds the part of p(x) that such spans may have lost.
+
+Labels are sorted: left children first, and right children are consecutive too.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from skvae.chain.compilation import address_of, compiled
+
+LANES = 8  # numbers of a vector: a cache line
+_LARGEST_TILE = 4  # rows and columns of a tile: 16 sums and 8 factors fill the registers
+LEAST = 2.0**-200  # smaller insides, relative to the largest of a span, are set to zero
+_LEAST_SPLIT, _LARGEST_SPLIT = -200, 900  # powers of two
+_RANGE = 40  # bits
+LEAST_RULE = 2.0**-300  # if a rule is less probable, a product may underflow in any span
+_NOTHING = 2.0**-600  # and is smaller than this, in the scale of the span
+_LARGEST_LOSS = 1e-14  # of p(x)
+_LARGEST_RATE = 20.0  # nats a word
+_IMPOSSIBLE = -(1 << 40)  # the exponent of a span without a tree
+
+_SUM, _ADD, _COUNT, _SPREAD, _BEST, _BEST_SPREAD = range(6)  # forms of a tile
+
+_INT, _NUMBER = ir.IntType(64), ir.DoubleType()
+_VECTOR = ir.VectorType(_NUMBER, LANES)
+
+
+def _load(builder, address, spread=False):
+    """Return the vector at an address, or the number there in all lanes."""
+    if not spread:
+        return builder.load(builder.inttoptr(address, _VECTOR.as_pointer()), align=8)
+    number = builder.load(builder.inttoptr(address, _NUMBER.as_pointer()), align=8)
+    undefined, first = ir.Constant(_VECTOR, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    one = builder.insert_element(undefined, number, first)
+    return builder.shuffle_vector(one, undefined, zeros)
+
+
+def _fused(builder, x, y, z):
+    """Return x · y + z, rounded once where the processor can."""
+    product = builder.fmul(x, y, flags=("contract",))
+    return builder.fadd(product, z, flags=("contract",))
+
+
+def _at(builder, address, stride, index):
+    """Return the address of a row or column."""
+    return builder.add(address, builder.mul(stride, ir.Constant(_INT, index)))
+
+
+def _lane_sum(builder, vector):
+    """Return the sum of a vector's numbers."""
+    half = LANES
+    while half > 1:
+        half //= 2
+        lanes = [(lane + half) % LANES for lane in range(LANES)]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes)
+        vector = builder.fadd(vector, builder.shuffle_vector(vector, vector, mask))
+    return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
+
+def _emit_terms(builder, form, rows, cols, a, a_row, a_step, b, b_col, b_step, n_steps):
+    """Build the loop over the terms of all sums of a tile; return the sums, [row][column]."""
+    best = form in (_BEST, _BEST_SPREAD)
+    before = builder.block
+    loop, done = (builder.append_basic_block(name) for name in ("terms", "done"))
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    step, at_a, at_b = (builder.phi(_INT) for _ in range(3))
+    sums = [[builder.phi(_VECTOR) for _ in range(cols)] for _ in range(rows)]
+    right = [_load(builder, _at(builder, at_b, b_col, c)) for c in range(cols)]
+    following = []
+    for r in range(rows):
+        left = _load(builder, _at(builder, at_a, a_row, r), form in (_SPREAD, _BEST_SPREAD))
+        if best:
+            values = [builder.fadd(left, other) for other in right]
+            pairs = zip(values, sums[r], strict=True)
+            row = [builder.select(builder.fcmp_ordered(">", x, y), x, y) for x, y in pairs]
+        else:
+            row = [_fused(builder, left, x, y) for x, y in zip(right, sums[r], strict=True)]
+        following.append(row)
+    zero, start = ir.Constant(_INT, 0), -float("inf") if best else 0.0
+    next_step = builder.add(step, ir.Constant(_INT, 1))
+    counters = (
+        (step, zero, next_step),
+        (at_a, a, builder.add(at_a, a_step)),
+        (at_b, b, builder.add(at_b, b_step)),
+    )
+    vectors = [
+        (phi, ir.Constant(_VECTOR, [start] * LANES), value)
+        for phis, values in zip(sums, following, strict=True)
+        for phi, value in zip(phis, values, strict=True)
+    ]
+    for phi, first, value in (*counters, *vectors):
+        phi.add_incoming(first, before)
+        phi.add_incoming(value, loop)
+    builder.cbranch(builder.icmp_signed("<", next_step, n_steps), loop, done)
+    builder.position_at_end(done)
+    return following
+
+
+def _emit_stores(builder, form, sums, out, out_row, out_col, scale, scale_row):
+    """Build the stores of a tile's sums, by its form."""
+    for r, row in enumerate(sums):
+        factor = _load(builder, _at(builder, scale, scale_row, r)) if form == _ADD else None
+        for c, value in enumerate(row):
+            address = _at(builder, _at(builder, out, out_row, r), out_col, c)
+            kind = _NUMBER if form == _COUNT else _VECTOR
+            pointer = builder.inttoptr(address, kind.as_pointer())
+            if form == _COUNT:
+                value = _lane_sum(builder, value)
+                value = builder.fadd(value, builder.load(pointer, align=8))
+            elif form == _ADD:
+                value = _fused(builder, factor, value, builder.load(pointer, align=8))
+            builder.store(value, pointer, align=8)
+
+
+@intrinsic
+def _tile(
+    typing, form, rows, cols, a, a_row, a_step, b, b_col, b_step, n_steps, out, out_row, out_col,
+    scale, scale_row,
+):  # fmt: skip
+    """Compute rows × cols sums over steps of A[row, step] B[column, step], vectors of columns.
+
+    All arguments are integers: addresses, and strides in bytes. There is at least one step. The
+    form is one of
+
+    - ``_SUM``: A is a vector; the sums are stored in ``out``;
+    - ``_ADD``: A is a vector; the sums times ``scale[row]`` are added to ``out``;
+    - ``_COUNT``: A is a vector; the lanes of the sums are added up and to the number in ``out``;
+    - ``_SPREAD``: A is a number; the sums are stored;
+    - ``_BEST``, ``_BEST_SPREAD``: as ``_SUM`` and ``_SPREAD``, with the largest A + B for a sum.
+    """
+    given = (
+        form, rows, cols, a, a_row, a_step, b, b_col, b_step, n_steps, out, out_row, out_col,
+        scale, scale_row,
+    )  # fmt: skip
+    del typing
+
+    def build(context, builder, _, args):
+        kind, n_rows, n_cols = args[:3]
+        key = kind
+        for number in (n_rows, n_cols):
+            key = builder.add(builder.mul(key, ir.Constant(_INT, 8)), number)
+        end = builder.append_basic_block("end")
+        cases = builder.switch(key, end)
+        sizes = range(1, _LARGEST_TILE + 1)
+        for f, r, c in ((f, r, c) for f in range(6) for r in sizes for c in sizes):
+            block = builder.append_basic_block("tile")
+            cases.add_case(ir.Constant(_INT, (8 * f + r) * 8 + c), block)
+            builder.position_at_end(block)
+            sums = _emit_terms(builder, f, r, c, *args[3:10])
+            _emit_stores(builder, f, sums, *args[10:])
+            builder.branch(end)
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * len(given)), build
+
+
+def _tiles(
+    form, n_rows, n_cols, n_steps, n_next, a, a_row, a_step, a_next, b, b_col, b_step, b_next,
+    out, out_row, out_col, out_next, scale, scale_row, scale_next,
+):  # fmt: skip
+    """Compute :func:`_tile` for any number of rows and columns, in tiles of almost equal sizes.
+
+    All of this is repeated ``n_next`` times, at the next addresses.
+    """
+    row_tiles, col_tiles = -(-n_rows // _LARGEST_TILE), -(-n_cols // _LARGEST_TILE)
+    for _ in range(n_next):
+        c = 0
+        for j in range(col_tiles):
+            cols = (n_cols - c) // (col_tiles - j)
+            r = 0
+            for i in range(row_tiles):
+                rows = (n_rows - r) // (row_tiles - i)
+                _tile(
+                    form, rows, cols, a + r * a_row, a_row, a_step, b + c * b_col, b_col, b_step,
+                    n_steps, out + r * out_row + c * out_col, out_row, out_col,
+                    scale + r * scale_row, scale_row,
+                )  # fmt: skip
+                r += rows
+            c += cols
+        a += a_next
+        b += b_next
+        out += out_next
+        scale += scale_next
+
+
+_N_ARGUMENTS = 20
+
+
+@lru_cache(maxsize=1)
+def tiles_address():
+    """Return the address of the compiled :func:`_tiles`, which is large: it is compiled once."""
+    return address_of(_tiles, types.void(*[types.int64] * _N_ARGUMENTS))
+
+
+@intrinsic
+def _call(typing, tiles, form, sizes, a, b, out, scale):
+    """Call :func:`_tiles` at an address.
+
+    ``sizes`` are the numbers of rows, columns, steps and repetitions; the others an address and
+    its strides.
+    """
+    given = tiles, form, sizes, a, b, out, scale
+    del typing
+
+    def build(context, builder, _, args):
+        numbers = [args[1]]
+        for group, width in zip(args[2:], (4, 4, 4, 4, 3), strict=True):
+            numbers += [builder.extract_value(group, i) for i in range(width)]
+        kind = ir.FunctionType(ir.VoidType(), [_INT] * _N_ARGUMENTS)
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), numbers)
+        return context.get_dummy_value()
+
+    four = types.UniTuple(types.int64, 4)
+    three = types.UniTuple(types.int64, 3)
+    kinds = types.int64, types.int64, four, four, four, four, three
+    assert len(kinds) == len(given)
+    return types.void(*kinds), build
+
+
+@compiled
+def _place(array, i, a, x):
+    """Return the address of chart[i, a, x]."""
+    return np.int64(array.ctypes.data) + (
+        i * array.strides[0] + a * array.strides[1] + x * array.strides[2]
+    )
+
+
+@compiled
+def _spread_product(tiles, form, matrix, transposed, values, n_columns, out):
+    """Fill ``out`` (rows, columns) with matrix @ values, or with that of its transpose."""
+    n_rows, n_steps = matrix.shape
+    row, step = matrix.strides
+    if transposed:
+        n_rows, n_steps, row, step = n_steps, n_rows, step, row
+    line = LANES * 8
+    a = np.int64(matrix.ctypes.data), row, step, 0
+    b = np.int64(values.ctypes.data), line, values.strides[0], 0
+    place = np.int64(out.ctypes.data), out.strides[0], line, 0
+    _call(tiles, form, (n_rows, n_columns // LANES, n_steps, 1), a, b, place, (0, 0, 0))
+
+
+@compiled
+def _fill_largest(width, n_sides, exponents, n_columns, largest):
+    """Fill the largest exponent of the splits of the spans of one width."""
+    largest[:n_columns] = 2 * _IMPOSSIBLE
+    for k in range(1, width):
+        for x in range(n_columns):
+            power = exponents[k - 1, x] + exponents[width - k - 1, x + k * n_sides]
+            largest[x] = max(largest[x], power)
+
+
+@compiled
+def _fill_factors(width, n_sides, exponents, reference, n_columns, factors, lost):
+    """Fill the scale of each split of the spans of one width, relative to 2**reference.
+
+    Row k has the split after k words. Splits below _LEAST_SPLIT are left out: the spans are lost.
+    """
+    bits = factors.view(np.int64)
+    for k in range(1, width):
+        shift = k * n_sides
+        for x in range(n_columns):
+            power = exponents[k - 1, x] + exponents[width - k - 1, x + shift] - reference[x]
+            kept = min(power, _LARGEST_SPLIT) + 1023
+            bits[k, x] = kept << 52 if power >= _LEAST_SPLIT else 0
+        for x in range(n_columns):
+            power = exponents[k - 1, x] + exponents[width - k - 1, x + shift] - reference[x]
+            left_out = (power < _LEAST_SPLIT) & (power > _IMPOSSIBLE // 2)
+            least = 2.0 ** (_LEAST_SPLIT + 2 * _RANGE)
+            lost[x] = max(lost[x], least) if left_out else lost[x]
+            lost[x] = np.inf if power > _LARGEST_SPLIT else lost[x]
+
+
+@compiled
+def _fill_scaled_left(width, chart, n_left, factors, n_columns, left):
+    """Fill ``left[k − 1, b, x]`` with chart[k − 1, b, x] · factors[k, x]."""
+    for k in range(1, width):
+        for b in range(n_left):
+            for x in range(n_columns):
+                left[k - 1, b, x] = chart[k - 1, b, x] * factors[k, x]
+
+
+@compiled
+def _fill_pairs(tiles, form, width, n_sides, left, chart, first_right, n_pairs, n_columns, pairs):
+    """Fill ``pairs[b * n_right + c, x]``, the sums over splits, or the best of them.
+
+    ``left[k − 1, b, x]`` is the left part of the split after k words; ``chart`` has the right one.
+    """
+    n_left, n_right = n_pairs
+    line, pair = LANES * 8, pairs.strides[0]
+    a = _place(left, 0, 0, 0), left.strides[1], left.strides[0], line
+    down = 8 * n_sides - chart.strides[0]
+    b = _place(chart, width - 2, first_right, n_sides), chart.strides[1], down, line
+    out = np.int64(pairs.ctypes.data), n_right * pair, pair, line
+    sizes = n_left, n_right, width - 1, n_columns // LANES
+    _call(tiles, form, sizes, a, b, out, (0, 0, 0))
+
+
+@compiled
+def _scale(values, n_columns, high, factors, exponents, lost):
+    """Scale the spans of one width if they need it; return whether none does.
+
+    The factors of the spans are filled in too.
+    """
+    high[:n_columns] = 0.0
+    for a in range(len(values)):
+        for x in range(n_columns):
+            high[x] = max(high[x], values[a, x])
+    flat, bits = True, high.view(np.int64)
+    for x in range(n_columns):
+        power = (bits[x] >> 52) - 1023 if high[x] > 0.0 else 0
+        lost[x] = np.inf if power < -400 else lost[x]
+        power = power if abs(power) > _RANGE else 0
+        flat &= power == 0
+        exponents[x] = exponents[x] + power if high[x] > 0.0 else _IMPOSSIBLE
+        factors[x] = 2.0**-power
+        lost[x] = lost[x] * factors[x] if lost[x] > _NOTHING else lost[x]
+    for a in range(len(values)):
+        for x in range(n_columns):
+            value, least = values[a, x], LEAST * high[x]
+            gone = (value < least) & (value > 0.0)
+            lost[x] = max(lost[x], least * factors[x]) if gone else lost[x]
+            values[a, x] = value * factors[x] if value >= least else 0.0
+    return flat
+
+
+@compiled
+def fill_inside(tiles, n, n_sides, n_pairs, first_right, rules, closure, allowed, work):
+    """Fill the insides of all spans and return whether no span has a scale.
+
+    Parameters
+    ----------
+    tiles : int
+        :func:`tiles_address`.
+    n, n_sides : int
+        The number of words, and of sentences side by side.
+    n_pairs : (int, int)
+        The numbers of left and of right children.
+    first_right : int
+        The first label that is a right child.
+    rules : ndarray of shape (K, n_left * n_right)
+        The probabilities of the rules.
+    closure : ndarray of shape (K, K) or (0, 0)
+        Sums over chains of unit rules; empty if there are none.
+    allowed : ndarray of shape (n, n_columns) or (0, 0)
+        One where a constituent may be, and zero; empty if all spans are allowed.
+    work : tuple of ndarray
+        Memory: base, top, exponents, lost, factors, left, pairs, high, each of them zero but for
+        the bases of single words, which are not scaled yet. Without unit rules base is top.
+    """
+    base, top, exponents, lost, factors, left, pairs, high = work
+    flat = True
+    for width in range(1, n + 1):
+        used = (n - width + 1) * n_sides
+        columns = -(-used // LANES) * LANES
+        here, scale, gone = base[width - 1], exponents[width - 1], lost[width - 1]
+        if width > 1:
+            parts = top
+            if not flat:
+                _fill_largest(width, n_sides, exponents, columns, scale)
+                _fill_factors(width, n_sides, exponents, scale, columns, factors, gone)
+                _fill_scaled_left(width, top, n_pairs[0], factors, columns, left)
+                parts = left
+            sums = pairs[: rules.shape[1] * columns].reshape((rules.shape[1], columns))
+            _fill_pairs(
+                tiles, _SUM, width, n_sides, parts, top, first_right, n_pairs, columns, sums
+            )
+            _spread_product(tiles, _SPREAD, rules, False, sums, columns, here)
+        for a in range(len(rules)):
+            here[a, used:columns] = 0.0
+            if len(allowed) > 0:
+                for x in range(used):
+                    here[a, x] *= allowed[width - 1, x]
+        flat &= _scale(here, columns, high, factors[0], scale, gone)
+        if len(closure) > 0:
+            _spread_product(tiles, _SPREAD, closure, False, here, columns, top[width - 1])
+            flat &= _scale(top[width - 1], columns, high, factors[0], scale, gone)
+            for a in range(len(rules)):
+                for x in range(columns):
+                    here[a, x] *= factors[0, x]
+    return flat
+
+
+@compiled
+def fill_outside(
+    tiles,
+    n,
+    n_sides,
+    n_pairs,
+    first_right,
+    rules,
+    closure,
+    flat,
+    weight,
+    work,
+    outer,
+    both,
+    risk,
+    counts,
+):
+    """Fill the outsides of all bases, from those of the roots, and add expected counts.
+
+    Parameters
+    ----------
+    tiles, n, n_sides, n_pairs, first_right, rules, closure, work
+        As for :func:`fill_inside`, after that.
+    flat : bool
+        Whether no span has a scale.
+    weight : ndarray of shape (n_columns,)
+        The weights in the counts of the sentences in the columns.
+    outer : ndarray of shape (n, K, n_columns)
+        Zero but for the outsides of the roots; filled.
+    both : ndarray
+        Memory for the sums of a pair of children and a span.
+    risk : ndarray of shape (n_columns,)
+        Added to: a bound on the part of p(x) that is lost.
+    counts : (ndarray of shape (K, n_left * n_right), ndarray of shape (K, K))
+        Added to; arrays without rows are left out.
+    """
+    _, top, exponents, lost, factors, left, pairs, high = work
+    n_rules = rules.shape[1]
+    ones = np.ones(LANES)
+    for width in range(n, 0, -1):
+        used = (n - width + 1) * n_sides
+        columns = -(-used // LANES) * LANES
+        here = outer[width - 1]
+        if len(closure) > 0:
+            inner = pairs[: len(rules) * columns].reshape((len(rules), columns))
+            _spread_product(tiles, _SPREAD, closure, True, here, columns, inner)
+            here[:, :columns] = inner
+        for a in range(len(rules)):
+            for x in range(columns):
+                risk[x] += here[a, x] * lost[width - 1, x]
+                here[a, x] = here[a, x] if top[width - 1, a, x] > 0.0 else 0.0
+        weighted = both[: len(rules) * columns].reshape((len(rules), columns))
+        for a in range(len(rules)):
+            for x in range(columns):
+                weighted[a, x] = here[a, x] * weight[x]
+        if len(counts[1]) > 0:
+            _add_products(tiles, weighted, top[width - 1], columns, counts[1])
+        if width == 1:
+            continue
+        parts, scale = top, (np.int64(ones.ctypes.data), 0, 0)
+        if not flat:
+            reference = exponents[width - 1]
+            _fill_factors(width, n_sides, exponents, reference, columns, factors, high)
+            _fill_scaled_left(width, top, n_pairs[0], factors, columns, left)
+            parts, scale = left, (np.int64(factors[1:].ctypes.data), factors.strides[0], LANES * 8)
+        sums = pairs[: n_rules * columns].reshape((n_rules, columns))
+        if len(counts[0]) > 0:
+            given = width, n_sides, parts, top, first_right, n_pairs, columns, sums
+            _fill_pairs(tiles, _SUM, *given)
+            _add_products(tiles, weighted, sums, columns, counts[0])
+        _spread_product(tiles, _SPREAD, rules, True, here, columns, sums)
+        _add_parts(tiles, width, n_sides, top, first_right, n_pairs, sums, columns, scale, outer)
+
+
+@compiled
+def _add_products(tiles, a, b, n_columns, out):
+    """Add a @ b.T to ``out``."""
+    line = LANES * 8
+    left = np.int64(a.ctypes.data), a.strides[0], line, 0
+    right = np.int64(b.ctypes.data), b.strides[0], line, 0
+    place = np.int64(out.ctypes.data), out.strides[0], out.strides[1], 0
+    _call(tiles, _COUNT, (len(a), len(b), n_columns // LANES, 1), left, right, place, (0, 0, 0))
+
+
+@compiled
+def _add_parts(tiles, width, n_sides, top, first_right, n_pairs, sums, n_columns, scale, outer):
+    """Add the outsides of the parts of all splits of the spans of one width."""
+    n_left, n_right = n_pairs
+    up, down = top.strides[0], 8 * n_sides - top.strides[0]
+    row, pair, line = top.strides[1], sums.strides[0], LANES * 8
+    used, n_next = np.int64(sums.ctypes.data), n_columns // LANES
+    right = _place(top, width - 2, first_right, n_sides), down, row, line
+    given = used, n_right * pair, pair, line
+    out = _place(outer, 0, 0, 0), up, row, line
+    _call(tiles, _ADD, (width - 1, n_left, n_right, n_next), right, given, out, scale)
+    left = _place(top, 0, 0, 0), up, row, line
+    given = used, pair, n_right * pair, line
+    out = _place(outer, width - 2, first_right, n_sides), down, row, line
+    _call(tiles, _ADD, (width - 1, n_right, n_left, n_next), left, given, out, scale)
+
+
+@compiled
+def _take(work, at, n_first, n_second, n_third):
+    """Return an array from a part of the memory."""
+    size = n_first * n_second * n_third
+    return work[at : at + size].reshape((n_first, n_second, n_third))
+
+
+@compiled
+def n_columns_of(n, n_sides):
+    """Return the number of columns of a chart: a vector at any split of any span is inside."""
+    columns = -(-n * n_sides // LANES) * LANES + LANES
+    return columns + LANES if columns % 64 == 0 else columns
+
+
+@compiled
+def n_numbers_of(n, n_sides, n_labels, n_rules):
+    """Return how many numbers :func:`run` needs for a group."""
+    columns = n_columns_of(n, n_sides)
+    return columns * (4 * n * n_labels + 4 * n + n_rules + 2 * n_labels + 6)
+
+
+@compiled
+def _fill_leaves(log_likelihood, log_leaf, labels, rows, side, n_sides, rate, chart, lost):
+    """Fill the bases of a sentence's single words; return the log of their divisor."""
+    total = 0.0
+    for i in range(rows[0], rows[1]):
+        x = (i - rows[0]) * n_sides + side
+        largest = -np.inf
+        for a in range(len(labels)):
+            largest = max(largest, log_likelihood[i, labels[a]] + log_leaf[a])
+        if largest == -np.inf:
+            continue
+        largest -= rate
+        total += largest
+        for a in range(len(labels)):
+            value = log_likelihood[i, labels[a]] + log_leaf[a]
+            chart[a, x] = np.exp(value - largest)
+            if chart[a, x] == 0.0 and value > -np.inf:
+                lost[x] = LEAST
+    return total
+
+
+@compiled
+def _fill_allowed(brackets, side, n_sides, n, allowed):
+    """Fill zeros where a span of a sentence crosses one of its brackets."""
+    for first, last in brackets:
+        for width in range(2, n):
+            for i in range(n - width + 1):
+                j = i + width - 1
+                if (i < first <= j < last) or (first < i <= last < j):
+                    allowed[width - 1, i * n_sides + side] = 0.0
+
+
+@compiled
+def run(
+    tiles, groups, order, offsets, log_likelihood, grammar, brackets, weight, work, outside, log_p,
+    exact, starts, counts, leaves, spans,
+):  # fmt: skip
+    """Fill ln p(x), and expected counts and posteriors, of groups of sentences.
+
+    Parameters
+    ----------
+    tiles : int
+        :func:`tiles_address`.
+    groups : ndarray of int, shape (n_groups, 4)
+        Of each group: its sentences order[first:last], the number of words of the longest, and the
+        number of sentences side by side, a power of two.
+    order : ndarray of int
+        Numbers of sentences.
+    offsets : ndarray of int, shape (n_sentences + 1,)
+        The first row of each sentence.
+    log_likelihood : ndarray of shape (n_rows, K)
+        Of the leaves.
+    grammar : tuple
+        startprob, rules, closure, ln leafprob, labels, n_pairs, first_right: see
+        :func:`fill_inside`; ``labels`` has the columns of ``log_likelihood``. The last one is
+        whether a rule is below LEAST_RULE.
+    brackets : (ndarray of int, shape (m, 2), ndarray of int)
+        The brackets of all sentences, and the first one of each sentence; empty if there are none.
+    weight : ndarray of shape (n_sentences,)
+        Weights in the counts.
+    work : ndarray
+        Memory, see :func:`n_numbers_of`.
+    outside : bool
+        Whether outsides are computed; else only if some part of p(x) may be lost.
+    log_p : ndarray of shape (n_sentences,)
+        Filled.
+    exact : ndarray of bool, shape (n_sentences,)
+        Filled: whether nothing is lost.
+    starts, counts, leaves, spans : ndarray of shape (K,), tuple, (n_rows, K), (n, n, K)
+        Expected counts are added to the first two, posteriors fill the last two. Empty ones are
+        left out.
+    """
+    startprob, rules, closure, log_leaf, labels, n_pairs, first_right, underflow = grammar
+    n_labels, n_rules = rules.shape
+    rate = 0.0
+    for g in range(len(groups)):
+        first, last, n, n_sides = groups[g]
+        m = n_columns_of(n, n_sides)
+        work[: m * (3 * n * n_labels + 2 * n)] = 0.0
+        top, outer = _take(work, 0, n, n_labels, m), _take(work, n * n_labels * m, n, n_labels, m)
+        at = 2 * n * n_labels * m
+        base = _take(work, at, n, n_labels, m) if len(closure) > 0 else top
+        at += n * n_labels * m
+        exponents = work[at : at + n * m].view(np.int64).reshape((n, m))
+        lost = work[at + n * m : at + 2 * n * m].reshape((n, m))
+        lost[:] = 2 * _NOTHING if underflow else _NOTHING
+        at += 2 * n * m
+        factors, allowed = _take(work, at, 2, n, m)
+        at += 2 * n * m
+        left = _take(work, at, n, n_labels, m)
+        at += n * n_labels * m
+        pairs = work[at : at + (n_rules + n_labels) * m]
+        at += (n_rules + n_labels) * m
+        both = work[at : at + n_labels * m]
+        high, weights, risk = _take(work, at + n_labels * m, 1, 3, m)[0]
+        if len(brackets[1]) > 0:
+            allowed[:] = 1.0
+        else:
+            allowed = allowed[:0]
+        totals = np.zeros(n_sides)
+        for side in range(last - first):
+            s = order[first + side]
+            rows = offsets[s], offsets[s + 1]
+            given = rows, side, n_sides, rate, base[0], lost[0]
+            totals[side] = _fill_leaves(log_likelihood, log_leaf, labels, *given)
+            if len(brackets[1]) > 0:
+                these = brackets[0][brackets[1][s] : brackets[1][s + 1]]
+                _fill_allowed(these, side, n_sides, rows[1] - rows[0], allowed)
+        space = base, top, exponents, lost, factors, left, pairs, high
+        given_ = tiles, n, n_sides, n_pairs, first_right, rules, closure
+        flat = fill_inside(*given_, allowed, space)
+        for x in range(m):
+            weights[x], risk[x] = 0.0, 0.0
+        some_lost, growth = False, 0.0
+        for side in range(last - first):
+            s = order[first + side]
+            length = offsets[s + 1] - offsets[s]
+            root, total = length - 1, 0.0
+            for a in range(n_labels):
+                total += startprob[a] * top[root, a, side]
+            exact[s] = True
+            for width in range(length):
+                for i in range(length - width):
+                    exact[s] &= lost[width, i * n_sides + side] <= _NOTHING
+            some_lost |= not exact[s]
+            power = exponents[root, side] if total > 0.0 else 0
+            log_p[s] = totals[side] + np.log(total) + power * np.log(2.0)
+            if total > 0.0:
+                growth += (log_p[s] - totals[side]) / length
+                for a in range(n_labels):
+                    outer[root, a, side] = startprob[a] / total
+            for i in range(length):
+                weights[i * n_sides + side] = weight[s]
+        if outside or some_lost:
+            for side in range(last - first):
+                s = order[first + side]
+                root = offsets[s + 1] - offsets[s] - 1
+                for a in range(len(starts)):
+                    starts[a] += weight[s] * outer[root, a, side] * top[root, a, side]
+            fill_outside(*given_, flat, weights, space, outer, both, risk, counts)
+            for side in range(last - first):
+                s = order[first + side]
+                length, part = offsets[s + 1] - offsets[s], 0.0
+                for i in range(length):
+                    part += risk[i * n_sides + side]
+                if not exact[s]:
+                    exact[s] = log_p[s] > -np.inf and part * length <= _LARGEST_LOSS
+                for i in range(length if len(leaves) > 0 else 0):
+                    x = i * n_sides + side
+                    for a in range(n_labels):
+                        value = outer[0, a, x] * base[0, a, x]
+                        leaves[offsets[s] + i, labels[a]] = weight[s] * value
+                for i in range(length if len(spans) > 0 else 0):
+                    for j in range(i, length):
+                        x = i * n_sides + side
+                        for a in range(n_labels):
+                            value = outer[j - i, a, x] * top[j - i, a, x]
+                            spans[i, j, labels[a]] = value
+        # Words of the next group are divided by the mean factor of a word: no span needs a scale.
+        rate = min(max(rate - growth / (last - first), 0.0), _LARGEST_RATE)
+
+
+@compiled
+def _fill_best(
+    tiles, n, n_sides, n_pairs, first_right, log_rules, chains, allowed, base, top, pairs
+):
+    """Fill the log probabilities of the best trees of all spans; those of single words are given.
+
+    The arguments are those of :func:`fill_inside`, with logs; without unit rules base is top.
+    """
+    for width in range(1, n + 1):
+        used = (n - width + 1) * n_sides
+        columns = -(-used // LANES) * LANES
+        here = base[width - 1]
+        if width > 1:
+            sums = pairs[: log_rules.shape[1] * columns].reshape((log_rules.shape[1], columns))
+            _fill_pairs(tiles, _BEST, width, n_sides, top, top, first_right, n_pairs, columns, sums)
+            _spread_product(tiles, _BEST_SPREAD, log_rules, False, sums, columns, here)
+        for a in range(len(log_rules)):
+            here[a, used:columns] = -np.inf
+            for x in range(used if len(allowed) > 0 else 0):
+                here[a, x] = here[a, x] if allowed[width - 1, x] > 0.0 else -np.inf
+        if len(chains) > 0:
+            _spread_product(tiles, _BEST_SPREAD, chains, False, here, columns, top[width - 1])
+
+
+@compiled
+def run_best(
+    tiles, groups, order, offsets, log_likelihood, grammar, following, brackets, work, log_p, nodes,
+    places, n_nodes,
+):  # fmt: skip
+    """Fill ln p(tree, x) and the nodes of the best trees of groups of sentences.
+
+    Parameters
+    ----------
+    tiles, groups, order, offsets, log_likelihood, brackets, work, log_p
+        As for :func:`run`.
+    grammar : tuple
+        As for :func:`run`, with logs, and with the best chains of unit rules for the closure.
+    following : ndarray of int, shape (K, K)
+        The label that follows a in the best chain of unit rules from a to b.
+    nodes : ndarray of int, shape (m, 5)
+        Filled with the nodes of a sentence from places[s] on, in preorder: label, first row, last
+        row, the numbers of the left and the right child.
+    places : ndarray of int, shape (n_sentences,)
+        The places.
+    n_nodes : ndarray of int, shape (n_sentences,)
+        Filled with the number of nodes.
+    """
+    log_start, log_rules, chains, log_leaf, labels, n_pairs, first_right = grammar
+    n_labels, n_rules = log_rules.shape
+    for g in range(len(groups)):
+        first, last, n, n_sides = groups[g]
+        m = n_columns_of(n, n_sides)
+        size = n * n_labels * m
+        work[: 2 * size] = -np.inf
+        top = _take(work, 0, n, n_labels, m)
+        base = _take(work, size, n, n_labels, m) if len(chains) > 0 else top
+        pairs = work[2 * size : 2 * size + n_rules * m]
+        allowed = work[2 * size + n_rules * m :][: n * m].reshape((n, m))
+        if len(brackets[1]) > 0:
+            allowed[:] = 1.0
+        else:
+            allowed = allowed[:0]
+        for side in range(last - first):
+            s = order[first + side]
+            for i in range(offsets[s], offsets[s + 1]):
+                for a in range(n_labels):
+                    x = (i - offsets[s]) * n_sides + side
+                    base[0, a, x] = log_likelihood[i, labels[a]] + log_leaf[a]
+            if len(brackets[1]) > 0:
+                these = brackets[0][brackets[1][s] : brackets[1][s + 1]]
+                _fill_allowed(these, side, n_sides, offsets[s + 1] - offsets[s], allowed)
+        given = n_pairs, first_right, log_rules, chains, allowed, base, top, pairs
+        _fill_best(tiles, n, n_sides, *given)
+        for side in range(last - first):
+            s = order[first + side]
+            length = offsets[s + 1] - offsets[s]
+            root, best = 0, -np.inf
+            for a in range(n_labels):
+                value = log_start[a] + top[length - 1, a, side]
+                if value > best or (value == best and labels[a] < labels[root]):
+                    root, best = a, value
+            log_p[s] = best
+            if best > -np.inf:
+                tree = nodes[places[s] :]
+                given_ = n_pairs, first_right, log_rules, chains, following, labels
+                n_nodes[s] = _read_tree(*given_, base, top, side, n_sides, length, root, tree)
+
+
+@compiled
+def _read_tree(
+    n_pairs, first_right, log_rules, chains, following, labels, base, top, side, n_sides, n, root,
+    nodes,
+):  # fmt: skip
+    """Fill the nodes of the best tree in preorder and return their number.
+
+    No back-pointers are stored: a tree has few nodes, and the best split of each is found again.
+    """
+    stack = np.empty((2 * n, 5), dtype=np.int64)  # label, first, last, parent's row, its column
+    stack[0] = root, 0, n - 1, -1, -1
+    n_waiting, n_nodes = 1, 0
+    while n_waiting > 0:
+        n_waiting -= 1
+        a, i, j, parent, column = stack[n_waiting]
+        if parent >= 0:
+            nodes[parent, column] = n_nodes
+        last, best = a, base[j - i, a, i * n_sides + side]
+        for b in range(len(chains)):
+            value = chains[a, b] + base[j - i, b, i * n_sides + side]
+            if value > best:
+                last, best = b, value
+        nodes[n_nodes] = labels[a], i, j, -1, -1
+        while a != last:
+            a = following[a, last]
+            nodes[n_nodes, 3] = n_nodes + 1
+            n_nodes += 1
+            nodes[n_nodes] = labels[a], i, j, -1, -1
+        if i < j:
+            best, split, left, right = -np.inf, i, 0, 0
+            for k in range(i, j):
+                for b in range(n_pairs[0]):
+                    value = top[k - i, b, i * n_sides + side]
+                    if value == -np.inf:
+                        continue
+                    for c in range(n_pairs[1]):
+                        other = top[j - k - 1, first_right + c, (k + 1) * n_sides + side]
+                        total = log_rules[a, b * n_pairs[1] + c] + (value + other)
+                        if total > best:
+                            best, split, left, right = total, k, b, first_right + c
+            stack[n_waiting] = right, split + 1, j, n_nodes, 4
+            stack[n_waiting + 1] = left, i, split, n_nodes, 3
+            n_waiting += 2
+        n_nodes += 1
+    return n_nodes
