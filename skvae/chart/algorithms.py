@@ -219,8 +219,7 @@ def predictive(rules, log_likelihood, offsets=None, *, pool=None):
 
     The arguments are those of the module.
     """
-    batch = Batch(rules, log_likelihood, offsets, None, pool)
-    return np.concatenate([np.empty(0), *map(batch.log_predictive, range(len(batch.offsets) - 1))])
+    return Batch(rules, log_likelihood, offsets, None, pool).predictive()
 
 
 def log_length(rules, n_max):

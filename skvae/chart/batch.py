@@ -191,6 +191,27 @@ class Batch:
                 array += part
         return log_p, np.flatnonzero(~exact), total
 
+    def predictive(self):
+        """Return ln p(x_t | x_1..x_{t−1}, n) of all rows, (n_rows,)."""
+        out = np.empty(len(self.log_likelihood))
+        exact = np.ones(len(self.offsets) - 1, dtype=bool)
+        given = self.compact.given()
+
+        def chunk(first, last):
+            a, b = self.chunks[first], self.chunks[last]
+            memory = self.work(a, b)
+            at = -memory.ctypes.data // 8 % kernels_spans.LANES
+            kernels_spans.run_predictive(
+                tiles_address(), self.groups[a:b], self.order, self.offsets, self.log_likelihood,
+                given, memory[at:], out, exact,
+            )  # fmt: skip
+            self.pool.spare.append(memory)
+
+        list(self.pool.map(chunk, len(self.chunks) - 1, 1))
+        for s in np.flatnonzero(~exact):
+            out[self.rows(s)] = self.log_predictive(s)
+        return out
+
     def best_trees(self):
         """Return ln p(tree, x) and the nodes of the best tree of each sentence."""
         compact = self.compact

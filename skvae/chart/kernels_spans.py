@@ -30,10 +30,11 @@ LANES = 8  # numbers of a vector: a cache line
 _LARGEST_TILE = 4  # rows and columns of a tile: 16 sums and 8 factors fill the registers
 LEAST = 2.0**-200  # smaller insides, relative to the largest of a span, are set to zero
 _LEAST_SPLIT, _LARGEST_SPLIT = -200, 900  # powers of two
-_RANGE = 40  # bits
+_RANGE, _WIDE_RANGE = 40, 300  # bits
 LEAST_RULE = 2.0**-300  # if a rule is less probable, a product may underflow in any span
 _NOTHING = 2.0**-600  # and is smaller than this, in the scale of the span
 _LARGEST_LOSS = 1e-14  # of p(x)
+_LEAST_SUM = 2.0**-400
 _LARGEST_RATE = 20.0  # nats a word
 _IMPOSSIBLE = -(1 << 40)  # the exponent of a span without a tree
 
@@ -317,7 +318,7 @@ def _fill_pairs(tiles, form, width, n_sides, left, chart, first_right, n_pairs, 
 
 
 @compiled
-def _scale(values, n_columns, high, factors, exponents, lost):
+def _scale(values, n_columns, most_bits, high, factors, exponents, lost):
     """Scale the spans of one width if they need it; return whether none does.
 
     The factors of the spans are filled in too.
@@ -330,7 +331,7 @@ def _scale(values, n_columns, high, factors, exponents, lost):
     for x in range(n_columns):
         power = (bits[x] >> 52) - 1023 if high[x] > 0.0 else 0
         lost[x] = np.inf if power < -400 else lost[x]
-        power = power if abs(power) > _RANGE else 0
+        power = power if abs(power) > most_bits else 0
         flat &= power == 0
         exponents[x] = exponents[x] + power if high[x] > 0.0 else _IMPOSSIBLE
         factors[x] = 2.0**-power
@@ -345,7 +346,7 @@ def _scale(values, n_columns, high, factors, exponents, lost):
 
 
 @compiled
-def fill_inside(tiles, n, n_sides, n_pairs, first_right, rules, closure, allowed, work):
+def fill_inside(tiles, n, n_sides, n_pairs, first_right, rules, closure, allowed, most_bits, work):
     """Fill the insides of all spans and return whether no span has a scale.
 
     Parameters
@@ -364,6 +365,8 @@ def fill_inside(tiles, n, n_sides, n_pairs, first_right, rules, closure, allowed
         Sums over chains of unit rules; empty if there are none.
     allowed : ndarray of shape (n, n_columns) or (0, 0)
         One where a constituent may be, and zero; empty if all spans are allowed.
+    most_bits : int
+        Spans of which the largest inside is this near to one have no scale.
     work : tuple of ndarray
         Memory: base, top, exponents, lost, factors, left, pairs, high, each of them zero but for
         the bases of single words, which are not scaled yet. Without unit rules base is top.
@@ -391,10 +394,10 @@ def fill_inside(tiles, n, n_sides, n_pairs, first_right, rules, closure, allowed
             if len(allowed) > 0:
                 for x in range(used):
                     here[a, x] *= allowed[width - 1, x]
-        flat &= _scale(here, columns, high, factors[0], scale, gone)
+        flat &= _scale(here, columns, most_bits, high, factors[0], scale, gone)
         if len(closure) > 0:
             _spread_product(tiles, _SPREAD, closure, False, here, columns, top[width - 1])
-            flat &= _scale(top[width - 1], columns, high, factors[0], scale, gone)
+            flat &= _scale(top[width - 1], columns, most_bits, high, factors[0], scale, gone)
             for a in range(len(rules)):
                 for x in range(columns):
                     here[a, x] *= factors[0, x]
@@ -524,6 +527,30 @@ def n_numbers_of(n, n_sides, n_labels, n_rules):
 
 
 @compiled
+def _memory(work, n, m, rules, closure, underflow):
+    """Return the arrays of a group: those of :func:`fill_inside`, and those of outsides."""
+    n_labels, n_rules = rules.shape
+    size = n * n_labels * m
+    work[: 3 * size + 2 * n * m] = 0.0
+    top, outer = _take(work, 0, n, n_labels, m), _take(work, size, n, n_labels, m)
+    base = _take(work, 2 * size, n, n_labels, m) if len(closure) > 0 else top
+    left = _take(work, 3 * size + 2 * n * m, n, n_labels, m)
+    at = 3 * size
+    exponents = work[at : at + n * m].view(np.int64).reshape((n, m))
+    lost = _take(work, at + n * m, 1, n, m)[0]
+    lost[:] = 2 * _NOTHING if underflow else _NOTHING
+    at += 2 * n * m + size
+    factors, allowed = _take(work, at, 2, n, m)
+    at += 2 * n * m
+    pairs = work[at : at + (n_rules + n_labels) * m]
+    at += (n_rules + n_labels) * m
+    both = work[at : at + n_labels * m]
+    high, weights, risk = _take(work, at + n_labels * m, 1, 3, m)[0]
+    space = base, top, exponents, lost, factors, left, pairs, high
+    return space, outer, both, (weights, risk), allowed
+
+
+@compiled
 def _fill_leaves(log_likelihood, log_leaf, labels, rows, side, n_sides, rate, chart, lost):
     """Fill the bases of a sentence's single words; return the log of their divisor."""
     total = 0.0
@@ -596,28 +623,14 @@ def run(
         left out.
     """
     startprob, rules, closure, log_leaf, labels, n_pairs, first_right, underflow = grammar
-    n_labels, n_rules = rules.shape
+    n_labels = len(rules)
     rate = 0.0
     for g in range(len(groups)):
         first, last, n, n_sides = groups[g]
         m = n_columns_of(n, n_sides)
-        work[: m * (3 * n * n_labels + 2 * n)] = 0.0
-        top, outer = _take(work, 0, n, n_labels, m), _take(work, n * n_labels * m, n, n_labels, m)
-        at = 2 * n * n_labels * m
-        base = _take(work, at, n, n_labels, m) if len(closure) > 0 else top
-        at += n * n_labels * m
-        exponents = work[at : at + n * m].view(np.int64).reshape((n, m))
-        lost = work[at + n * m : at + 2 * n * m].reshape((n, m))
-        lost[:] = 2 * _NOTHING if underflow else _NOTHING
-        at += 2 * n * m
-        factors, allowed = _take(work, at, 2, n, m)
-        at += 2 * n * m
-        left = _take(work, at, n, n_labels, m)
-        at += n * n_labels * m
-        pairs = work[at : at + (n_rules + n_labels) * m]
-        at += (n_rules + n_labels) * m
-        both = work[at : at + n_labels * m]
-        high, weights, risk = _take(work, at + n_labels * m, 1, 3, m)[0]
+        space, outer, both, rows_, allowed = _memory(work, n, m, rules, closure, underflow)
+        base, top, exponents, lost = space[:4]
+        weights, risk = rows_
         if len(brackets[1]) > 0:
             allowed[:] = 1.0
         else:
@@ -631,9 +644,8 @@ def run(
             if len(brackets[1]) > 0:
                 these = brackets[0][brackets[1][s] : brackets[1][s + 1]]
                 _fill_allowed(these, side, n_sides, rows[1] - rows[0], allowed)
-        space = base, top, exponents, lost, factors, left, pairs, high
         given_ = tiles, n, n_sides, n_pairs, first_right, rules, closure
-        flat = fill_inside(*given_, allowed, space)
+        flat = fill_inside(*given_, allowed, _RANGE, space)
         for x in range(m):
             weights[x], risk[x] = 0.0, 0.0
         some_lost, growth = False, 0.0
@@ -682,6 +694,132 @@ def run(
                             value = outer[j - i, a, x] * top[j - i, a, x]
                             spans[i, j, labels[a]] = value
         # Words of the next group are divided by the mean factor of a word: no span needs a scale.
+        rate = min(max(rate - growth / (last - first), 0.0), _LARGEST_RATE)
+
+
+@compiled
+def _fill_lengths(rules, n_pairs, first_right, closure, leafprob, top):
+    """Fill the tops of spans whose leaves have the weight e^rate; return the rate.
+
+    ``top`` (n, K, LANES) has a number in all lanes. The rate keeps the numbers near to one.
+    """
+    n, n_labels = top.shape[:2]
+    sums, base, rate = np.empty(rules.shape[1]), np.empty(n_labels), 0.0
+    for last in range(n):
+        sums[:] = 0.0
+        for k in range(last):
+            for b in range(n_pairs[0]):
+                part = top[k, b, 0]
+                for c in range(n_pairs[1]):
+                    other = top[last - 1 - k, first_right + c, 0]
+                    sums[b * n_pairs[1] + c] += part * other
+        for a in range(n_labels):
+            base[a] = leafprob[a] * np.exp(rate) if last == 0 else np.sum(rules[a] * sums)
+        for a in range(n_labels):
+            top[last, a] = base[a] if len(closure) == 0 else np.sum(closure[a] * base)
+        high = np.max(top[last])
+        if high > 0.0 and abs(np.log(high)) > 30.0:
+            change = -np.log(high) / (last + 1)
+            rate += change
+            for k in range(last + 1):
+                top[k] *= np.exp(change * (k + 1))
+    return rate
+
+
+@compiled
+def _fill_free_outside(tiles, n, n_sides, n_pairs, first_right, rules, closure, free, space, outer):
+    """Fill the outsides of bases, where right siblings are those of ``free`` instead.
+
+    The arguments are those of :func:`fill_outside`; no span has a scale.
+    """
+    _, top, _, _, _, _, pairs, _ = space
+    n_left, n_right = n_pairs
+    ones, line = np.ones(LANES), LANES * 8
+    scale = np.int64(ones.ctypes.data), 0, 0
+    for width in range(n, 0, -1):
+        columns = -(-(n - width + 1) * n_sides // LANES) * LANES
+        here = outer[width - 1]
+        if len(closure) > 0:
+            inner = pairs[: len(rules) * columns].reshape((len(rules), columns))
+            _spread_product(tiles, _SPREAD, closure, True, here, columns, inner)
+            here[:, :columns] = inner
+        if width == 1:
+            break
+        sums = pairs[: rules.shape[1] * columns].reshape((rules.shape[1], columns))
+        _spread_product(tiles, _SPREAD, rules, True, here, columns, sums)
+        used, pair, n_next = np.int64(sums.ctypes.data), sums.strides[0], columns // LANES
+        right = _place(free, width - 2, first_right, 0), -free.strides[0], free.strides[1], 0
+        given = used, n_right * pair, pair, line
+        out = _place(outer, 0, 0, 0), outer.strides[0], outer.strides[1], line
+        _call(tiles, _ADD, (width - 1, n_left, n_right, n_next), right, given, out, scale)
+        left = _place(top, 0, 0, 0), top.strides[0], top.strides[1], line
+        given = used, pair, n_right * pair, line
+        down = 8 * n_sides - top.strides[0]
+        out = _place(outer, width - 2, first_right, n_sides), down, outer.strides[1], line
+        _call(tiles, _ADD, (width - 1, n_right, n_left, n_next), left, given, out, scale)
+
+
+@compiled
+def run_predictive(tiles, groups, order, offsets, log_likelihood, grammar, work, out, exact):
+    """Fill ln p(x_t | x_1..x_{t-1}, n) of the rows of groups of sentences.
+
+    A tree's outside of leaf t has the insides of x_1..x_{t-1} as left siblings; the right ones
+    cover later rows, whose leaves have the weight one. The arguments are those of :func:`run`, and
+
+    Parameters
+    ----------
+    out : ndarray of shape (n_rows,)
+        Filled.
+    exact : ndarray of bool, shape (n_sentences,)
+        Filled: whether no number left its range.
+    """
+    startprob, rules, closure, log_leaf, labels, n_pairs, first_right, underflow = grammar
+    n_labels = len(rules)
+    leafprob = np.exp(log_leaf)
+    longest = 0
+    for g in range(len(groups)):
+        longest = max(longest, groups[g, 2])
+    memory = np.empty(longest * n_labels * LANES + LANES)
+    at = (-(memory.ctypes.data // 8)) % LANES
+    free = _take(memory, at, longest, n_labels, LANES)
+    free_rate = _fill_lengths(rules, n_pairs, first_right, closure, leafprob, free)
+    rate = 0.0
+    for g in range(len(groups)):
+        first, last, n, n_sides = groups[g]
+        m = n_columns_of(n, n_sides)
+        space, outer, _, _, allowed = _memory(work, n, m, rules, closure, underflow)
+        base, _, _, lost = space[:4]
+        for side in range(last - first):
+            s = order[first + side]
+            rows = offsets[s], offsets[s + 1]
+            given = rows, side, n_sides, rate, base[0], lost[0]
+            _fill_leaves(log_likelihood, log_leaf, labels, *given)
+            for a in range(n_labels):
+                outer[rows[1] - rows[0] - 1, a, side] = startprob[a]
+        given_ = tiles, n, n_sides, n_pairs, first_right, rules, closure
+        flat = fill_inside(*given_, allowed[:0], _WIDE_RANGE, space)
+        _fill_free_outside(*given_, free, space, outer)
+        growth = 0.0
+        for side in range(last - first):
+            s = order[first + side]
+            length, total = offsets[s + 1] - offsets[s], 0.0
+            exact[s] = flat
+            for width in range(length):
+                for i in range(length - width):
+                    exact[s] &= lost[width, i * n_sides + side] <= _NOTHING
+            for i in range(length):
+                row, x, before, after = offsets[s] + i, i * n_sides + side, 0.0, 0.0
+                largest = -np.inf
+                for a in range(n_labels):
+                    before += outer[0, a, x] * leafprob[a]
+                    after += outer[0, a, x] * base[0, a, x]
+                    value = log_likelihood[row, labels[a]] + log_leaf[a]
+                    largest = max(largest, value)
+                exact[s] &= _LEAST_SUM < before < 1 / _LEAST_SUM
+                exact[s] &= _LEAST_SUM * before < after < before / _LEAST_SUM
+                out[row] = np.log(after) - np.log(before) + (largest - rate)
+                total += np.log(after) - np.log(before) - free_rate
+            growth += total / length if exact[s] else 0.0
         rate = min(max(rate - growth / (last - first), 0.0), _LARGEST_RATE)
 
 
