@@ -4,6 +4,8 @@
 which they may not be exact; :mod:`skvae.chart.log_space` computes these again.
 """
 
+from bisect import bisect_right
+
 import numpy as np
 
 from skvae.blocks import Workers
@@ -80,16 +82,14 @@ class Batch:
         lengths = np.diff(self.offsets)
         self.order = np.argsort(-lengths, kind="stable")
         self.order = self.order[: np.count_nonzero(lengths)]
-        lengths, n_labels = lengths[self.order], len(self.compact.labels)
+        negative, n_labels = (-lengths[self.order]).tolist(), len(self.compact.labels)
         groups, first = [], 0
-        while first < len(lengths):
-            n = int(lengths[first])
+        while first < len(negative):
+            n = -negative[first]
             sides = _MOST_SIDES
             while sides > 1 and sides * n * n * n_labels > _CHART_NUMBERS:
                 sides //= 2
-            last = first + 1
-            while last < min(first + sides, len(lengths)) and lengths[last] >= _SHORTEST * n:
-                last += 1
+            last = min(first + sides, bisect_right(negative, -_SHORTEST * n, first))
             while sides >= 2 * (last - first):
                 sides //= 2
             groups.append((first, last, n, sides))
