@@ -8,6 +8,8 @@ ORDER = (
     "plot_same_hill.py",
     "plot_geyser_order.py",
     "plot_segmentation.py",
+    "plot_grammar.py",
+    "plot_arithmetic.py",
     "plot_how_many_clusters.py",
     "plot_stream.py",
     "plot_digits_autoencoder.py",
