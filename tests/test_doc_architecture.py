@@ -46,7 +46,7 @@ NO_THRESHOLDS = {
     # Places in a node of a tree.
     *(("grammar/tree.py", name) for name in ("_LABEL", "_FIRST", "_LAST", "_SIZE", "_WORD")),
     ("neural/likelihoods/binary.py", "_SERIES"),
-    *("_SUM", "_ADD", "_COUNT", "_SPREAD", "_BEST", "_BEST_SPREAD", "_N_ARGUMENTS"),
+    *("SUM", "ADD", "COUNT", "SPREAD", "BEST", "BEST_SPREAD", "_N_ARGUMENTS"),
     *("ORDER", "NOISE", "HELD_OUT_NOISE", "MODULES", "CLUSTERS"),
 }
 

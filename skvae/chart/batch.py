@@ -10,11 +10,11 @@ import numpy as np
 
 from skvae.blocks import Workers
 from skvae.chart import kernels_spans, kernels_trees
-from skvae.chart.kernels_spans import tiles_address
 from skvae.chart.log_space import Inside, LogGrammar, log, predictive, unit_closure
+from skvae.chart.tiles import LANES, tiles_address
 
 _MOST_SIDES = 8  # a vector: all shifts are whole vectors
-_CHART_NUMBERS = 1 << 16  # of the chart of a group, as far as it has more than one sentence
+_CHART_NUMBERS = 1 << 17  # of the chart of a group, as far as it has more than one sentence
 _SHORTEST = 0.8  # of the longest sentence of a group
 _WORK = 1 << 21  # products for which a chunk of its own is worth a thread
 _MOST_CHUNKS = 32
@@ -141,7 +141,7 @@ class Batch:
             kernels_spans.n_numbers_of(*shape, n_labels, n_rules)
             for shape in {(int(a), int(b)) for a, b in zip(n, sides, strict=True)}
         ]
-        size = max(needed) + kernels_spans.LANES
+        size = max(needed) + LANES
         spare = self.pool.spare
         memory = spare.pop() if spare else np.empty(0)
         if len(memory) < size:
@@ -175,7 +175,7 @@ class Batch:
         def chunk(first, last):
             a, b = self.chunks[first], self.chunks[last]
             memory = self.work(a, b)
-            at = -memory.ctypes.data // 8 % kernels_spans.LANES
+            at = -memory.ctypes.data // 8 % LANES
             starts, *sums = (np.zeros(shape) for shape in shapes)
             kernels_spans.run(
                 tiles_address(), self.groups[a:b], self.order, self.offsets, self.log_likelihood,
@@ -200,7 +200,7 @@ class Batch:
         def chunk(first, last):
             a, b = self.chunks[first], self.chunks[last]
             memory = self.work(a, b)
-            at = -memory.ctypes.data // 8 % kernels_spans.LANES
+            at = -memory.ctypes.data // 8 % LANES
             kernels_spans.run_predictive(
                 tiles_address(), self.groups[a:b], self.order, self.offsets, self.log_likelihood,
                 given, memory[at:], out, exact,
@@ -230,7 +230,7 @@ class Batch:
         def chunk(first, last):
             a, b = self.chunks[first], self.chunks[last]
             memory = self.work(a, b)
-            at = -memory.ctypes.data // 8 % kernels_spans.LANES
+            at = -memory.ctypes.data // 8 % LANES
             kernels_spans.run_best(
                 tiles_address(), self.groups[a:b], self.order, self.offsets, self.log_likelihood,
                 given, following, brackets, memory[at:], log_p, nodes, places, n_nodes,

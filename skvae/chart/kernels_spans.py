@@ -17,17 +17,11 @@ then ``lost``; :func:`fill_outside` bounds the part of p(x) that such spans may 
 Labels are sorted: left children first, and right children are consecutive too.
 """
 
-from functools import lru_cache
-
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from skvae.chain.compilation import address_of, compiled
+from skvae.chain.compilation import compiled
+from skvae.chart.tiles import ADD, BEST, BEST_SPREAD, COUNT, LANES, SPREAD, SUM, call_tiles
 
-LANES = 8  # numbers of a vector: a cache line
-_LARGEST_TILE = 4  # rows and columns of a tile: 16 sums and 8 factors fill the registers
 LEAST = 2.0**-200  # smaller insides, relative to the largest of a span, are set to zero
 _LEAST_SPLIT, _LARGEST_SPLIT = -200, 900  # powers of two
 _RANGE, _WIDE_RANGE = 40, 300  # bits
@@ -37,206 +31,6 @@ _LARGEST_LOSS = 1e-14  # of p(x)
 _LEAST_SUM = 2.0**-400
 _LARGEST_RATE = 20.0  # nats a word
 _IMPOSSIBLE = -(1 << 40)  # the exponent of a span without a tree
-
-_SUM, _ADD, _COUNT, _SPREAD, _BEST, _BEST_SPREAD = range(6)  # forms of a tile
-
-_INT, _NUMBER = ir.IntType(64), ir.DoubleType()
-_VECTOR = ir.VectorType(_NUMBER, LANES)
-
-
-def _load(builder, address, spread=False):
-    """Return the vector at an address, or the number there in all lanes."""
-    if not spread:
-        return builder.load(builder.inttoptr(address, _VECTOR.as_pointer()), align=8)
-    number = builder.load(builder.inttoptr(address, _NUMBER.as_pointer()), align=8)
-    undefined, first = ir.Constant(_VECTOR, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    one = builder.insert_element(undefined, number, first)
-    return builder.shuffle_vector(one, undefined, zeros)
-
-
-def _fused(builder, x, y, z):
-    """Return x · y + z, rounded once where the processor can."""
-    product = builder.fmul(x, y, flags=("contract",))
-    return builder.fadd(product, z, flags=("contract",))
-
-
-def _at(builder, address, stride, index):
-    """Return the address of a row or column."""
-    return builder.add(address, builder.mul(stride, ir.Constant(_INT, index)))
-
-
-def _lane_sum(builder, vector):
-    """Return the sum of a vector's numbers."""
-    half = LANES
-    while half > 1:
-        half //= 2
-        lanes = [(lane + half) % LANES for lane in range(LANES)]
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes)
-        vector = builder.fadd(vector, builder.shuffle_vector(vector, vector, mask))
-    return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
-
-
-def _emit_terms(builder, form, rows, cols, a, a_row, a_step, b, b_col, b_step, n_steps):
-    """Build the loop over the terms of all sums of a tile; return the sums, [row][column]."""
-    best = form in (_BEST, _BEST_SPREAD)
-    before = builder.block
-    loop, done = (builder.append_basic_block(name) for name in ("terms", "done"))
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    step, at_a, at_b = (builder.phi(_INT) for _ in range(3))
-    sums = [[builder.phi(_VECTOR) for _ in range(cols)] for _ in range(rows)]
-    right = [_load(builder, _at(builder, at_b, b_col, c)) for c in range(cols)]
-    following = []
-    for r in range(rows):
-        left = _load(builder, _at(builder, at_a, a_row, r), form in (_SPREAD, _BEST_SPREAD))
-        if best:
-            values = [builder.fadd(left, other) for other in right]
-            pairs = zip(values, sums[r], strict=True)
-            row = [builder.select(builder.fcmp_ordered(">", x, y), x, y) for x, y in pairs]
-        else:
-            row = [_fused(builder, left, x, y) for x, y in zip(right, sums[r], strict=True)]
-        following.append(row)
-    zero, start = ir.Constant(_INT, 0), -float("inf") if best else 0.0
-    next_step = builder.add(step, ir.Constant(_INT, 1))
-    counters = (
-        (step, zero, next_step),
-        (at_a, a, builder.add(at_a, a_step)),
-        (at_b, b, builder.add(at_b, b_step)),
-    )
-    vectors = [
-        (phi, ir.Constant(_VECTOR, [start] * LANES), value)
-        for phis, values in zip(sums, following, strict=True)
-        for phi, value in zip(phis, values, strict=True)
-    ]
-    for phi, first, value in (*counters, *vectors):
-        phi.add_incoming(first, before)
-        phi.add_incoming(value, loop)
-    builder.cbranch(builder.icmp_signed("<", next_step, n_steps), loop, done)
-    builder.position_at_end(done)
-    return following
-
-
-def _emit_stores(builder, form, sums, out, out_row, out_col, scale, scale_row):
-    """Build the stores of a tile's sums, by its form."""
-    for r, row in enumerate(sums):
-        factor = _load(builder, _at(builder, scale, scale_row, r)) if form == _ADD else None
-        for c, value in enumerate(row):
-            address = _at(builder, _at(builder, out, out_row, r), out_col, c)
-            kind = _NUMBER if form == _COUNT else _VECTOR
-            pointer = builder.inttoptr(address, kind.as_pointer())
-            if form == _COUNT:
-                value = _lane_sum(builder, value)
-                value = builder.fadd(value, builder.load(pointer, align=8))
-            elif form == _ADD:
-                value = _fused(builder, factor, value, builder.load(pointer, align=8))
-            builder.store(value, pointer, align=8)
-
-
-@intrinsic
-def _tile(
-    typing, form, rows, cols, a, a_row, a_step, b, b_col, b_step, n_steps, out, out_row, out_col,
-    scale, scale_row,
-):  # fmt: skip
-    """Compute rows × cols sums over steps of A[row, step] B[column, step], vectors of columns.
-
-    All arguments are integers: addresses, and strides in bytes. There is at least one step. The
-    form is one of
-
-    - ``_SUM``: A is a vector; the sums are stored in ``out``;
-    - ``_ADD``: A is a vector; the sums times ``scale[row]`` are added to ``out``;
-    - ``_COUNT``: A is a vector; the lanes of the sums are added up and to the number in ``out``;
-    - ``_SPREAD``: A is a number; the sums are stored;
-    - ``_BEST``, ``_BEST_SPREAD``: as ``_SUM`` and ``_SPREAD``, with the largest A + B for a sum.
-    """
-    given = (
-        form, rows, cols, a, a_row, a_step, b, b_col, b_step, n_steps, out, out_row, out_col,
-        scale, scale_row,
-    )  # fmt: skip
-    del typing
-
-    def build(context, builder, _, args):
-        kind, n_rows, n_cols = args[:3]
-        key = kind
-        for number in (n_rows, n_cols):
-            key = builder.add(builder.mul(key, ir.Constant(_INT, 8)), number)
-        end = builder.append_basic_block("end")
-        cases = builder.switch(key, end)
-        sizes = range(1, _LARGEST_TILE + 1)
-        for f, r, c in ((f, r, c) for f in range(6) for r in sizes for c in sizes):
-            block = builder.append_basic_block("tile")
-            cases.add_case(ir.Constant(_INT, (8 * f + r) * 8 + c), block)
-            builder.position_at_end(block)
-            sums = _emit_terms(builder, f, r, c, *args[3:10])
-            _emit_stores(builder, f, sums, *args[10:])
-            builder.branch(end)
-        builder.position_at_end(end)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * len(given)), build
-
-
-def _tiles(
-    form, n_rows, n_cols, n_steps, n_next, a, a_row, a_step, a_next, b, b_col, b_step, b_next,
-    out, out_row, out_col, out_next, scale, scale_row, scale_next,
-):  # fmt: skip
-    """Compute :func:`_tile` for any number of rows and columns, in tiles of almost equal sizes.
-
-    All of this is repeated ``n_next`` times, at the next addresses.
-    """
-    row_tiles, col_tiles = -(-n_rows // _LARGEST_TILE), -(-n_cols // _LARGEST_TILE)
-    for _ in range(n_next):
-        c = 0
-        for j in range(col_tiles):
-            cols = (n_cols - c) // (col_tiles - j)
-            r = 0
-            for i in range(row_tiles):
-                rows = (n_rows - r) // (row_tiles - i)
-                _tile(
-                    form, rows, cols, a + r * a_row, a_row, a_step, b + c * b_col, b_col, b_step,
-                    n_steps, out + r * out_row + c * out_col, out_row, out_col,
-                    scale + r * scale_row, scale_row,
-                )  # fmt: skip
-                r += rows
-            c += cols
-        a += a_next
-        b += b_next
-        out += out_next
-        scale += scale_next
-
-
-_N_ARGUMENTS = 20
-
-
-@lru_cache(maxsize=1)
-def tiles_address():
-    """Return the address of the compiled :func:`_tiles`, which is large: it is compiled once."""
-    return address_of(_tiles, types.void(*[types.int64] * _N_ARGUMENTS))
-
-
-@intrinsic
-def _call(typing, tiles, form, sizes, a, b, out, scale):
-    """Call :func:`_tiles` at an address.
-
-    ``sizes`` are the numbers of rows, columns, steps and repetitions; the others an address and
-    its strides.
-    """
-    given = tiles, form, sizes, a, b, out, scale
-    del typing
-
-    def build(context, builder, _, args):
-        numbers = [args[1]]
-        for group, width in zip(args[2:], (4, 4, 4, 4, 3), strict=True):
-            numbers += [builder.extract_value(group, i) for i in range(width)]
-        kind = ir.FunctionType(ir.VoidType(), [_INT] * _N_ARGUMENTS)
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), numbers)
-        return context.get_dummy_value()
-
-    four = types.UniTuple(types.int64, 4)
-    three = types.UniTuple(types.int64, 3)
-    kinds = types.int64, types.int64, four, four, four, four, three
-    assert len(kinds) == len(given)
-    return types.void(*kinds), build
 
 
 @compiled
@@ -258,7 +52,7 @@ def _spread_product(tiles, form, matrix, transposed, values, n_columns, out):
     a = np.int64(matrix.ctypes.data), row, step, 0
     b = np.int64(values.ctypes.data), line, values.strides[0], 0
     place = np.int64(out.ctypes.data), out.strides[0], line, 0
-    _call(tiles, form, (n_rows, n_columns // LANES, n_steps, 1), a, b, place, (0, 0, 0))
+    call_tiles(tiles, form, (n_rows, n_columns // LANES, n_steps, 1), a, b, place, (0, 0, 0))
 
 
 @compiled
@@ -314,7 +108,7 @@ def _fill_pairs(tiles, form, width, n_sides, left, chart, first_right, n_pairs, 
     b = _place(chart, width - 2, first_right, n_sides), chart.strides[1], down, line
     out = np.int64(pairs.ctypes.data), n_right * pair, pair, line
     sizes = n_left, n_right, width - 1, n_columns // LANES
-    _call(tiles, form, sizes, a, b, out, (0, 0, 0))
+    call_tiles(tiles, form, sizes, a, b, out, (0, 0, 0))
 
 
 @compiled
@@ -352,7 +146,7 @@ def fill_inside(tiles, n, n_sides, n_pairs, first_right, rules, closure, allowed
     Parameters
     ----------
     tiles : int
-        :func:`tiles_address`.
+        :func:`skvae.chart.tiles.tiles_address`.
     n, n_sides : int
         The number of words, and of sentences side by side.
     n_pairs : (int, int)
@@ -385,10 +179,8 @@ def fill_inside(tiles, n, n_sides, n_pairs, first_right, rules, closure, allowed
                 _fill_scaled_left(width, top, n_pairs[0], factors, columns, left)
                 parts = left
             sums = pairs[: rules.shape[1] * columns].reshape((rules.shape[1], columns))
-            _fill_pairs(
-                tiles, _SUM, width, n_sides, parts, top, first_right, n_pairs, columns, sums
-            )
-            _spread_product(tiles, _SPREAD, rules, False, sums, columns, here)
+            _fill_pairs(tiles, SUM, width, n_sides, parts, top, first_right, n_pairs, columns, sums)
+            _spread_product(tiles, SPREAD, rules, False, sums, columns, here)
         for a in range(len(rules)):
             here[a, used:columns] = 0.0
             if len(allowed) > 0:
@@ -396,7 +188,7 @@ def fill_inside(tiles, n, n_sides, n_pairs, first_right, rules, closure, allowed
                     here[a, x] *= allowed[width - 1, x]
         flat &= _scale(here, columns, most_bits, high, factors[0], scale, gone)
         if len(closure) > 0:
-            _spread_product(tiles, _SPREAD, closure, False, here, columns, top[width - 1])
+            _spread_product(tiles, SPREAD, closure, False, here, columns, top[width - 1])
             flat &= _scale(top[width - 1], columns, most_bits, high, factors[0], scale, gone)
             for a in range(len(rules)):
                 for x in range(columns):
@@ -434,7 +226,7 @@ def fill_outside(
     outer : ndarray of shape (n, K, n_columns)
         Zero but for the outsides of the roots; filled.
     both : ndarray
-        Memory for the sums of a pair of children and a span.
+        Memory for the weighted outsides of one width.
     risk : ndarray of shape (n_columns,)
         Added to: a bound on the part of p(x) that is lost.
     counts : (ndarray of shape (K, n_left * n_right), ndarray of shape (K, K))
@@ -449,7 +241,7 @@ def fill_outside(
         here = outer[width - 1]
         if len(closure) > 0:
             inner = pairs[: len(rules) * columns].reshape((len(rules), columns))
-            _spread_product(tiles, _SPREAD, closure, True, here, columns, inner)
+            _spread_product(tiles, SPREAD, closure, True, here, columns, inner)
             here[:, :columns] = inner
         for a in range(len(rules)):
             for x in range(columns):
@@ -472,9 +264,9 @@ def fill_outside(
         sums = pairs[: n_rules * columns].reshape((n_rules, columns))
         if len(counts[0]) > 0:
             given = width, n_sides, parts, top, first_right, n_pairs, columns, sums
-            _fill_pairs(tiles, _SUM, *given)
+            _fill_pairs(tiles, SUM, *given)
             _add_products(tiles, weighted, sums, columns, counts[0])
-        _spread_product(tiles, _SPREAD, rules, True, here, columns, sums)
+        _spread_product(tiles, SPREAD, rules, True, here, columns, sums)
         _add_parts(tiles, width, n_sides, top, first_right, n_pairs, sums, columns, scale, outer)
 
 
@@ -485,7 +277,7 @@ def _add_products(tiles, a, b, n_columns, out):
     left = np.int64(a.ctypes.data), a.strides[0], line, 0
     right = np.int64(b.ctypes.data), b.strides[0], line, 0
     place = np.int64(out.ctypes.data), out.strides[0], out.strides[1], 0
-    _call(tiles, _COUNT, (len(a), len(b), n_columns // LANES, 1), left, right, place, (0, 0, 0))
+    call_tiles(tiles, COUNT, (len(a), len(b), n_columns // LANES, 1), left, right, place, (0, 0, 0))
 
 
 @compiled
@@ -498,11 +290,11 @@ def _add_parts(tiles, width, n_sides, top, first_right, n_pairs, sums, n_columns
     right = _place(top, width - 2, first_right, n_sides), down, row, line
     given = used, n_right * pair, pair, line
     out = _place(outer, 0, 0, 0), up, row, line
-    _call(tiles, _ADD, (width - 1, n_left, n_right, n_next), right, given, out, scale)
+    call_tiles(tiles, ADD, (width - 1, n_left, n_right, n_next), right, given, out, scale)
     left = _place(top, 0, 0, 0), up, row, line
     given = used, pair, n_right * pair, line
     out = _place(outer, width - 2, first_right, n_sides), down, row, line
-    _call(tiles, _ADD, (width - 1, n_right, n_left, n_next), left, given, out, scale)
+    call_tiles(tiles, ADD, (width - 1, n_right, n_left, n_next), left, given, out, scale)
 
 
 @compiled
@@ -592,7 +384,7 @@ def run(
     Parameters
     ----------
     tiles : int
-        :func:`tiles_address`.
+        :func:`skvae.chart.tiles.tiles_address`.
     groups : ndarray of int, shape (n_groups, 4)
         Of each group: its sentences order[first:last], the number of words of the longest, and the
         number of sentences side by side, a power of two.
@@ -741,22 +533,22 @@ def _fill_free_outside(tiles, n, n_sides, n_pairs, first_right, rules, closure, 
         here = outer[width - 1]
         if len(closure) > 0:
             inner = pairs[: len(rules) * columns].reshape((len(rules), columns))
-            _spread_product(tiles, _SPREAD, closure, True, here, columns, inner)
+            _spread_product(tiles, SPREAD, closure, True, here, columns, inner)
             here[:, :columns] = inner
         if width == 1:
             break
         sums = pairs[: rules.shape[1] * columns].reshape((rules.shape[1], columns))
-        _spread_product(tiles, _SPREAD, rules, True, here, columns, sums)
+        _spread_product(tiles, SPREAD, rules, True, here, columns, sums)
         used, pair, n_next = np.int64(sums.ctypes.data), sums.strides[0], columns // LANES
         right = _place(free, width - 2, first_right, 0), -free.strides[0], free.strides[1], 0
         given = used, n_right * pair, pair, line
         out = _place(outer, 0, 0, 0), outer.strides[0], outer.strides[1], line
-        _call(tiles, _ADD, (width - 1, n_left, n_right, n_next), right, given, out, scale)
+        call_tiles(tiles, ADD, (width - 1, n_left, n_right, n_next), right, given, out, scale)
         left = _place(top, 0, 0, 0), top.strides[0], top.strides[1], line
         given = used, pair, n_right * pair, line
         down = 8 * n_sides - top.strides[0]
         out = _place(outer, width - 2, first_right, n_sides), down, outer.strides[1], line
-        _call(tiles, _ADD, (width - 1, n_right, n_left, n_next), left, given, out, scale)
+        call_tiles(tiles, ADD, (width - 1, n_right, n_left, n_next), left, given, out, scale)
 
 
 @compiled
@@ -837,14 +629,14 @@ def _fill_best(
         here = base[width - 1]
         if width > 1:
             sums = pairs[: log_rules.shape[1] * columns].reshape((log_rules.shape[1], columns))
-            _fill_pairs(tiles, _BEST, width, n_sides, top, top, first_right, n_pairs, columns, sums)
-            _spread_product(tiles, _BEST_SPREAD, log_rules, False, sums, columns, here)
+            _fill_pairs(tiles, BEST, width, n_sides, top, top, first_right, n_pairs, columns, sums)
+            _spread_product(tiles, BEST_SPREAD, log_rules, False, sums, columns, here)
         for a in range(len(log_rules)):
             here[a, used:columns] = -np.inf
             for x in range(used if len(allowed) > 0 else 0):
                 here[a, x] = here[a, x] if allowed[width - 1, x] > 0.0 else -np.inf
         if len(chains) > 0:
-            _spread_product(tiles, _BEST_SPREAD, chains, False, here, columns, top[width - 1])
+            _spread_product(tiles, BEST_SPREAD, chains, False, here, columns, top[width - 1])
 
 
 @compiled

@@ -13,14 +13,17 @@ KERNELS = sorted(FOLDER.glob("kernels_*.py"))
 
 @pytest.mark.parametrize("path", KERNELS, ids=lambda path: path.stem)
 def test_what_is_compiled_in_is_in_the_same_file(path):
-    """The cache of a function is kept until its own file changes."""
+    """The cache of a function is kept until its own file changes.
+
+    The tiles are compiled by themselves and called by their address.
+    """
     imports = [
         node.module
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom)
     ]
     own = {module for module in imports if module.startswith("skvae")}
-    assert own == {"skvae.chain.compilation"}
+    assert own - {"skvae.chart.tiles"} == {"skvae.chain.compilation"}
 
 
 def test_only_kernels_are_compiled():
