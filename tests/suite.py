@@ -13,6 +13,7 @@ from sklearn.base import clone
 
 from skvae import (
     BayesianMixtureSVI,
+    EMContextFreeGrammar,
     EMGaussianMixture,
     EMHiddenMarkov,
     VariationalAutoencoder,
@@ -22,6 +23,7 @@ from tests.problems import blobs
 ESTIMATORS = [
     EMGaussianMixture(3, random_state=0, max_iter=2000),
     EMHiddenMarkov(3, random_state=0, max_iter=2000),
+    EMContextFreeGrammar(3, emission="gaussian", random_state=0, max_iter=2000),
     BayesianMixtureSVI(3, random_state=0, max_iter=2000),
     VariationalAutoencoder(3, random_state=0, max_epochs=5, hidden_layer_sizes=(16,)),
 ]
@@ -37,7 +39,7 @@ every_estimator = parametrized(ESTIMATORS)
 every_ascent = parametrized([e for e in ESTIMATORS if not isinstance(e, VariationalAutoencoder)])
 every_em = parametrized(ESTIMATORS[:2])
 # Those whose rows are in an order: sequences.
-IN_ORDER = (EMHiddenMarkov,)
+IN_ORDER = EMHiddenMarkov, EMContextFreeGrammar
 every_set_of_rows = parametrized([e for e in ESTIMATORS if not isinstance(e, IN_ORDER)])
 
 

@@ -13,7 +13,13 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import skvae
-from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, VariationalAutoencoder
+from skvae import (
+    BayesianMixtureSVI,
+    EMContextFreeGrammar,
+    EMGaussianMixture,
+    EMHiddenMarkov,
+    VariationalAutoencoder,
+)
 from skvae.datasets import load_geyser
 
 PACKAGE = str(Path(skvae.__file__).parent)
@@ -79,7 +85,9 @@ def test_a_default_fit_is_a_short_staircase(model):
     assert len(profile.functions) <= most_functions, sorted(profile.functions)
 
 
-@pytest.mark.parametrize("model", [*MODELS, VariationalAutoencoder], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "model", [*MODELS, EMContextFreeGrammar, VariationalAutoencoder], ids=lambda m: m.__name__
+)
 def test_an_estimator_has_at_most_three_classes_of_ours_above_it(model):
     own = [cls for cls in model.__mro__[1:] if cls.__module__.startswith("skvae")]
     assert len(own) <= 3, own

@@ -11,7 +11,13 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils import check_array
 
-from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, VariationalAutoencoder
+from skvae import (
+    BayesianMixtureSVI,
+    EMContextFreeGrammar,
+    EMGaussianMixture,
+    EMHiddenMarkov,
+    VariationalAutoencoder,
+)
 from skvae.hmm import GaussianEmission
 from skvae.inspection import elbo_decomposition
 from skvae.validation import numbers_of
@@ -156,6 +162,7 @@ MISSING = {
 MODELS = [
     EMGaussianMixture(2, random_state=0),
     EMHiddenMarkov(2, random_state=0, max_iter=500),
+    EMContextFreeGrammar(2, emission="gaussian", random_state=0, tol=0.5),
     BayesianMixtureSVI(2, random_state=0, max_iter=500),
     VariationalAutoencoder(1, hidden_layer_sizes=(3,), max_epochs=2, random_state=0),
 ]
@@ -242,7 +249,7 @@ def test_weights_are_read_alike(model):
     if isinstance(model, VariationalAutoencoder):
         pytest.skip("its fit takes none")
     X, name = numbers(), "sample_weight"
-    if isinstance(model, EMHiddenMarkov):
+    if isinstance(model, EMHiddenMarkov | EMContextFreeGrammar):
         X, name = [X], "sequence_weight"
     rows = np.ones(N)
     for weight in (DAYS, DAYS - DAYS[0], pd.Series(DAYS), [DAY] * N, DAYS[0]):
@@ -268,6 +275,10 @@ def test_weights_are_read_alike(model):
         (EMHiddenMarkov(2), "transmat_prior"),
         (EMHiddenMarkov(2), "means_init"),
         (EMHiddenMarkov(2), "covariances_init"),
+        (EMContextFreeGrammar(2, emission="gaussian"), "startprob_init"),
+        (EMContextFreeGrammar(2, emission="gaussian"), "rules_init"),
+        (EMContextFreeGrammar(2, emission="gaussian"), "leafprob_init"),
+        (EMContextFreeGrammar(2, emission="gaussian"), "rules_prior"),
         (BayesianMixtureSVI(2), "mean_prior"),
         (BayesianMixtureSVI(2), "covariance_prior"),
     ],

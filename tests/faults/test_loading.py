@@ -12,7 +12,13 @@ import skops.io
 import torch
 from skops.io.exceptions import UntrustedTypesFoundException
 
-from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, VariationalAutoencoder
+from skvae import (
+    BayesianMixtureSVI,
+    EMContextFreeGrammar,
+    EMGaussianMixture,
+    EMHiddenMarkov,
+    VariationalAutoencoder,
+)
 from skvae.neural import model_file as storage
 from tests.faults.files import deeds, load_tampered, tampered
 from tests.problems import blobs
@@ -20,6 +26,7 @@ from tests.problems import blobs
 ESTIMATORS = [
     EMGaussianMixture(2, random_state=0),
     EMHiddenMarkov(2, random_state=0, emission="student_t", max_iter=1000),
+    EMContextFreeGrammar(2, random_state=0, emission="gaussian", max_iter=1000),
     BayesianMixtureSVI(2, random_state=0, max_iter=1000),
     VariationalAutoencoder(1, hidden_layer_sizes=(3,), max_epochs=2, random_state=0, device="cpu"),
 ]
