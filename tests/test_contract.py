@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 from skorch.callbacks import Callback
 
-from skvae import BayesianMixtureSVI, VariationalAutoencoder
+from skvae import BayesianMixtureSVI, EMContextFreeGrammar, VariationalAutoencoder
 from tests.combinations import slow
 from tests.mixture.test_memory import peak_of
 from tests.problems import assert_same_state, state_of
@@ -26,6 +26,7 @@ from tests.suite import (
     ESTIMATORS,
     assert_same_answers,
     every_ascent,
+    every_ascent_of_long_sequences,
     every_em,
     every_estimator,
     fitted,
@@ -154,13 +155,16 @@ def test_bound_is_that_of_the_stored_parameters(estimator):
     bound = model.lower_bound_
     again = model.set_params(warm_start=True, max_iter=0).fit(X)
     assert_allclose(again.lower_bound_, bound, rtol=1e-12)
-    if not isinstance(estimator, BayesianMixtureSVI):
+    if isinstance(estimator, EMContextFreeGrammar):  # its score is conditional on the length
+        assert_allclose(model.log_likelihood(X) / len(X), bound, rtol=1e-12)
+    elif not isinstance(estimator, BayesianMixtureSVI):
         assert_allclose(model.score(X), bound, rtol=1e-12)
 
 
 @every_ascent
 def test_bound_never_falls(estimator):
-    bounds = clone(estimator).set_params(tol=1e-8).fit(X).lower_bounds_
+    tol = 1e-4 if isinstance(estimator, EMContextFreeGrammar) else 1e-8  # it is slow
+    bounds = clone(estimator).set_params(tol=tol).fit(X).lower_bounds_
     assert (np.diff(bounds) > -1e-10).all()
 
 
@@ -175,7 +179,9 @@ def test_same_seed_same_fit(estimator):
 
 @every_ascent
 def test_same_seed_same_fit_whatever_the_jobs(estimator):
-    several = {"n_init": 3, "init_params": "random_from_data"}
+    several = {"n_init": 3}
+    if "init_params" in estimator.get_params():
+        several["init_params"] = "random_from_data"
     models = [clone(estimator).set_params(n_jobs=jobs, **several).fit(X) for jobs in (1, 2)]
     assert models[0].lower_bounds_ == models[1].lower_bounds_
     assert_same_answers(*models, X)
@@ -280,7 +286,7 @@ def test_a_collapse_says_what_to_change(estimator):
         model.partial_fit(same)
 
 
-@every_ascent
+@every_ascent_of_long_sequences
 def test_fit_makes_no_array_of_rows_by_components(estimator):
     """Of an autoencoder's memory most is torch's, which is not seen from here."""
     n_samples, n_components = 150_000, 48

@@ -21,7 +21,7 @@ from tests.problems import assert_same_state, blobs, state_of
 from tests.suite import (
     IN_ORDER,
     assert_same_answers,
-    every_ascent,
+    every_ascent_of_long_sequences,
     every_estimator,
     every_set_of_rows,
     fitted,
@@ -176,7 +176,7 @@ def test_drawn_rows_are_in_no_order(estimator):
     assert (np.abs(gap) < 5 * drawn.std(axis=0) * np.sqrt(2 / 1000)).all()
 
 
-@every_ascent
+@every_ascent_of_long_sequences
 def test_draws_score_like_the_data(estimator):
     """A model fitted to data draws rows that it scores as it scores the data."""
     X = blobs(2000, seed=2)

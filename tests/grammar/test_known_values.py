@@ -234,6 +234,15 @@ def test_long_sentences_do_not_underflow():
     assert_allclose(model.predict_proba(X).sum(axis=1), 1.0)
 
 
+def test_draws_score_like_the_data():
+    X = sentences_of(known_model("full", seed=1), 300, longest=9)
+    model = fitting(2, emission="gaussian").fit(X)
+    drawn, _ = model.sample(n_sentences=300, random_state=0)
+    given, found = (np.concatenate(model.score_samples(each)) for each in (X, drawn))
+    error = np.hypot(*(each.std() / np.sqrt(len(each)) for each in (given, found)))
+    assert abs(found.mean() - given.mean()) < 4 * error
+
+
 @pytest.mark.parametrize("units", [None, "chains"])
 def test_draws_have_the_probabilities_of_their_strings(units):
     model = known_model(n=2, n_features=1, seed=3, units=units)
