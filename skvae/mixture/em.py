@@ -1,15 +1,18 @@
 """EM for a Gaussian mixture: its problem for the search over starts, and its step."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from skvae.ascent.loop import Collapse, Step
 from skvae.blocks import DistributedRows, Rows, Workers
 from skvae.gaussian.checks import check_near
-from skvae.gaussian.covariance import FLAT, MANY, STRUCTURES
+from skvae.gaussian.covariance import EPS, FLAT, LOG_2PI, MANY, STRUCTURES
 from skvae.gaussian.first_statistics import FIRST_FLOOR
+from skvae.gaussian.kernel import TOLERANCE
 from skvae.gaussian.moments import Moments, feature_moments
+from skvae.gaussian.precisions import PRECISIONS
 from skvae.gaussian.single import SINGLE_TOLERANCE, single_kernel
 from skvae.gaussian.statistics import NO_ROWS
 from skvae.mixture.e_step import expect, normalize
@@ -105,6 +108,8 @@ class MixtureProblem:
         step = EMStep(rows, self.floor, moments, pool, single)
         if fewer_than_features:
             return SpanStep(step, FewRows.of(rows.X, moments.mean, self.floor))
+        if estimator.n_components == 1 and isinstance(rows, Rows) and rows.order is None:
+            return OneComponentStep(step, estimator.covariance_type)
         return step
 
     def coordinates(self, parameters):
@@ -186,6 +191,60 @@ class EMStep(Step):
         super().restore(state, parameters)
         self.single = rebuilt(False, state["single"])
         self.before = rebuilt(0.0, state["before"])
+
+
+class OneComponentStep(Step):
+    """The step of EM for one component and complete rows, which are read at most once.
+
+    All responsibilities are one. So the statistics do not depend on the parameters, and the
+    log-likelihood is a function of them: its quadratic term is −½ tr(Σ⁻¹ S), with the second
+    moments S of the rows about the mean. Where rounding may change this by more than ``TOLERANCE``,
+    the log-likelihood is computed from the rows.
+
+    Parameters
+    ----------
+    usual : EMStep
+        The step that reads the rows.
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}
+        The covariance structure.
+    """
+
+    def __init__(self, usual, covariance_type):
+        self._usual, self._covariance_type = usual, covariance_type
+
+    def __call__(self, parameters):
+        bound = self.evaluate(parameters)
+        if not np.isfinite(bound):
+            raise Collapse("the likelihood of some row is not a finite number")
+        self.n_steps += 1
+        usual = self._usual
+        return parameters.maximize(self._statistics, usual.floor, usual.moments.resolution), bound
+
+    def evaluate(self, parameters):
+        """Return the log-likelihood of the parameters, in nats per unit weight."""
+        kind, factors = parameters.covariance_type, parameters.precisions_cholesky
+        n_features = parameters.means.shape[1]
+        about = self._statistics.recenter(parameters.means)
+        scatter, trace = PRECISIONS[kind].scale(about.scatter, n_features), PRECISIONS[kind].trace
+        with np.errstate(over="ignore"):  # of a mean that is far from all rows
+            if not EPS * trace(np.abs(factors), np.abs(scatter)) <= TOLERANCE:
+                return self._usual.evaluate(parameters)
+        half_log_det = np.sum(STRUCTURES[kind].half_log_det(factors, n_features))
+        return float(half_log_det - 0.5 * (n_features * LOG_2PI + trace(factors, scatter)))
+
+    @cached_property
+    def _statistics(self):
+        """The GaussianStatistics of the rows about their mean, per unit weight."""
+        usual = self._usual
+        kind, moments = self._covariance_type, usual.moments
+        pooled, one = STRUCTURES[kind].pooled, np.ones(1)
+        mean = moments.mean[None]
+        if kind in ("diag", "spherical"):
+            variances = pooled(np.diag(moments.variance), 1)
+            return MixtureParameters(kind, one, mean, variances, None).statistics()
+        near = MixtureParameters.of(kind, one, mean, pooled(np.diag(moments.scale**2), 1))
+        statistics, _ = expect(usual.rows, near.kernel(moments.spread), usual.pool)
+        return statistics * (1.0 / usual.rows.weight())
 
 
 class SpanStep(Step):
