@@ -1,5 +1,6 @@
 """The oracles themselves, against closed forms and each other."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -175,3 +176,30 @@ def test_free_parameters_are_counted_on_an_example(covariance_type):
     # Three components in two dimensions: 2 weights, 6 means, and the covariances.
     covariances = {"full": 9, "tied": 3, "diag": 6, "spherical": 3}[covariance_type]
     assert oracles.n_free_parameters(3, 2, covariance_type) == 2 + 6 + covariances
+
+
+@pytest.mark.parametrize("n", range(1, 8))
+def test_trees_of_one_label_are_counted_by_catalan(n):
+    q = 0.25
+    grammar = np.ones(1), np.full((1, 1, 1), 1 - q), np.full(1, q), None
+    trees = oracles.enumerate_trees(grammar, np.full((n, 1), 0.5))
+    assert len(set(trees.trees)) == len(trees.trees) == math.comb(2 * n - 2, n - 1) // n
+    each = Fraction(1 - q) ** (n - 1) * Fraction(q) ** n * Fraction(1, 2) ** n
+    assert trees.probability == len(trees.trees) * each
+    assert trees.best() == each
+    assert trees.rule_counts() == {(0,): n, **({(0, 0, 0): n - 1} if n > 1 else {})}
+    assert trees.spans()[0, n - 1, 0] == 1.0
+
+
+def test_brackets_remove_trees_and_unit_rules_add_some():
+    rules = np.full((1, 1, 1), 0.25)
+    grammar = np.ones(1), rules, np.full(1, 0.5), np.full((1, 1), 0.25)
+    ones = np.ones((3, 1))
+    assert len(oracles.enumerate_trees(grammar, ones).trees) == 2
+    (left,) = oracles.enumerate_trees(grammar, ones, [(0, 1)]).trees
+    assert left.children[0][1:3] == (0, 1)
+    # A chain of no or one unit rule above each of the five nodes.
+    assert len(oracles.enumerate_trees(grammar, ones, longest=1).trees) == 2 * 2**5
+    assert oracles.enumerate_trees(grammar, ones[:1], longest=60).probability == pytest.approx(
+        0.5 / (1 - 0.25)
+    )

@@ -80,6 +80,10 @@ class Batch:
     def _plan(self):
         """Sort the sentences into groups, and the groups into chunks of work."""
         lengths = np.diff(self.offsets)
+        if len(lengths) == 1 and lengths[0] > 0:
+            self.order, self.chunks = np.zeros(1, dtype=np.int64), (0, 1)
+            self.groups = np.array([[0, 1, lengths[0], 1]])
+            return
         self.order = np.argsort(-lengths, kind="stable")
         self.order = self.order[: np.count_nonzero(lengths)]
         negative, n_labels = (-lengths[self.order]).tolist(), len(self.compact.labels)
