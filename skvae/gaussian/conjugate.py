@@ -27,7 +27,7 @@ Paisley, Stochastic variational inference (2013).
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gammainccinv, gammaincinv, gammaln, stdtrit
+from scipy.special import digamma, gammainccinv, gammaincinv, gammaln, stdtrit
 
 from skvae.gaussian.covariance import LOG_2PI, STRUCTURES
 from skvae.gaussian.precisions import PRECISIONS, along
@@ -361,13 +361,15 @@ class NormalWishart(NamedTuple):
 
     # Intervals ------------------------------------------------------------------------------------
 
-    def mean_interval(self, level=0.95):
+    def mean_interval(self, level=0.95, inflation=1.0):
         """Return the equal-tailed credible intervals of the means, from Student-t marginals.
 
         Parameters
         ----------
         level : float
             The probability inside, in (0, 1).
+        inflation : float or ndarray of shape (n_components, n_features), default=1.0
+            Factor of the variances.
 
         Returns
         -------
@@ -381,10 +383,10 @@ class NormalWishart(NamedTuple):
             scale = scale[:, None]
         worth = self.mean_precisions * dofs
         half_width = stdtrit(dofs, 0.5 + 0.5 * level)
-        half_width = along(half_width, scale) * np.sqrt(scale / worth[:, None])
+        half_width = along(half_width, scale) * np.sqrt(inflation * scale / worth[:, None])
         return self.means - half_width, self.means + half_width
 
-    def variance_interval(self, level=0.95):
+    def variance_interval(self, level=0.95, inflation=1.0):
         """Return the equal-tailed credible intervals of the variances, from inverse Gammas.
 
         A diagonal entry of Σ = Λ⁻¹ is inverse Gamma with shape (ν + 1 − D)/2 and scale S_dd/2
@@ -394,16 +396,21 @@ class NormalWishart(NamedTuple):
         ----------
         level : float
             The probability inside, in (0, 1).
+        inflation : float or ndarray of the intervals' shape, default=1.0
+            The shapes are divided by it, about the ratio of the variances of ln σ²; the expectation
+            of ln σ² stays.
 
         Returns
         -------
         lower, upper : ndarray of shape (K, D), (D,) where tied, (K,) where spherical
             The ends.
         """
-        half = 0.5 * self.marginal_dofs
         kind = PRECISIONS[self.covariance_type]
         scale = 0.5 * kind.marginal_scale(self.scales, self.means.shape[1])
+        half = along(0.5 * self.marginal_dofs, scale)
+        wide = half / inflation
+        scale = scale * np.exp(digamma(wide) - digamma(half))
         tail = 0.5 - 0.5 * level
-        low, high = gammaincinv(half, tail), gammainccinv(half, tail)
+        low, high = gammaincinv(wide, tail), gammainccinv(wide, tail)
         with np.errstate(divide="ignore"):  # almost no degrees of freedom: unbounded
-            return scale / along(high, scale), scale / along(low, scale)
+            return scale / high, scale / low

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import betaincinv, betaln, digamma, gammaln
+from scipy.special import betaincinv, betaln, digamma, expit, gammaln, logit, polygamma
 
 from skvae.gaussian.student import gamma_excess
 
@@ -62,12 +62,19 @@ def _divergence(concentrations, others):
     return float(terms[:-1].sum() - terms[-1].sum())
 
 
-def _beta_interval(first, second, level):
-    """Return the equal-tailed intervals of Beta distributions; with second = 0 both ends are 1."""
+def _beta_interval(first, second, level, inflation):
+    """Return the equal-tailed intervals of Beta distributions; with second = 0 both ends are 1.
+
+    An ``inflation`` above 1 stretches them about E ln(π / (1 − π)) on this scale.
+    """
     tail = 0.5 - 0.5 * level
     certain = second <= 0.0
     second = np.where(certain, 1.0, second)
     ends = betaincinv(first, second, tail), betaincinv(first, second, 1.0 - tail)
+    wider, stretch = np.greater(inflation, 1.0), np.sqrt(inflation)
+    center = digamma(first) - digamma(second)
+    stretched = [expit(center + stretch * (logit(end) - center)) for end in ends]
+    ends = [np.where(wider, new, end) for new, end in zip(stretched, ends, strict=True)]
     return tuple(np.where(certain, 1.0, end) for end in ends)
 
 
@@ -127,6 +134,11 @@ class DirichletWeights(NamedTuple):
         """Return E ln π, shape (K,)."""
         return digamma(self.concentrations) - digamma(self.concentrations.sum())
 
+    def log_covariance(self):
+        """Return the covariance of ln π, shape (K, K)."""
+        trigamma = polygamma(1, self.concentrations)
+        return np.diag(trigamma) - polygamma(1, self.concentrations.sum())
+
     def log_mean(self):
         """Return ln E π, shape (K,)."""
         return np.log(self.concentrations) - np.log(self.concentrations.sum())
@@ -144,9 +156,12 @@ class DirichletWeights(NamedTuple):
         each = self.concentrations, prior.concentrations
         return _divergence(*(np.append(values, values.sum()) for values in each))
 
-    def interval(self, level=0.95):
-        """Return the equal-tailed credible intervals (lower, upper), each (K,): Beta marginals."""
-        return _beta_interval(self.concentrations, _others(self.concentrations), level)
+    def interval(self, level=0.95, inflation=1.0):
+        """Return the equal-tailed credible intervals (lower, upper), each (K,): Beta marginals.
+
+        The variance of ln(π / (1 − π)) is multiplied by ``inflation``.
+        """
+        return _beta_interval(self.concentrations, _others(self.concentrations), level, inflation)
 
 
 class StickWeights(NamedTuple):
@@ -222,6 +237,15 @@ class StickWeights(NamedTuple):
         first, second, total = digamma(self._with_sums())
         return first - total + _before(second - total)
 
+    def log_covariance(self):
+        """Return the covariance of ln π, shape (K, K)."""
+        first, second, total = polygamma(1, self._with_sums())
+        # ln π_k = ln v_k + Σ_{j<k} ln(1 − v_j): of two weights, the later has ln(1 − v) of the
+        # earlier one's stick.
+        before = _before(second - total)
+        off = np.tril(np.broadcast_to(before - total, (len(first),) * 2), -1)
+        return off + off.T + np.diag(before + first - total)
+
     def log_mean(self):
         """Return ln E π, shape (K,); finite also where E π underflows."""
         rest = -np.log1p(self.first / self.second)
@@ -256,7 +280,7 @@ class StickWeights(NamedTuple):
         odds = np.log(rest) + np.log(matched) - log_mean
         return matched, np.exp(np.minimum(odds, _LARGEST_LOG))
 
-    def interval(self, level=0.95):
+    def interval(self, level=0.95, inflation=1.0):
         """Return the equal-tailed credible intervals (lower, upper) of π, each (K,).
 
         They are those of the Betas of :meth:`matched`, exact for the first stick. At level 0.95 a
@@ -268,13 +292,15 @@ class StickWeights(NamedTuple):
         ----------
         level : float
             The probability inside, in (0, 1).
+        inflation : float or ndarray of shape (n_components,), default=1.0
+            Factor of the variances of ln(π / (1 − π)).
 
         Returns
         -------
         lower, upper : ndarray of shape (n_components,)
             The ends.
         """
-        return _beta_interval(*self.matched(), level)
+        return _beta_interval(*self.matched(), level, inflation)
 
 
 WEIGHTS = {"dirichlet_distribution": DirichletWeights, "dirichlet_process": StickWeights}
