@@ -85,6 +85,15 @@ def test_a_default_fit_is_a_short_staircase(model):
     assert len(profile.functions) <= most_functions, sorted(profile.functions)
 
 
+def test_a_default_fit_of_a_grammar_is_a_short_staircase():
+    sentences = [[[0], [0], [1], [1]], [[0], [1]], [[0], [0], [0], [1], [1], [1]]] * 5
+    grammar = EMContextFreeGrammar(2, random_state=0)
+    profile = profile_of(lambda: grammar.fit(sentences), "log_density")
+    assert profile.stack[0] == "EMContextFreeGrammar.fit"
+    assert len(profile.stack) <= 9, " > ".join(profile.stack)
+    assert len(profile.functions) <= 170, sorted(profile.functions)
+
+
 @pytest.mark.parametrize(
     "model", [*MODELS, EMContextFreeGrammar, VariationalAutoencoder], ids=lambda m: m.__name__
 )

@@ -13,7 +13,13 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info
 
-from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov, VariationalAutoencoder
+from skvae import (
+    BayesianMixtureSVI,
+    EMContextFreeGrammar,
+    EMGaussianMixture,
+    EMHiddenMarkov,
+    VariationalAutoencoder,
+)
 from skvae.blocks import Workers
 from skvae.hmm import e_step
 from tests.combinations import slow
@@ -25,11 +31,12 @@ LEARNERS = [
     EMGaussianMixture(2, **SMALL),
     EMGaussianMixture(2, acceleration="anderson", n_init=2, n_jobs=2, **SMALL),
     EMHiddenMarkov(2, **SMALL),
+    EMContextFreeGrammar(2, emission="gaussian", rules_init=np.full((2, 2, 2), 0.1), **SMALL),
     BayesianMixtureSVI(2, **SMALL),
     BayesianMixtureSVI(2, learning_method="online", batch_size=20, **SMALL),
     BayesianMixtureSVI(2, moves=("birth", "merge"), **SMALL),
 ]
-NAMES = ["EM", "EM in threads", "chain", "memoized", "online", "moves"]
+NAMES = ["EM", "EM in threads", "chain", "grammar", "memoized", "online", "moves"]
 every_learner = pytest.mark.parametrize("learner", LEARNERS, ids=NAMES)
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -79,7 +86,7 @@ def test_sums_over_blocks_that_fail(learner, error, method, X, monkeypatch):
         assert surroundings() == before
 
 
-@pytest.mark.parametrize("learner", [*LEARNERS[:4], *slow(*LEARNERS[4:])], ids=NAMES)
+@pytest.mark.parametrize("learner", [*LEARNERS[:5], *slow(*LEARNERS[5:])], ids=NAMES)
 def test_interruption_in_any_line(learner, X):
     """As a signal would: between two lines, in this thread, wherever it is just then."""
     model = clone(learner).fit(X)
