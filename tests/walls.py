@@ -11,7 +11,7 @@ from functools import cached_property
 
 # Third-party packages that live in one place.
 HOMES = {
-    "numba": ("skvae/chain/", "skvae/chart/"),
+    "numba": ("skvae/chain/", "skvae/chart/", "skvae/mixture/bayesian/gibbs_kernels.py"),
     "torch": ("skvae/neural/", "skvae/vae/"),
     "skorch": ("skvae/neural/training/",),
     "safetensors": ("skvae/neural/model_file.py",),

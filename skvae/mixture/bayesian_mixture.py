@@ -23,7 +23,7 @@ from skvae.ascent.checkpoint import data_of
 from skvae.ascent.estimator import AscentEstimator
 from skvae.ascent.loop import ascend
 from skvae.ascent.restarts import search
-from skvae.blocks import workers
+from skvae.blocks import DistributedRows, workers
 from skvae.fitted import FittedArray
 from skvae.gaussian.checks import check_batch
 from skvae.gaussian.conjugate import NormalWishart
@@ -711,6 +711,68 @@ covariance_prior_ : float or ndarray
                 stacklevel=3,
             )
         return optimum, inflation
+
+    def sample_posterior(self, X, n_draws=1000, *, n_burn_in=500, random_state=None):
+        """Return draws of the parameters from their exact posterior, by Gibbs sampling.
+
+        The model and its prior are those of the fit, so the mean of the draws is free of the error
+        of the variational posterior, and their spread has the dependence of assignments and
+        parameters. For a process, the rows are in the first ``n_components`` components, as in the
+        fit. The components of each draw are in the order of the fit that is most probable under q.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The rows of the fit; NaN is missing. The fit is the start of the chain and the prior.
+        n_draws : int, default=1000
+            The number of draws, each after one sweep over the rows.
+        n_burn_in : int, default=500
+            The number of sweeps before the first draw.
+        random_state : int, RandomState instance or None, default=None
+            None is the estimator's own ``random_state``.
+
+        Returns
+        -------
+        draws : PosteriorDraws
+            A named tuple ``(weights, means, covariances, log_joint, effective_sample_size)``.
+
+        Raises
+        ------
+        ValueError
+            X is not usable, or is a Dask array: the sweeps need all rows in memory.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae import BayesianMixtureSVI
+        >>> X = np.random.default_rng(0).normal(size=(400, 1))
+        >>> X[100:] += 10.0
+        >>> mixture = BayesianMixtureSVI(2, random_state=0).fit(X)
+        >>> draws = mixture.sample_posterior(X)
+        >>> draws.means.mean(axis=0).round(0) + 0.0
+        array([[10.],
+               [ 0.]])
+        """
+        from skvae.mixture.bayesian.gibbs import sample_posterior  # numba
+
+        check_number("n_draws", n_draws, Integral, 1)
+        check_number("n_burn_in", n_burn_in, Integral, 0)
+        X, _ = self._rows_in_memory(X, None, "sample_posterior")
+        rng = self._generator_of(random_state)
+        counts = {"n_burn_in": int(n_burn_in), "n_draws": int(n_draws)}
+        return sample_posterior(self._parameters(), X, **counts, rng=rng)
+
+    def _rows_in_memory(self, X, sample_weight, method):
+        """Return the rows that count as float64 (n_samples, n_features), and their weights."""
+        rows = self._rows(X, sample_weight)
+        if isinstance(rows, DistributedRows):
+            raise ValueError(
+                f"X is a Dask array: {method} needs all rows in memory, pass X.compute()"
+            )
+        rows = rows.in_own_order()
+        X, weight = rows.take(0, rows.n_rows)
+        weight = np.ones(len(X)) if weight is None else weight
+        return np.ascontiguousarray(X, dtype=np.float64), weight
 
     def to_mixture(self):
         """Return the Gaussian mixture at the posterior expectation, fitted.

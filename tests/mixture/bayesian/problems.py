@@ -118,12 +118,17 @@ def log_joint_of_labels(X, labels, prior, n_components):
     return total
 
 
+def labels_of(n_rows, n_components):
+    """All labels of some rows, as tuples."""
+    return product(range(n_components), repeat=n_rows)
+
+
 def log_evidence(X, prior, n_components):
     """ln p(X) by the enumeration of all labels in the first n_components."""
     return logsumexp(
         [
             log_joint_of_labels(X, labels, prior, n_components)
-            for labels in product(range(n_components), repeat=len(X))
+            for labels in labels_of(len(X), n_components)
         ]
     )
 
