@@ -30,7 +30,7 @@ _FEW_SYMBOLS = 256  # distinct rows up to which each one gets labels of its own 
 _MOST_MERGED = 16  # labels beyond the nonterminals
 _STAGES = 0.5, 0.25, 0.0  # of these labels that are left after each stage of merging
 _FIRST_STEPS, _STEPS = 20, 3  # of EM, before and after each merging
-_PSEUDO_COUNT = 0.01  # added to each count: EM never leaves an exact zero
+_PSEUDO_COUNT = 1e-4  # added to each count: EM never leaves an exact zero
 _MOST_WORK = 2e9  # operations of one such step, which limits the sentences that a start reads
 _CLOSE = 1e-9  # to one: rounding of the given probabilities
 
@@ -415,13 +415,11 @@ def _choices_of(trees, sentences):
 def _merged_labels(choices, weight, n_labels, n_left):
     """Return the new label of each label, after merging pairs until ``n_left`` are left.
 
-    Labels that no tree has are merged first, as this changes no tree.
+    To merge a label that no tree has changes no probability; labels that are alike are merged
+    before it, as this raises the probability of the trees.
     """
     label_of = np.arange(n_labels)
-    used = np.isin(label_of, choices[:, 0])
-    unused = np.flatnonzero(~used)[: n_labels - n_left]
-    label_of[unused] = np.argmax(used)
-    for _ in range(n_labels - n_left - len(unused)):
+    for _ in range(n_labels - n_left):
         left, best = np.unique(label_of), (-np.inf, None)
         for a, b in combinations(left, 2):
             merged = np.where(label_of == b, a, label_of)
