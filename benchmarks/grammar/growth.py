@@ -47,7 +47,7 @@ SECTION = Section(
         "K, words, sentences",
         "work",
         "skvae, a sentence",
-        "of 1,000 units of work",
+        "a unit of work",
         "growth of work",
         "growth of time",
         "lean / skvae",
