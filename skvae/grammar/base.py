@@ -495,8 +495,8 @@ class ContextFreeGrammar(LatentVariableModel, auto_wrap_output_keys=None):
 
         d is the number of free parameters: rules, leaves and roots that are ruled out by zeros of
         ``rules_init``, ``leafprob_init`` and ``startprob_init`` do not count, nor do the emissions
-        of nonterminals that are never leaves. N is the number of
-        rows. ln p(X) is the sum of :meth:`log_likelihood`.
+        of nonterminals that are never leaves. N is the number of rows. ln p(X) is the sum of
+        :meth:`log_likelihood`.
 
         Parameters
         ----------

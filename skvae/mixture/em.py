@@ -238,8 +238,9 @@ class OneComponentStep(Step):
         usual = self._usual
         kind, moments = self._covariance_type, usual.moments
         pooled, one = STRUCTURES[kind].pooled, np.ones(1)
-        mean = moments.mean[None]
-        if kind in ("diag", "spherical"):
+        mean, rounding = moments.mean[None], EPS * moments.mean / moments.scale
+        # The variances are about a mean that is not rounded: far from zero the rows are read.
+        if kind in ("diag", "spherical") and rounding @ rounding <= TOLERANCE:
             variances = pooled(np.diag(moments.variance), 1)
             return MixtureParameters(kind, one, mean, variances, None).statistics()
         near = MixtureParameters.of(kind, one, mean, pooled(np.diag(moments.scale**2), 1))

@@ -73,3 +73,15 @@ def test_rows_with_a_missing_value_are_read_in_each_step(covariance_type, passes
     model = run(EMGaussianMixture(1, **parameters), X, 3)
     assert passes == [True, True, True, False]
     assert model.lower_bound_ == pytest.approx(model.score(X), rel=1e-12)
+
+
+@pytest.mark.parametrize("covariance_type", ["diag", "spherical"])
+def test_a_mean_that_is_rounded_counts_in_the_bound(covariance_type, passes):
+    """At 1e12 the mean is rounded by 6e-5 standard deviations, where S has its least value."""
+    X = 1e12 + np.random.default_rng(1).normal(size=(500, 3))
+    model = EMGaussianMixture(1, covariance_type=covariance_type).fit(X)
+    assert True in passes
+    deviation = X - model.means_
+    variances = np.broadcast_to(model.covariances_.reshape(1, -1), (1, 3))
+    density = -0.5 * (np.log(2 * np.pi * variances) + deviation**2 / variances).sum(axis=1)
+    assert model.lower_bound_ == pytest.approx(density.mean(), abs=1e-12)
