@@ -107,7 +107,8 @@ class LatentVariableModel(
         if hasattr(self, "feature_names_in_"):
             return False
         with np.errstate(over="ignore", invalid="ignore"):
-            if not np.isfinite(X.sum()):
+            # Half of the time of X.sum(), which adds pairwise.
+            if not np.isfinite(np.einsum("ij->", X)):
                 return False
         if reset:
             self.n_features_in_ = X.shape[1]

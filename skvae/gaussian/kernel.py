@@ -220,11 +220,13 @@ class GaussianKernel:
             parts = workspace.cut(n_rows, means.size, means.size)
             deviation, squares = (part.reshape(shape) for part in parts)
         if wide:
-            np.subtract(X, means[:, None], out=deviation)
             deviation = deviation.swapaxes(1, 2)
             squares = None if squares is None else squares.swapaxes(1, 2)
-        else:
+        if X.dtype == deviation.dtype:
             np.subtract(X.T, means[:, :, None], out=deviation)
+        else:  # a subtraction that also converts is slower
+            np.copyto(deviation, X.T)
+            deviation -= means[:, :, None]
         return deviation, self._squares and self._squares(deviation, squares)
 
     def blocks(self, X, workspace):
@@ -281,7 +283,8 @@ class GaussianKernel:
             np.subtract(X.T, center[:, None], out=y)
         else:  # a subtraction that also converts is slower
             np.copyto(y, X.T)
-            y -= center[:, None]
+            if center.any():
+                y -= center[:, None]
         with np.errstate(over="ignore", invalid="ignore"):
             reach = self._reach(y, second, scale)
         return Features(type(self), self.spread, X, y, parts, second, out, scratch, reach)
@@ -581,8 +584,7 @@ class DiagonalKernel(GaussianKernel):
         return precisions * y_means, -0.5 * precisions, norm
 
     def _never_expanded(self):
-        n_components, n_features = self.means.shape
-        return n_components == 1 and n_features < _WIDE
+        return len(self.means) == 1
 
     def _location(self):
         center, scale = self.spread()

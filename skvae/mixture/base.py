@@ -6,6 +6,9 @@ from skvae.base import LatentVariableModel, not_named
 from skvae.blocks import DistributedRows, Rows, is_distributed, map_rows, workers_for
 from skvae.mixture.e_step import expect, fill_rows, normalize
 
+# Components up to which, and rows from which, comparisons take less time than an argmax.
+_COMPARED, _FEWEST = 4, 256
+
 
 def _resp(log_joint, _block):
     normalize(log_joint)
@@ -13,7 +16,14 @@ def _resp(log_joint, _block):
 
 
 def _label(log_joint, _block):
-    return log_joint.argmax(axis=0)
+    n_components, n_rows = log_joint.shape
+    if n_components > _COMPARED or n_rows < _FEWEST:
+        return log_joint.argmax(axis=0)
+    labels, best = np.zeros(n_rows, dtype=np.intp), log_joint[0]
+    for k, other in enumerate(log_joint[1:], 1):
+        np.putmask(labels, other > best, k)
+        best = np.maximum(best, other)
+    return labels
 
 
 def _expected(log_joint, block):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skvae import EMGaussianMixture
+from skvae.mixture.base import _label
 from tests import oracles
 from tests.problems import (
     COVARIANCE_TYPES,
@@ -312,3 +313,15 @@ def test_a_component_on_one_row_is_as_wide_in_all_units(covariance_type, seed, f
     for one, other in zip(oracles.mixture_of(scaled).matrices, matrices, strict=True):
         units = np.outer(factors, factors)
         assert_allclose(one / units, other, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_components", [2, 3, 4, 5])
+@pytest.mark.parametrize("n_rows", [100, 700])
+def test_the_label_is_the_first_of_the_largest_log_joints(n_components, n_rows):
+    rng = np.random.default_rng(n_components)
+    log_joint = rng.integers(-3, 3, size=(n_components, n_rows)).astype(float)  # with many ties
+    log_joint[:, :10] = -np.inf
+    log_joint[1, 5] = -1e300
+    labels = _label(log_joint.copy(), None)
+    assert labels.dtype == np.intp
+    assert_array_equal(labels, log_joint.argmax(axis=0))
