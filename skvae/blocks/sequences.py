@@ -257,10 +257,9 @@ def _offsets_of(X, groups):
         if name not in seen:
             seen.add(name)
             continue
-        again, row = ids[s], int(offsets[s])
         raise ValueError(
-            f"groups={again!r} comes back in row {row} after another group: the rows of a sequence "
-            "must be neighbours, in time order"
+            f"groups={name!r} comes back in row {offsets[s]} after another group: the rows of a "
+            "sequence must be neighbours, in time order"
         )
     return offsets
 

@@ -138,10 +138,10 @@ class InsideOutsideStep(Step):
                 "a new estimator if an earlier fit excludes it"
             )
             return Collapse(f"{reason}: no leaf can produce its row {row}", remedy)
-        bracketed = self._data.brackets is not None and len(self._data.brackets[s]) > 0
-        tree = "no tree with its brackets" if bracketed else "no tree"
-        n_rows = offsets[s + 1] - offsets[s]
+        tree, n_rows = "no tree", offsets[s + 1] - offsets[s]
         remedy = (
             "Raise zeros of startprob_init, rules_init and leafprob_init, or zeros of the emission"
         )
+        if self._data.brackets is not None and len(self._data.brackets[s]):
+            tree, remedy = f"{tree} with its brackets", f"{remedy}, or remove some of the brackets"
         return Collapse(f"{reason}: {tree} has its {n_rows} rows as leaves", remedy)

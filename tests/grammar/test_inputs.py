@@ -484,3 +484,11 @@ def test_fitted_arrays_are_used_when_they_are_set():
         model.leafprob_[0] = 1.0
     with pytest.raises(AttributeError, match="rules_ cannot be set before fit; EMContextFreeGramm"):
         EMContextFreeGrammar().rules_ = rules
+
+
+def test_brackets_that_no_tree_has_are_named_with_their_remedy():
+    rules = [[[0.0, 0.5], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]  # S → S A: to the left alone
+    grammar = EMContextFreeGrammar(2, startprob_init=[1, 0], rules_init=rules, random_state=0)
+    text = "sentence 1 .* no tree with its brackets has its 3 rows .* remove some of the brackets"
+    with pytest.raises(ValueError, match=text):
+        grammar.fit([[[0], [1]], [[0], [1], [0]]], brackets=[None, [(1, 2)]])
