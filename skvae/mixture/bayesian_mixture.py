@@ -762,6 +762,56 @@ covariance_prior_ : float or ndarray
         counts = {"n_burn_in": int(n_burn_in), "n_draws": int(n_draws)}
         return sample_posterior(self._parameters(), X, **counts, rng=rng)
 
+    def log_evidence(self, X, *, sample_weight=None, n_draws=2000, random_state=None):
+        """Return an estimate of ln p(X), with weights, means and covariances integrated out.
+
+        ``elbo_`` is a lower bound of it, by a gap that differs between models. The estimate is that
+        of dual importance sampling: the proposal is an average over the sweeps of a Gibbs sampler,
+        and over all orders of the components. For a process, it is ln p of X and of all rows being
+        in the first ``n_components`` components, which is the quantity that ``elbo_`` bounds.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The rows of the fit; NaN is missing. The prior is that of the fit.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0: powers of their densities.
+        n_draws : int, default=2000
+            The number of draws from the proposal, at least 2.
+        random_state : int, RandomState instance or None, default=None
+            None is the estimator's own ``random_state``.
+
+        Returns
+        -------
+        evidence : LogEvidence
+            A named tuple ``(value, standard_error, khat)``, in nats. Where ``khat`` is above 0.7,
+            few draws decide: compare with the result of more draws.
+
+        Raises
+        ------
+        ValueError
+            X is not usable, or the fit has more than 10 components.
+
+        References
+        ----------
+        Lee & Robert (2016), Importance sampling schemes for evidence approximation in mixture
+        models, Bayesian Anal. 11.
+
+        Examples
+        --------
+        >>> from skvae import BayesianMixtureSVI
+        >>> X = [[0.0], [0.1], [0.2], [9.0], [9.1]]
+        >>> mixture = BayesianMixtureSVI(2, random_state=0).fit(X)
+        >>> bool(mixture.log_evidence(X).value > mixture.elbo_)
+        True
+        """
+        from skvae.mixture.bayesian.evidence import evidence  # numba
+
+        check_number("n_draws", n_draws, Integral, 2)
+        X, weight = self._rows_in_memory(X, sample_weight, "log_evidence")
+        rng = self._generator_of(random_state)
+        return evidence(self._parameters(), X, weight, n_draws=int(n_draws), rng=rng)
+
     def _rows_in_memory(self, X, sample_weight, method):
         """Return the rows that count as float64 (n_samples, n_features), and their weights."""
         rows = self._rows(X, sample_weight)

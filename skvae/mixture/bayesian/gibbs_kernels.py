@@ -174,14 +174,13 @@ def condition(sums, prior, given):
     if form == _SPHERICAL:
         for k in range(n_components):
             scales[k, 0, 1:] = scales[k, 0, 0]
-    if n_rows > 1:
-        for k in range(n_components):
-            if form == _TIED and k > 0:
-                scales[k] = scales[0]
-            else:
-                for i in range(n_rows):
-                    for j in range(i):
-                        scales[k, j, i] = scales[k, i, j]
+    for k in range(n_components):
+        if form == _TIED and k > 0:
+            scales[k] = scales[0]
+        elif n_rows > 1:
+            for i in range(n_rows):
+                for j in range(i):
+                    scales[k, j, i] = scales[k, i, j]
 
 
 @compiled

@@ -248,7 +248,7 @@ def test_parameters_keep_their_prior_while_rows_are_drawn_anew(covariance_type):
 @every_weight
 @pytest.mark.parametrize("missing", [False, True])
 def test_parameters_keep_their_prior_over_many_steps(covariance_type, weight_type, missing):
-    check_geweke(covariance_type, weight_type, missing=missing, n_steps=20000)
+    check_geweke(covariance_type, weight_type, missing=missing, n_steps=6000)
 
 
 @pytest.mark.slow
