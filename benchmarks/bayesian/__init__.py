@@ -1,6 +1,6 @@
 """BayesianMixtureSVI against scikit-learn's BayesianGaussianMixture."""
 
-from benchmarks.bayesian import choice, coverage, online, small_data, time_to_score
+from benchmarks.bayesian import choice, coverage, evidence, online, small_data, time_to_score
 
 SECTIONS = (
     time_to_score.SECTION,
@@ -8,4 +8,5 @@ SECTIONS = (
     small_data.SECTION,
     choice.SECTION,
     coverage.SECTION,
+    evidence.SECTION,
 )

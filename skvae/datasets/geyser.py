@@ -6,8 +6,6 @@ import numpy as np
 from sklearn.utils import Bunch
 
 _MODULE = "skvae.datasets"
-_FILENAME = "data/geyser.csv"
-_DESCRIPTION = "data/geyser.rst"
 
 
 def load_geyser(*, return_X_y=False, as_frame=False):
@@ -84,14 +82,27 @@ def load_geyser(*, return_X_y=False, as_frame=False):
     >>> y is None
     True
     """
-    package = resources.files(_MODULE)
-    with package.joinpath(_FILENAME).open(encoding="utf-8") as file:
-        feature_names = [name.strip('"') for name in file.readline().strip().split(",")]
-        data = np.loadtxt(file, delimiter=",")
+    return load_table("geyser", return_X_y=return_X_y, as_frame=as_frame)
+
+
+def load_table(name, *, return_X_y, as_frame):
+    """Return a data set of the package without a target, in the forms of :func:`load_geyser`.
+
+    Parameters
+    ----------
+    name : str
+        The name of the CSV file and of its description.
+    return_X_y, as_frame : bool
+        See :func:`load_geyser`.
+    """
+    package, filename = resources.files(_MODULE), f"data/{name}.csv"
+    with package.joinpath(filename).open(encoding="utf-8") as file:
+        feature_names = [title.strip('"') for title in file.readline().strip().split(",")]
+        data = np.loadtxt(file, delimiter=",", ndmin=2)
 
     frame = None
     if as_frame:
-        frame = data = _to_frame(data, feature_names)
+        frame = data = _to_frame(data, feature_names, name)
     if return_X_y:
         return data, None
     return Bunch(
@@ -99,18 +110,18 @@ def load_geyser(*, return_X_y=False, as_frame=False):
         target=None,
         feature_names=feature_names,
         frame=frame,
-        DESCR=package.joinpath(_DESCRIPTION).read_text(encoding="utf-8"),
-        filename=_FILENAME,
+        DESCR=package.joinpath(f"data/{name}.rst").read_text(encoding="utf-8"),
+        filename=filename,
         data_module=_MODULE,
     )
 
 
-def _to_frame(data, feature_names):
+def _to_frame(data, feature_names, name):
     try:
         import pandas as pd
     except ImportError as error:
         raise ImportError(
-            "load_geyser(as_frame=True) needs pandas, which is not installed: install it, "
+            f"load_{name}(as_frame=True) needs pandas, which is not installed: install it, "
             "or use as_frame=False."
         ) from error
     return pd.DataFrame(data, columns=feature_names)
