@@ -630,6 +630,11 @@ class SphericalKernel(DiagonalKernel):
     def _squares(self, deviation, _memory):
         return np.einsum("kin,kin->kn", deviation, deviation)
 
+    def _never_expanded(self):
+        # With many features ‖x‖² needs no copy of the rows, and ‖x − m‖² does.
+        n_components, n_features = self.means.shape
+        return n_components == 1 and n_features < _WIDE
+
     def _n_terms(self, n_features):
         return 2 + n_features
 
