@@ -369,7 +369,8 @@ class NormalWishart(NamedTuple):
         level : float
             The probability inside, in (0, 1).
         inflation : float or ndarray of shape (n_components, n_features), default=1.0
-            Factor of the variances.
+            Factor of the squared scales; the degrees of freedom are divided by it, but not to less
+            than two.
 
         Returns
         -------
@@ -382,8 +383,9 @@ class NormalWishart(NamedTuple):
         if self.covariance_type == "spherical":
             scale = scale[:, None]
         worth = self.mean_precisions * dofs
-        half_width = stdtrit(dofs, 0.5 + 0.5 * level)
-        half_width = along(half_width, scale) * np.sqrt(inflation * scale / worth[:, None])
+        dofs = along(dofs, scale)
+        dofs = np.minimum(np.maximum(dofs / inflation, 2.0), dofs)
+        half_width = stdtrit(dofs, 0.5 + 0.5 * level) * np.sqrt(inflation * scale / worth[:, None])
         return self.means - half_width, self.means + half_width
 
     def variance_interval(self, level=0.95, inflation=1.0):

@@ -666,7 +666,7 @@ covariance_prior_ : float or ndarray
         array([0.06, 0.06])
         >>> lower, upper = mixture.credible_interval(0.95, X).weights
         >>> (upper - lower).round(2)
-        array([0.23, 0.23])
+        array([0.24, 0.24])
         """
         check_is_fitted(self)
         check_number("level", level, Real, 0)

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import betaincinv, betaln, digamma, expit, gammaln, logit, polygamma
+from scipy.special import betaincinv, betaln, digamma, expit, gammaln, logit, polygamma, stdtrit
 
 from skvae.gaussian.student import gamma_excess
 
@@ -65,13 +65,16 @@ def _divergence(concentrations, others):
 def _beta_interval(first, second, level, inflation):
     """Return the equal-tailed intervals of Beta distributions; with second = 0 both ends are 1.
 
-    An ``inflation`` above 1 stretches them about E ln(π / (1 − π)) on this scale.
+    An ``inflation`` above 1 stretches them about E ln(π / (1 − π)) on this scale, by its root and
+    by the tails of a Student-t with so many times fewer degrees of freedom.
     """
     tail = 0.5 - 0.5 * level
     certain = second <= 0.0
     second = np.where(certain, 1.0, second)
     ends = betaincinv(first, second, tail), betaincinv(first, second, 1.0 - tail)
-    wider, stretch = np.greater(inflation, 1.0), np.sqrt(inflation)
+    wider, dofs = np.greater(inflation, 1.0), first + second
+    tails = [stdtrit(np.maximum(few, 2.0), 1.0 - tail) for few in (dofs / inflation, dofs)]
+    stretch = np.sqrt(inflation) * tails[0] / tails[1]
     center = digamma(first) - digamma(second)
     stretched = [expit(center + stretch * (logit(end) - center)) for end in ends]
     ends = [np.where(wider, new, end) for new, end in zip(stretched, ends, strict=True)]

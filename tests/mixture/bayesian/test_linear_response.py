@@ -309,3 +309,23 @@ def test_intervals_hold_the_truth_where_clusters_overlap(covariance_type):
             lower, upper = (end[order] for end in ends)
             hit.append((lower < truth) & (truth < upper))
     assert all(0.88 < np.mean(hit) < 0.99 for hit in hits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("covariance_type", ["diag", "full", "tied", "spherical"])
+def test_intervals_are_those_of_draws_from_the_exact_posterior(covariance_type):
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(2000, 2))
+    X[:1200, 0] += 3.0
+    model = fitted(X, 2, covariance_type, "dirichlet_distribution")
+    draws = model.sample_posterior(X, 6000, n_burn_in=500, random_state=0)
+    variances = draws.covariances
+    if covariance_type in ("full", "tied"):
+        variances = np.diagonal(variances, axis1=-2, axis2=-1)
+    exact = [np.quantile(part, [0.05, 0.95], axis=0) for part in (*draws[:2], variances)]
+    found, q = model.credible_interval(0.9, X), model.credible_interval(0.9)
+    narrow = widths(q) / widths(exact)
+    assert narrow.min() < 0.85
+    assert_allclose(widths(found), widths(exact), rtol=0.1)
+    for ends, others in zip(found, exact, strict=True):
+        assert_allclose(np.array(ends), others, atol=0.15 * (others[1] - others[0]).max())
