@@ -54,6 +54,14 @@ def shared(function):
     return numba.njit(forceinline=True, **_OPTIONS)(function)
 
 
+def within(function):
+    """Return the function for compiled functions of its file alone, compiled with them.
+
+    It has no entry from Python and no cache of its own; LLVM decides whether it is inlined.
+    """
+    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
+
+
 def by_form(form, functions):
     """Return a function that compiled functions call, one of several by its arguments' types.
 

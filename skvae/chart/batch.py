@@ -20,6 +20,17 @@ _WORK = 1 << 21  # products for which a chunk of its own is worth a thread
 _MOST_CHUNKS = 32
 
 
+def n_columns_of(n, n_sides):
+    """Return the number of columns of a chart: a vector at any split of any span is inside."""
+    columns = -(-n * n_sides // LANES) * LANES + LANES
+    return columns + LANES if columns % 64 == 0 else columns  # not always the same cache lines
+
+
+def n_numbers_of(n, n_columns, n_labels, n_rules):
+    """Return how many numbers the arrays of a group need."""
+    return n_columns * (4 * n * n_labels + 4 * n + n_rules + 2 * n_labels + 6)
+
+
 class Compact:
     """A grammar with sorted labels: left children first, right children consecutive.
 
@@ -82,7 +93,8 @@ class Batch:
         lengths = np.diff(self.offsets)
         if len(lengths) == 1 and lengths[0] > 0:
             self.order, self.chunks = np.zeros(1, dtype=np.int64), (0, 1)
-            self.groups = np.array([[0, 1, lengths[0], 1]])
+            n = int(lengths[0])
+            self.groups = np.array([[0, 1, n, 1, n_columns_of(n, 1)]])
             return
         self.order = np.argsort(-lengths, kind="stable")
         self.order = self.order[: np.count_nonzero(lengths)]
@@ -96,9 +108,9 @@ class Batch:
             last = min(first + sides, bisect_right(negative, -_SHORTEST * n, first))
             while sides >= 2 * (last - first):
                 sides //= 2
-            groups.append((first, last, n, sides))
+            groups.append((first, last, n, sides, n_columns_of(n, sides)))
             first = last
-        self.groups = np.array(groups, dtype=np.int64).reshape(-1, 4)
+        self.groups = np.array(groups, dtype=np.int64).reshape(-1, 5)
         n, sides = self.groups[:, 2].astype(float), self.groups[:, 3]
         n_rules = self.compact.rules.shape[1]
         work = np.cumsum(sides * n**2 * n_rules * (n / 3 + n_labels))
@@ -140,12 +152,8 @@ class Batch:
     def work(self, first, last):
         """Return memory for groups first to last, at a cache line."""
         n_labels, n_rules = self.compact.rules.shape
-        n, sides = self.groups[first:last, 2:].T
-        needed = [
-            kernels_spans.n_numbers_of(*shape, n_labels, n_rules)
-            for shape in {(int(a), int(b)) for a, b in zip(n, sides, strict=True)}
-        ]
-        size = max(needed) + LANES
+        n, _, n_columns = self.groups[first:last, 2:].T
+        size = int(n_numbers_of(n, n_columns, n_labels, n_rules).max()) + LANES
         spare = self.pool.spare
         memory = spare.pop() if spare else np.empty(0)
         if len(memory) < size:

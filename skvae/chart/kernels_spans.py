@@ -18,9 +18,20 @@ Labels are sorted: left children first, and right children are consecutive too.
 """
 
 import numpy as np
+from numba import carray
 
-from skvae.chain.compilation import compiled
-from skvae.chart.tiles import ADD, BEST, BEST_SPREAD, COUNT, LANES, SPREAD, SUM, call_tiles
+from skvae.chain.compilation import compiled, inlined, within
+from skvae.chart.tiles import (
+    ADD,
+    BEST,
+    BEST_SPREAD,
+    COUNT,
+    LANES,
+    SPREAD,
+    SUM,
+    call_tiles,
+    place_of,
+)
 
 LEAST = 2.0**-200  # smaller insides, relative to the largest of a span, are set to zero
 _LEAST_SPLIT, _LARGEST_SPLIT = -200, 900  # powers of two
@@ -33,7 +44,7 @@ _LARGEST_RATE = 20.0  # nats a word
 _IMPOSSIBLE = -(1 << 40)  # the exponent of a span without a tree
 
 
-@compiled
+@within
 def _place(array, i, a, x):
     """Return the address of chart[i, a, x]."""
     return np.int64(array.ctypes.data) + (
@@ -41,7 +52,7 @@ def _place(array, i, a, x):
     )
 
 
-@compiled
+@within
 def _spread_product(tiles, form, matrix, transposed, values, n_columns, out):
     """Fill ``out`` (rows, columns) with matrix @ values, or with that of its transpose."""
     n_rows, n_steps = matrix.shape
@@ -55,17 +66,18 @@ def _spread_product(tiles, form, matrix, transposed, values, n_columns, out):
     call_tiles(tiles, form, (n_rows, n_columns // LANES, n_steps, 1), a, b, place, (0, 0, 0))
 
 
-@compiled
+@within
 def _fill_largest(width, n_sides, exponents, n_columns, largest):
     """Fill the largest exponent of the splits of the spans of one width."""
-    largest[:n_columns] = 2 * _IMPOSSIBLE
+    for x in range(n_columns):
+        largest[x] = 2 * _IMPOSSIBLE
     for k in range(1, width):
         for x in range(n_columns):
             power = exponents[k - 1, x] + exponents[width - k - 1, x + k * n_sides]
             largest[x] = max(largest[x], power)
 
 
-@compiled
+@within
 def _fill_factors(width, n_sides, exponents, reference, n_columns, factors, lost):
     """Fill the scale of each split of the spans of one width, relative to 2**reference.
 
@@ -86,7 +98,7 @@ def _fill_factors(width, n_sides, exponents, reference, n_columns, factors, lost
             lost[x] = np.inf if power > _LARGEST_SPLIT else lost[x]
 
 
-@compiled
+@within
 def _fill_scaled_left(width, chart, n_left, factors, n_columns, left):
     """Fill ``left[k − 1, b, x]`` with chart[k − 1, b, x] · factors[k, x]."""
     for k in range(1, width):
@@ -95,7 +107,7 @@ def _fill_scaled_left(width, chart, n_left, factors, n_columns, left):
                 left[k - 1, b, x] = chart[k - 1, b, x] * factors[k, x]
 
 
-@compiled
+@within
 def _fill_pairs(tiles, form, width, n_sides, left, chart, first_right, n_pairs, n_columns, pairs):
     """Fill ``pairs[b * n_right + c, x]``, the sums over splits, or the best of them.
 
@@ -111,13 +123,14 @@ def _fill_pairs(tiles, form, width, n_sides, left, chart, first_right, n_pairs, 
     call_tiles(tiles, form, sizes, a, b, out, (0, 0, 0))
 
 
-@compiled
+@within
 def _scale(values, n_columns, most_bits, high, factors, exponents, lost):
     """Scale the spans of one width if they need it; return whether none does.
 
     The factors of the spans are filled in too.
     """
-    high[:n_columns] = 0.0
+    for x in range(n_columns):
+        high[x] = 0.0
     for a in range(len(values)):
         for x in range(n_columns):
             high[x] = max(high[x], values[a, x])
@@ -139,7 +152,7 @@ def _scale(values, n_columns, most_bits, high, factors, exponents, lost):
     return flat
 
 
-@compiled
+@within
 def fill_inside(tiles, n, n_sides, n_pairs, first_right, rules, closure, allowed, most_bits, work):
     """Fill the insides of all spans and return whether no span has a scale.
 
@@ -182,7 +195,8 @@ def fill_inside(tiles, n, n_sides, n_pairs, first_right, rules, closure, allowed
             _fill_pairs(tiles, SUM, width, n_sides, parts, top, first_right, n_pairs, columns, sums)
             _spread_product(tiles, SPREAD, rules, False, sums, columns, here)
         for a in range(len(rules)):
-            here[a, used:columns] = 0.0
+            for x in range(used, columns):
+                here[a, x] = 0.0
             if len(allowed) > 0:
                 for x in range(used):
                     here[a, x] *= allowed[width - 1, x]
@@ -196,7 +210,7 @@ def fill_inside(tiles, n, n_sides, n_pairs, first_right, rules, closure, allowed
     return flat
 
 
-@compiled
+@within
 def fill_outside(
     tiles,
     n,
@@ -242,7 +256,9 @@ def fill_outside(
         if len(closure) > 0:
             inner = pairs[: len(rules) * columns].reshape((len(rules), columns))
             _spread_product(tiles, SPREAD, closure, True, here, columns, inner)
-            here[:, :columns] = inner
+            for a in range(len(rules)):
+                for x in range(columns):
+                    here[a, x] = inner[a, x]
         for a in range(len(rules)):
             for x in range(columns):
                 risk[x] += here[a, x] * lost[width - 1, x]
@@ -270,7 +286,7 @@ def fill_outside(
         _add_parts(tiles, width, n_sides, top, first_right, n_pairs, sums, columns, scale, outer)
 
 
-@compiled
+@within
 def _add_products(tiles, a, b, n_columns, out):
     """Add a @ b.T to ``out``."""
     line = LANES * 8
@@ -280,7 +296,7 @@ def _add_products(tiles, a, b, n_columns, out):
     call_tiles(tiles, COUNT, (len(a), len(b), n_columns // LANES, 1), left, right, place, (0, 0, 0))
 
 
-@compiled
+@within
 def _add_parts(tiles, width, n_sides, top, first_right, n_pairs, sums, n_columns, scale, outer):
     """Add the outsides of the parts of all splits of the spans of one width."""
     n_left, n_right = n_pairs
@@ -297,52 +313,49 @@ def _add_parts(tiles, width, n_sides, top, first_right, n_pairs, sums, n_columns
     call_tiles(tiles, ADD, (width - 1, n_right, n_left, n_next), left, given, out, scale)
 
 
-@compiled
-def _take(work, at, n_first, n_second, n_third):
-    """Return an array from a part of the memory."""
-    size = n_first * n_second * n_third
-    return work[at : at + size].reshape((n_first, n_second, n_third))
+@within
+def _memory(work, n, m, rules, closure, brackets, underflow):
+    """Return the arrays of a group: those of :func:`fill_inside`, and those of outsides.
 
-
-@compiled
-def n_columns_of(n, n_sides):
-    """Return the number of columns of a chart: a vector at any split of any span is inside."""
-    columns = -(-n * n_sides // LANES) * LANES + LANES
-    return columns + LANES if columns % 64 == 0 else columns
-
-
-@compiled
-def n_numbers_of(n, n_sides, n_labels, n_rules):
-    """Return how many numbers :func:`run` needs for a group."""
-    columns = n_columns_of(n, n_sides)
-    return columns * (4 * n * n_labels + 4 * n + n_rules + 2 * n_labels + 6)
-
-
-@compiled
-def _memory(work, n, m, rules, closure, underflow):
-    """Return the arrays of a group: those of :func:`fill_inside`, and those of outsides."""
+    They lie one after the other in ``work``; :func:`skvae.chart.batch.n_numbers_of` has its size.
+    """
     n_labels, n_rules = rules.shape
-    size = n * n_labels * m
-    work[: 3 * size + 2 * n * m] = 0.0
-    top, outer = _take(work, 0, n, n_labels, m), _take(work, size, n, n_labels, m)
-    base = _take(work, 2 * size, n, n_labels, m) if len(closure) > 0 else top
-    left = _take(work, 3 * size + 2 * n * m, n, n_labels, m)
-    at = 3 * size
-    exponents = work[at : at + n * m].view(np.int64).reshape((n, m))
-    lost = _take(work, at + n * m, 1, n, m)[0]
-    lost[:] = 2 * _NOTHING if underflow else _NOTHING
-    at += 2 * n * m + size
-    factors, allowed = _take(work, at, 2, n, m)
-    at += 2 * n * m
-    pairs = work[at : at + (n_rules + n_labels) * m]
-    at += (n_rules + n_labels) * m
-    both = work[at : at + n_labels * m]
-    high, weights, risk = _take(work, at + n_labels * m, 1, 3, m)[0]
+    size, at = n * n_labels * m, np.int64(work.ctypes.data)
+    for x in range(3 * size + n * m):
+        work[x] = 0.0
+    for x in range(3 * size + n * m, 3 * size + 2 * n * m):
+        work[x] = 2 * _NOTHING if underflow else _NOTHING
+    top = carray(place_of(at), (n, n_labels, m), np.float64)
+    outer = carray(place_of(at + 8 * size), (n, n_labels, m), np.float64)
+    at += 16 * size
+    # Without unit rules the first rule of a span is that of its top.
+    base = carray(place_of(at), (n, n_labels, m), np.float64) if len(closure) > 0 else top
+    at += 8 * size
+    exponents = carray(place_of(at), (n, m), np.int64)
+    lost = carray(place_of(at + 8 * n * m), (n, m), np.float64)
+    at += 16 * n * m
+    left = carray(place_of(at), (n, n_labels, m), np.float64)
+    at += 8 * size
+    factors = carray(place_of(at), (n, m), np.float64)
+    allowed = carray(place_of(at + 8 * n * m), (n if len(brackets) > 0 else 0, m), np.float64)
+    for width in range(len(allowed)):
+        for x in range(m):
+            allowed[width, x] = 1.0
+    at += 16 * n * m
+    pairs = carray(place_of(at), ((n_rules + n_labels) * m,), np.float64)
+    at += 8 * (n_rules + n_labels) * m
+    both = carray(place_of(at), (n_labels * m,), np.float64)
+    at += 8 * n_labels * m
+    high = carray(place_of(at), (m,), np.float64)
+    weights = carray(place_of(at + 8 * m), (m,), np.float64)
+    risk = carray(place_of(at + 16 * m), (m,), np.float64)
+    for x in range(m):
+        weights[x], risk[x] = 0.0, 0.0
     space = base, top, exponents, lost, factors, left, pairs, high
-    return space, outer, both, (weights, risk), allowed
+    return space, outer, both, weights, risk, allowed
 
 
-@compiled
+@within
 def _fill_leaves(log_likelihood, log_leaf, labels, rows, side, n_sides, rate, chart, lost):
     """Fill the bases of a sentence's single words; return the log of their divisor."""
     total = 0.0
@@ -363,10 +376,11 @@ def _fill_leaves(log_likelihood, log_leaf, labels, rows, side, n_sides, rate, ch
     return total
 
 
-@compiled
+@within
 def _fill_allowed(brackets, side, n_sides, n, allowed):
     """Fill zeros where a span of a sentence crosses one of its brackets."""
-    for first, last in brackets:
+    for bracket in range(len(brackets)):
+        first, last = brackets[bracket, 0], brackets[bracket, 1]
         for width in range(2, n):
             for i in range(n - width + 1):
                 j = i + width - 1
@@ -385,9 +399,9 @@ def run(
     ----------
     tiles : int
         :func:`skvae.chart.tiles.tiles_address`.
-    groups : ndarray of int, shape (n_groups, 4)
-        Of each group: its sentences order[first:last], the number of words of the longest, and the
-        number of sentences side by side, a power of two.
+    groups : ndarray of int, shape (n_groups, 5)
+        Of each group: its sentences order[first:last], the number of words of the longest, the
+        number of sentences side by side, a power of two, and the number of columns of its charts.
     order : ndarray of int
         Numbers of sentences.
     offsets : ndarray of int, shape (n_sentences + 1,)
@@ -403,7 +417,7 @@ def run(
     weight : ndarray of shape (n_sentences,)
         Weights in the counts.
     work : ndarray
-        Memory, see :func:`n_numbers_of`.
+        Memory, see :func:`skvae.chart.batch.n_numbers_of`.
     outside : bool
         Whether outsides are computed; else only if some part of p(x) may be lost.
     log_p : ndarray of shape (n_sentences,)
@@ -418,15 +432,12 @@ def run(
     n_labels = len(rules)
     rate = 0.0
     for g in range(len(groups)):
-        first, last, n, n_sides = groups[g]
-        m = n_columns_of(n, n_sides)
-        space, outer, both, rows_, allowed = _memory(work, n, m, rules, closure, underflow)
+        first, last, n = groups[g, 0], groups[g, 1], groups[g, 2]
+        n_sides, m = groups[g, 3], groups[g, 4]
+        space, outer, both, weights, risk, allowed = _memory(
+            work, n, m, rules, closure, brackets[1], underflow
+        )
         base, top, exponents, lost = space[:4]
-        weights, risk = rows_
-        if len(brackets[1]) > 0:
-            allowed[:] = 1.0
-        else:
-            allowed = allowed[:0]
         totals = np.zeros(n_sides)
         for side in range(last - first):
             s = order[first + side]
@@ -438,8 +449,6 @@ def run(
                 _fill_allowed(these, side, n_sides, rows[1] - rows[0], allowed)
         given_ = tiles, n, n_sides, n_pairs, first_right, rules, closure
         flat = fill_inside(*given_, allowed, _RANGE, space)
-        for x in range(m):
-            weights[x], risk[x] = 0.0, 0.0
         some_lost, growth = False, 0.0
         for side in range(last - first):
             s = order[first + side]
@@ -489,7 +498,7 @@ def run(
         rate = min(max(rate - growth / (last - first), 0.0), _LARGEST_RATE)
 
 
-@compiled
+@within
 def _fill_lengths(rules, n_pairs, first_right, closure, leafprob, top):
     """Fill the tops of spans whose leaves have the weight e^rate; return the rate.
 
@@ -498,27 +507,37 @@ def _fill_lengths(rules, n_pairs, first_right, closure, leafprob, top):
     n, n_labels = top.shape[:2]
     sums, base, rate = np.empty(rules.shape[1]), np.empty(n_labels), 0.0
     for last in range(n):
-        sums[:] = 0.0
-        for k in range(last):
-            for b in range(n_pairs[0]):
-                part = top[k, b, 0]
-                for c in range(n_pairs[1]):
-                    other = top[last - 1 - k, first_right + c, 0]
-                    sums[b * n_pairs[1] + c] += part * other
+        # Sums over the splits of last + 1 leaves, then over rules, then over chains of unit rules.
+        for b in range(n_pairs[0]):
+            for c in range(n_pairs[1]):
+                total = 0.0
+                for k in range(last):
+                    total += top[k, b, 0] * top[last - 1 - k, first_right + c, 0]
+                sums[b * n_pairs[1] + c] = total
         for a in range(n_labels):
-            base[a] = leafprob[a] * np.exp(rate) if last == 0 else np.sum(rules[a] * sums)
+            base[a] = leafprob[a] * np.exp(rate) if last == 0 else 0.0
+            for pair in range(len(sums) if last > 0 else 0):
+                base[a] += rules[a, pair] * sums[pair]
+        high = 0.0
         for a in range(n_labels):
-            top[last, a] = base[a] if len(closure) == 0 else np.sum(closure[a] * base)
-        high = np.max(top[last])
+            total = base[a] if len(closure) == 0 else 0.0
+            for b in range(len(closure)):
+                total += closure[a, b] * base[b]
+            for lane in range(LANES):
+                top[last, a, lane] = total
+            high = max(high, total)
         if high > 0.0 and abs(np.log(high)) > 30.0:
             change = -np.log(high) / (last + 1)
             rate += change
             for k in range(last + 1):
-                top[k] *= np.exp(change * (k + 1))
+                factor = np.exp(change * (k + 1))
+                for a in range(n_labels):
+                    for lane in range(LANES):
+                        top[k, a, lane] *= factor
     return rate
 
 
-@compiled
+@within
 def _fill_free_outside(tiles, n, n_sides, n_pairs, first_right, rules, closure, free, space, outer):
     """Fill the outsides of bases, where right siblings are those of ``free`` instead.
 
@@ -534,7 +553,9 @@ def _fill_free_outside(tiles, n, n_sides, n_pairs, first_right, rules, closure, 
         if len(closure) > 0:
             inner = pairs[: len(rules) * columns].reshape((len(rules), columns))
             _spread_product(tiles, SPREAD, closure, True, here, columns, inner)
-            here[:, :columns] = inner
+            for a in range(len(rules)):
+                for x in range(columns):
+                    here[a, x] = inner[a, x]
         if width == 1:
             break
         sums = pairs[: rules.shape[1] * columns].reshape((rules.shape[1], columns))
@@ -573,13 +594,13 @@ def run_predictive(tiles, groups, order, offsets, log_likelihood, grammar, work,
         longest = max(longest, groups[g, 2])
     memory = np.empty(longest * n_labels * LANES + LANES)
     at = (-(memory.ctypes.data // 8)) % LANES
-    free = _take(memory, at, longest, n_labels, LANES)
+    free = memory[at : at + longest * n_labels * LANES].reshape((longest, n_labels, LANES))
     free_rate = _fill_lengths(rules, n_pairs, first_right, closure, leafprob, free)
     rate = 0.0
     for g in range(len(groups)):
-        first, last, n, n_sides = groups[g]
-        m = n_columns_of(n, n_sides)
-        space, outer, _, _, allowed = _memory(work, n, m, rules, closure, underflow)
+        first, last, n = groups[g, 0], groups[g, 1], groups[g, 2]
+        n_sides, m = groups[g, 3], groups[g, 4]
+        space, outer, _, _, _, allowed = _memory(work, n, m, rules, closure, labels[:0], underflow)
         base, _, _, lost = space[:4]
         for side in range(last - first):
             s = order[first + side]
@@ -589,7 +610,7 @@ def run_predictive(tiles, groups, order, offsets, log_likelihood, grammar, work,
             for a in range(n_labels):
                 outer[rows[1] - rows[0] - 1, a, side] = startprob[a]
         given_ = tiles, n, n_sides, n_pairs, first_right, rules, closure
-        flat = fill_inside(*given_, allowed[:0], _WIDE_RANGE, space)
+        flat = fill_inside(*given_, allowed, _WIDE_RANGE, space)
         _fill_free_outside(*given_, free, space, outer)
         growth = 0.0
         for side in range(last - first):
@@ -615,7 +636,7 @@ def run_predictive(tiles, groups, order, offsets, log_likelihood, grammar, work,
         rate = min(max(rate - growth / (last - first), 0.0), _LARGEST_RATE)
 
 
-@compiled
+@within
 def _fill_best(
     tiles, n, n_sides, n_pairs, first_right, log_rules, chains, allowed, base, top, pairs
 ):
@@ -632,7 +653,8 @@ def _fill_best(
             _fill_pairs(tiles, BEST, width, n_sides, top, top, first_right, n_pairs, columns, sums)
             _spread_product(tiles, BEST_SPREAD, log_rules, False, sums, columns, here)
         for a in range(len(log_rules)):
-            here[a, used:columns] = -np.inf
+            for x in range(used, columns):
+                here[a, x] = -np.inf
             for x in range(used if len(allowed) > 0 else 0):
                 here[a, x] = here[a, x] if allowed[width - 1, x] > 0.0 else -np.inf
         if len(chains) > 0:
@@ -665,18 +687,21 @@ def run_best(
     log_start, log_rules, chains, log_leaf, labels, n_pairs, first_right = grammar
     n_labels, n_rules = log_rules.shape
     for g in range(len(groups)):
-        first, last, n, n_sides = groups[g]
-        m = n_columns_of(n, n_sides)
-        size = n * n_labels * m
-        work[: 2 * size] = -np.inf
-        top = _take(work, 0, n, n_labels, m)
-        base = _take(work, size, n, n_labels, m) if len(chains) > 0 else top
-        pairs = work[2 * size : 2 * size + n_rules * m]
-        allowed = work[2 * size + n_rules * m :][: n * m].reshape((n, m))
-        if len(brackets[1]) > 0:
-            allowed[:] = 1.0
-        else:
-            allowed = allowed[:0]
+        first, last, n = groups[g, 0], groups[g, 1], groups[g, 2]
+        n_sides, m = groups[g, 3], groups[g, 4]
+        size, at = n * n_labels * m, np.int64(work.ctypes.data)
+        for x in range(2 * size):
+            work[x] = -np.inf
+        top = carray(place_of(at), (n, n_labels, m), np.float64)
+        at += 8 * size
+        base = carray(place_of(at), (n, n_labels, m), np.float64) if len(chains) > 0 else top
+        at += 8 * size
+        pairs = carray(place_of(at), (n_rules * m,), np.float64)
+        at += 8 * n_rules * m
+        allowed = carray(place_of(at), (n if len(brackets[1]) > 0 else 0, m), np.float64)
+        for width in range(len(allowed)):
+            for x in range(m):
+                allowed[width, x] = 1.0
         for side in range(last - first):
             s = order[first + side]
             for i in range(offsets[s], offsets[s + 1]):
@@ -703,7 +728,14 @@ def run_best(
                 n_nodes[s] = _read_tree(*given_, base, top, side, n_sides, length, root, tree)
 
 
-@compiled
+@inlined
+def _set_row(array, row, label, first, last, fourth, fifth):
+    """Set the five numbers of a row of a stack or of nodes."""
+    array[row, 0], array[row, 1], array[row, 2] = label, first, last
+    array[row, 3], array[row, 4] = fourth, fifth
+
+
+@within
 def _read_tree(
     n_pairs, first_right, log_rules, chains, following, labels, base, top, side, n_sides, n, root,
     nodes,
@@ -713,24 +745,24 @@ def _read_tree(
     No back-pointers are stored: a tree has few nodes, and the best split of each is found again.
     """
     stack = np.empty((2 * n, 5), dtype=np.int64)  # label, first, last, parent's row, its column
-    stack[0] = root, 0, n - 1, -1, -1
+    _set_row(stack, 0, root, 0, n - 1, -1, -1)
     n_waiting, n_nodes = 1, 0
     while n_waiting > 0:
         n_waiting -= 1
-        a, i, j, parent, column = stack[n_waiting]
-        if parent >= 0:
-            nodes[parent, column] = n_nodes
+        a, i, j = stack[n_waiting, 0], stack[n_waiting, 1], stack[n_waiting, 2]
+        if stack[n_waiting, 3] >= 0:
+            nodes[stack[n_waiting, 3], stack[n_waiting, 4]] = n_nodes
         last, best = a, base[j - i, a, i * n_sides + side]
         for b in range(len(chains)):
             value = chains[a, b] + base[j - i, b, i * n_sides + side]
             if value > best:
                 last, best = b, value
-        nodes[n_nodes] = labels[a], i, j, -1, -1
+        _set_row(nodes, n_nodes, labels[a], i, j, -1, -1)
         while a != last:
             a = following[a, last]
             nodes[n_nodes, 3] = n_nodes + 1
             n_nodes += 1
-            nodes[n_nodes] = labels[a], i, j, -1, -1
+            _set_row(nodes, n_nodes, labels[a], i, j, -1, -1)
         if i < j:
             best, split, left, right = -np.inf, i, 0, 0
             for k in range(i, j):
@@ -743,8 +775,8 @@ def _read_tree(
                         total = log_rules[a, b * n_pairs[1] + c] + (value + other)
                         if total > best:
                             best, split, left, right = total, k, b, first_right + c
-            stack[n_waiting] = right, split + 1, j, n_nodes, 4
-            stack[n_waiting + 1] = left, i, split, n_nodes, 3
+            _set_row(stack, n_waiting, right, split + 1, j, n_nodes, 4)
+            _set_row(stack, n_waiting + 1, left, i, split, n_nodes, 3)
             n_waiting += 2
         n_nodes += 1
     return n_nodes

@@ -21,6 +21,7 @@ from skvae.chain.compilation import address_of
 LANES = 8  # numbers of a vector: a cache line
 _LARGEST_TILE = 4  # rows and columns of a tile: 16 sums and 8 factors fill the registers
 SUM, ADD, COUNT, SPREAD, BEST, BEST_SPREAD = range(6)  # forms of a tile: see _tile
+_SAME_TERMS = (SUM, ADD, COUNT), (SPREAD,), (BEST,), (BEST_SPREAD,)  # one loop for several forms
 
 _INT, _NUMBER = ir.IntType(64), ir.DoubleType()
 _VECTOR = ir.VectorType(_NUMBER, LANES)
@@ -145,13 +146,20 @@ def _tile(
         end = builder.append_basic_block("end")
         cases = builder.switch(key, end)
         sizes = range(1, _LARGEST_TILE + 1)
-        for f, r, c in ((f, r, c) for f in range(6) for r in sizes for c in sizes):
+        for forms, r, c in ((f, r, c) for f in _SAME_TERMS for r in sizes for c in sizes):
             block = builder.append_basic_block("tile")
-            cases.add_case(ir.Constant(_INT, (8 * f + r) * 8 + c), block)
+            for form in forms:
+                cases.add_case(ir.Constant(_INT, (8 * form + r) * 8 + c), block)
             builder.position_at_end(block)
-            sums = _emit_terms(builder, f, r, c, *args[3:10])
-            _emit_stores(builder, f, sums, *args[10:])
-            builder.branch(end)
+            sums = _emit_terms(builder, forms[0], r, c, *args[3:10])
+            stores = builder.switch(kind, end) if len(forms) > 1 else None
+            for form in forms:
+                if stores is not None:
+                    block = builder.append_basic_block("stores")
+                    stores.add_case(ir.Constant(_INT, form), block)
+                    builder.position_at_end(block)
+                _emit_stores(builder, form, sums, *args[10:])
+                builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
@@ -219,3 +227,15 @@ def call_tiles(typing, tiles, form, sizes, a, b, out, scale):
     kinds = types.int64, types.int64, four, four, four, four, three
     assert len(kinds) == len(given)
     return types.void(*kinds), build
+
+
+@intrinsic
+def place_of(typing, address):
+    """Return an address as a pointer, for :func:`numba.carray`."""
+    del typing, address
+
+    def build(context, builder, signature, args):
+        kind = context.get_value_type(signature.return_type)
+        return builder.inttoptr(args[0], kind)
+
+    return types.voidptr(types.int64), build
