@@ -41,30 +41,35 @@ class Compact:
     """
 
     def __init__(self, rules):
-        used = rules.rules.any(axis=(0, 2)), rules.rules.any(axis=(0, 1))
-        # Only left children, left and right ones, only right ones, no children.
-        kind = np.select([used[0] & ~used[1], used[0], used[1]], [0, 1, 2], 3)
-        self.labels = np.argsort(kind, kind="stable")
-        self.first_right = int((kind == 0).sum())
-        self.n_pairs = max(1, int(used[0].sum())), max(1, int(used[1].sum()))
-        self.left = self.labels[: self.n_pairs[0]]
-        self.right = self.labels[self.first_right :][: self.n_pairs[1]]
+        left, right = rules.rules.any(axis=(0, 2)), rules.rules.any(axis=(0, 1))
+        n_left, n_right = int(left.sum()), int(right.sum())
+        self.labels, self.first_right = np.arange(len(left)), 0
+        if n_left < len(left) or n_right < len(left):
+            # Only left children, left and right ones, only right ones, no children.
+            kind = np.where(left, right, 3 - right)
+            self.labels = np.argsort(kind, kind="stable")
+            self.first_right = int((kind == 0).sum())
+            n_left, n_right = max(n_left, 1), max(n_right, 1)
+        self.n_pairs = n_left, n_right
+        self.left = self.labels[:n_left]
+        self.right = self.labels[self.first_right :][:n_right]
         self.startprob = rules.startprob[self.labels]
         self.leafprob = rules.leafprob[self.labels]
-        self.rules = rules.rules[np.ix_(self.labels, self.left, self.right)]
-        self.rules = self.rules.reshape(len(self.labels), -1)
+        pairs = rules.rules[self.labels]
+        if pairs.shape[1:] != self.n_pairs:
+            pairs = pairs[:, self.left[:, None], self.right]
+        self.rules = pairs.reshape(len(left), -1)
         self.closure = np.empty((0, 0))
         if rules.units is not None and rules.units.any():
             self.closure = unit_closure(rules.units)[np.ix_(self.labels, self.labels)]
 
     def given(self):
         """Return the grammar's argument of :func:`skvae.chart.kernels_spans.run`."""
+        arrays = self.startprob, self.rules, self.closure
+        least = [array[array < kernels_spans.LEAST_RULE] for array in arrays]
+        underflow = any(len(small) > 0 and bool(small.any()) for small in least)
         log_leaf = log(self.leafprob)
-        arrays = self.startprob, self.rules, self.closure, log_leaf, self.labels
-        underflow = any(
-            np.any((array > 0) & (array < kernels_spans.LEAST_RULE)) for array in arrays[:3]
-        )
-        return *arrays, self.n_pairs, self.first_right, underflow
+        return *arrays, log_leaf, self.labels, self.n_pairs, self.first_right, underflow
 
     def unsorted(self, starts, rules, units):
         """Return counts of roots, rules and unit rules in the order of the grammar."""
@@ -230,7 +235,7 @@ class Batch:
         units = np.empty((0, 0)) if not len(compact.closure) else log(self.rules.units)
         units = units[np.ix_(compact.labels, compact.labels)] if len(units) else units
         chains, following = np.empty_like(units), np.empty(units.shape, dtype=np.int64)
-        longest = kernels_trees.fill_best_chains(units, chains, following)
+        longest = kernels_trees.fill_best_chains(units, chains, following) if len(units) else 0
         arrays = log(compact.startprob), log(compact.rules), chains, log(compact.leafprob)
         given = *arrays, compact.labels, compact.n_pairs, compact.first_right
         sizes = (2 * np.diff(self.offsets) - 1) * (1 + longest)
@@ -243,7 +248,7 @@ class Batch:
             a, b = self.chunks[first], self.chunks[last]
             memory = self.work(a, b)
             at = -memory.ctypes.data // 8 % LANES
-            kernels_spans.run_best(
+            kernels_trees.run_best(
                 tiles_address(), self.groups[a:b], self.order, self.offsets, self.log_likelihood,
                 given, following, brackets, memory[at:], log_p, nodes, places, n_nodes,
             )  # fmt: skip

@@ -1,4 +1,4 @@
-r"""Insides, outsides and best trees of all spans of sentences, compiled.
+r"""Insides and outsides of all spans of sentences, compiled.
 
 The recursions are those of :mod:`skvae.chart.kernels_log`. All spans of one width, of several
 sentences, are computed at once: ``chart[width - 1, label, column]`` has the span of sentence s that
@@ -20,18 +20,8 @@ Labels are sorted: left children first, and right children are consecutive too.
 import numpy as np
 from numba import carray
 
-from skvae.chain.compilation import compiled, inlined, within
-from skvae.chart.tiles import (
-    ADD,
-    BEST,
-    BEST_SPREAD,
-    COUNT,
-    LANES,
-    SPREAD,
-    SUM,
-    call_tiles,
-    place_of,
-)
+from skvae.chain.compilation import compiled, within
+from skvae.chart.tiles import ADD, COUNT, LANES, SPREAD, SUM, call_tiles, place_of
 
 LEAST = 2.0**-200  # smaller insides, relative to the largest of a span, are set to zero
 _LEAST_SPLIT, _LARGEST_SPLIT = -200, 900  # powers of two
@@ -53,7 +43,7 @@ def _place(array, i, a, x):
 
 
 @within
-def _spread_product(tiles, form, matrix, transposed, values, n_columns, out):
+def _spread_product(tiles, matrix, transposed, values, n_columns, out):
     """Fill ``out`` (rows, columns) with matrix @ values, or with that of its transpose."""
     n_rows, n_steps = matrix.shape
     row, step = matrix.strides
@@ -63,7 +53,7 @@ def _spread_product(tiles, form, matrix, transposed, values, n_columns, out):
     a = np.int64(matrix.ctypes.data), row, step, 0
     b = np.int64(values.ctypes.data), line, values.strides[0], 0
     place = np.int64(out.ctypes.data), out.strides[0], line, 0
-    call_tiles(tiles, form, (n_rows, n_columns // LANES, n_steps, 1), a, b, place, (0, 0, 0))
+    call_tiles(tiles, SPREAD, (n_rows, n_columns // LANES, n_steps, 1), a, b, place, (0, 0, 0))
 
 
 @within
@@ -108,8 +98,8 @@ def _fill_scaled_left(width, chart, n_left, factors, n_columns, left):
 
 
 @within
-def _fill_pairs(tiles, form, width, n_sides, left, chart, first_right, n_pairs, n_columns, pairs):
-    """Fill ``pairs[b * n_right + c, x]``, the sums over splits, or the best of them.
+def _fill_pairs(tiles, width, n_sides, left, chart, first_right, n_pairs, n_columns, pairs):
+    """Fill ``pairs[b * n_right + c, x]``, the sums over splits of the spans of one width.
 
     ``left[k − 1, b, x]`` is the left part of the split after k words; ``chart`` has the right one.
     """
@@ -120,7 +110,7 @@ def _fill_pairs(tiles, form, width, n_sides, left, chart, first_right, n_pairs, 
     b = _place(chart, width - 2, first_right, n_sides), chart.strides[1], down, line
     out = np.int64(pairs.ctypes.data), n_right * pair, pair, line
     sizes = n_left, n_right, width - 1, n_columns // LANES
-    call_tiles(tiles, form, sizes, a, b, out, (0, 0, 0))
+    call_tiles(tiles, SUM, sizes, a, b, out, (0, 0, 0))
 
 
 @within
@@ -192,8 +182,8 @@ def fill_inside(tiles, n, n_sides, n_pairs, first_right, rules, closure, allowed
                 _fill_scaled_left(width, top, n_pairs[0], factors, columns, left)
                 parts = left
             sums = pairs[: rules.shape[1] * columns].reshape((rules.shape[1], columns))
-            _fill_pairs(tiles, SUM, width, n_sides, parts, top, first_right, n_pairs, columns, sums)
-            _spread_product(tiles, SPREAD, rules, False, sums, columns, here)
+            _fill_pairs(tiles, width, n_sides, parts, top, first_right, n_pairs, columns, sums)
+            _spread_product(tiles, rules, False, sums, columns, here)
         for a in range(len(rules)):
             for x in range(used, columns):
                 here[a, x] = 0.0
@@ -202,7 +192,7 @@ def fill_inside(tiles, n, n_sides, n_pairs, first_right, rules, closure, allowed
                     here[a, x] *= allowed[width - 1, x]
         flat &= _scale(here, columns, most_bits, high, factors[0], scale, gone)
         if len(closure) > 0:
-            _spread_product(tiles, SPREAD, closure, False, here, columns, top[width - 1])
+            _spread_product(tiles, closure, False, here, columns, top[width - 1])
             flat &= _scale(top[width - 1], columns, most_bits, high, factors[0], scale, gone)
             for a in range(len(rules)):
                 for x in range(columns):
@@ -255,7 +245,7 @@ def fill_outside(
         here = outer[width - 1]
         if len(closure) > 0:
             inner = pairs[: len(rules) * columns].reshape((len(rules), columns))
-            _spread_product(tiles, SPREAD, closure, True, here, columns, inner)
+            _spread_product(tiles, closure, True, here, columns, inner)
             for a in range(len(rules)):
                 for x in range(columns):
                     here[a, x] = inner[a, x]
@@ -279,10 +269,9 @@ def fill_outside(
             parts, scale = left, (np.int64(factors[1:].ctypes.data), factors.strides[0], LANES * 8)
         sums = pairs[: n_rules * columns].reshape((n_rules, columns))
         if len(counts[0]) > 0:
-            given = width, n_sides, parts, top, first_right, n_pairs, columns, sums
-            _fill_pairs(tiles, SUM, *given)
+            _fill_pairs(tiles, width, n_sides, parts, top, first_right, n_pairs, columns, sums)
             _add_products(tiles, weighted, sums, columns, counts[0])
-        _spread_product(tiles, SPREAD, rules, True, here, columns, sums)
+        _spread_product(tiles, rules, True, here, columns, sums)
         _add_parts(tiles, width, n_sides, top, first_right, n_pairs, sums, columns, scale, outer)
 
 
@@ -552,14 +541,14 @@ def _fill_free_outside(tiles, n, n_sides, n_pairs, first_right, rules, closure, 
         here = outer[width - 1]
         if len(closure) > 0:
             inner = pairs[: len(rules) * columns].reshape((len(rules), columns))
-            _spread_product(tiles, SPREAD, closure, True, here, columns, inner)
+            _spread_product(tiles, closure, True, here, columns, inner)
             for a in range(len(rules)):
                 for x in range(columns):
                     here[a, x] = inner[a, x]
         if width == 1:
             break
         sums = pairs[: rules.shape[1] * columns].reshape((rules.shape[1], columns))
-        _spread_product(tiles, SPREAD, rules, True, here, columns, sums)
+        _spread_product(tiles, rules, True, here, columns, sums)
         used, pair, n_next = np.int64(sums.ctypes.data), sums.strides[0], columns // LANES
         right = _place(free, width - 2, first_right, 0), -free.strides[0], free.strides[1], 0
         given = used, n_right * pair, pair, line
@@ -634,149 +623,3 @@ def run_predictive(tiles, groups, order, offsets, log_likelihood, grammar, work,
                 total += np.log(after) - np.log(before) - free_rate
             growth += total / length if exact[s] else 0.0
         rate = min(max(rate - growth / (last - first), 0.0), _LARGEST_RATE)
-
-
-@within
-def _fill_best(
-    tiles, n, n_sides, n_pairs, first_right, log_rules, chains, allowed, base, top, pairs
-):
-    """Fill the log probabilities of the best trees of all spans; those of single words are given.
-
-    The arguments are those of :func:`fill_inside`, with logs; without unit rules base is top.
-    """
-    for width in range(1, n + 1):
-        used = (n - width + 1) * n_sides
-        columns = -(-used // LANES) * LANES
-        here = base[width - 1]
-        if width > 1:
-            sums = pairs[: log_rules.shape[1] * columns].reshape((log_rules.shape[1], columns))
-            _fill_pairs(tiles, BEST, width, n_sides, top, top, first_right, n_pairs, columns, sums)
-            _spread_product(tiles, BEST_SPREAD, log_rules, False, sums, columns, here)
-        for a in range(len(log_rules)):
-            for x in range(used, columns):
-                here[a, x] = -np.inf
-            for x in range(used if len(allowed) > 0 else 0):
-                here[a, x] = here[a, x] if allowed[width - 1, x] > 0.0 else -np.inf
-        if len(chains) > 0:
-            _spread_product(tiles, BEST_SPREAD, chains, False, here, columns, top[width - 1])
-
-
-@compiled
-def run_best(
-    tiles, groups, order, offsets, log_likelihood, grammar, following, brackets, work, log_p, nodes,
-    places, n_nodes,
-):  # fmt: skip
-    """Fill ln p(tree, x) and the nodes of the best trees of groups of sentences.
-
-    Parameters
-    ----------
-    tiles, groups, order, offsets, log_likelihood, brackets, work, log_p
-        As for :func:`run`.
-    grammar : tuple
-        As for :func:`run`, with logs, and with the best chains of unit rules for the closure.
-    following : ndarray of int, shape (K, K)
-        The label that follows a in the best chain of unit rules from a to b.
-    nodes : ndarray of int, shape (m, 5)
-        Filled with the nodes of a sentence from places[s] on, in preorder: label, first row, last
-        row, the numbers of the left and the right child.
-    places : ndarray of int, shape (n_sentences,)
-        The places.
-    n_nodes : ndarray of int, shape (n_sentences,)
-        Filled with the number of nodes.
-    """
-    log_start, log_rules, chains, log_leaf, labels, n_pairs, first_right = grammar
-    n_labels, n_rules = log_rules.shape
-    for g in range(len(groups)):
-        first, last, n = groups[g, 0], groups[g, 1], groups[g, 2]
-        n_sides, m = groups[g, 3], groups[g, 4]
-        size, at = n * n_labels * m, np.int64(work.ctypes.data)
-        for x in range(2 * size):
-            work[x] = -np.inf
-        top = carray(place_of(at), (n, n_labels, m), np.float64)
-        at += 8 * size
-        base = carray(place_of(at), (n, n_labels, m), np.float64) if len(chains) > 0 else top
-        at += 8 * size
-        pairs = carray(place_of(at), (n_rules * m,), np.float64)
-        at += 8 * n_rules * m
-        allowed = carray(place_of(at), (n if len(brackets[1]) > 0 else 0, m), np.float64)
-        for width in range(len(allowed)):
-            for x in range(m):
-                allowed[width, x] = 1.0
-        for side in range(last - first):
-            s = order[first + side]
-            for i in range(offsets[s], offsets[s + 1]):
-                for a in range(n_labels):
-                    x = (i - offsets[s]) * n_sides + side
-                    base[0, a, x] = log_likelihood[i, labels[a]] + log_leaf[a]
-            if len(brackets[1]) > 0:
-                these = brackets[0][brackets[1][s] : brackets[1][s + 1]]
-                _fill_allowed(these, side, n_sides, offsets[s + 1] - offsets[s], allowed)
-        given = n_pairs, first_right, log_rules, chains, allowed, base, top, pairs
-        _fill_best(tiles, n, n_sides, *given)
-        for side in range(last - first):
-            s = order[first + side]
-            length = offsets[s + 1] - offsets[s]
-            root, best = 0, -np.inf
-            for a in range(n_labels):
-                value = log_start[a] + top[length - 1, a, side]
-                if value > best or (value == best and labels[a] < labels[root]):
-                    root, best = a, value
-            log_p[s] = best
-            if best > -np.inf:
-                tree = nodes[places[s] :]
-                given_ = n_pairs, first_right, log_rules, chains, following, labels
-                n_nodes[s] = _read_tree(*given_, base, top, side, n_sides, length, root, tree)
-
-
-@inlined
-def _set_row(array, row, label, first, last, fourth, fifth):
-    """Set the five numbers of a row of a stack or of nodes."""
-    array[row, 0], array[row, 1], array[row, 2] = label, first, last
-    array[row, 3], array[row, 4] = fourth, fifth
-
-
-@within
-def _read_tree(
-    n_pairs, first_right, log_rules, chains, following, labels, base, top, side, n_sides, n, root,
-    nodes,
-):  # fmt: skip
-    """Fill the nodes of the best tree in preorder and return their number.
-
-    No back-pointers are stored: a tree has few nodes, and the best split of each is found again.
-    """
-    stack = np.empty((2 * n, 5), dtype=np.int64)  # label, first, last, parent's row, its column
-    _set_row(stack, 0, root, 0, n - 1, -1, -1)
-    n_waiting, n_nodes = 1, 0
-    while n_waiting > 0:
-        n_waiting -= 1
-        a, i, j = stack[n_waiting, 0], stack[n_waiting, 1], stack[n_waiting, 2]
-        if stack[n_waiting, 3] >= 0:
-            nodes[stack[n_waiting, 3], stack[n_waiting, 4]] = n_nodes
-        last, best = a, base[j - i, a, i * n_sides + side]
-        for b in range(len(chains)):
-            value = chains[a, b] + base[j - i, b, i * n_sides + side]
-            if value > best:
-                last, best = b, value
-        _set_row(nodes, n_nodes, labels[a], i, j, -1, -1)
-        while a != last:
-            a = following[a, last]
-            nodes[n_nodes, 3] = n_nodes + 1
-            n_nodes += 1
-            _set_row(nodes, n_nodes, labels[a], i, j, -1, -1)
-        if i < j:
-            best, split, left, right = -np.inf, i, 0, 0
-            for k in range(i, j):
-                for b in range(n_pairs[0]):
-                    value = top[k - i, b, i * n_sides + side]
-                    if value == -np.inf:
-                        continue
-                    for c in range(n_pairs[1]):
-                        other = top[j - k - 1, first_right + c, (k + 1) * n_sides + side]
-                        total = log_rules[a, b * n_pairs[1] + c] + (value + other)
-                        if total > best:
-                            best, split, left, right = total, k, b, first_right + c
-            _set_row(stack, n_waiting, right, split + 1, j, n_nodes, 4)
-            _set_row(stack, n_waiting + 1, left, i, split, n_nodes, 3)
-            n_waiting += 2
-        n_nodes += 1
-    return n_nodes
