@@ -47,7 +47,7 @@ def log_evidence(log_weight):
     --------
     >>> import numpy as np
     >>> from skvae.importance import log_evidence
-    >>> log_evidence(np.log([1.0, 2.0, 3.0, 2.0])).value.round(4)
+    >>> round(log_evidence(np.log([1.0, 2.0, 3.0, 2.0])).value, 4)
     0.6931
     """
     top = log_weight.max()

@@ -103,7 +103,7 @@ def test_every_method_refuses_times(name, method, needed):
     state = state_of(model)
     for form in ("dates", "no date", "a date", "column of dates", "polars: dates", "lists"):
         X, label = TIMES[form]
-        assert_refused(lambda X=X: getattr(model, method)(X, *needed), label)
+        assert_refused(lambda X=X: getattr(model, method)(X=X, **needed), label)
         assert_same_state(model, state)
 
 
