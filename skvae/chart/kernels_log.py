@@ -16,7 +16,14 @@ rule is no unit rule, and ``top`` :math:`= C\,` ``base``. It has one outside for
 
 import numpy as np
 
-from skvae.chain.compilation import compiled
+from skvae.chain.compilation import compiled, within
+
+
+@within
+def _copy(values, out):
+    """Copy numbers; an assignment to a slice would compile the text of its error, for seconds."""
+    for a in range(len(out)):
+        out[a] = values[a]
 
 
 @compiled
@@ -77,7 +84,7 @@ def fill_inside(log_rules, log_closure, leaves, allowed, base, top):
                 base[i, j], top[i, j] = -np.inf, -np.inf
                 continue
             if width == 1:
-                base[i, i] = leaves[i]
+                _copy(leaves[i], base[i, i])
             else:
                 _fill_splits(top, top, i, j, splits)
                 _fill_sum(flat, by_pair, base[i, j])
@@ -112,7 +119,7 @@ def fill_outside(log_rules, log_closure, left, right, allowed, outer):
     by_pair = log_rules.reshape(n_labels, -1)
     start = outer[0, n - 1].copy()
     outer[:] = -np.inf
-    outer[0, n - 1] = start
+    _copy(start, outer[0, n - 1])
     for width in range(n, 0, -1):
         for i in range(n - width + 1):
             j = i + width - 1
@@ -120,7 +127,7 @@ def fill_outside(log_rules, log_closure, left, right, allowed, outer):
                 outer[i, j] = -np.inf
                 continue
             _fill_sum(outer[i, j], log_closure, inner)
-            outer[i, j] = inner
+            _copy(inner, outer[i, j])
             if width == 1 or not np.any(inner > -np.inf):
                 continue
             _fill_sum(inner, by_pair, children)
@@ -180,7 +187,7 @@ def fill_lengths(log_rules, log_closure, log_leaf, top):
     by_base = np.ascontiguousarray(log_closure.T)
     for last in range(n):
         if last == 0:
-            base[:] = log_leaf
+            _copy(log_leaf, base)
         else:
             for b in range(n_labels):
                 for c in range(n_labels):
