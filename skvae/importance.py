@@ -59,12 +59,6 @@ def log_evidence(log_weight):
     return LogEvidence(float(top + np.log(mean)), float(error), khat(log_weight))
 
 
-def effective_size(log_weight):
-    r"""Return :math:`(\sum w)^2 / \sum w^2` of log weights, in [1, n_draws]."""
-    weight = np.exp(log_weight - log_weight.max())
-    return float(weight.sum() ** 2 / (weight @ weight))
-
-
 def khat(log_weight):
     """Return the shape of the generalised Pareto distribution of the largest weights.
 

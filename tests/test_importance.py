@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.stats import genpareto
 
-from skvae.importance import effective_size, khat, log_evidence, pareto_shape
+from skvae.importance import khat, log_evidence, pareto_shape
 
 
 @pytest.mark.parametrize("shape", [-0.3, 0.0, 0.3, 0.7, 1.2])
@@ -37,11 +37,6 @@ def test_the_mean_weight_and_its_error():
     error = np.array([(f.value - 0.125) / f.standard_error for f in found])
     assert abs(error.std() - 1) < 0.15
     assert_allclose(log_evidence(log_weight[0] + 1e5).value, found[0].value + 1e5)
-
-
-def test_effective_size():
-    assert effective_size(np.zeros(10)) == 10
-    assert effective_size(np.array([0.0, -np.inf])) == 1
 
 
 def test_weights_of_zero():

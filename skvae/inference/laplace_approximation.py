@@ -47,10 +47,10 @@ def laplace(
     start : array-like of shape (n,)
         Where the search for the maximum starts. The density is positive there.
     hessian : {'exact', 'low_rank'} or callable, default='exact'
-        'exact' takes 2 n gradients and a factor of an n × n matrix. 'low_rank' takes about 6 rank
-        gradients and computes how far the data, along ``rank`` leading directions, exceed
-        ``prior_precision``. A callable is ``theta → matrix (n, n)``, the Hessian of
-        ``log_density``.
+        'exact' takes 2 n gradients and a factor of an n × n matrix; both are repeated after a
+        Newton step that gained much. 'low_rank' takes about 6 rank gradients each time, and
+        computes how far the data, along ``rank`` leading directions, exceed ``prior_precision``.
+        A callable is ``theta → matrix (n, n)``, the Hessian of ``log_density``.
     rank : int, default=None
         The number of directions of 'low_rank'.
     prior_precision : array-like of shape (n,) or (n, n), or sparse matrix, default=None

@@ -52,8 +52,8 @@ def gaussian_vi(
         needs at least 2 n.
     linear_response : bool, default=True
         Whether the covariance of the result is that of linear response, which has the correlations
-        and the right size of the variances also with 'mean_field'. It takes 4 n · n_draws gradients
-        ('mean_field'). False gives the covariance of the bound.
+        and the right size of the variances also with 'mean_field'. Each Hessian takes 4 n ·
+        n_draws gradients ('mean_field'). False gives the covariance of the bound.
     random_state : int, RandomState instance or None, default=None
         The source of the draws, and of the draws of the result.
 
