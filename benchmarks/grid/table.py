@@ -4,6 +4,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
@@ -97,7 +98,9 @@ def measure(table, settings):
     cells = table.cells
     if settings.quick:
         cells = cells[:: -(-len(cells) // _N_QUICK)]
-    with little_garbage(), warnings.catch_warnings(), threadpool_limits(table.n_threads):
+    # Two are the run's own threads: within a limit of the caller's, skvae could not set its own.
+    one = threadpool_limits(1) if table.n_threads == 1 else nullcontext()
+    with little_garbage(), warnings.catch_warnings(), one:
         # The number of iterations is fixed, and tiny data fit few components.
         warnings.simplefilter("ignore")
         timed = [_time(table, cell, settings) for cell in cells]
