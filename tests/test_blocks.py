@@ -1,5 +1,6 @@
 """Sums over blocks: order, threads, limits, interruption."""
 
+import sys
 import threading
 from itertools import pairwise
 
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skvae.blocks import N_CHUNKS, Rows, block_rows, ranges, workers
+from skvae import EMGaussianMixture
+from skvae.blocks import N_CHUNKS, Rows, Workers, block_rows, ranges, workers
 from skvae.blocks.workers import one_thread
 
 
@@ -171,3 +173,28 @@ def test_one_thread_is_all_that_a_task_has():
 def test_block_rows_are_bounded():
     assert block_rows(1) >= block_rows(100) >= block_rows(10**6) >= 1
     assert list(ranges(0, 7, 3)) == [(0, 3), (3, 6), (6, 7)]
+
+
+def names_of_threads(n_rows, *row_work):
+    with workers(2) as pool:
+        return {*pool.map(lambda a, b: threading.current_thread().name, n_rows, 100, *row_work)}
+
+
+def test_little_work_is_done_by_the_calling_thread():
+    caller = threading.current_thread().name
+    assert names_of_threads(1000, 10) == {caller}
+    assert caller not in names_of_threads(1000, 1e6)
+    assert caller not in names_of_threads(1000)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+def test_answers_do_not_depend_on_threads(covariance_type, monkeypatch):
+    X = np.random.default_rng(0).normal(size=(20_000, 3)) * [1.0, 2.0, 3.0]
+    model = EMGaussianMixture(3, covariance_type=covariance_type, max_iter=3, tol=1.0)
+    answers = []
+    for worth in (0, 1 << 60):
+        monkeypatch.setattr(sys.modules[Workers.__module__], "_WORTH_THREADS", worth)
+        fitted = model.set_params(random_state=0).fit(X)
+        answers.append([fitted.means_, fitted.score_samples(X), fitted.predict_proba(X)])
+    for one, other in zip(*answers, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -23,6 +23,10 @@ _ATTEMPTS = 10  # to remove the limit of BLAS; Ctrl-C may interrupt an attempt
 # longer than the buffer are not joined.
 _BUFFER = 256
 
+# Measured, in multiplications: threads take 1 to 3 ms to start, and wait for one another between
+# NumPy calls. With less work than this, one thread is faster.
+_WORTH_THREADS = 100_000_000
+
 
 @lru_cache(maxsize=1)
 def _controller():
@@ -135,16 +139,18 @@ class Workers:
     executor: ThreadPoolExecutor | None = None
     spare: deque = field(default_factory=deque)
 
-    def map(self, function, n_rows, block):
+    def map(self, function, n_rows, block, row_work=np.inf):
         """Return an iterator over ``function(start, stop)`` of the chunks, in row order.
 
         Chunks are whole blocks of ``block`` rows, at most ``N_CHUNKS`` of them whatever the
         number of threads. At most a few results wait to be read, so memory stays bounded.
+        ``row_work`` is about the number of multiplications for a row: the calling thread does
+        little work alone.
         """
         n_blocks = -(-n_rows // block)
         chunk = block * max(1, -(-n_blocks // N_CHUNKS))
         chunks = ranges(0, n_rows, chunk)
-        if self.n_threads == 1 or n_rows <= chunk:
+        if self.n_threads == 1 or n_rows <= chunk or n_rows * row_work < _WORTH_THREADS:
             return starmap(function, chunks)
         return self._map_in_threads(function, chunks)
 
@@ -176,12 +182,14 @@ def one_thread():
         _here.alone = before
 
 
-def workers_for(n_rows, largest):
-    """Return :func:`workers` for rows in blocks of at most ``largest``.
+def workers_for(rows, kernel):
+    """Return :func:`workers` for rows and the kernel of their densities.
 
-    One block is computed by the calling thread, which leaves BLAS as it is.
+    One block, or little work, is done by the calling thread, which leaves BLAS as it is.
     """
-    if even_block(n_rows, largest) >= n_rows:
+    n_rows, complete = rows.n_rows, rows.order is None
+    little = complete and n_rows * kernel.row_work < _WORTH_THREADS
+    if little or even_block(n_rows, kernel.block_rows) >= n_rows:
         return nullcontext(Workers(1))
     return workers()
 

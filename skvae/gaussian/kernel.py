@@ -179,6 +179,8 @@ class GaussianKernel:
         if self._keeps_rows and n_features >= _WIDE:
             n_rows = min(n_rows, max(_SECOND_LEVEL // (8 * self.n_terms), 256))
         self.block_rows = n_rows // 8 * 8  # whole cache lines
+        # About how many multiplications the log-densities of a row take.
+        self.row_work = self.factors.size + self.n_terms * n_components
 
     @cached_property
     def expansion(self):

@@ -132,7 +132,7 @@ class _Largest(NamedTuple):
 def _totals(rows, pool, center):
     """Return (count, sum, sum of squares about the centre), (3, n_features), and the _Largest."""
     block = max(_NUMBERS // len(center), _BESIDE)
-    sums = pool.map(partial(_sums, rows, block, center), rows.n_rows, block)
+    sums = pool.map(partial(_sums, rows, block, center), rows.n_rows, block, 10 * len(center))
     totals = np.stack([*sums])
     return totals[:, :3].sum(axis=0), _Largest(totals[:, 3].max(axis=0))
 

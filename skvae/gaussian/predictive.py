@@ -75,6 +75,7 @@ class _MultivariatePart:
         self._offsets = offsets
         self._complete = self._constants(np.array([components.means.shape[1]]))
         self.block_rows = self._kernel.block_rows
+        self.row_work = self._kernel.row_work
 
     def workspace(self, n_rows):
         return self._kernel.workspace(), np.empty(len(self._dofs) * n_rows)
@@ -133,6 +134,7 @@ class _FeaturewisePart:
         # Rounding errors of factors 1 + δ / ν are multiplied by ν / 2.
         self._exact = self._dofs.max() <= _FACTORS
         self.block_rows = int(np.clip(_BLOCK // len(offsets), 256, 4096)) // 8 * 8
+        self.row_work = 4 * self._means.size
 
     def workspace(self, n_rows):
         n_features = self._means.shape[1]
@@ -302,6 +304,7 @@ class PredictiveKernel:
             first += len(offsets)
         self.n_components = first
         self.block_rows = min(part.block_rows for part in self._parts)
+        self.row_work = sum(part.row_work for part in self._parts)
 
     def workspace(self):
         """Return memory for one block; a chunk of rows reuses it for all of its blocks."""

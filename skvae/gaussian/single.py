@@ -58,7 +58,7 @@ class SingleKernel:
     def __init__(self, kernel, shift):
         self.kernel = kernel
         self.shift = shift
-        self.block_rows = kernel.block_rows
+        self.block_rows, self.row_work = kernel.block_rows, kernel.row_work
         self.sums, self.finish = kernel.sums, kernel.finish
         expansion = kernel.expansion
         self._center = expansion.center.astype(np.float32)[:, None]

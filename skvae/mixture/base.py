@@ -38,7 +38,7 @@ def _filled(rows, kernel, compute, width, dtype):
     if compute in (_label, _resp) and len(kernel.means) == 1:
         out[:] = 0 if compute is _label else 1.0  # the only component has every row
     elif n_rows:
-        with workers_for(n_rows, kernel.block_rows) as pool:
+        with workers_for(rows, kernel) as pool:
             fill_rows(rows, kernel, pool, out, compute)
     return out
 
@@ -298,7 +298,7 @@ class MixtureModel(LatentVariableModel):
     def _log_likelihood(self, rows):
         """Return Σ w ln p(x) of the rows, in nats."""
         kernel = self._density_kernel()
-        with workers_for(rows.n_rows, kernel.block_rows) as pool:
+        with workers_for(rows, kernel) as pool:
             return expect(rows, kernel, pool, statistics=False)[1]
 
     def _density_kernel(self):

@@ -669,6 +669,11 @@ covariance_prior_ : float or ndarray
         array([0.24, 0.24])
         """
         check_is_fitted(self)
+        if np.ndim(level) > 0:
+            raise ValueError(
+                f"level must be a number in (0, 1), found an array of shape {np.shape(level)}: X "
+                "is the second argument, as in credible_interval(0.95, X)"
+            )
         check_number("level", level, Real, 0)
         if not 0 < level < 1:
             raise ValueError(f"level={level!r}: must be in (0, 1)")

@@ -67,6 +67,7 @@ def expect(rows, kernel, pool, *, statistics=True):
     if isinstance(rows, DistributedRows):
         return rows.sum(_expect_chunk, pool, kernel, statistics)
     size = even_block(rows.n_rows, kernel.block_rows)
+    work = kernel.row_work if rows.order is None else np.inf  # rows with NaN take many times more
     # Sums that were added to the total are cleared and filled by a later chunk: with many features
     # fresh memory takes longer than the addition.
     spare = deque()
@@ -99,7 +100,7 @@ def expect(rows, kernel, pool, *, statistics=True):
         return sums, log_likelihood
 
     total, log_likelihood = None, 0.0
-    for sums, share in pool.map(over, rows.n_rows, size):
+    for sums, share in pool.map(over, rows.n_rows, size, work):
         log_likelihood += share
         if total is None:
             total = sums
@@ -130,6 +131,7 @@ def fill_rows(rows, kernel, pool, out, compute):
         ``(log_joint (K, n), block) → array (n, ...)``; may overwrite the log-joint.
     """
     size = even_block(rows.n_rows, kernel.block_rows)
+    work = kernel.row_work if rows.order is None else np.inf  # rows with NaN take many times more
 
     def over(start, stop):
         try:
@@ -148,5 +150,5 @@ def fill_rows(rows, kernel, pool, out, compute):
                         out[rows.order[a:b][part]] = found
         pool.spare.append(workspace)
 
-    for _ in pool.map(over, rows.n_rows, size):
+    for _ in pool.map(over, rows.n_rows, size, work):
         pass

@@ -39,6 +39,11 @@ NETS = [
 LEARNERS = [*ASCENTS, *NETS]
 
 
+@pytest.fixture(autouse=True)
+def _threads_for_little_work(monkeypatch):
+    monkeypatch.setattr(sys.modules[Workers.__module__], "_WORTH_THREADS", 0)
+
+
 @pytest.fixture(scope="module")
 def X():
     return blobs(6000, 3, 3)  # several chunks
@@ -100,7 +105,7 @@ def threads_in_a_fit(learner, X):
     """(threads for the rows times those of BLAS, threads that there are), the most in a fit."""
     seen, plain = [], Workers.map
 
-    def spying(self, function, n_rows, block):
+    def spying(self, function, n_rows, block, *work):
         def spied(start, stop):
             blas = [p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"]
             ours = sum(t.name.startswith("skvae") for t in threading.enumerate())
@@ -108,7 +113,7 @@ def threads_in_a_fit(learner, X):
             seen.append((self.n_threads * max(blas), ours))
             return function(start, stop)
 
-        return plain(self, spied, n_rows, block)
+        return plain(self, spied, n_rows, block, *work)
 
     Workers.map = spying
     try:

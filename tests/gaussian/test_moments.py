@@ -1,12 +1,18 @@
 """First moments of the data, in blocks."""
 
+import sys
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from skvae.blocks import Rows, pattern_order, workers
+from skvae.blocks import Rows, Workers, pattern_order, workers
 from skvae.gaussian.moments import feature_moments
+
+
+@pytest.fixture(autouse=True)
+def _threads_for_little_work(monkeypatch):
+    monkeypatch.setattr(sys.modules[Workers.__module__], "_WORTH_THREADS", 0)
 
 
 def moments(X, weight=None, order=None, n_threads=None):

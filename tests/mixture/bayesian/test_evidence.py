@@ -5,6 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.special import logsumexp
 
 from skvae.mixture.bayesian import gibbs, gibbs_kernels
 from skvae.mixture.bayesian.evidence import LARGEST
@@ -100,6 +101,24 @@ def test_missing_values_of_one_component_are_integrated_out(covariance_type):
     found = model.log_evidence(knock_out(X, 0.3), random_state=0)
     assert np.isfinite(found.value)
     assert found.standard_error < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+def test_a_missing_value_is_integrated_out(covariance_type):
+    """The referee is a sum over its values of the evidence of all labels."""
+    X = tiny(6, 2, 5)
+    model = bayes(2, covariance_type, WEIGHT_TYPES[1], weight_concentration_prior=0.8).fit(X)
+    prior, values = posterior_of(model).prior, np.linspace(-60.0, 60.0, 601)
+    complete = np.empty(len(values))
+    for place, value in enumerate(values):
+        X[2, 1] = value
+        complete[place] = log_evidence(X, prior, 2)
+    exact = logsumexp(complete) + np.log(values[1] - values[0])
+    X[2, 1] = np.nan
+    found = model.log_evidence(X, random_state=0)
+    assert abs(found.value - exact) < max(4 * found.standard_error, 0.01)
+    assert found.standard_error < 0.03
 
 
 # The parts ----------------------------------------------------------------------------------------

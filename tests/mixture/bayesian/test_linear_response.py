@@ -329,3 +329,9 @@ def test_intervals_are_those_of_draws_from_the_exact_posterior(covariance_type):
     assert_allclose(widths(found), widths(exact), rtol=0.1)
     for ends, others in zip(found, exact, strict=True):
         assert_allclose(np.array(ends), others, atol=0.15 * (others[1] - others[0]).max())
+
+
+def test_rows_in_the_place_of_the_level_are_a_clear_error():
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    with pytest.raises(ValueError, match=r"array of shape \(50, 2\): X is the second"):
+        bayes(1).fit(X).credible_interval(X)
