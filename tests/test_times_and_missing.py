@@ -167,7 +167,7 @@ MODELS = [
     VariationalAutoencoder(1, hidden_layer_sizes=(3,), max_epochs=2, random_state=0),
 ]
 every_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
-pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.importance.EffectiveSizeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.EffectiveSizeWarning")
 
 
 @pytest.mark.parametrize("form", MISSING)

@@ -10,7 +10,7 @@ from benchmarks.suite import Section
 from benchmarks.vae.annealed import annealed_log_likelihood
 from benchmarks.vae.problem import standardised
 from skvae import VariationalAutoencoder
-from skvae.vae.importance import in_double
+from skvae.neural.importance import in_double
 
 N_ROWS, N_DRAWS, N_CHAINS = 40, 5000, 16
 CASES = {name: name for name in ("iris", "wine")}

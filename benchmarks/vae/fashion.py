@@ -13,7 +13,7 @@ from benchmarks.bayesian.problem import quietly
 from benchmarks.suite import Section
 from benchmarks.vae.problem import images_in
 from skvae import VariationalAutoencoder
-from skvae.vae.importance import elbo_terms, in_double, log_likelihood
+from skvae.neural.importance import elbo_terms, in_double, log_likelihood
 
 # Test log-likelihoods in the literature for this net, nats per image, after hundreds of epochs.
 PUBLISHED = {"normal": -228.70, "mixture": None, "vamp": -227.35}

@@ -1,6 +1,6 @@
 """Variational autoencoders."""
 
+from skvae.neural.importance import EffectiveSizeWarning
 from skvae.vae.autoencoder import VariationalAutoencoder
-from skvae.vae.importance import EffectiveSizeWarning
 
 __all__ = ["EffectiveSizeWarning", "VariationalAutoencoder"]

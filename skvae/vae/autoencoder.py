@@ -17,8 +17,10 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skvae.neural import importance
 from skvae.neural.likelihoods import make_likelihood
 from skvae.neural.likelihoods.base import prepared
+from skvae.neural.linear import start_at_factor_analysis
 from skvae.neural.model_file import pack_tensors, unpack_tensors
 from skvae.neural.networks import ACTIVATIONS
 from skvae.neural.posteriors import COVARIANCES
@@ -28,10 +30,8 @@ from skvae.neural.training.processes import Processes, agreement
 from skvae.neural.training.record import Divergence
 from skvae.neural.training.settings import device_name
 from skvae.neural.training.streaming import mean_over_blocks, split_rows
-from skvae.vae import importance
 from skvae.vae.base import Autoencoder
 from skvae.vae.build import ARCHITECTURE, build_model, build_net, same, training_digests
-from skvae.vae.linear import start_at_factor_analysis
 from skvae.vae.saving import net_state, read_estimator, restored_net, write_estimator
 from skvae.validation import check_as_fitted, check_choice, check_number, check_random
 

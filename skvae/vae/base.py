@@ -18,10 +18,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel, not_named
 from skvae.blocks import DistributedRows, is_distributed, map_rows, ranges
+from skvae.neural import importance
+from skvae.neural.latent_model import LatentModel
 from skvae.neural.likelihoods.base import prepared
 from skvae.neural.training.rows_on_disk import blocks_of, in_memory_or_on_disk
-from skvae.vae import importance
-from skvae.vae.model import LatentModel
 from skvae.validation import check_choice, check_number, numbers_of, reading
 
 _ROWS = 4096  # drawn, encoded or decoded together
@@ -565,7 +565,7 @@ class Evaluator(NamedTuple):
         return self.model.likelihood.prepare(X)
 
     def sampled(self, function, x):
-        """Return the result of a function of :mod:`skvae.vae.importance` for prepared rows."""
+        """Return the result of a function of :mod:`skvae.neural.importance` for prepared rows."""
         return function(importance.in_double(self.model), x, self.n_draws, seed=self.seed)
 
     def evidence(self, X):

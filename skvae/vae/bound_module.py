@@ -8,9 +8,9 @@ from functools import partial
 import torch
 from torch import nn
 
+from skvae.neural.latent_model import LatentModel
 from skvae.neural.priors import Mixture
 from skvae.neural.training.batches import HELD_OUT_NOISE, NOISE, epoch_seed
-from skvae.vae.model import LatentModel
 from skvae.vae.objective import row_bound
 
 

@@ -9,12 +9,12 @@ import copy
 import numpy as np
 import torch
 
+from skvae.neural.latent_model import make_model
 from skvae.neural.networks import one_thread_if_forked
 from skvae.neural.training.net import make_net
 from skvae.neural.training.processes import digest
 from skvae.neural.training.rows_on_disk import RowsOnDisk, blocks_of
 from skvae.vae.bound_module import SampledBound
-from skvae.vae.model import make_model
 
 # Parameters that decide the number and the meaning of the weights: later training keeps them.
 ARCHITECTURE = (

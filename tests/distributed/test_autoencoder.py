@@ -17,7 +17,7 @@ from tests.vae.estimator_problems import autoencoder, rows
 da = pytest.importorskip("dask.array")
 
 # Models of a few epochs have encoders that are far from the posterior.
-pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.importance.EffectiveSizeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.EffectiveSizeWarning")
 
 CHUNKS = [(200,), (50,) * 4, (7, 120, 0, 1, 72)]
 every_cut = pytest.mark.parametrize("cut", CHUNKS, ids=["whole", "even", "odd"])
@@ -208,7 +208,7 @@ def test_bounds_scores_and_active_units(cut, X, fitted):
     assert_array_equal(fitted.active_units(lazy), fitted.active_units(X))
 
 
-@pytest.mark.filterwarnings("default::skvae.vae.importance.EffectiveSizeWarning")
+@pytest.mark.filterwarnings("default::skvae.vae.EffectiveSizeWarning")
 def test_a_score_that_cannot_be_trusted_says_so(X):
     vae = copy.deepcopy(autoencoder(n_score_samples=3, max_epochs=1).fit(X))
     vae.set_params(n_score_samples=100)

@@ -20,7 +20,7 @@ from tests.problems import blobs
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning",
-    "ignore::skvae.vae.importance.EffectiveSizeWarning",
+    "ignore::skvae.vae.EffectiveSizeWarning",
 )
 
 _ASCENT = {"random_state": 0, "max_iter": 4, "tol": 0.0}

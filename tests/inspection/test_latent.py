@@ -92,7 +92,7 @@ def test_numbers_of_many_values_are_a_scale():
     assert names.ax_.get_legend() is None
 
 
-@pytest.mark.filterwarnings("ignore::skvae.vae.importance.EffectiveSizeWarning")  # one epoch
+@pytest.mark.filterwarnings("ignore::skvae.vae.EffectiveSizeWarning")  # one epoch
 def test_a_mixture_prior_colours_by_its_components(X):
     vae = _fitted(X, 2, prior="mixture", n_prior_components=3)
     display = LatentSpaceDisplay.from_estimator(vae, X)

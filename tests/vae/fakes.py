@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from skvae.neural.latent_model import LatentModel
 from skvae.neural.posteriors import n_encoder_outputs
 from skvae.neural.priors import Normal
-from skvae.vae.model import LatentModel
 from tests.vae import oracles
 
 LOG_2PI = float(np.log(2 * np.pi))

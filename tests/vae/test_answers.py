@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA, FactorAnalysis
 
 import skvae
-from skvae.vae.importance import EffectiveSizeWarning
+from skvae.neural.importance import EffectiveSizeWarning
 from tests.combinations import slow
 from tests.problems import knock_out
 from tests.vae.estimator_problems import (
@@ -24,7 +24,7 @@ from tests.vae.estimator_problems import (
 from tests.vae.oracles import log_mixture
 
 # Models of a few epochs have encoders that are far from the posterior.
-pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.importance.EffectiveSizeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.EffectiveSizeWarning")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tests.problems import assert_same_state, knock_out, state_of
 from tests.vae.estimator_problems import autoencoder, rows, rows_of
 
 # Models of a few epochs have encoders that are far from the posterior.
-pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.importance.EffectiveSizeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.EffectiveSizeWarning")
 
 FAMILIES = sorted(name for name in LIKELIHOODS if name != "columns")
 

@@ -21,7 +21,7 @@ METHODS = (
 
 
 # Models of a few epochs have encoders that are far from the posterior.
-pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.importance.EffectiveSizeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.EffectiveSizeWarning")
 LEARNING = ("fit", "partial_fit")
 
 

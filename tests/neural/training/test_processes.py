@@ -17,7 +17,7 @@ from tests.problems import knock_out
 from tests.vae.estimator_problems import autoencoder, rows
 
 # Models of a few epochs have encoders that are far from the posterior.
-pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.importance.EffectiveSizeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.EffectiveSizeWarning")
 
 X = knock_out(rows(101))
 

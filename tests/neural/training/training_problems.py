@@ -7,11 +7,11 @@ import torch
 from numpy.testing import assert_array_equal
 from skorch.callbacks import Callback
 
+from skvae.neural.latent_model import make_model
 from skvae.neural.likelihoods import make_likelihood
 from skvae.neural.priors import Mixture
 from skvae.neural.training.net import make_net
 from skvae.vae.bound_module import SampledBound
-from skvae.vae.model import make_model
 from tests.vae.oracles import LinearGaussian
 
 

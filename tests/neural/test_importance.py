@@ -6,10 +6,8 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
-from skvae.neural.likelihoods import make_likelihood
-from skvae.neural.priors import make_prior
-from skvae.vae import importance, importance_weights
-from skvae.vae.importance import (
+from skvae.neural import importance, importance_weights
+from skvae.neural.importance import (
     elbo_terms,
     expected_features,
     expected_responsibilities,
@@ -20,7 +18,9 @@ from skvae.vae.importance import (
     reliability_message,
     standard_error,
 )
-from skvae.vae.model import make_model
+from skvae.neural.latent_model import make_model
+from skvae.neural.likelihoods import make_likelihood
+from skvae.neural.priors import make_prior
 from tests.vae.fakes import FixedGaussian, exact_elbo, linear, linear_model, linear_problem
 from tests.vae.oracles import log_mixture
 

@@ -91,7 +91,7 @@ def factor_analysis(mean, covariance, n_components, *, shared=False, floor=1e-6)
     Examples
     --------
     >>> import numpy as np
-    >>> from skvae.vae.linear import factor_analysis
+    >>> from skvae.neural.linear import factor_analysis
     >>> covariance = np.outer([3.0, 2.0, 1.0], [3.0, 2.0, 1.0]) + np.diag([1.0, 2.0, 3.0])
     >>> factors = factor_analysis(np.zeros(3), covariance, 1)
     >>> factors.variances.round(3), np.abs(factors.loadings[:, 0]).round(3)

@@ -7,14 +7,14 @@ from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
 
 from skvae import VariationalAutoencoder
-from skvae.vae.linear import factor_analysis, moments_of_rows
+from skvae.neural.linear import factor_analysis, moments_of_rows
 from tests.combinations import slow
 from tests.problems import knock_out
 from tests.vae.estimator_problems import as_factor_analysis, linear_autoencoder, rows
 from tests.vae.oracles import LinearGaussian
 
 # Models of a few epochs have encoders that are far from the posterior.
-pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.importance.EffectiveSizeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.EffectiveSizeWarning")
 
 STILL = {"max_epochs": 1, "lr": 1e-30, "early_stopping": False}
 DATA = {"wine": load_wine, "breast_cancer": load_breast_cancer, "iris": load_iris}

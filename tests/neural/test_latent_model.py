@@ -8,11 +8,11 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
+from skvae.neural.latent_model import LatentModel, make_model
 from skvae.neural.likelihoods import make_likelihood
 from skvae.neural.networks import isolated_random
 from skvae.neural.posteriors import COVARIANCES
 from skvae.neural.priors import PRIORS
-from skvae.vae.model import LatentModel, make_model
 from skvae.vae.objective import row_bound
 from tests.vae.fakes import FixedGaussian, linear_model, linear_problem, log_weights, noise
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from skvae.neural.linear import exact_posterior
 from skvae.neural.posteriors import DiagonalPosterior, FullPosterior
 from skvae.neural.priors import MixtureDensity, Normal
-from skvae.vae.linear import exact_posterior
 
 # Numbers in the largest tensor of one step. A few such tensors fit in a processor's caches, far
 # below 64 MB; an accelerator needs more work in each step.
@@ -126,7 +126,7 @@ class RowNoise:
     Examples
     --------
     >>> import numpy as np
-    >>> from skvae.vae.importance_weights import RowNoise
+    >>> from skvae.neural.importance_weights import RowNoise
     >>> x = np.array([[1.0, 2.0], [3.0, np.nan]])
     >>> together, alone = RowNoise(x, 3, seed=0).draw(5), RowNoise(x[[1]], 3, seed=0).draw(5)
     >>> np.array_equal(together[:, [1]], alone)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import kstest
 
-from skvae.vae.importance_weights import RowNoise, WeightSums
+from skvae.neural.importance_weights import RowNoise, WeightSums
 
 log_weights = st.one_of(
     st.floats(-800, 800), st.sampled_from([-np.inf, -1e300, 1e300, 0.0, -745.0])

@@ -32,10 +32,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from skvae.neural.importance_weights import WeightSums, by_row, weighted_groups
 from skvae.neural.likelihoods.base import uniform
 from skvae.neural.networks import one_thread_if_forked
 from skvae.neural.priors import Normal
-from skvae.vae.importance_weights import WeightSums, by_row, weighted_groups
 
 _ENOUGH = 10.0  # effective draws
 _TOLERATED = 0.1  # share of rows that may have fewer without a warning
@@ -419,7 +419,7 @@ def standard_error(effective_size, n_draws):
 
     Examples
     --------
-    >>> from skvae.vae.importance import standard_error
+    >>> from skvae.neural.importance import standard_error
     >>> standard_error([20.0, 1000.0], 1000).round(3)
     array([0.221, 0.   ])
     """
@@ -449,7 +449,7 @@ def is_unreliable(effective_size, n_draws):
 
     Examples
     --------
-    >>> from skvae.vae.importance import is_unreliable
+    >>> from skvae.neural.importance import is_unreliable
     >>> is_unreliable([3.0, 12.0], 1000)
     array([ True, False])
     """
@@ -473,7 +473,7 @@ def reliability_message(effective_size, n_draws):
 
     Examples
     --------
-    >>> from skvae.vae.importance import reliability_message
+    >>> from skvae.neural.importance import reliability_message
     >>> print(reliability_message([3.0, 12.0], 1000))
     1 of 2 rows have fewer than 10 effective draws, the least 3.0 of n_score_samples=1000: ...
     >>> reliability_message([30.0, 12.0], 1000) is None
