@@ -56,7 +56,7 @@ class OneBlock:
 
     def __init__(self, start, transmat, log_likelihood, offsets=None, *, logs=False):
         self._begins = [0] if offsets is None else offsets[:-1]
-        self._first = _first_rows(log_likelihood.shape[1], offsets)
+        self._first = first_rows(log_likelihood.shape[1], offsets)
         recursion = (SingleState if len(start) == 1 else Recursion)(start, transmat)
         if logs and recursion.bounded:
             recursion = recursion.in_log_space()
@@ -123,13 +123,13 @@ def smooth(start, transmat, log_likelihood, offsets=None, weight=None):
 def _smooth_single_state(log_p, offsets, weight):
     """Return the result of :func:`smooth` of one state: every posterior is the row's weight."""
     weight = np.ones(len(log_p)) if weight is None else weight
-    first = _first_rows(len(log_p), offsets)
+    first = first_rows(len(log_p), offsets)
     starts, others = weight[first].sum(), weight[~first].sum()
     smoothing = Smoothing(weight[:, None], np.array([starts]), np.array([[others]]))
     return smoothing, float(log_p @ weight)
 
 
-def _first_rows(n_rows, offsets):
+def first_rows(n_rows, offsets):
     """Return which rows begin a sequence."""
     first = np.zeros(n_rows, dtype=bool)
     first[0 if offsets is None else offsets[:-1]] = True
@@ -141,7 +141,7 @@ def _smooth_few_states(start, transmat, log_likelihood, offsets, weight):
     n_states, n_rows = log_likelihood.shape
     start, matrix, transposed = prepared(start, transmat)
     width = len(start)
-    first = _first_rows(n_rows, offsets)
+    first = first_rows(n_rows, offsets)
     likelihood, alpha = np.empty((n_rows, width)), np.empty((n_rows + 1, width))
     scale, log_p = np.empty(n_rows), np.empty(n_rows)
     load(np.ascontiguousarray(log_likelihood), likelihood, log_p, False)
@@ -172,7 +172,7 @@ def best_path(start, transmat, log_likelihood, offsets=None):
     begins = np.array([0]) if offsets is None else offsets[:-1]
     if n_states == 1:
         return np.add.reduceat(log_likelihood[0], begins), np.zeros(n_rows, dtype=np.int64)
-    first = _first_rows(n_rows, offsets)
+    first = first_rows(n_rows, offsets)
     recursion = ViterbiRecursion(start, transmat)
     width = len(recursion.start)
     likelihood, alpha = np.empty((n_rows, width)), np.empty((n_rows + 1, width))

@@ -1,0 +1,1 @@
+"""Deep models of sequences whose discrete latent variables are summed out exactly."""
