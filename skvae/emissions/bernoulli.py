@@ -79,6 +79,15 @@ class BernoulliParameters(NamedTuple):
         """Return the covariance of each state, shape (n_components, n_features, n_features)."""
         return diagonal(self.probabilities * (1.0 - self.probabilities))
 
+    def cdf(self, x):
+        """Return P(value ≤ x | state), shape (..., K, D), of values (..., D)."""
+        x = x[..., None, :]
+        return np.where(x < 0, 0.0, np.where(x < 1, 1.0 - self.probabilities, 1.0))
+
+    def imputed(self, X, posterior):
+        """Return rows with missing values at their most probable value."""
+        return np.where(np.isnan(X), posterior @ self.probabilities > 0.5, X)
+
     def statistics(self, weights):
         """Return the expected statistics of ``weights[k]`` rows in each state k."""
         weights = np.asarray(weights, dtype=np.float64)[:, None]

@@ -116,6 +116,24 @@ class CategoricalParameters(NamedTuple):
         deviation = np.arange(self.probabilities.shape[2]) - self.means()[:, :, None]
         return diagonal((self.probabilities * deviation**2).sum(axis=2))
 
+    def cdf(self, x):
+        """Return P(code ≤ x | state), shape (..., K, D), of values (..., D)."""
+        largest = self.probabilities.shape[2] - 1
+        code = np.clip(np.floor(x), -1, largest).astype(np.int64)
+        below = np.cumsum(self.probabilities, axis=2)
+        below = np.concatenate([np.zeros_like(below[:, :, :1]), below / below[:, :, -1:]], axis=2)
+        found = below[:, np.arange(self.n_features), code + 1]  # (K, ..., D)
+        return np.moveaxis(found, 0, -2)
+
+    def imputed(self, X, posterior):
+        """Return rows with missing values at their most probable code."""
+        probable = np.einsum("nk,kdc->ndc", posterior, self.probabilities).argmax(axis=2)
+        return np.where(np.isnan(X), probable, X)
+
+    def reordered(self, order):
+        """Return the states with ``order[i]`` in place i."""
+        return self._replace(probabilities=self.probabilities[order])
+
     def statistics(self, weights):
         """Return the expected statistics of ``weights[k]`` rows in each state k."""
         return np.asarray(weights, dtype=np.float64)[:, None, None] * self.probabilities

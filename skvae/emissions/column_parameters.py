@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skvae.emissions import defaults
+
 
 class ColumnSummary(NamedTuple):
     """The summaries of all parts.
@@ -100,6 +102,24 @@ class ColumnParameters(NamedTuple):
         for part, index in zip(self.parts, self.columns, strict=True):
             covariances[:, index[:, None], index] = part.covariances()
         return covariances
+
+    def cdf(self, x):
+        """Return P(feature ≤ x | state), shape (..., K, D), of values (..., D)."""
+        found = np.empty((*x.shape[:-1], self.n_components, self.n_features))
+        for part, index in zip(self.parts, self.columns, strict=True):
+            found[..., index] = defaults.cdf(part, x[..., index])
+        return found
+
+    def imputed(self, X, posterior):
+        """Return rows with missing values filled in, each part by its own rule."""
+        X = X.copy()
+        for part, index in zip(self.parts, self.columns, strict=True):
+            X[:, index] = defaults.imputed(part, X[:, index], posterior)
+        return X
+
+    def reordered(self, order):
+        """Return the states with ``order[i]`` in place i."""
+        return self._replace(parts=tuple(defaults.reordered(part, order) for part in self.parts))
 
     def statistics(self, weights):
         """Return the expected statistics of ``weights[k]`` rows in each state k."""

@@ -15,8 +15,9 @@ from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import softmax
 
-from skvae.emissions.base import NO_ROWS
+from skvae.emissions.base import NO_ROWS, log_density_of
 from skvae.emissions.gaussian import GaussianEmission
 from skvae.emissions.location_scale import (
     GaussianParameters,
@@ -90,6 +91,27 @@ class GaussianMixtureParameters(NamedTuple):
         between = np.einsum("km,kmd,kme->kde", self.weights, deviation, deviation)
         within = self._by_state(self.normals.covariances())
         return np.einsum("km,kmde->kde", self.weights, within) + between
+
+    def cdf(self, x):
+        """Return P(feature ≤ x | state), shape (..., K, D), of values (..., D)."""
+        parts = self.normals.cdf(x)
+        parts = parts.reshape(*x.shape[:-1], *self.weights.shape, x.shape[-1])
+        return np.einsum("km,...kmd->...kd", self.weights, parts)
+
+    def reordered(self, order):
+        """Return the states with ``order[i]`` in place i."""
+        n_mix = self.weights.shape[1]
+        of_parts = (np.asarray(order)[:, None] * n_mix + np.arange(n_mix)).ravel()
+        normals = self.normals.reordered(of_parts)
+        return GaussianMixtureParameters(self.weights[order], normals)
+
+    def imputed(self, X, posterior):
+        """Return rows with missing values at their conditional expectation."""
+        logs = log_density_of(self.normals, X).reshape(len(X), *self.weights.shape)
+        with np.errstate(divide="ignore"):
+            logs += np.log(self.weights)
+        within = softmax(logs, axis=2) * posterior[:, :, None]
+        return self.normals.imputed(X, within.reshape(len(X), -1))
 
     def _by_state(self, array):
         return array.reshape(*self.weights.shape, *array.shape[1:])

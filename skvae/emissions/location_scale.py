@@ -10,6 +10,7 @@ from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtr
 
 from skvae.ascent.loop import Collapse
 from skvae.blocks import ranges
@@ -123,6 +124,35 @@ class GaussianParameters(NamedTuple):
         if self.covariance_type in ("full", "tied"):
             return np.broadcast_to(self.scales, shape).copy()
         return self.structure.variances(self.scales, *shape[:2])[:, :, None] * np.eye(shape[1])
+
+    def deviations(self):
+        """Return the standard deviation of each feature, shape (n_components, n_features)."""
+        return np.sqrt(self.structure.variances(self.scales, *self.locations.shape))
+
+    def cdf(self, x):
+        """Return P(feature ≤ x | component), shape (..., K, D), of values (..., D)."""
+        return ndtr((x[..., None, :] - self.locations) / self.deviations())
+
+    def reordered(self, order):
+        """Return the components with ``order[i]`` in place i; a tied covariance is that of all."""
+        locations = self.locations[order]
+        if self.covariance_type == "tied":
+            return self._replace(locations=locations)
+        return self._replace(
+            locations=locations, scales=self.scales[order], factors=self.factors[order]
+        )
+
+    def imputed(self, X, weights):
+        """Return rows with missing values at their conditional expectation.
+
+        ``weights`` (n, K) are the probabilities of the components; each row has a missing value.
+        """
+        kernel, filled = self.kernel(), X.copy()
+        workspace = kernel.workspace()
+        for a, b in ranges(0, len(X), kernel.block_rows):
+            for rows, block in kernel.blocks(X[a:b], workspace):
+                filled[a:b][rows] = block.expectation(weights[a:b][rows].T)
+        return filled
 
     def statistics(self, weights):
         """Return the expected statistics of ``weights[k]`` rows of each component k."""

@@ -10,7 +10,7 @@ nats, below 1e-8 for counts up to a million.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import gammaln, pdtr
 
 from skvae.ascent.loop import Collapse
 from skvae.columns import check_values
@@ -81,6 +81,11 @@ class PoissonParameters(NamedTuple):
     def covariances(self):
         """Return the covariance of each state, shape (n_components, n_features, n_features)."""
         return diagonal(self.rates)
+
+    def cdf(self, x):
+        """Return P(count ≤ x | state), shape (..., K, D), of values (..., D)."""
+        x = np.floor(x)[..., None, :]
+        return np.where(x < 0, 0.0, pdtr(np.maximum(x, 0.0), self.rates))
 
     def statistics(self, weights):
         """Return the expected statistics of ``weights[k]`` rows in each state k."""

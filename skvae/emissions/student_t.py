@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.special import stdtr
 
 from skvae.emissions.base import NO_ROWS
 from skvae.emissions.gaussian import GaussianEmission
@@ -146,6 +147,15 @@ class StudentTParameters(NamedTuple):
         heavy = np.flatnonzero(~exists & (self.dofs > 1))
         out[heavy[:, None], index, index] = np.inf
         return out
+
+    def cdf(self, x):
+        """Return P(feature ≤ x | state), shape (..., K, D), of values (..., D)."""
+        z = (x[..., None, :] - self.normals.locations) / self.normals.deviations()
+        return stdtr(self.dofs[:, None], z)
+
+    def imputed(self, X, posterior):
+        """Return rows with missing values at their conditional location, which is a Gaussian's."""
+        return self.normals.imputed(X, posterior)
 
     def statistics(self, weights):
         """Return the expected statistics of ``weights[k]`` rows in each state k."""

@@ -9,15 +9,20 @@ from skvae.emissions import (
     PoissonEmission,
     StudentTEmission,
 )
+from skvae.hmm.forecast import Forecast
 from skvae.hmm.hidden_markov import EMHiddenMarkov
+from skvae.hmm.online import FilteredRows, OnlineFilter
 
 __all__ = [
     "BernoulliEmission",
     "CategoricalEmission",
     "ColumnEmission",
     "EMHiddenMarkov",
+    "FilteredRows",
+    "Forecast",
     "GaussianEmission",
     "GaussianMixtureEmission",
+    "OnlineFilter",
     "PoissonEmission",
     "StudentTEmission",
 ]

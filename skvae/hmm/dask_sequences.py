@@ -17,7 +17,7 @@ from skvae.blocks import (
     unboxed,
     workers,
 )
-from skvae.hmm.e_step import expect, log_likelihood_of
+from skvae.hmm.e_step import expect, log_likelihood_of, path_entropy
 
 
 class DistributedSequences(NamedTuple):
@@ -153,6 +153,10 @@ class DistributedSequences(NamedTuple):
         """Return the log-probability of the best paths under a fitted model, in nats."""
         return summed(partial(_log_prob, model), self._arrays)[0]
 
+    def path_entropy(self, model):
+        """Return the entropy of the posterior over paths under a fitted model, in nats."""
+        return summed(partial(_path_entropy, model), self._arrays)[0]
+
     def score(self, model, weight):
         """Return the log-density of the rows under a fitted model, weighted, in nats."""
         weight = weight.array.rechunk((self.X.chunks[0],))
@@ -216,6 +220,10 @@ def _log_likelihood_under(model, X, part):
 
 def _log_prob(model, X, part):
     return (model.decode(X, groups=_groups(part))[0],)
+
+
+def _path_entropy(model, X, part):
+    return (path_entropy(model._parameters(), _sequences(X, part)),) if len(X) else None
 
 
 def _score(model, X, part, weight):

@@ -1,5 +1,5 @@
-"""The former place of :class:`skvae.hmm.base.Forecast`: pickles written before name it."""
+"""A former place of :class:`skvae.hmm.forecast.Forecast`: pickles written before name it."""
 
-from skvae.hmm.base import Forecast
+from skvae.hmm.forecast import Forecast
 
 __all__ = ["Forecast"]

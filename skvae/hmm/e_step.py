@@ -8,10 +8,12 @@ from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
+from scipy.special import xlogy
 
 from skvae.blocks import Sequences, Workers, is_complete, workers
 from skvae.chain import algorithms, kernels_gaussian, one_block
 from skvae.chain.segments import are_few
+from skvae.emissions.base import log_density_of
 from skvae.emissions.location_scale import GaussianParameters
 from skvae.emissions.reading import EmissionReader, EmissionRows
 from skvae.gaussian.statistics import GaussianStatistics
@@ -32,6 +34,15 @@ def _rows_of(parameters, X, complete=False):
     if gaussian and complete:
         return GaussianRows(emission, X)
     return EmissionRows(emission.kernel(), X, complete) if are_few(len(X), n_states) else None
+
+
+def rows_under(emission, X):
+    """Return rows under the parameters of an emission, with ``log_density`` and ``statistics``."""
+    complete = is_complete(X)
+    gaussian = isinstance(emission, GaussianParameters) and X.shape[1] <= _FEW_FEATURES
+    if gaussian and complete:
+        return GaussianRows(emission, X)
+    return EmissionRows(emission.kernel(), X, complete)
 
 
 def threads_for(data, n_components):
@@ -109,6 +120,24 @@ def log_likelihood_of(parameters, sequences, pool=None, complete=False):
         return block.log_likelihood(sequences.weight)
     given = parameters, sequences, complete, pool
     return infer(algorithms.log_likelihood_of, *given, weight=sequences.weight)
+
+
+def path_entropy(parameters, sequences):
+    """Return the entropy of the posterior over paths, summed over sequences, in nats.
+
+    It is ln p(x) − E[ln p(x, z)], where z has its posterior; 0 if a sequence is impossible.
+    """
+    logs, offsets = parameters.logs(), sequences.offsets
+    X = sequences.X.astype(np.float64, copy=False)
+    log_density = log_density_of(parameters.emission, X)
+    found = algorithms.smooth(*logs, log_density, offsets)
+    if found.log_likelihood == -np.inf:
+        return 0.0
+    joint = xlogy(found.posterior[offsets[:-1]], parameters.startprob).sum()
+    joint += xlogy(found.pairs, parameters.transmat).sum()
+    used = found.posterior > 0
+    joint += (found.posterior[used] * log_density[used]).sum()
+    return max(0.0, float(found.log_likelihood - joint))
 
 
 # Rows under an emission ---------------------------------------------------------------------------

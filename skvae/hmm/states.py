@@ -1,0 +1,77 @@
+"""The order of states: checks of an order, and parameters of a model in another order."""
+
+from copy import deepcopy
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import clone
+
+from skvae.emissions.base import Emission
+from skvae.emissions.defaults import reordered
+
+# Constructor parameters whose axes are states, where they are arrays.
+_PER_STATE = ("startprob_init", "transmat_init", "startprob_prior", "transmat_prior")
+_OF_GAUSSIAN = ("means_init", "covariances_init")
+
+
+def check_order(order, n_components, name="state"):
+    """Return an order as an array; raise ValueError unless it has each state once."""
+    values = np.asarray(order)
+    whole = values.ndim == 1 and all(
+        isinstance(each, Integral) and not isinstance(each, bool) for each in values.tolist()
+    )
+    if not (whole and sorted(values.tolist()) == list(range(n_components))):
+        raise ValueError(
+            f"order={order!r}: must have each {name} from 0 to {n_components - 1} once"
+        )
+    return values.astype(np.intp)
+
+
+def relabelled(model, order):
+    """Return a copy of a fitted model whose state i is ``order[i]`` of the model.
+
+    Constructor parameters with an entry for each state are in the new order too, so that a fit or
+    a batch that continues has the same priors and structure as that of the model.
+    """
+    parameters = model._parameters()
+    copied = deepcopy(model)
+    vars(copied).update(
+        startprob_=parameters.startprob[order],
+        transmat_=_in_order(parameters.transmat, order),
+        _start_allowed=model._start_allowed[order],
+        _allowed=_in_order(model._allowed, order),
+    )
+    copied.emission_.store(reordered(parameters.emission, order))
+    for name in _PER_STATE:
+        setattr(copied, name, _in_order(getattr(model, name), order))
+    if model._last is not None:
+        copied._last = {
+            name: _in_order(value, order, as_list=True) for name, value in model._last.items()
+        }
+    if isinstance(model.emission, Emission):
+        copied.emission = clone(model.emission)
+        copied.emission.set_params(**_first_values(model.emission.get_params(), order))
+    else:
+        own = {name: getattr(model, name) for name in ("covariance_type", *_OF_GAUSSIAN)}
+        copied.set_params(**_first_values(own, order))
+    return copied
+
+
+def _in_order(value, order, as_list=False):
+    """Return a number, a row (K,) or a matrix (K, K) of states in another order."""
+    array = np.asarray(value)
+    if array.ndim == 0:  # None, or one number for all
+        return value
+    array = array[order] if array.ndim == 1 else array[np.ix_(order, order)]
+    return array.tolist() if as_list else array
+
+
+def _first_values(params, order):
+    """Return the parameters that are first values of each state, in another order."""
+    found = {}
+    for name, value in params.items():
+        kind = f"{name.rpartition('__')[0]}__covariance_type".removeprefix("__")
+        tied = name.endswith("covariances_init") and params.get(kind) == "tied"
+        if name.endswith("_init") and np.ndim(value) and not tied:
+            found[name] = np.asarray(value)[order]
+    return found
