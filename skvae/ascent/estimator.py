@@ -237,10 +237,10 @@ def text_of_floor(found, noun, floor):
     )
 
 
-def text_of_empty(noun, n_empty, n_components):
+def text_of_empty(noun, n_empty, n_components, why="X has too few distinct rows"):
     """Return the text of the warning that components, or states, had no rows at a start."""
     return (
-        f"{n_empty} of the {n_components} {noun} had no rows at a start, because X has too few "
-        "distinct rows, and began at rows drawn at random. Lower n_components "
+        f"{n_empty} of the {n_components} {noun} had no rows at a start, because {why}, "
+        "and began at rows drawn at random. Lower n_components "
         f"(now {n_components})."
     )

@@ -16,6 +16,7 @@ from skvae.blocks.dask_rows import (
     DistributedWeights,
     checked_rows,
     checked_weights,
+    whole_chunks,
     with_known_size,
 )
 from skvae.blocks.dask_tasks import (
@@ -73,6 +74,7 @@ __all__ = [
     "summed",
     "unboxed",
     "warn_of_lengths",
+    "whole_chunks",
     "with_known_size",
     "workers",
     "workers_for",

@@ -25,12 +25,15 @@ class Sequences(NamedTuple):
         The weight of each row, positive and constant within a sequence; None is one each.
     listed : bool
         Whether X was a list or a 3-D array; results are then lists of arrays.
+    states : ndarray of int, shape (n_samples,), or None
+        The known state of each row, −1 where it is unknown; None if none is known.
     """
 
     X: np.ndarray
     offsets: np.ndarray
     weight: np.ndarray | None = None
     listed: bool = False
+    states: np.ndarray | None = None
 
     def weighted(self, weight):
         """Return the sequences with weights (n_samples,), without the sequences of weight zero.
@@ -56,7 +59,8 @@ class Sequences(NamedTuple):
             return self._replace(weight=weight)
         used = weight > 0
         offsets = np.concatenate([[0], np.cumsum(lengths[used[self.offsets[:-1]]])])
-        return Sequences(self.X[used], offsets, weight[used], self.listed)
+        states = None if self.states is None else self.states[used]
+        return Sequences(self.X[used], offsets, weight[used], self.listed, states)
 
     def rows(self):
         """Return the rows as Rows."""

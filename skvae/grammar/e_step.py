@@ -42,7 +42,7 @@ class Sentences(NamedTuple):
 
     def blocks(self):
         """Yield blocks of whole sentences as (first sentence, Sentences)."""
-        X, offsets, weight, _ = self.sequences
+        X, offsets, weight = self.sequences[:3]
         first, n_sentences = 0, len(offsets) - 1
         while first < n_sentences:
             last = int(np.searchsorted(offsets, offsets[first] + _BLOCK_ROWS, side="right")) - 1
@@ -57,7 +57,7 @@ class Sentences(NamedTuple):
 
     def sentence_weight(self):
         """Return the weight of each sentence, shape (n_sentences,), or None."""
-        _, offsets, weight, _ = self.sequences
+        offsets, weight = self.sequences.offsets, self.sequences.weight
         return None if weight is None else weight[offsets[:-1]]
 
 

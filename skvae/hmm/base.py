@@ -29,7 +29,12 @@ from skvae.hmm.parameters import ChainParameters
 from skvae.hmm.states import check_order, relabelled
 from skvae.validation import check_choice, check_number, check_stochastic
 
-_LEARNING = {"groups": True, "sequence_weight": True, "sample_weight": UNUSED}
+_LEARNING = {
+    "groups": True,
+    "sequence_weight": True,
+    "states": True,
+    "sample_weight": UNUSED,
+}
 
 
 # auto_wrap_output_keys=None, as set_output would make one table of a list of sequences.

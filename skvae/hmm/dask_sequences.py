@@ -12,12 +12,23 @@ from skvae.blocks import (
     boxed,
     by_chunks,
     collected,
+    is_distributed,
     mapped,
+    sent,
     summed,
     unboxed,
+    whole_chunks,
+    with_known_size,
     workers,
 )
 from skvae.hmm.e_step import expect, log_likelihood_of, path_entropy
+from skvae.hmm.known_states import (
+    check_integers,
+    check_length,
+    check_possible,
+    check_range,
+    check_states,
+)
 
 
 class DistributedSequences(NamedTuple):
@@ -33,15 +44,18 @@ class DistributedSequences(NamedTuple):
         The weight of each sequence; None is one each.
     parts : dask.array.Array
         For each chunk the offsets of its own sequences and their weights or None, as one object.
+    states : dask.array.Array of shape (n_samples,) or None
+        The known state of each row, −1 where it is unknown, in the chunks of X.
     """
 
     X: Any
     offsets: np.ndarray
     weights: np.ndarray | None
     parts: Any
+    states: Any = None
 
     @classmethod
-    def of(cls, X, offsets, weights=None):
+    def of(cls, X, offsets, weights=None, states=None):
         """Return the sequences of rows in any chunks: cut where a sequence begins."""
         ends = offsets[np.searchsorted(offsets, np.cumsum(X.chunks[0]))]
         cuts = np.unique([0, *ends])
@@ -52,7 +66,9 @@ class DistributedSequences(NamedTuple):
             (offsets[a : b + 1] - offsets[a], None if weights is None else weights[a:b])
             for a, b in pairwise(np.searchsorted(offsets, cuts))
         ]
-        return cls(X, offsets, weights, boxed(parts).persist())
+        if states is not None:
+            states = sent(states, lengths)
+        return cls(X, offsets, weights, boxed(parts).persist(), states)
 
     def weighted(self, weight):
         """Return the sequences with weights, DistributedWeights or None, without those of zero.
@@ -74,11 +90,12 @@ class DistributedSequences(NamedTuple):
                     "sequence begins: must be one number within a sequence"
                 )
         weights = np.concatenate([weights for weights, _ in found])
-        return self.of(self.X, self.offsets, weights)._used()
+        return self.of(self.X, self.offsets, weights, self.states)._used()
 
     @property
     def _arrays(self):
-        return [(self.X, "ij"), (self.parts, "i")]
+        states = [] if self.states is None else [(self.states, "i")]
+        return [(self.X, "ij"), (self.parts, "i"), *states]
 
     def _used(self):
         """Return the sequences with a positive weight."""
@@ -89,8 +106,37 @@ class DistributedSequences(NamedTuple):
         before = np.concatenate([[0], np.cumsum(np.diff(self.offsets) * keep)])
         cuts = np.searchsorted(self.offsets, np.cumsum([0, *self.X.chunks[0]]))
         counts = tuple(np.diff(before[cuts]).tolist())
-        X = by_chunks(_used, "ij", self._arrays, self.X.dtype, adjust_chunks={"i": counts})
-        return self.of(X, np.concatenate([[0], np.cumsum(lengths)]), self.weights[keep])
+        kept, parts = {"adjust_chunks": {"i": counts}}, (self.parts, "i")
+        X = by_chunks(_used, "ij", [(self.X, "ij"), parts], self.X.dtype, **kept)
+        states = self.states
+        if states is not None:
+            states = by_chunks(_used, "i", [(states, "i"), parts], states.dtype, **kept)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return self.of(X, offsets, self.weights[keep], states)
+
+    def with_known(self, states, n_components):
+        """Return the sequences with known states, which are checked; without any, unchanged.
+
+        Parameters
+        ----------
+        states : ndarray or dask.array.Array of shape (n_samples,)
+            The state of each row, −1 where it is unknown.
+        n_components : int
+            The number of states.
+        """
+        if is_distributed(states):
+            states = with_known_size(whole_chunks(states, "states"))
+            check_length("states", states, len(self.X))
+        else:
+            states = check_states(states, Sequences(self.X, self.offsets), n_components)
+            if states is None:
+                return self
+        sequences = self.of(self.X, self.offsets, self.weights, states)
+        arrays = [(sequences.states, "i")]
+        starts = np.cumsum([0, *sequences.X.chunks[0]])[:-1]
+        task = partial(_check_states, n_components)
+        found = collected(task, [*arrays, (boxed(starts.tolist()), "i")])
+        return sequences if any(found) else self
 
     def check(self, emission, feature_names):
         """Raise ValueError if the emission family cannot have produced some row."""
@@ -190,19 +236,60 @@ def _check(emission, feature_names, X):
     return ()
 
 
-def _expect(parameters, X, part):
+def _check_states(n_components, states, first_row):
+    states = check_integers("states", states, first_row)
+    check_range(states, n_components, first_row)
+    return bool((states >= 0).any())
+
+
+def identity_of_known(data):
+    """Return an array that identifies known states of sequences, by name; {} if none is known."""
+    states = data.states
+    if isinstance(data, DistributedSequences) and states is not None:
+        begins = np.concatenate([[0], np.cumsum(data.X.chunks[0])])[:-1]
+        arrays = [(states, "i"), (boxed(begins.tolist()), "i")]
+        states = np.array(summed(_sums_of_states, arrays))
+    return {} if states is None else {"states": states}
+
+
+def _sums_of_states(states, first_row):
+    row = np.arange(first_row + 1.0, first_row + 1.0 + len(states))
+    known = states + 1.0
+    return float((known * row).sum()), float((known**2 * np.sqrt(row)).sum())
+
+
+def check_known(data, prior):
+    """Raise ValueError if structural zeros of a ChainPrior exclude known states of sequences."""
+    if not isinstance(data, DistributedSequences):
+        check_possible(data.states, data.offsets, prior)
+        return
+    begins = np.concatenate([[0], np.cumsum(data.X.chunks[0])])[:-1]
+    sequences = np.searchsorted(data.offsets, begins)
+    places = boxed(list(zip(begins.tolist(), sequences.tolist(), strict=True)))
+    arrays = [(data.states, "i"), (data.parts, "i"), (places, "i")]
+    collected(partial(_check_possible, prior), arrays)
+
+
+def _check_possible(prior, states, part, place):
+    check_possible(states.astype(np.intp), part[0], prior, *place)
+
+
+def _expect(parameters, X, part, states=None):
     with workers() as pool:
-        return expect(parameters, _sequences(X, part), pool) if len(X) else None
+        return expect(parameters, _sequences(X, part, states), pool) if len(X) else None
 
 
-def _log_likelihood(parameters, X, part):
+def _log_likelihood(parameters, X, part, states=None):
     with workers() as pool:
-        return (log_likelihood_of(parameters, _sequences(X, part), pool),) if len(X) else None
+        sequences = _sequences(X, part, states)
+        return (log_likelihood_of(parameters, sequences, pool),) if len(X) else None
 
 
-def _sequences(X, part):
+def _sequences(X, part, states=None):
     offsets, weights = part
-    return Sequences(X, offsets, None if weights is None else np.repeat(weights, np.diff(offsets)))
+    weights = None if weights is None else np.repeat(weights, np.diff(offsets))
+    states = None if states is None else states.astype(np.intp)
+    return Sequences(X, offsets, weights, states=states)
 
 
 def _groups(part):

@@ -17,6 +17,7 @@ from skvae.emissions.base import log_density_of
 from skvae.emissions.location_scale import GaussianParameters
 from skvae.emissions.reading import EmissionReader, EmissionRows
 from skvae.gaussian.statistics import GaussianStatistics
+from skvae.hmm.known_states import KnownStatesReader, with_evidence
 from skvae.hmm.parameters import ChainStatistics
 
 _FEW_FEATURES = 8  # up to which few rows under Gaussians are faster without a matrix product
@@ -45,6 +46,13 @@ def rows_under(emission, X):
     return EmissionRows(emission.kernel(), X, complete)
 
 
+def reader_of(kernel, sequences, complete=False):
+    """Return a function that returns a reader of sequences under the kernel of an emission."""
+    if sequences.states is not None:
+        return partial(KnownStatesReader, sequences.states, kernel, sequences.X, complete)
+    return partial(EmissionReader, kernel, sequences.X, complete)
+
+
 def threads_for(data, n_components):
     """Return :func:`skvae.blocks.workers` for sequences, the calling thread alone for few rows."""
     if isinstance(data, Sequences) and are_few(len(data.X), n_components):
@@ -71,14 +79,16 @@ def expect(parameters, sequences, pool, complete=False, buffers=None):
     rows = _rows_of(parameters, sequences.X, complete)
     if rows is not None:
         start, transmat, _ = parameters
-        given = sequences.offsets, sequences.weight
-        found, log_likelihood = one_block.smooth(start, transmat, rows.log_density(), *given)
+        given, log_density = (sequences.offsets, sequences.weight), rows.log_density()
+        if sequences.states is not None:
+            log_density = with_evidence(log_density, sequences.states)
+        found, log_likelihood = one_block.smooth(start, transmat, log_density, *given)
         statistics = rows.statistics(found.posterior)
         return ChainStatistics(found.starts, found.pairs, statistics), log_likelihood
     kernel = parameters.emission.kernel()
     found = algorithms.expect(
         *parameters.logs(),
-        partial(EmissionReader, kernel, sequences.X, complete),
+        reader_of(kernel, sequences, complete),
         sequences.offsets,
         weight=sequences.weight,
         pool=pool,
@@ -104,9 +114,11 @@ def infer(algorithm, parameters, sequences, complete=False, pool=None, **options
     """
     rows = _rows_of(parameters, sequences.X, complete)
     if rows is not None:
-        log_density = rows.log_density().T
-        return algorithm(*parameters.logs(), log_density, sequences.offsets, **options)
-    reader = partial(EmissionReader, parameters.emission.kernel(), sequences.X, complete)
+        log_density = rows.log_density()
+        if sequences.states is not None:
+            log_density = with_evidence(log_density, sequences.states)
+        return algorithm(*parameters.logs(), log_density.T, sequences.offsets, **options)
+    reader = reader_of(parameters.emission.kernel(), sequences, complete)
     with workers() if pool is None else nullcontext(pool) as pool:
         return algorithm(*parameters.logs(), reader, sequences.offsets, pool=pool, **options)
 
@@ -116,7 +128,10 @@ def log_likelihood_of(parameters, sequences, pool=None, complete=False):
     rows = _rows_of(parameters, sequences.X, complete)
     if rows is not None:
         start, transmat, _ = parameters
-        block = one_block.OneBlock(start, transmat, rows.log_density(), sequences.offsets)
+        log_density = rows.log_density()
+        if sequences.states is not None:
+            log_density = with_evidence(log_density, sequences.states)
+        block = one_block.OneBlock(start, transmat, log_density, sequences.offsets)
         return block.log_likelihood(sequences.weight)
     given = parameters, sequences, complete, pool
     return infer(algorithms.log_likelihood_of, *given, weight=sequences.weight)

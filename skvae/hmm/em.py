@@ -14,8 +14,8 @@ from skvae.blocks import Rows, Sequences, is_complete
 from skvae.chain import algorithms
 from skvae.chain.passes import Buffers
 from skvae.emissions.base import log_density_of
-from skvae.hmm.dask_sequences import DistributedSequences
-from skvae.hmm.e_step import EmissionReader, expect, log_likelihood_of
+from skvae.hmm.dask_sequences import DistributedSequences, check_known
+from skvae.hmm.e_step import expect, log_likelihood_of, reader_of
 from skvae.hmm.initialization import (
     JUDGED,
     SMOOTHING,
@@ -24,6 +24,10 @@ from skvae.hmm.initialization import (
     first_states,
     rows_to_judge_from,
     windows_to_start_from,
+)
+from skvae.hmm.known_states import (
+    known_alone,
+    with_evidence,
 )
 from skvae.hmm.parameters import ChainParameters, ChainStatistics, Coordinates
 from skvae.initialization import MAX_ROWS, completed
@@ -56,16 +60,20 @@ class HiddenMarkovProblem:
         The earlier fit, for a warm start.
     n_empty : int
         The largest number of states that had no rows at a start.
+    all_known : bool
+        Whether the states of all rows of a start were known.
     prior : ChainPrior
         The prior of the chain.
     """
 
     def __init__(self, estimator, data, emission, summary, pool, prior=None):
         self.earlier = None
-        self.n_empty = 0
+        self.n_empty, self.all_known = 0, False
         self._startprob, self._transmat, self.prior = check_chain(estimator)
         if prior is not None:
             self.prior = prior
+        if data.states is not None:
+            check_known(data, self.prior)
         self._estimator = estimator
         self._data = data
         self._emission = emission
@@ -90,17 +98,28 @@ class HiddenMarkovProblem:
             unseen, complete = np.isnan(X).all(axis=1), completed(X, rng)
         number, self._n_starts = self._n_starts, self._n_starts + 1
         given = complete, weight, index, offsets, self._estimator, emission, self._summary
-        candidates = list(first_states(*given, self.prior, number, rng))
+        known = self._data.states
+        if known is not None:  # of a Dask array these are computed here
+            known = np.asarray(known[slice(None) if places is None else places], dtype=np.intp)
+        self.all_known = known is not None and bool((known >= 0).all())
+        if self.all_known:
+            candidates = [known]
+        else:
+            candidates = list(first_states(*given, self.prior, number, rng, known))
+            if known is not None and number == 0 and n > 1:
+                candidates.append(known_alone(candidates[-1], known, n))
         step = None
         if len(candidates) > 1:
             sequences = self._data
             if len(X) > JUDGED or not isinstance(sequences, Sequences):
-                sequences = rows_to_judge_from(X, weight, index, offsets)
+                # A part of a sequence may begin in a state in which no sequence begins.
+                evidence = known if self.prior.start_allowed.all() else None
+                sequences = rows_to_judge_from(X, weight, index, offsets, evidence)
             step = BaumWelchStep(sequences, emission, self._summary, self.prior, self._pool)
         best, failure = None, None
         for states in candidates:
             try:
-                found = self._tried(Rows(complete, weight), index, states, unseen, step, rng)
+                found = self._tried(Rows(complete, weight), index, states, unseen, known, step, rng)
             except Collapse as collapse:
                 failure = collapse
                 continue
@@ -112,7 +131,7 @@ class HiddenMarkovProblem:
         self.n_empty = max(self.n_empty, n_empty)
         return best[1]
 
-    def _tried(self, rows, index, states, unseen, step, rng):
+    def _tried(self, rows, index, states, unseen, known, step, rng):
         """Return (bound after a few steps, start) of a start from rows in given states.
 
         Transitions are the maximum given the smoothed counts of the states. ``unseen`` rows have no
@@ -122,6 +141,7 @@ class HiddenMarkovProblem:
         parameters = self._emission.first(rows, np.where(unseen, -1, states), n, self._summary, rng)
         if unseen.any():
             states = carried_on(states, unseen)
+            states = states if known is None else np.where(known >= 0, known, states)
         index, states = index[states >= 0], states[states >= 0]
         begins = np.isin(index, self._data.offsets[:-1])
         starts = np.bincount(states[begins], minlength=n).astype(np.float64)
@@ -269,6 +289,14 @@ class BaumWelchStep(Step):
             remedy = f"Check the zeros of {' and '.join([*names, 'the emission'])}"
             return Collapse(f"a sequence {under}", remedy)
         sequence, row, states = first_impossible(parameters, self._data)
+        known = -1 if self._data.states is None else self._data.states[row]
+        if not len(states) and known >= 0:
+            remedy = "Check that entry of states, or give the emission other first values"
+            return Collapse(
+                f"sequence {sequence} {under}: row {row} is in state {known}, by the known states, "
+                "which cannot produce it",
+                remedy,
+            )
         if not len(states):
             remedy = (
                 "Give the emission first values under which some state can produce the row, or fit "
@@ -296,10 +324,12 @@ def first_impossible(parameters, sequences):
     """
     log_p = algorithms.predictive(
         *parameters.logs(),
-        partial(EmissionReader, parameters.emission.kernel(), sequences.X),
+        reader_of(parameters.emission.kernel(), sequences),
         sequences.offsets,
     )
     row = int(np.argmax(np.isneginf(log_p)))
     sequence = int(np.searchsorted(sequences.offsets, row, side="right")) - 1
     found = log_density_of(parameters.emission, sequences.X[row : row + 1])
+    if sequences.states is not None:
+        found = with_evidence(found.T, sequences.states[row : row + 1]).T
     return sequence, row, np.flatnonzero(found[0] > -np.inf)

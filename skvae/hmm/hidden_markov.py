@@ -27,10 +27,11 @@ from skvae.fitted import new_instance
 from skvae.gaussian.checks import check_batch
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.hmm.base import HiddenMarkovModel
-from skvae.hmm.dask_sequences import DistributedSequences
+from skvae.hmm.dask_sequences import DistributedSequences, identity_of_known
 from skvae.hmm.e_step import threads_for
 from skvae.hmm.em import HiddenMarkovProblem
 from skvae.hmm.initialization import check_chain
+from skvae.hmm.known_states import check_states
 from skvae.hmm.parameters import (
     SMALLEST,
     ChainParameters,
@@ -243,7 +244,7 @@ default=1.0
 
     # Learning ---------------------------------------------------------------------------------
 
-    def fit(self, X, y=None, *, groups=None, sequence_weight=None):
+    def fit(self, X, y=None, *, groups=None, sequence_weight=None, states=None):
         """Return self, fitted by Baum-Welch from ``n_init`` starts.
 
         Parameters
@@ -257,6 +258,10 @@ default=1.0
         sequence_weight : array-like of shape (n_samples,), default=None
             Weights of the sequences, ≥ 0: one number for each row, the same within a sequence; for
             a list of sequences, one for each may be given.
+        states : array-like of int, shape (n_samples,), or list of such, default=None
+            The known state of each row, −1 where it is unknown; for a list of sequences, one array
+            for each. They are evidence: the bound is that of X and these states together, in which
+            all other states of a known row are impossible. The order of the states is theirs.
 
         Returns
         -------
@@ -283,7 +288,7 @@ default=1.0
             warm = warm and hasattr(self, "converged_")
             if y is not None and groups is None:
                 warn_of_lengths(y, X)
-            data, emission = self._prepare(X, groups, sequence_weight, reset=not warm)
+            data, emission = self._prepare(X, groups, sequence_weight, states, reset=not warm)
             with threads_for(data, int(self.n_components)) as pool:
                 names = getattr(self, "feature_names_in_", None)
                 summary = emission.summarize(data.rows(), pool, names)
@@ -298,6 +303,7 @@ default=1.0
                     data.total(),
                     groups=data.offsets,
                     sequence_weight=data[2],  # of each row; of each sequence for a Dask array
+                    **identity_of_known(data),
                 )
                 if self.warm_start:
                     objective = self._objective_of(identity)
@@ -312,7 +318,9 @@ default=1.0
             self._store(best.parameters, emission, problem.prior)
             notes = []
             if problem.n_empty:
-                notes.append(text_of_empty("states", problem.n_empty, self.n_components))
+                reason = {"why": "no row is known to be in them"} if problem.all_known else {}
+                empty = "states", problem.n_empty, self.n_components
+                notes.append(text_of_empty(*empty, **reason))
             found = states_on_floor(best.parameters.emission, summary)
             if found:
                 floor = f"reg_covar of the {type(emission).__name__}"  # its repr has its arrays
@@ -322,7 +330,7 @@ default=1.0
             self.n_sequences_seen_ = data.n_sequences()
         return self
 
-    def partial_fit(self, X, y=None, *, groups=None, sequence_weight=None):
+    def partial_fit(self, X, y=None, *, groups=None, sequence_weight=None, states=None):
         """Return self after one step of stepwise EM on a batch of whole sequences.
 
         The expected statistics s of a row are averaged over batches,
@@ -348,6 +356,10 @@ default=1.0
             Weights of the sequences, ≥ 0, relative to those of all sequences before: one number
             for each row, the same within a sequence; for a list of sequences, one for each may be
             given.
+        states : array-like of int, shape (n_samples,), or list of such, default=None
+            The known state of each row, −1 where it is unknown; for a list of sequences, one array
+            for each. They are evidence: the bound is that of X and these states together, in which
+            all other states of a known row are impossible. The order of the states is theirs.
 
         Returns
         -------
@@ -378,7 +390,7 @@ default=1.0
             if y is not None and groups is None:
                 warn_of_lengths(y, X)
             data, emission = self._prepare(
-                X, groups, sequence_weight, reset=first, min_rows=min_rows
+                X, groups, sequence_weight, states, reset=first, min_rows=min_rows
             )
             with threads_for(data, int(self.n_components)) as pool:
                 names = getattr(self, "feature_names_in_", None)
@@ -503,7 +515,7 @@ default=1.0
 
     # Checks -----------------------------------------------------------------------------------
 
-    def _prepare(self, X, groups, sequence_weight, *, reset, min_rows=2):
+    def _prepare(self, X, groups, sequence_weight, states, *, reset, min_rows=2):
         """Return the checked data and the emission; check the constructor's parameters too."""
         self._check_parameters()
         check_choice("inference", self.inference, ("smooth", "filter"))
@@ -514,8 +526,12 @@ default=1.0
         if data.listed:
             sequence_weight = data.for_rows(sequence_weight)
         weight = self._validate_weight(sequence_weight, data.X, "sequence_weight")
+        n_components = int(self.n_components)
         if is_distributed(data.X):
             data = DistributedSequences.of(data.X, data.offsets)
+            data = data if states is None else data.with_known(states, n_components)
+        elif states is not None:
+            data = data._replace(states=check_states(states, data, n_components))
         data = data.weighted(weight)
         if len(data.offsets) - 1 == len(data.X) > 1:
             warnings.warn(

@@ -5,6 +5,7 @@ from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils.random import sample_without_replacement
 
 from skvae.blocks import Sequences
+from skvae.hmm.known_states import named_by_known
 from skvae.hmm.parameters import ChainPrior
 from skvae.initialization import MAX_ROWS, first_labels
 from skvae.validation import check_concentration, check_stochastic
@@ -48,7 +49,9 @@ def windows_to_start_from(n_rows, n_components, rng):
     return rows[rows < n_rows]
 
 
-def first_states(X, weight, index, offsets, estimator, emission, summary, prior, number, rng):
+def first_states(
+    X, weight, index, offsets, estimator, emission, summary, prior, number, rng, known=None
+):
     """Yield the first state of each row, −1 for none, shape (n,), of each kind of start.
 
     With ``init_params='kmeans'`` the first start has several kinds, of which the best is to be
@@ -79,6 +82,8 @@ def first_states(X, weight, index, offsets, estimator, emission, summary, prior,
         The number of starts before; it decides the kind and the length of windows too.
     rng : RandomState
         The source of randomness.
+    known : ndarray of int, shape (n,), or None
+        Their known states, −1 where unknown.
     """
     n, kinds = int(estimator.n_components), (estimator.init_params,)
     if kinds == ("kmeans",) and n > 1:
@@ -86,11 +91,13 @@ def first_states(X, weight, index, offsets, estimator, emission, summary, prior,
         if not prior.allowed.all() and not np.tril(prior.allowed, -1).any():
             kinds = ("parts",)
     if kinds == ("random",):
-        yield rng.randint(n, size=len(index))
+        labels = rng.randint(n, size=len(index))
+        yield labels if known is None else named_by_known(labels, known, n)
         return
     if kinds == ("parts",):
         sequence = np.searchsorted(offsets, index, side="right") - 1
-        yield (index - offsets[sequence]) * n // np.diff(offsets)[sequence]
+        labels = (index - offsets[sequence]) * n // np.diff(offsets)[sequence]
+        yield labels if known is None else np.where(known >= 0, known, labels)
         return
     X = np.asarray(emission.features(X, summary), dtype=np.float64)
     for kind in kinds:
@@ -99,7 +106,7 @@ def first_states(X, weight, index, offsets, estimator, emission, summary, prior,
             drawn = rng.choice(len(index) // length, size=n, replace=False)
             labels = np.full(len(index), -1)
             labels[drawn[:, None] * length + np.arange(length)] = np.arange(n)[:, None]
-            yield labels
+            yield labels if known is None else named_by_known(labels, known, n)
             continue
         points, method = X, kind
         if kind == "spreads":
@@ -119,7 +126,7 @@ def first_states(X, weight, index, offsets, estimator, emission, summary, prior,
             states, chosen_rows = np.unique(labels[labels >= 0], return_index=True)
             chosen_rows = np.flatnonzero(labels >= 0)[chosen_rows]
             labels = states[pairwise_distances_argmin(points, points[chosen_rows])]
-        yield labels
+        yield labels if known is None else named_by_known(labels, known, n)
 
 
 def _averages(X, index, offsets, reach):
@@ -144,7 +151,7 @@ def carried_on(labels, unseen):
     return labels[before]
 
 
-def rows_to_judge_from(X, weight, index, offsets):
+def rows_to_judge_from(X, weight, index, offsets, known=None):
     """Return at most ``JUDGED`` rows of a start as Sequences, by which starts are compared."""
     if len(X) > JUDGED:
         blocks = np.arange(len(X)) // _WINDOW
@@ -152,5 +159,6 @@ def rows_to_judge_from(X, weight, index, offsets):
         kept = np.unique(np.linspace(0, n_blocks - 1, JUDGED // _WINDOW).astype(np.intp))
         keep = np.isin(blocks, kept)
         X, index, weight = X[keep], index[keep], None if weight is None else weight[keep]
+        known = None if known is None else known[keep]
     begins = np.flatnonzero((np.diff(index) > 1) | np.isin(index[1:], offsets)) + 1
-    return Sequences(X, np.concatenate([[0], begins, [len(X)]]), weight)
+    return Sequences(X, np.concatenate([[0], begins, [len(X)]]), weight, states=known)
