@@ -37,13 +37,16 @@ def _rows_of(parameters, X, complete=False):
     return EmissionRows(emission.kernel(), X, complete) if are_few(len(X), n_states) else None
 
 
-def rows_under(emission, X):
-    """Return rows under the parameters of an emission, with ``log_density`` and ``statistics``."""
+def rows_under(emission, kernel, X):
+    """Return rows under the parameters of an emission, with ``log_density`` and ``statistics``.
+
+    ``kernel`` is the emission's own, which takes longer to make than to use for a single row.
+    """
     complete = is_complete(X)
     gaussian = isinstance(emission, GaussianParameters) and X.shape[1] <= _FEW_FEATURES
     if gaussian and complete:
         return GaussianRows(emission, X)
-    return EmissionRows(emission.kernel(), X, complete)
+    return EmissionRows(kernel, X, complete)
 
 
 def reader_of(kernel, sequences, complete=False):

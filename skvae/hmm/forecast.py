@@ -346,7 +346,8 @@ def _after(index, n_steps):
         return after[1:]
     if isinstance(index, pd.TimedeltaIndex):
         step = _equal_step(index.astype("int64"))
-        return None if step is None else index[-1] + pd.to_timedelta(index[1] - index[0]) * steps
+        after = None if step is None else index[-1] + (index[1] - index[0]) * steps
+        return None if step is None else pd.TimedeltaIndex(after, name=index.name)
     if not pd.api.types.is_numeric_dtype(index.dtype) or pd.api.types.is_bool_dtype(index.dtype):
         return None
     step = _equal_step(index)
@@ -359,7 +360,9 @@ def _rule_of(index):
 
     if len(index) == 2 and index[0] != index[1]:
         return index[1] - index[0]
-    return pd.infer_freq(index) if len(index) > 2 and index.is_unique else None
+    if len(index) < 3 or not index.is_unique:
+        return None
+    return pd.DatetimeIndex(index, freq="infer").freq
 
 
 def _equal_step(index):

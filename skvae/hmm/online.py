@@ -96,7 +96,11 @@ class OnlineFilter:
         start, transmat, _ = self._parameters
         recursion = (SingleState if len(start) == 1 else Recursion)(start, transmat)
         self._recursion = recursion.in_log_space() if recursion.bounded else recursion
+        self._kernel = None  # made when it is needed, and not pickled
         self.reset()
+
+    def __getstate__(self):
+        return {**vars(self), "_kernel": None}
 
     def reset(self):
         """Return self at the beginning of a new sequence.
@@ -162,7 +166,9 @@ class OnlineFilter:
         array([-2.133])
         """
         X = self._model._one_sequence(X, "update").X
-        log_density = rows_under(self._parameters.emission, X).log_density()
+        if self._kernel is None:
+            self._kernel = self._parameters.emission.kernel()
+        log_density = rows_under(self._parameters.emission, self._kernel, X).log_density()
         alpha, log_p = self._filtered(self._recursion, log_density, self._alpha)
         if alpha is None:  # a normaliser is almost zero
             logs = self._recursion.in_log_space()

@@ -41,7 +41,9 @@ def relabelled(model, order):
         _start_allowed=model._start_allowed[order],
         _allowed=_in_order(model._allowed, order),
     )
-    copied.emission_.store(reordered(parameters.emission, order))
+    fitted = copied.emission_
+    fitted.set_params(**_first_values(fitted.get_params(), order))
+    fitted.store(reordered(parameters.emission, order))
     for name in _PER_STATE:
         setattr(copied, name, _in_order(getattr(model, name), order))
     if model._last is not None:
