@@ -18,25 +18,25 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.neural import importance
+from skvae.neural.estimator_file import read_estimator, write_estimator
 from skvae.neural.likelihoods import make_likelihood
 from skvae.neural.likelihoods.base import prepared
 from skvae.neural.linear import start_at_factor_analysis
 from skvae.neural.model_file import pack_tensors, unpack_tensors
-from skvae.neural.networks import ACTIVATIONS
 from skvae.neural.posteriors import COVARIANCES
 from skvae.neural.priors import PRIORS
 from skvae.neural.training.net import train
+from skvae.neural.training.parameters import LARGEST, check_training, same
 from skvae.neural.training.processes import Processes, agreement
 from skvae.neural.training.record import Divergence
 from skvae.neural.training.settings import device_name
 from skvae.neural.training.streaming import mean_over_blocks, split_rows
 from skvae.vae.base import Autoencoder
-from skvae.vae.build import ARCHITECTURE, build_model, build_net, same, training_digests
-from skvae.vae.saving import net_state, read_estimator, restored_net, write_estimator
-from skvae.validation import check_as_fitted, check_choice, check_number, check_random
+from skvae.vae.build import ARCHITECTURE, build_model, build_net, training_digests
+from skvae.vae.saving import net_state, restored_net
+from skvae.validation import check_as_fitted, check_choice, check_number
 
 _BATCH = 16, 128  # rows: few rows need small batches, for enough steps
-_LARGEST = 1e30  # that float32 can multiply with
 
 
 class VariationalAutoencoder(Autoencoder):
@@ -192,6 +192,11 @@ class VariationalAutoencoder(Autoencoder):
     >>> bool(vae.score(X) > -2.5)  # nats per row; four independent Gaussians have -5.0
     True
     """
+
+    _architecture = ARCHITECTURE
+    _module_names = ("encoder", "decoder")
+    _sizes = ("n_features_in_", "n_iter_", "_noise_seed", "_n_features_out")
+    _restored_net = staticmethod(restored_net)
 
     def __init__(
         self,
@@ -571,56 +576,17 @@ class VariationalAutoencoder(Autoencoder):
 
 def _check_values(estimator):
     """Raise ValueError if a parameter is not usable; the device is not checked."""
-    for name in ("n_components", "n_prior_components", "n_importance_samples"):
+    for name in ("n_components", "n_prior_components", "n_importance_samples", "n_score_samples"):
         check_number(name, getattr(estimator, name), Integral, 1)
-    for name in ("n_score_samples", "max_epochs", "n_iter_no_change"):
-        check_number(name, getattr(estimator, name), Integral, 1)
-    if estimator.batch_size is not None:
-        check_number("batch_size", estimator.batch_size, Integral, 1)
+    check_training(estimator)
     for name in ("beta", "free_bits"):
-        check_number(name, getattr(estimator, name), Real, 0, _LARGEST)
-    check_number("tol", estimator.tol, Real, 0)
+        check_number(name, getattr(estimator, name), Real, 0, LARGEST)
     check_number("kl_warmup", estimator.kl_warmup, Integral, 0)
     if estimator.free_bits and estimator.n_importance_samples > 1:
         raise ValueError(
             f"free_bits={estimator.free_bits!r}: must be 0 with n_importance_samples > 1, as that "
             "bound has no divergence of its own"
         )
-    _check_rates(estimator)
-    check_number("validation_fraction", estimator.validation_fraction, Real, 0)
-    if not 0 < estimator.validation_fraction < 1:
-        raise ValueError(
-            f"validation_fraction={estimator.validation_fraction!r}: must be in (0, 1)"
-        )
-    check_choice("activation", estimator.activation, tuple(ACTIVATIONS))
     check_choice("encoder_covariance", estimator.encoder_covariance, COVARIANCES)
     check_choice("prior", estimator.prior, PRIORS)
-    for name in ("early_stopping", "mixed_precision", "warm_start"):
-        check_choice(name, getattr(estimator, name), (True, False))
-    if isinstance(estimator.net_params, dict) and "train_split" in estimator.net_params:
-        raise ValueError(
-            "net_params has 'train_split': rows are kept aside by validation_fraction, or not "
-            "at all by early_stopping=False"
-        )
-    check_random("random_state", estimator.random_state)
-    check_number("verbose", estimator.verbose, Integral, 0, flags=True)
-    _check_layers(estimator)
-
-
-def _check_rates(estimator):
-    for name in ("lr", "gradient_clip"):
-        value = getattr(estimator, name)
-        if name == "gradient_clip" and value is None:
-            continue
-        check_number(name, value, Real, 0, _LARGEST)
-        if value == 0:
-            raise ValueError(f"{name}={value!r}: must be > 0")
-
-
-def _check_layers(estimator):
-    sizes = estimator.hidden_layer_sizes
-    good = isinstance(sizes, tuple | list) and all(
-        isinstance(size, Integral) and not isinstance(size, bool) and size >= 1 for size in sizes
-    )
-    if not good:
-        raise ValueError(f"hidden_layer_sizes={sizes!r}: must be a tuple of integers >= 1, or ()")
+    check_choice("mixed_precision", estimator.mixed_precision, (True, False))

@@ -6,7 +6,6 @@ changes of the estimator do not change it.
 
 import copy
 
-import numpy as np
 import torch
 
 from skvae.neural.latent_model import make_model
@@ -127,14 +126,3 @@ def training_digests(settings, net, rows, n_epochs):
             net.module_.seed, len(net.history), *net.module_.model.state_dict().values()
         ),
     }
-
-
-def same(before, now):
-    """Return whether two values of a parameter mean the same."""
-    if isinstance(before, list | tuple) and isinstance(now, list | tuple):
-        return len(before) == len(now) and all(map(same, before, now))
-    if isinstance(before, dict) and isinstance(now, dict):
-        return before.keys() == now.keys() and all(same(before[key], now[key]) for key in now)
-    if isinstance(before, np.ndarray) or isinstance(now, np.ndarray):
-        return np.array_equal(before, now)
-    return before is now or bool(before == now)

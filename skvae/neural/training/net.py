@@ -7,8 +7,9 @@ A **bound module** is an ``nn.Module`` of any model: an autoencoder, a chain wit
 a transcriber of sequences. It has
 
 * ``forward(x)`` and, where values are missing, ``forward(x, observed)``: returns the objective and
-  then the terms, each a tensor of shape (n,), in nats, of the n entries of x along its first axis
-  (rows, or padded sequences). Validation compares the objective in evaluation mode: that of
+  then the terms, each a tensor of shape (n,), in nats, of the n rows of x. Batches of sequences,
+  whose arguments are those of :mod:`skvae.neural.training.sequences`, have terms for each row too.
+  Validation compares the objective in evaluation mode: that of
   training after its warm-up, with the same noise in each epoch;
 * ``term_names``: the names of the terms, "bound" first;
 * ``begin_epoch(epoch)``: seeds the noise of epoch 1, 2, ..., if there is any;
@@ -203,9 +204,9 @@ def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
     ----------
     net : NeuralNet
         From `make_net`, or a pickled copy of one.
-    X : ndarray, tensor or RowsOnDisk of shape (n_samples, ...)
+    X : ndarray, tensor or RowsOnDisk of shape (n_samples, ...), or PreparedSequences
         Prepared rows; NaN is missing.
-    X_valid : ndarray or tensor of shape (n_valid, ...), default=None
+    X_valid : ndarray or tensor of shape (n_valid, ...), or PreparedSequences, default=None
         Prepared rows to validate with.
     n_epochs : int, default=None
         The number of epochs; None is as many as in the previous training, and ``max_epochs`` in the
@@ -234,7 +235,7 @@ def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
     shared = {"dtype": weights_dtype(module), "seed": seed, "epoch": epoch}
     held_out = None
     if X_valid is not None:
-        held_out = RowDataset(X_valid, **shared, device=home(net.iterator_valid, net.device))
+        held_out = dataset_of(X_valid, **shared, device=home(net.iterator_valid, net.device))
     where = home(net.iterator_train, net.device)
     rows = dataset_of(X, **shared, device=where, held_out=held_out)
     callbacks = dict(net.callbacks_)

@@ -17,6 +17,7 @@ from skvae.neural.likelihoods.base import n_observed
 from skvae.neural.training import rows_on_disk
 from skvae.neural.training.batches import ORDER, RowDataset, epoch_seed
 from skvae.neural.training.rows_on_disk import RowsOnDisk, reading_ahead
+from skvae.neural.training.sequences import PreparedSequences, SequenceDataset
 
 # Validation rows stay in memory and are read in every epoch: this share of a buffer's numbers is
 # enough for any bound.
@@ -105,8 +106,9 @@ def mean_over_blocks(function, x):
 
 
 def dataset_of(x, *, device, **options):
-    """Return prepared rows as a dataset: in memory, or StreamedRows for rows on disk."""
+    """Return prepared rows as a dataset: in memory, on disk, or of whole sequences."""
     kind = StreamedRows if isinstance(x, RowsOnDisk) else RowDataset
+    kind = SequenceDataset if isinstance(x, PreparedSequences) else kind
     return kind(x, device=device, **options)
 
 
