@@ -6,37 +6,34 @@ With responsibilities :math:`\gamma_t(k)` of the states, the M step maximises
 
 which depends on the rows through statistics that add over rows, blocks and sequences.
 
-Each kind of emission has three objects:
+A family of emissions has two objects, of which it writes at most ten methods:
 
-emission
-    A scikit-learn estimator, a subclass of :class:`Emission`. Its constructor parameters are first
-    values and priors, its fitted attributes are θ. It checks rows, makes the first parameters, and
-    does the M step. Only ``store`` changes it.
 parameters
-    θ as an immutable NamedTuple of arrays; their first axis is the state:
+    θ as an immutable record of arrays, a frozen dataclass and a subclass of
+    :class:`skvae.emissions.EmissionParameters`: ``log_density``, ``sufficient_statistics``,
+    ``expected_statistics``, ``sample``, ``means``, ``variances``.
+emission
+    A scikit-learn estimator, a subclass of :class:`Emission`, with the class of its parameters as
+    ``record``. Its constructor parameters are first values, named ``<field>_init``, and priors; its
+    fitted attributes are θ, named ``<field>_``: ``__init__``, ``accepts``, ``start``, ``estimate``.
+    Only ``store`` changes it.
 
-    * ``n_components``, ``n_features``, ``n_parameters(n_states)`` (free ones),
-    * ``means()`` (K, D), ``covariances()`` (K, D, D), ``sample(states, rng)`` (n, D),
-    * ``statistics(weights)``: expected statistics of Σ_k ``weights[k]`` rows drawn from θ, so that
-      the M step without a prior returns θ,
-    * ``pack(summary)``: θ as a vector without constraints; a probability of zero is −inf in it,
-    * ``unpack(vector, summary)``: the θ of such a vector; it raises Collapse if there is none,
-    * ``kernel()``: the third object.
-kernel
-    Computes densities and statistics of blocks of rows, as
-    :class:`skvae.gaussian.kernel.GaussianKernel` does:
+A family may have a faster kernel than the one that calls these methods. ``parameters.kernel()``
+returns an object that computes densities and statistics of blocks of rows, as
+:class:`skvae.gaussian.kernel.GaussianKernel` does:
 
-    * ``block_rows``: the largest number of rows in a block,
-    * ``workspace()``: memory for one block, used again for the next,
-    * ``blocks(X, workspace)``: yields (rows of X, block),
-    * ``block.log_density()``: ln p(x | state), (K, n), in nats, of the observed values,
-    * ``block.accumulate(sums, resp)``: adds statistics with weights ``resp`` (K, n) in place; an
-      earlier ``log_density()`` of the block saves work,
-    * ``sums()`` and ``finish(sums)``: empty sums, and the statistics of filled ones. Sums have
-      ``+=``, statistics have ``a + b`` and ``a * weight``.
+* ``block_rows``: the largest number of rows in a block,
+* ``workspace()``: memory for one block, used again for the next,
+* ``blocks(X, workspace)``: yields (rows of X, block),
+* ``block.log_density()``: ln p(x | state), (K, n), in nats, of the observed values,
+* ``block.accumulate(sums, resp)``: adds statistics with weights ``resp`` (K, n) in place; an
+  earlier ``log_density()`` of the block saves work,
+* ``sums()`` and ``finish(sums)``: empty sums, and the statistics of filled ones. Sums have
+  ``+=``, statistics have ``a + b`` and ``a * weight``.
 """
 
 import inspect
+from dataclasses import fields
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -44,6 +41,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
 
 from skvae.blocks import is_complete, pattern_order, ranges
+from skvae.columns import check_values
+from skvae.emissions.parameters import domains
+from skvae.fitted import FittedArray, new_instance
+from skvae.gaussian.moments import feature_moments
 from skvae.validation import (
     check_array_parameter,
     check_as_fitted,
@@ -58,10 +59,12 @@ NO_ROWS = 1e-280  # a state with at most this share of all weight keeps its para
 class Emission(BaseEstimator):
     """Base of the emissions: the density of a row given the state.
 
+    A family has ``record``, the class of its parameters, and the methods :meth:`accepts`,
+    :meth:`start` and :meth:`estimate`; other methods have defaults, which a family may override.
+
     A model calls, in this order, :meth:`check_parameters`, :meth:`check_rows`, :meth:`summarize`,
     :meth:`first`, then :meth:`maximize` and :meth:`log_prior` in each iteration, and :meth:`store`
-    on the emission that it keeps. A subclass overrides the methods that raise NotImplementedError,
-    and has ``_parameters()``, the fitted attributes as parameters.
+    on the emission that it keeps.
 
     A model that continues an earlier fit calls :meth:`continued` instead of :meth:`first`. A batch
     of ``partial_fit`` also has :meth:`summarize_batch` instead of :meth:`summarize`, and
@@ -75,6 +78,12 @@ class Emission(BaseEstimator):
     True
     """
 
+    # The class of the parameters, a frozen dataclass that is derived from EmissionParameters.
+    record = None
+
+    # The end of the message about a value that `accepts` refuses, after the column and the value.
+    rule = None
+
     # Whether first states are clusters of averages over neighbouring rows: a single row of
     # categories holds little about its state, and one state per symbol is a poor fixed point of EM.
     smooth_start = False
@@ -85,11 +94,146 @@ class Emission(BaseEstimator):
     # of the parameters of the special case, others are near them.
     _special_case = None
 
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        if "record" in vars(cls):  # its fields are fitted attributes
+            for field in fields(cls.record):
+                attribute = FittedArray(tied=field.name not in domains(cls.record))
+                attribute.__set_name__(cls, f"{field.name}_")
+                setattr(cls, f"{field.name}_", attribute)
+
     @property
     def is_given(self):
         """Return whether all first values are given, so that :meth:`first` reads no rows."""
         first = [value for name, value in vars(self).items() if name.endswith("_init")]
         return bool(first) and all(value is not None for value in first)
+
+    # A family writes these --------------------------------------------------------------------
+
+    def accepts(self, values):
+        """Return whether the emission can have produced each value.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples, n_features)
+            Finite numbers; the result is not used where a value is NaN.
+
+        Returns
+        -------
+        accepted : ndarray of bool, shape (n_samples, n_features)
+            It is not used by an emission whose ``rule`` is None, which accepts all numbers.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.hmm import PoissonEmission
+        >>> PoissonEmission().accepts(np.array([[1.0, -1.0, 0.5]]))
+        array([[ True, False, False]])
+        """
+        return np.isfinite(values)
+
+    def start(self, moments, n_rows):
+        """Return the parameters of one state that has all rows, from which first states are made.
+
+        Parameters
+        ----------
+        moments : skvae.gaussian.moments.Moments
+            ``mean``, ``variance``, ``magnitude`` (the largest absolute value) and ``scale`` (a
+            standard deviation, above zero also where a feature is constant) of each feature.
+        n_rows : int
+            The number of rows.
+
+        Returns
+        -------
+        parameters : EmissionParameters
+            Arrays of shape (n_features,) instead of (n_components, n_features). No probability and
+            no rate is zero, as EM would not change it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.gaussian.moments import Moments
+        >>> from skvae.hmm import PoissonEmission
+        >>> moments = Moments.of(np.array([0.0, 2.0]), np.array([0.0, 2.0]), np.array([0.0, 5.0]))
+        >>> PoissonEmission().start(moments, 10).rates
+        array([0.05, 2.  ])
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no start")
+
+    def estimate(self, averages, old):
+        """Return the parameters of maximum likelihood from averages of the statistics.
+
+        Parameters
+        ----------
+        averages : ndarray of shape (n_statistics, n_components, n_features)
+            The weighted mean of the sufficient statistics in each state; where nothing was
+            observed, that under the old parameters.
+        old : EmissionParameters
+            The present parameters, from which an iterative maximisation may begin.
+
+        Returns
+        -------
+        parameters : EmissionParameters
+            The maximum of the expected log-likelihood.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.hmm import PoissonEmission
+        >>> PoissonEmission().estimate(np.array([[[1.0], [5.0]]]), None).rates
+        array([[1.],
+               [5.]])
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no estimate")
+
+    @classmethod
+    def from_parameters(cls, *arrays, **named):
+        """Return a fitted emission with known parameters.
+
+        Parameters
+        ----------
+        *arrays : array-like of shape (n_components, n_features)
+            The fields of the parameters, in their order.
+        **named : array-like of shape (n_components, n_features)
+            The fields of the parameters by name.
+
+        Returns
+        -------
+        emission : Emission
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            A shape does not fit, or an entry is outside the domain of its field.
+
+        Examples
+        --------
+        >>> from skvae.hmm import PoissonEmission
+        >>> PoissonEmission.from_parameters([[1.0], [5.0]]).rates_
+        array([[1.],
+               [5.]])
+        """
+        return cls._known(**inspect.signature(cls.record).bind(*arrays, **named).arguments)
+
+    @classmethod
+    def _known(cls, **values):
+        """Return a fitted emission with checked values of the fields of its parameters."""
+        form, first = "(n_components, n_features)", None
+        for name, domain in domains(cls.record).items():
+            array = check_array_parameter(name, values[name], None, form)
+            if array.ndim != 2 or not array.size:
+                raise ValueError(f"{name} has shape {array.shape}: must have shape {form}")
+            domain.check(name, array)
+            first = (name, array.shape) if first is None else first
+            if array.shape != first[1]:
+                raise ValueError(
+                    f"{name} has shape {array.shape}: must have the shape of {first[0]}, {first[1]}"
+                )
+            values[name] = array
+        emission = new_instance(cls)
+        emission.store(cls.record(**values))
+        return emission
 
     # A fitted emission ------------------------------------------------------------------------
 
@@ -143,7 +287,7 @@ class Emission(BaseEstimator):
 
         Returns
         -------
-        parameters : NamedTuple
+        parameters : EmissionParameters
             The parameters.
 
         Raises
@@ -166,7 +310,7 @@ class Emission(BaseEstimator):
 
         Parameters
         ----------
-        parameters : NamedTuple
+        parameters : EmissionParameters
             Their values.
 
         Examples
@@ -179,7 +323,14 @@ class Emission(BaseEstimator):
         array([[1.],
                [5.]])
         """
-        raise NotImplementedError
+        for field in fields(parameters):
+            vars(self)[f"{field.name}_"] = getattr(parameters, field.name)
+        self.n_features_in_ = parameters.n_features
+
+    def _parameters(self):
+        """Return the fitted attributes as parameters."""
+        fitted = vars(self)
+        return self.record(*(fitted[f"{field.name}_"] for field in fields(self.record)))
 
     # A fit ------------------------------------------------------------------------------------
 
@@ -204,7 +355,26 @@ class Emission(BaseEstimator):
             ...
         ValueError: prior=0.5: must be a finite number >= 1
         """
-        raise NotImplementedError
+        self._first_values(n_components)
+
+    def _first_values(self, n_components, n_features=None):
+        """Return the first values that are given, checked arrays by the names of the fields."""
+        found = {}
+        for name, domain in domains(self.record).items():
+            parameter = f"{name}_init"
+            array = check_first_values(
+                parameter,
+                getattr(self, parameter, None),
+                n_components,
+                "(n_components, n_features)",
+            )
+            if array is None:
+                continue
+            domain.check(parameter, array)
+            if n_features is not None:
+                check_width(parameter, array, n_features)
+            found[name] = array
+        return found
 
     def check_rows(self, X, feature_names=None):
         """Raise ValueError if the emission cannot have produced some row.
@@ -230,7 +400,12 @@ class Emission(BaseEstimator):
             ...
         ValueError: X[:, 0] holds 2.5: a Poisson emission takes whole numbers from 0 to 2**53
         """
-        raise NotImplementedError
+        for name in domains(self.record):
+            given = getattr(self, f"{name}_init", None)
+            if given is not None:
+                check_width(f"{name}_init", np.asarray(given), X.shape[1])
+        if self.rule is not None:
+            check_values(X, feature_names, self.accepts, self.rule)
 
     def summarize(self, rows, pool, feature_names=None):
         """Return the properties of the data on which first values, floors and units depend.
@@ -247,7 +422,7 @@ class Emission(BaseEstimator):
         Returns
         -------
         summary : object
-            Immutable; each kind of emission has its own.
+            Immutable; the moments of the features, unless the family has its own.
 
         Raises
         ------
@@ -264,7 +439,7 @@ class Emission(BaseEstimator):
         >>> summary.mean
         array([1.5])
         """
-        raise NotImplementedError
+        return feature_moments(rows, pool, feature_names)
 
     def first(self, rows, labels, n_components, summary, rng):
         """Return the first parameters of a fit.
@@ -284,7 +459,7 @@ class Emission(BaseEstimator):
 
         Returns
         -------
-        parameters : NamedTuple
+        parameters : EmissionParameters
             No probability is zero unless it was given as zero, as EM would not change it.
 
         Examples
@@ -300,7 +475,18 @@ class Emission(BaseEstimator):
         array([[3.],
                [8.]])
         """
-        raise NotImplementedError
+        given = self._first_values(n_components, rows.X.shape[1])
+        if len(given) == len(domains(self.record)) and self.is_given:
+            return self.record(**given)
+        # The rows of a label and one row of all labels, under which no value is impossible.
+        old = self.start(summary, rows.n_rows)._repeated(n_components)
+        unit = np.full(n_components, rows.weight() / rows.n_rows)
+        statistics = label_statistics(old, rows, labels) + old.statistics(unit)
+        empty = np.bincount(labels[labels >= 0], minlength=n_components) == 0
+        found = self._maximum(old, statistics)
+        # States with equal first parameters would stay equal.
+        found = found._nudged(empty, getattr(summary, "scale", 1.0), rng)
+        return found._replace(**given)
 
     def features(self, X, summary):
         """Return rows as points that k-means clusters into first states.
@@ -331,7 +517,7 @@ class Emission(BaseEstimator):
 
         Parameters
         ----------
-        old : NamedTuple
+        old : EmissionParameters
             The present parameters; a state without rows keeps them.
         statistics : object
             The expected statistics under them.
@@ -340,7 +526,7 @@ class Emission(BaseEstimator):
 
         Returns
         -------
-        parameters : NamedTuple
+        parameters : EmissionParameters
             The exact maximiser.
 
         Raises
@@ -356,14 +542,45 @@ class Emission(BaseEstimator):
         array([[1.],
                [5.]])
         """
-        raise NotImplementedError
+        return self._maximum(old, statistics + self.prior_statistics(old))
+
+    def _maximum(self, old, statistics):
+        """Return the estimate from the averages of statistics, the old one where there are none."""
+        weight, sums = statistics[0], statistics[1:]
+        some = weight > NO_ROWS * weight.sum()
+        if some.all():
+            return self.estimate(sums / weight, old)
+        averages = np.where(some, sums / np.where(some, weight, 1.0), old.expected_statistics())
+        return self.estimate(averages, old)._kept(old, some)
+
+    def prior_statistics(self, parameters):
+        """Return the statistics that a conjugate prior adds to those of the rows.
+
+        Parameters
+        ----------
+        parameters : EmissionParameters
+            Parameters of the emission, for their shape.
+
+        Returns
+        -------
+        statistics : ndarray of shape (1 + n_statistics, n_components, n_features) or float
+            Numbers of rows, and sums of their sufficient statistics; 0.0 without a prior.
+
+        Examples
+        --------
+        >>> from skvae.hmm import BernoulliEmission
+        >>> emission = BernoulliEmission.from_parameters([[0.5]]).set_params(prior=3.0)
+        >>> emission.prior_statistics(emission.parameters()).ravel()  # rows, ones
+        array([4., 2.])
+        """
+        return 0.0
 
     def log_prior(self, parameters, summary):
         """Return the log-density of the priors in the objective of :meth:`maximize`.
 
         Parameters
         ----------
-        parameters : NamedTuple
+        parameters : EmissionParameters
             The point at which it is evaluated.
         summary : object
             The result of :meth:`summarize`.
@@ -398,7 +615,7 @@ class Emission(BaseEstimator):
 
         Returns
         -------
-        parameters : NamedTuple
+        parameters : EmissionParameters
             Its parameters, with a finite log prior.
 
         Raises
@@ -427,7 +644,7 @@ rates_init=None; keep it, or fit a new estimator
 
         Parameters
         ----------
-        parameters : NamedTuple
+        parameters : EmissionParameters
             The parameters before the batch.
         rows : skvae.blocks.Rows
             The batch.
@@ -439,8 +656,8 @@ rates_init=None; keep it, or fit a new estimator
         Returns
         -------
         summary : object
-            Of the kind that :meth:`summarize` returns, or None if the M step needs none. By default
-            it is the summary of the batch.
+            Of the kind that :meth:`summarize` returns, or None if the M step needs none, which is
+            the default.
 
         Examples
         --------
@@ -454,14 +671,14 @@ rates_init=None; keep it, or fit a new estimator
         >>> summary.moments.variance
         array([5.])
         """
-        return self.summarize(rows, pool, feature_names)
+        return
 
     def earlier_statistics(self, parameters, weights):
         """Return the expected statistics of earlier rows, so that the M step returns θ.
 
         Parameters
         ----------
-        parameters : NamedTuple
+        parameters : EmissionParameters
             The result θ of the M step of this emission, its priors included.
         weights : ndarray of shape (n_components,)
             The expected weight of the earlier rows in each state.
@@ -480,7 +697,13 @@ rates_init=None; keep it, or fit a new estimator
         <BLANKLINE>
                [[2.]]])
         """
-        return parameters.statistics(weights)
+        prior = self.prior_statistics(parameters)
+        if np.ndim(prior) == 0:
+            return parameters.statistics(weights)
+        # With them, the averages of all statistics are the expected ones of the parameters.
+        total = np.asarray(weights, dtype=np.float64)[:, None] + prior[0]
+        expected = parameters.expected_statistics()
+        return np.concatenate([total[None], total * expected]) - prior
 
     # Fitted attributes that are set by hand ---------------------------------------------------
 
@@ -488,6 +711,8 @@ rates_init=None; keep it, or fit a new estimator
         """Replace one of the fitted arrays, checked together with the others."""
         parameter, shape = name.removesuffix("_"), vars(self)[name].shape
         taken = inspect.signature(self.from_parameters).parameters
+        if "arrays" in taken:  # the fields of the record
+            taken = inspect.signature(self.record).parameters
         if parameter not in taken:
             raise AttributeError(f"{name} follows from covariances_ and cannot be set: set these")
         if np.shape(value) != shape:
@@ -505,7 +730,7 @@ def log_density_of(parameters, X):
 
     Parameters
     ----------
-    parameters : NamedTuple
+    parameters : EmissionParameters
         Parameters of an emission.
     X : ndarray of shape (n_samples, n_features)
         Rows that the emission can have produced; NaN is missing.
@@ -562,7 +787,7 @@ def label_statistics(parameters, rows, labels):
 
     Parameters
     ----------
-    parameters : NamedTuple
+    parameters : EmissionParameters
         Any parameters of the emission.
     rows : Rows
         The data.

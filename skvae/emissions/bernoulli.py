@@ -7,49 +7,35 @@ with a prior Beta(a, a) on each probability; a = 1 is none. Under a probability 
 is certain.
 """
 
+from dataclasses import dataclass
 from numbers import Real
-from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
-from skvae.ascent.loop import Collapse
-from skvae.columns import check_values
-from skvae.emissions.base import (
-    Emission,
-    check_first_values,
-    check_width,
-    label_statistics,
-)
-from skvae.emissions.exponential_family import ExponentialFamilyKernel, diagonal, weighted_mean
-from skvae.fitted import FittedArray, new_instance
-from skvae.gaussian.moments import feature_moments
-from skvae.validation import check_array_parameter, check_number
-
-_RULE = "a Bernoulli emission takes 0 and 1"
-_SMALLEST, _LARGEST = 1e-300, np.nextafter(1.0, 0.0)
+from skvae.emissions.base import Emission
+from skvae.emissions.domains import LARGEST, SMALLEST, Probability
+from skvae.emissions.exponential_family import ExponentialFamilyKernel
+from skvae.emissions.parameters import EmissionParameters
+from skvae.validation import check_number
 
 
-class BernoulliParameters(NamedTuple):
+@dataclass(frozen=True)
+class BernoulliParameters(EmissionParameters):
     """Parameters of Bernoulli emissions.
 
     Parameters
     ----------
     probabilities : ndarray of shape (n_components, n_features)
-        p, the probability of a one.
+        The probability p of a one.
+
+    Examples
+    --------
+    >>> from skvae.hmm import BernoulliEmission
+    >>> BernoulliEmission.from_parameters([[0.25]]).parameters().variances()
+    array([[0.1875]])
     """
 
-    probabilities: np.ndarray
-
-    @property
-    def n_components(self):
-        """Return the number of states."""
-        return self.probabilities.shape[0]
-
-    @property
-    def n_features(self):
-        """Return the number of features."""
-        return self.probabilities.shape[1]
+    probabilities: Probability
 
     def kernel(self):
         """Return the kernel of the states."""
@@ -61,11 +47,6 @@ class BernoulliParameters(NamedTuple):
         # Excluded values: ones, x, where p = 0, and zeros, 1 − x, where p = 1.
         return ExponentialFamilyKernel(slopes, constants, (no_ones - no_zeros, no_zeros))
 
-    def n_parameters(self, n_states=None):
-        """Return the number of free parameters; that of fewer states if their number is given."""
-        n_states = self.n_components if n_states is None else n_states
-        return n_states * self.n_features
-
     def sample(self, states, rng):
         """Return a draw for each of the states, shape (n, n_features)."""
         uniform = rng.random_sample((len(states), self.n_features))
@@ -75,9 +56,9 @@ class BernoulliParameters(NamedTuple):
         """Return the mean of each state, shape (n_components, n_features)."""
         return self.probabilities
 
-    def covariances(self):
-        """Return the covariance of each state, shape (n_components, n_features, n_features)."""
-        return diagonal(self.probabilities * (1.0 - self.probabilities))
+    def variances(self):
+        """Return the variance of each feature, shape (n_components, n_features)."""
+        return self.probabilities * (1.0 - self.probabilities)
 
     def cdf(self, x):
         """Return P(value ≤ x | state), shape (..., K, D), of values (..., D)."""
@@ -87,25 +68,6 @@ class BernoulliParameters(NamedTuple):
     def imputed(self, X, posterior):
         """Return rows with missing values at their most probable value."""
         return np.where(np.isnan(X), posterior @ self.probabilities > 0.5, X)
-
-    def statistics(self, weights):
-        """Return the expected statistics of ``weights[k]`` rows in each state k."""
-        weights = np.asarray(weights, dtype=np.float64)[:, None]
-        shape = self.probabilities.shape
-        return np.stack([np.broadcast_to(weights, shape), weights * self.probabilities])
-
-    def pack(self, summary):
-        """Return the log-odds as a vector."""
-        with np.errstate(divide="ignore"):
-            return (np.log(self.probabilities) - np.log1p(-self.probabilities)).ravel()
-
-    def unpack(self, vector, summary):
-        """Return the parameters of a vector; raise Collapse if it has NaN."""
-        if np.isnan(vector).any():
-            raise Collapse("the extrapolation overflows")
-        # No probability is rounded to 0 or 1: EM would never change it again.
-        probabilities = np.clip(expit(vector), _SMALLEST, _LARGEST)
-        return BernoulliParameters(probabilities.reshape(self.probabilities.shape))
 
 
 class BernoulliEmission(Emission):
@@ -143,7 +105,9 @@ class BernoulliEmission(Emission):
            [0.9, 0.5]])
     """
 
-    probabilities_ = FittedArray()
+    record = BernoulliParameters
+    rule = "a Bernoulli emission takes 0 and 1"
+    smooth_start = True
 
     def __init__(self, *, prior=1.0, probabilities_init=None):
         self.prior = prior
@@ -174,66 +138,29 @@ class BernoulliEmission(Emission):
         >>> BernoulliEmission.from_parameters([[0.1, 0.5], [0.9, 0.5]]).n_features_in_
         2
         """
-        form = "(n_components, n_features)"
-        array = check_array_parameter("probabilities", probabilities, None, form)
-        if array.ndim != 2 or not array.size:
-            raise ValueError(f"probabilities has shape {array.shape}: must have shape {form}")
-        _check_probabilities("probabilities", array)
-        emission = new_instance(cls)
-        emission.store(BernoulliParameters(array))
-        return emission
+        return cls._known(probabilities=probabilities)
 
     def check_parameters(self, n_components):
         check_number("prior", self.prior, Real, 1)
-        self._first_probabilities(n_components)
-
-    def _first_probabilities(self, n_components):
-        name, form = "probabilities_init", "(n_components, n_features)"
-        array = check_first_values(name, self.probabilities_init, n_components, form)
-        if array is not None:
-            _check_probabilities(name, array)
+        for array in self._first_values(n_components).values():
             if self.prior > 1 and ((array == 0) | (array == 1)).any():
                 raise ValueError(
-                    f"{name} has an entry 0 or 1: must be between them, as prior={self.prior!r} "
-                    "excludes both"
+                    "probabilities_init has an entry 0 or 1: must be between them, as "
+                    f"prior={self.prior!r} excludes both"
                 )
-        return array
 
-    def check_rows(self, X, feature_names=None):
-        if self.probabilities_init is not None:
-            check_width("probabilities_init", np.asarray(self.probabilities_init), X.shape[1])
-        check_values(X, feature_names, _is_flag, _RULE)
+    def accepts(self, values):
+        return (values == 0) | (values == 1)
 
-    def summarize(self, rows, pool, feature_names=None):
-        return feature_moments(rows, pool, feature_names)
+    def start(self, moments, n_rows):
+        return BernoulliParameters((moments.mean * n_rows + 1.0) / (n_rows + 2.0))
 
-    def summarize_batch(self, parameters, rows, pool, feature_names=None):
-        return None
+    def estimate(self, averages, old):
+        return BernoulliParameters(np.minimum(averages[0], 1.0))  # n and s are rounded separately
 
-    smooth_start = True
-
-    def first(self, rows, labels, n_components, summary, rng):
-        given = self._first_probabilities(n_components)
-        if given is not None:
-            check_width("probabilities_init", given, rows.X.shape[1])
-            return BernoulliParameters(given)
-        # The rows of a label and one row of the overall probability, which is not 0 or 1.
-        overall = (summary.mean * rows.n_rows + 1.0) / (rows.n_rows + 2.0)
-        old = BernoulliParameters(np.tile(overall, (n_components, 1)))
-        weight, ones = label_statistics(old, rows, labels)
-        unit = rows.weight() / rows.n_rows
-        probabilities = (ones + unit * overall) / (weight + unit)
-        empty = np.bincount(labels[labels >= 0], minlength=n_components) == 0
-        # States with equal first parameters would stay equal.
-        odds = probabilities[empty] / (1.0 - probabilities[empty])
-        odds *= rng.uniform(0.5, 2.0, size=odds.shape)
-        probabilities[empty] = odds / (1.0 + odds)
-        return BernoulliParameters(probabilities)
-
-    def maximize(self, old, statistics, summary):
-        extra = self.prior - 1.0
-        found = weighted_mean(statistics, old.probabilities, extra=extra, extra_weight=2 * extra)
-        return BernoulliParameters(np.minimum(found, 1.0))  # n and s are rounded separately
+    def prior_statistics(self, parameters):
+        extra = np.full(parameters.probabilities.shape, self.prior - 1.0)
+        return np.stack([2.0 * extra, extra])
 
     def log_prior(self, parameters, summary):
         if self.prior == 1:
@@ -248,28 +175,8 @@ class BernoulliEmission(Emission):
         if self.prior == 1:
             return parameters
         # Without a prior EM may have ended at 0 or 1, where the prior's density is zero.
-        return BernoulliParameters(np.clip(parameters.probabilities, _SMALLEST, _LARGEST))
+        return BernoulliParameters(np.clip(parameters.probabilities, SMALLEST, LARGEST))
 
     def earlier_statistics(self, parameters, weights):
-        weight, ones = parameters.statistics(weights)
-        extra = self.prior - 1.0
-        ones = ones + extra * (2.0 * parameters.probabilities - 1.0)
+        weight, ones = super().earlier_statistics(parameters, weights)
         return np.stack([weight, np.clip(ones, 0.0, weight)])
-
-    def store(self, parameters):
-        vars(self)["probabilities_"] = parameters.probabilities
-        self.n_features_in_ = parameters.n_features
-
-    def _parameters(self):
-        return BernoulliParameters(vars(self)["probabilities_"])
-
-
-def _is_flag(values):
-    return (values == 0) | (values == 1)
-
-
-def _check_probabilities(name, array):
-    """Raise ValueError unless the entries are probabilities."""
-    for value in (array.min(), array.max()):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} has an entry {value}: must be in [0, 1]")

@@ -14,7 +14,6 @@ log-density is set to −∞ afterwards.
 import numpy as np
 
 from skvae.blocks import block_rows
-from skvae.emissions.base import NO_ROWS
 from skvae.gaussian.block import Workspace
 
 
@@ -107,23 +106,6 @@ class _ExponentialFamilyBlock:
 def _stack(slopes, constants):
     """Return the coefficients of [1, x, observed]; a block uses either the first or the last."""
     return np.concatenate([constants.sum(axis=1, keepdims=True), slopes, constants], axis=1)
-
-
-def weighted_mean(statistics, old, *, extra=0.0, extra_weight=0.0):
-    """Return (s + extra) / (n + extra_weight), and ``old`` where nothing was observed.
-
-    Parameters
-    ----------
-    statistics : ndarray of shape (2, n_components, n_features)
-        n and s.
-    old : ndarray of shape (n_components, n_features)
-        The mean where nothing was observed.
-    extra, extra_weight : float
-        Pseudo-statistics.
-    """
-    weight = statistics[0] + extra_weight
-    some = weight > NO_ROWS * statistics[0].sum()
-    return np.where(some, (statistics[1] + extra) / np.where(some, weight, 1.0), old)
 
 
 def diagonal(variances):

@@ -7,26 +7,18 @@ Under a rate of zero the count is zero with certainty. Rounding leaves an error 
 nats, below 1e-8 for counts up to a million.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import gammaln, pdtr
 
 from skvae.ascent.loop import Collapse
-from skvae.columns import check_values
-from skvae.emissions.base import (
-    Emission,
-    check_first_values,
-    check_width,
-    label_statistics,
-)
-from skvae.emissions.exponential_family import ExponentialFamilyKernel, diagonal, weighted_mean
-from skvae.fitted import FittedArray, new_instance
-from skvae.gaussian.moments import feature_moments
-from skvae.validation import check_array_parameter
+from skvae.emissions.base import Emission
+from skvae.emissions.domains import NonNegative
+from skvae.emissions.exponential_family import ExponentialFamilyKernel
+from skvae.emissions.parameters import EmissionParameters
 
 _LARGEST = 2.0**53  # above it not every whole number is a float
-_RULE = "a Poisson emission takes whole numbers from 0 to 2**53"
 _LOG_FACTORIALS = gammaln(np.arange(1.0, 1025.0))
 
 
@@ -37,26 +29,41 @@ def _minus_log_factorials(x):
     return -gammaln(x + 1.0).sum(axis=0)
 
 
-class PoissonParameters(NamedTuple):
+class _Rate(NonNegative):
+    """The domain of rates: counts of this size are exact."""
+
+    @classmethod
+    def check(cls, name, array):
+        super().check(name, array)
+        if (array > _LARGEST).any():
+            raise ValueError(f"{name} has an entry {array.max()}: must be at most 2**53")
+
+    @classmethod
+    def entries(cls, coordinates, unit):
+        rates = super().entries(coordinates, unit)
+        if (rates > _LARGEST).any():
+            raise Collapse("the extrapolation overflows")
+        return rates
+
+
+@dataclass(frozen=True)
+class PoissonParameters(EmissionParameters):
     """Parameters of Poisson emissions.
 
     Parameters
     ----------
     rates : ndarray of shape (n_components, n_features)
-        λ, at least zero.
+        Rates λ, at least zero.
+
+    Examples
+    --------
+    >>> from skvae.hmm import PoissonEmission
+    >>> PoissonEmission.from_parameters([[1.0, 3.0]]).parameters().covariances()
+    array([[[1., 0.],
+            [0., 3.]]])
     """
 
-    rates: np.ndarray
-
-    @property
-    def n_components(self):
-        """Return the number of states."""
-        return self.rates.shape[0]
-
-    @property
-    def n_features(self):
-        """Return the number of features."""
-        return self.rates.shape[1]
+    rates: _Rate
 
     def kernel(self):
         """Return the kernel of the states."""
@@ -64,11 +71,6 @@ class PoissonParameters(NamedTuple):
         slopes = np.log(np.where(zero, 1.0, self.rates))
         excluded = zero.astype(np.float64), np.zeros_like(self.rates)
         return ExponentialFamilyKernel(slopes, -self.rates, excluded, _minus_log_factorials)
-
-    def n_parameters(self, n_states=None):
-        """Return the number of free parameters; that of fewer states if their number is given."""
-        n_states = self.n_components if n_states is None else n_states
-        return n_states * self.n_features
 
     def sample(self, states, rng):
         """Return a draw for each of the states, shape (n, n_features)."""
@@ -78,32 +80,14 @@ class PoissonParameters(NamedTuple):
         """Return the mean of each state, shape (n_components, n_features)."""
         return self.rates
 
-    def covariances(self):
-        """Return the covariance of each state, shape (n_components, n_features, n_features)."""
-        return diagonal(self.rates)
+    def variances(self):
+        """Return the variance of each feature, shape (n_components, n_features)."""
+        return self.rates
 
     def cdf(self, x):
         """Return P(count ≤ x | state), shape (..., K, D), of values (..., D)."""
         x = np.floor(x)[..., None, :]
         return np.where(x < 0, 0.0, pdtr(np.maximum(x, 0.0), self.rates))
-
-    def statistics(self, weights):
-        """Return the expected statistics of ``weights[k]`` rows in each state k."""
-        weights = np.asarray(weights, dtype=np.float64)[:, None]
-        return np.stack([np.broadcast_to(weights, self.rates.shape), weights * self.rates])
-
-    def pack(self, summary):
-        """Return ln λ as a vector."""
-        with np.errstate(divide="ignore"):
-            return np.log(self.rates).ravel()
-
-    def unpack(self, vector, summary):
-        """Return the parameters of a vector; raise Collapse if they overflow."""
-        with np.errstate(over="ignore", under="ignore"):
-            rates = np.exp(vector).reshape(self.rates.shape)
-        if not (rates <= _LARGEST).all():
-            raise Collapse("the extrapolation overflows")
-        return PoissonParameters(rates)
 
 
 class PoissonEmission(Emission):
@@ -139,7 +123,8 @@ class PoissonEmission(Emission):
            [5.]])
     """
 
-    rates_ = FittedArray()
+    record = PoissonParameters
+    rule = "a Poisson emission takes whole numbers from 0 to 2**53"
 
     def __init__(self, *, rates_init=None):
         self.rates_init = rates_init
@@ -169,71 +154,13 @@ class PoissonEmission(Emission):
         >>> PoissonEmission.from_parameters([[1.0, 0.0], [5.0, 2.0]]).n_features_in_
         2
         """
-        rates = check_array_parameter("rates", rates, None, "(n_components, n_features)")
-        if rates.ndim != 2 or not rates.size:
-            raise ValueError(
-                f"rates has shape {rates.shape}: must have shape (n_components, n_features)"
-            )
-        _check_rates("rates", rates)
-        emission = new_instance(cls)
-        emission.store(PoissonParameters(rates))
-        return emission
+        return cls._known(rates=rates)
 
-    def check_parameters(self, n_components):
-        self._first_rates(n_components)
+    def accepts(self, values):
+        return (values >= 0) & (values <= _LARGEST) & (values == np.floor(values))
 
-    def _first_rates(self, n_components):
-        form = "(n_components, n_features)"
-        rates = check_first_values("rates_init", self.rates_init, n_components, form)
-        if rates is not None:
-            _check_rates("rates_init", rates)
-        return rates
+    def start(self, moments, n_rows):
+        return PoissonParameters(np.maximum(moments.mean, 0.5 / n_rows))
 
-    def check_rows(self, X, feature_names=None):
-        if self.rates_init is not None:
-            check_width("rates_init", np.asarray(self.rates_init), X.shape[1])
-        check_values(X, feature_names, _is_count, _RULE)
-
-    def summarize(self, rows, pool, feature_names=None):
-        return feature_moments(rows, pool, feature_names)
-
-    def summarize_batch(self, parameters, rows, pool, feature_names=None):
-        return None
-
-    def first(self, rows, labels, n_components, summary, rng):
-        rates = self._first_rates(n_components)
-        if rates is not None:
-            check_width("rates_init", rates, rows.X.shape[1])
-            return PoissonParameters(rates)
-        # The rows of a label and one row of the overall rate, which is above zero.
-        overall = np.maximum(summary.mean, 0.5 / rows.n_rows)
-        old = PoissonParameters(np.tile(overall, (n_components, 1)))
-        statistics = label_statistics(old, rows, labels)
-        unit = rows.weight() / rows.n_rows
-        rates = (statistics[1] + unit * overall) / (statistics[0] + unit)
-        empty = np.bincount(labels[labels >= 0], minlength=n_components) == 0
-        # States with equal first parameters would stay equal.
-        rates[empty] *= rng.uniform(0.5, 1.5, size=rates[empty].shape)
-        return PoissonParameters(rates)
-
-    def maximize(self, old, statistics, summary):
-        return PoissonParameters(weighted_mean(statistics, old.rates))
-
-    def store(self, parameters):
-        vars(self)["rates_"] = parameters.rates
-        self.n_features_in_ = parameters.n_features
-
-    def _parameters(self):
-        return PoissonParameters(vars(self)["rates_"])
-
-
-def _is_count(values):
-    return (values >= 0) & (values <= _LARGEST) & (values == np.floor(values))
-
-
-def _check_rates(name, rates):
-    """Raise ValueError unless the rates are usable."""
-    if (rates < 0).any():
-        raise ValueError(f"{name} has an entry {rates.min()}: must be >= 0")
-    if (rates > _LARGEST).any():
-        raise ValueError(f"{name} has an entry {rates.max()}: must be at most 2**53")
+    def estimate(self, averages, old):
+        return PoissonParameters(averages[0])
