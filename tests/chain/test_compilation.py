@@ -35,9 +35,11 @@ def test_all_kernels_are_looked_at():
         "kernels_counts",
         "kernels_few_states",
         "kernels_gaussian",
+        "kernels_labels",
         "kernels_log",
         "kernels_paths",
         "kernels_scaled",
+        "kernels_varying",
     ]
 
 
