@@ -1,12 +1,13 @@
 """EM for a Gaussian mixture: its problem for the search over starts, and its step."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from skvae.ascent.loop import Collapse, Step
 from skvae.blocks import DistributedRows, Rows, Workers
+from skvae.fixed import KeptCoordinates
 from skvae.gaussian.checks import check_near
 from skvae.gaussian.covariance import EPS, FLAT, LOG_2PI, MANY, STRUCTURES
 from skvae.gaussian.first_statistics import FIRST_FLOOR
@@ -39,6 +40,8 @@ class MixtureProblem:
         The data with their weights.
     pool : Workers
         The threads.
+    fixed : dict of str to ndarray of bool, or None
+        The components of which some parameters are fixed.
 
     Attributes
     ----------
@@ -50,9 +53,10 @@ class MixtureProblem:
         The moments of the data.
     """
 
-    def __init__(self, estimator, rows, pool):
+    def __init__(self, estimator, rows, pool, fixed=None):
         self.earlier = None
         self.n_empty = 0
+        self._fixed = fixed
         self.moments = feature_moments(rows, pool, getattr(estimator, "feature_names_in_", None))
         self._estimator = estimator
         self._rows = rows
@@ -98,6 +102,7 @@ class MixtureProblem:
         fewer_than_features = (
             plain
             and estimator.covariance_type == "full"
+            and self._fixed is None
             and rows.order is None  # no value is missing
             and estimator.checkpoint is None  # it stores parameters of all iterations
             and n_features >= MANY
@@ -105,7 +110,7 @@ class MixtureProblem:
             and (moments.variance <= FLAT * self.floor).all()
             and (moments.resolution < self.floor).all()
         )
-        step = EMStep(rows, self.floor, moments, pool, single)
+        step = EMStep(rows, self.floor, moments, pool, single, fixed=self._fixed)
         if fewer_than_features:
             return SpanStep(step, FewRows.of(rows.X, moments.mean, self.floor))
         if estimator.n_components == 1 and isinstance(rows, Rows) and rows.order is None:
@@ -114,7 +119,10 @@ class MixtureProblem:
 
     def coordinates(self, parameters):
         """Return the Coordinates in which acceleration extrapolates."""
-        return Coordinates(parameters, self.moments.scale, self.floor)
+        coordinates = Coordinates(parameters, self.moments.scale, self.floor)
+        if self._fixed is None:
+            return coordinates
+        return KeptCoordinates(coordinates, partial(parameters.kept, fixed=self._fixed))
 
 
 @dataclass
@@ -141,6 +149,8 @@ class EMStep(Step):
         The bound of the last step.
     n_steps : int
         The number of E steps with statistics so far.
+    fixed : dict of str to ndarray of bool, or None
+        The components of which some parameters are fixed.
     """
 
     rows: Rows | DistributedRows
@@ -150,6 +160,7 @@ class EMStep(Step):
     single: bool = False
     before: float = -np.inf
     n_steps: int = 0
+    fixed: dict | None = None
 
     def __call__(self, parameters):
         self.n_steps += 1
@@ -162,7 +173,10 @@ class EMStep(Step):
         if not np.isfinite(bound):
             raise Collapse("the likelihood of some row is not a finite number")
         self.before = bound
-        return parameters.maximize(statistics, self.floor, self.moments.resolution), bound
+        bounds = self.floor, self.moments.resolution
+        if self.fixed is not None:
+            return parameters.maximize_fixed(statistics, *bounds, self.fixed), bound
+        return parameters.maximize(statistics, *bounds), bound
 
     def _single(self, parameters):
         """Return the statistics and the bound in single precision; None if it is not enough."""
@@ -218,7 +232,10 @@ class OneComponentStep(Step):
             raise Collapse("the likelihood of some row is not a finite number")
         self.n_steps += 1
         usual = self._usual
-        return parameters.maximize(self._statistics, usual.floor, usual.moments.resolution), bound
+        bounds = usual.floor, usual.moments.resolution
+        if usual.fixed is not None:
+            return parameters.maximize_fixed(self._statistics, *bounds, usual.fixed), bound
+        return parameters.maximize(self._statistics, *bounds), bound
 
     def evaluate(self, parameters):
         """Return the log-likelihood of the parameters, in nats per unit weight."""

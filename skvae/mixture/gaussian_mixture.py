@@ -24,6 +24,7 @@ from skvae.ascent.estimator import AscentEstimator, text_of_empty, text_of_floor
 from skvae.ascent.restarts import search
 from skvae.blocks import DistributedRows, workers
 from skvae.fitted import FittedArray, new_instance
+from skvae.fixed import check_fixed, no_value_to_keep
 from skvae.gaussian.checks import (
     check_batch,
     check_positive_definite,
@@ -78,6 +79,12 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         First means.
     precisions_init : array-like, default=None
         First precisions, in the shape of ``precisions_``.
+    fixed : str, sequence of str, or dict, default=()
+        Parameters that keep their initial values while the others are learned: names among
+        'weights', 'means' and 'covariances', or a dict from names to lists of components, such as
+        ``{'means': [0, 2]}``. They need initial values, or an earlier fit that continues.
+        Covariances are learned about fixed means, and free weights share the rest. ``bic`` and
+        ``aic`` do not count fixed parameters, and ``reg_covar`` does not raise fixed covariances.
     random_state : int, RandomState instance or None, default=None
         Source of the starts, and of the draws of :meth:`sample` without its own ``random_state``.
     warm_start : bool, default=False
@@ -166,6 +173,8 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
     precisions_cholesky_ = FittedArray(tied=True)
 
     _of_the_start = ("n_init", "init_params", "weights_init", "means_init", "precisions_init")
+    _fixed = None  # masks of the parameters that were fixed in the last fit
+    fixed = ()  # models of earlier versions have none
 
     def __init__(
         self,
@@ -181,6 +190,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         weights_init=None,
         means_init=None,
         precisions_init=None,
+        fixed=(),
         random_state=None,
         warm_start=False,
         verbose=0,
@@ -199,6 +209,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
+        self.fixed = fixed
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
@@ -244,11 +255,16 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
             warm = isinstance(self.warm_start, bool | np.bool_) and self.warm_start
             warm = warm and hasattr(self, "converged_")
             rows = self._prepare(X, sample_weight, reset=not warm)
+            fixed = (
+                None
+                if isinstance(self.fixed, tuple) and not self.fixed
+                else _fixed_in(self, continued=warm)
+            )
             with workers() as pool:
                 earlier, objective, random_state = None, None, self.random_state
                 if warm:
                     earlier = self._same_model(rows, "warm_start=True")
-                problem = MixtureProblem(self, rows, pool)
+                problem = MixtureProblem(self, rows, pool, fixed)
                 data = partial(
                     data_of,
                     rows.X,
@@ -267,6 +283,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
             if isinstance(parameters, SpanParameters):
                 parameters = parameters.computed()
             self._store(parameters)
+            self._fixed = fixed
             notes = []
             if problem.n_empty:
                 notes.append(text_of_empty("components", problem.n_empty, self.n_components))
@@ -334,13 +351,22 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
             weight = total_weight(rows, sample_weight)
             before = 0.0 if first else self._weight_before(weight)
             rate = weight / (before + weight)
+            fixed = (
+                None
+                if isinstance(self.fixed, tuple) and not self.fixed
+                else _fixed_in(self, continued=not first)
+            )
             with workers() as pool:
                 old, floor, resolution = self._before_batch(rows, first, pool)
                 statistics, _ = expect(rows, old.kernel(), pool)
                 statistics = old.statistics() * (1.0 - rate) + statistics * (rate / rows.weight())
-                new = old.maximize(statistics, floor, resolution)
+                if fixed is None:
+                    new = old.maximize(statistics, floor, resolution)
+                else:
+                    new = old.maximize_fixed(statistics, floor, resolution, fixed)
                 _, log_likelihood = expect(rows, new.kernel(), pool, statistics=False)
             self._store(new)
+            self._fixed = fixed
             if first:
                 self._remember_fit(0.0)
             self._record_batch(log_likelihood / rows.weight())
@@ -573,6 +599,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         ours = inspect.signature(EMGaussianMixture).parameters
         of_subclass = {n: v for n, v in self.get_params(deep=False).items() if n not in ours}
         mixture = self._of(parameters, random_state=self.random_state, **of_subclass)
+        mixture._fixed = self._fixed
         if hasattr(self, "feature_names_in_"):
             mixture.feature_names_in_ = self.feature_names_in_[index]
         return mixture
@@ -639,7 +666,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         return self._bic(self._rows(X, sample_weight))
 
     def _bic(self, rows):
-        n_parameters = self._parameters().n_parameters()
+        n_parameters = self._parameters().n_parameters(self._fixed)
         return float(-2 * self._log_likelihood(rows) + n_parameters * np.log(rows.weight()))
 
     def aic(self, X, *, sample_weight=None):
@@ -667,7 +694,7 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         20.635
         """
         log_likelihood = self._log_likelihood(self._rows(X, sample_weight))
-        return -2 * log_likelihood + 2 * self._parameters().n_parameters()
+        return -2 * log_likelihood + 2 * self._parameters().n_parameters(self._fixed)
 
     def icl(self, X, *, sample_weight=None):
         """Return the integrated completed likelihood, BIC + 2 H(resp): smaller is better.
@@ -705,6 +732,17 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
             else:
                 entropy = _entropy(rows, pool, kernel)[0]
         return self._bic(rows) + 2 * entropy
+
+
+def _fixed_in(mixture, *, continued):
+    """Return the masks of the fixed parameters of a fit or a batch, or None."""
+    shared = ("covariances",) if mixture.covariance_type == "tied" else ()
+    names = {"weights": "weights_init", "means": "means_init", "covariances": "precisions_init"}
+    fixed = check_fixed(mixture.fixed, tuple(names), int(mixture.n_components), shared)
+    for name in fixed or ():
+        if not continued and getattr(mixture, names[name]) is None:
+            raise no_value_to_keep(name, names[name])
+    return fixed
 
 
 def _entropy(rows, pool, kernel):

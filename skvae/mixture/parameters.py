@@ -10,8 +10,10 @@ import numpy as np
 
 from skvae.ascent.loop import Collapse
 from skvae.blocks import ranges
+from skvae.fixed import n_fixed_shares, share_rest, shares
 from skvae.gaussian.checks import check_positive_definite, check_weights
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.fixed import held, n_fixed_normals, restored
 from skvae.gaussian.kernel import gaussian_kernel
 from skvae.gaussian.statistics import GaussianStatistics
 from skvae.mixture.e_step import normalize
@@ -141,11 +143,37 @@ class MixtureParameters(NamedTuple):
         found = statistics.maximize(floor, resolution, (self.means, self.covariances))
         return MixtureParameters(self.covariance_type, weights, *found)
 
-    def n_parameters(self):
+    def maximize_fixed(self, statistics, floor, resolution, fixed):
+        """Return the M step in which the parameters in ``fixed`` keep their values."""
+        statistics = held(statistics, self.means, self.covariances, fixed)
+        new = self.maximize(statistics, floor, resolution)
+        if "weights" not in fixed:
+            return self._with_fixed(new, new.weights, fixed)
+        counts, allowed = statistics.counts, np.ones(len(self.weights), dtype=bool)
+        return self._with_fixed(new, shares(counts, allowed, self.weights, fixed["weights"]), fixed)
+
+    def kept(self, new, fixed):
+        """Return other parameters with the fixed values of these."""
+        weights = new.weights
+        if "weights" in fixed:
+            weights = share_rest(weights, self.weights, fixed["weights"])
+        return self._with_fixed(new, weights, fixed)
+
+    def _with_fixed(self, new, weights, fixed):
+        own = self.means, self.covariances, self.precisions_cholesky
+        others = new.means, new.covariances, new.precisions_cholesky
+        return MixtureParameters(self.covariance_type, weights, *restored(others, own, fixed))
+
+    def n_parameters(self, fixed=None):
         """Return the number of free parameters."""
         n_components, n_features = self.means.shape
         free = STRUCTURES[self.covariance_type].n_parameters(n_components, n_features)
-        return free + n_components * n_features + n_components - 1
+        free += n_components * n_features + n_components - 1
+        if fixed is None:
+            return free
+        if "weights" in fixed:
+            free -= n_fixed_shares(np.ones(n_components, dtype=bool), fixed["weights"])
+        return free - n_fixed_normals(self.covariance_type, n_features, fixed)
 
     def sample(self, n_samples, rng):
         """Return independent draws (n_samples, n_features) and their labels (n_samples,)."""
