@@ -50,7 +50,7 @@ class SequenceNet(BaseEstimator):
     :func:`skvae.neural.training.parameters.check_training`, and
 
     * ``_architecture``, ``_module_names``: see :mod:`skvae.neural.estimator_file`;
-    * ``_constants_of(sequences)``: plain data for the model, from the rows of the first fit;
+    * ``_constants_of(sequences, **inputs)``: plain data for the model, from the first fit;
     * ``_bound_module(settings, constants, seed)``, a class method: a new bound module, on the CPU;
     * ``_prepared(bound, sequences, **inputs)``: the PreparedSequences of checked Sequences;
     * ``_log_volume(bound, prepared)``: ln of the volume of each prepared row in the units of X;
@@ -70,7 +70,7 @@ class SequenceNet(BaseEstimator):
 
     # What a subclass may change -----------------------------------------------------------------
 
-    def _constants_of(self, sequences):
+    def _constants_of(self, sequences, **inputs):
         """Return plain data (numbers, strings, lists, arrays) from which the model is made."""
         raise NotImplementedError
 
@@ -113,7 +113,7 @@ class SequenceNet(BaseEstimator):
         continues : str or None
             The parameter or method that continues the earlier fit, for messages; None begins anew.
         **inputs : object
-            Arguments of ``_prepared``; None is left out.
+            Arguments of ``_constants_of`` and ``_prepared``; None is left out.
         """
         failure = None
         with self._unchanged_on_failure():
@@ -130,10 +130,11 @@ class SequenceNet(BaseEstimator):
             check = partial(self._validate, reset=not continues, min_rows=min_rows)
             width = self.n_features_in_ if continues else None
             sequences = as_sequences(X, groups, check, width)
-            net = (
-                self._continued(sequences, continues) if continues else self._begun(sequences, rng)
-            )
             inputs = {name: value for name, value in inputs.items() if value is not None}
+            if continues:
+                net = self._continued(sequences, continues)
+            else:
+                net = self._begun(sequences, rng, inputs)
             prepared = self._prepared(net.module_, sequences, **inputs)
             # The earlier seed keeps the same sequences aside.
             again = continues and validate
@@ -144,9 +145,9 @@ class SequenceNet(BaseEstimator):
             raise failure
         return self
 
-    def _begun(self, sequences, rng):
+    def _begun(self, sequences, rng, inputs):
         """Return a new net."""
-        constants = self._constants_of(sequences)
+        constants = self._constants_of(sequences, **inputs)
         self._settings = settings = self._current_settings(len(sequences.offsets) - 1)
         one_thread_if_forked()
         net = self._built_net(settings, constants, int(rng.randint(2**31 - 1)))
