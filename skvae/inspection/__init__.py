@@ -9,6 +9,7 @@ from skvae.inspection.bound_trace import BoundTraceDisplay
 from skvae.inspection.comparison import ComparisonDisplay
 from skvae.inspection.decomposition import ElboDecompositionDisplay, elbo_decomposition
 from skvae.inspection.density import DensityDisplay
+from skvae.inspection.forecast import ForecastDisplay
 from skvae.inspection.latent import LatentSpaceDisplay, LatentTraversalDisplay
 from skvae.inspection.row_pictures import ReconstructionDisplay, SampleDisplay
 from skvae.inspection.state_path import StatePathDisplay
@@ -22,6 +23,7 @@ __all__ = [
     "ComparisonDisplay",
     "DensityDisplay",
     "ElboDecompositionDisplay",
+    "ForecastDisplay",
     "LatentSpaceDisplay",
     "LatentTraversalDisplay",
     "ReconstructionDisplay",

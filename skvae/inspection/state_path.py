@@ -7,6 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae.blocks import as_sequences
 from skvae.inspection.display import INK, AxesDisplay
+from skvae.inspection.times import TimeAxis, times_of
 
 _MAX_LANES = 8  # of features that are drawn by default
 _MAX_BOUNDARIES = 100  # more would hide the rows
@@ -18,15 +19,15 @@ class StatePathDisplay(AxesDisplay):
     """Plot of rows over time, of their states, and of the probabilities of the states.
 
     Make it with :meth:`from_estimator`. The rows are drawn on a ground that has the colour of their
-    state on the most probable path. Below is one line for each state, in its colour, the stronger
-    the more probable the state is. Dashed lines separate sequences, if there are at most a hundred
-    of them. A line has a gap where a value is missing.
+    state on the most probable path, each feature in an axes with its own units. Below is one line
+    for each state, in its colour, the stronger the more probable the state is. Dashed lines
+    separate sequences, if there are at most a hundred of them. A line has a gap where a value is
+    missing.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        The rows in time order, of the features that are to be drawn. One feature is drawn in its
-        own units; several are above each other, each scaled to its own range.
+        The rows in time order, of the features that are to be drawn.
     states : array-like of int, shape (n_samples,)
         The state of each row.
     posterior : array-like of shape (n_samples, n_states)
@@ -35,20 +36,25 @@ class StatePathDisplay(AxesDisplay):
         Sequence s has the rows from offsets[s] to offsets[s + 1]; by default there is one.
     feature_names : sequence of str, default=None
         Names of the features; by default "feature 0" and so on.
+    x : array-like of shape (n_samples,) or pandas.Index, default=None
+        The time of each row: numbers, dates, periods or durations, which increase; by default the
+        number of the row.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        Where the rows are drawn.
+        Where the rows are drawn; of several axes the first.
+    feature_axes_ : list of matplotlib.axes.Axes
+        One a feature, or `ax_` alone if it has all of them.
     posterior_ax_ : matplotlib.axes.Axes or None
         Where the probabilities are drawn.
     figure_ : matplotlib.figure.Figure
         The figure of `ax_`.
     lines_ : list of matplotlib.lines.Line2D
         One a feature.
-    states_image_ : matplotlib.image.AxesImage
-        The ground, one pixel a column.
-    posterior_image_ : matplotlib.image.AxesImage or None
+    states_image_ : matplotlib.image.AxesImage or matplotlib.collections.QuadMesh
+        The ground of `ax_`, one pixel a column; with `x` a mesh.
+    posterior_image_ : matplotlib.image.AxesImage, matplotlib.collections.QuadMesh or None
         The probabilities, one pixel a state and column: the opacity is the probability.
     boundaries_ : list of matplotlib.collections.LineCollection
         The dashed lines, one collection for each axes; empty if there are none.
@@ -65,7 +71,7 @@ class StatePathDisplay(AxesDisplay):
     array([0.1, 0.2, 5.1])
     """
 
-    def __init__(self, X, states, posterior, *, offsets=None, feature_names=None):
+    def __init__(self, X, states, posterior, *, offsets=None, feature_names=None, x=None):
         self.X = np.asarray(X, dtype=float)
         self.states = np.asarray(states)
         self.posterior = np.asarray(posterior, dtype=float)
@@ -73,10 +79,20 @@ class StatePathDisplay(AxesDisplay):
         n_features = self.X.shape[1]
         names = [f"feature {i}" for i in range(n_features)]
         self.feature_names = names if feature_names is None else list(feature_names)
+        self.x = x
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, *, groups=None, features=None, max_columns=600, ax=None, **line_kwargs
+        cls,
+        estimator,
+        X,
+        *,
+        groups=None,
+        features=None,
+        x=None,
+        max_columns=600,
+        ax=None,
+        **line_kwargs,
     ):
         """Return the plotted states of some rows under a fitted estimator.
 
@@ -92,9 +108,12 @@ class StatePathDisplay(AxesDisplay):
         features : int, str, or sequence of them, default=None
             The features to draw, by index, or by name if X is a DataFrame; by default the first
             eight.
+        x : array-like of shape (n_samples,) or pandas.Index, default=None
+            The time of each row; by default the index of a DataFrame, if it has dates or periods,
+            and otherwise the number of the row.
         max_columns : int, default=600
             As in :meth:`plot`.
-        ax : matplotlib.axes.Axes, or pair of them, default=None
+        ax : matplotlib.axes.Axes, or sequence of them, default=None
             As in :meth:`plot`.
         **line_kwargs : dict
             Passed to :meth:`matplotlib.axes.Axes.plot`.
@@ -127,7 +146,7 @@ class StatePathDisplay(AxesDisplay):
         sequences = as_sequences(X, groups, _as_table, estimator.n_features_in_)
         columns = getattr(sequences.X, "columns", None)
         rows = np.asarray(sequences.X)
-        indices, names = _chosen(rows, columns, features)
+        indices, names = chosen_features(rows.shape[1], columns, features)
         states, posterior = estimator.predict(X, **params), estimator.predict_proba(X, **params)
         if isinstance(states, list):
             states, posterior = np.concatenate(states), np.concatenate(posterior)
@@ -137,6 +156,7 @@ class StatePathDisplay(AxesDisplay):
             posterior,
             offsets=sequences.offsets,
             feature_names=names,
+            x=times_of(X) if x is None else x,
         )
         return display.plot(ax, max_columns=max_columns, **line_kwargs)
 
@@ -145,9 +165,12 @@ class StatePathDisplay(AxesDisplay):
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes, or pair of them, default=None
-            Where to draw the rows and the probabilities; by default a new figure. In a single axes
-            the rows alone are drawn, with the states named in a legend.
+        ax : matplotlib.axes.Axes, or sequence of them, default=None
+            Where to draw; by default a new figure with an axes for each feature and one for the
+            probabilities. Such a sequence may be given too. A pair of axes is for the rows and the
+            probabilities: several features are then in one axes above each other, each scaled to
+            its own range. In a single axes the rows alone are drawn, with the states named in a
+            legend.
         max_columns : int, default=600
             More rows are cut into this many columns of equal length: single rows would take long to
             draw and would not be visible. Of each column the smallest and largest value are drawn,
@@ -164,8 +187,8 @@ class StatePathDisplay(AxesDisplay):
         Raises
         ------
         ValueError
-            If `ax` is neither an axes nor a pair of them, or `max_columns` is not an int of at
-            least 1.
+            If `ax` is neither an axes nor such a sequence, `max_columns` is not an int of at least
+            1, or `x` does not increase from row to row.
 
         Examples
         --------
@@ -178,9 +201,10 @@ class StatePathDisplay(AxesDisplay):
         """
         if not isinstance(max_columns, Integral) or max_columns < 1:
             raise ValueError(f"max_columns={max_columns!r} must be an int, at least 1.")
-        columns = _Columns(len(self.X), max_columns)
+        axis = TimeAxis(self.x, len(self.X))
+        columns = _Columns(len(self.X), max_columns, axis)
         colors = self._state_colors(self.posterior.shape[1])
-        self._set_pair(ax, len(colors))
+        self._set_all_axes(ax, len(colors))
         self._draw_rows(columns, line_kwargs)
         self._draw_states(columns, colors)
         self.posterior_image_ = None
@@ -188,86 +212,95 @@ class StatePathDisplay(AxesDisplay):
             self._name_states(colors)
         else:
             self._draw_posterior(columns, colors)
-        self._draw_boundaries()
+        self._draw_boundaries(axis)
+        self._label_times(axis)
         return self
 
-    def _set_pair(self, ax, n_states):
+    def _set_all_axes(self, ax, n_states):
+        """Set the axes of the features and of the probabilities; see :meth:`plot`."""
         import matplotlib.pyplot as plt
 
+        n_features = self.X.shape[1]
         if ax is None:
-            heights = max(1.8, 0.6 * self.X.shape[1]), float(np.clip(0.28 * n_states, 0.6, 3.0))
+            height = 1.8 if n_features == 1 else 1.0
+            heights = [*[height] * n_features, float(np.clip(0.28 * n_states, 0.6, 3.0))]
             _, ax = plt.subplots(
-                2,
+                n_features + 1,
                 1,
                 sharex=True,
                 layout="constrained",
                 figsize=(8.0, 0.7 + sum(heights)),
                 height_ratios=heights,
             )
-        if isinstance(ax, plt.Axes):
-            ax = (ax,)
-        if not (np.iterable(ax) and len(ax) in (1, 2) and all(isinstance(a, plt.Axes) for a in ax)):
-            raise ValueError(f"ax={ax!r} must be an axes or a pair of them.")
-        self.posterior_ax_ = ax[1] if len(ax) == 2 else None
-        self._set_axes(ax[0])
+        ax = [ax] if isinstance(ax, plt.Axes) else ax
+        sizes = {1, 2, n_features + 1}
+        axes = list(ax) if np.iterable(ax) else []
+        if len(axes) not in sizes or not all(isinstance(a, plt.Axes) for a in axes):
+            raise ValueError(
+                f"ax={ax!r} must be an axes, a pair of them, or one for each feature and one for "
+                "the states."
+            )
+        self.posterior_ax_ = axes.pop() if len(axes) > 1 else None
+        self.feature_axes_ = axes
+        self._set_axes(axes[0])
 
     def _draw_rows(self, columns, line_kwargs):
-        """Draw one line for each feature: a single one in its units, several in lanes."""
-        n_features = self.X.shape[1]
+        """Draw one line for each feature: in its units, or several in the lanes of one axes."""
+        n_features, lanes = self.X.shape[1], len(self.feature_axes_) < self.X.shape[1]
         ends = self.offsets[1:-1]
         self.lines_ = []
         for lane, values in enumerate(self.X.T):
-            if n_features > 1:
+            ax = self.ax_ if lanes else self.feature_axes_[lane]
+            if lanes:
                 values = n_features - 1 - lane + _scaled(values)
+            else:
+                ax.set_ylabel(self.feature_names[lane])
             x, y = columns.line(values, ends)
             gap = np.concatenate([[True], ~np.isfinite(y), [True]])
             alone = ~gap[1:-1] & gap[:-2] & gap[2:]
             style = {"color": INK, "linewidth": 0.9, "marker": ".", "markersize": 3, **line_kwargs}
             style["markevery"] = np.flatnonzero(alone)  # a line of one row is invisible
-            self.lines_ += self.ax_.plot(x, y, **style)
-        if n_features > 1:
+            self.lines_ += ax.plot(x, y, **style)
+        if lanes:
             self.ax_.set_yticks(np.arange(n_features)[::-1] + 0.5, self.feature_names)
             self.ax_.tick_params(axis="y", length=0)
             self.ax_.set_ylim(-0.05, n_features + 0.05)
-        else:
-            self.ax_.set_ylabel(self.feature_names[0])
-        self.ax_.spines[["top", "right"]].set_visible(False)
-        self.ax_.set_xlim(-0.5, len(self.X) - 0.5)
-        self.ax_.set_xlabel("row")
+        for ax in self.feature_axes_:
+            ax.spines[["top", "right"]].set_visible(False)
 
     def _draw_states(self, columns, colors):
         ground = colors[columns.most_frequent(self.states, len(colors))][None]
-        limits = self.ax_.get_ylim()
-        self.states_image_ = self.ax_.imshow(
-            ground,
-            extent=(-0.5, len(self.X) - 0.5, 0, 1),
-            transform=self.ax_.get_xaxis_transform(),  # y in fractions of the axes
-            aspect="auto",
-            interpolation="nearest",
-            alpha=_TINT,
-            zorder=0,
-        )
-        self.ax_.set_ylim(limits)  # the image has changed them
+        images = []
+        for ax in self.feature_axes_:
+            limits = ax.get_ylim()
+            # y in fractions of the axes
+            style = {"transform": ax.get_xaxis_transform(), "alpha": _TINT, "zorder": 0}
+            images.append(columns.draw(ax, ground, (0, 1), **style))
+            ax.set_ylim(limits)  # the image has changed them
+        self.states_image_ = images[0]
 
     def _draw_posterior(self, columns, colors):
         ax, n_states = self.posterior_ax_, len(colors)
         image = np.repeat(colors[:, None], columns.n_columns, axis=1)
         image[:, :, 3] = np.clip(columns.mean(self.posterior), 0, 1).T
-        self.posterior_image_ = ax.imshow(
-            image,
-            extent=(-0.5, len(self.X) - 0.5, n_states - 0.5, -0.5),
-            aspect="auto",
-            interpolation="nearest",
-        )
+        self.posterior_image_ = columns.draw(ax, image, (n_states - 0.5, -0.5))
+        ax.set_ylim(n_states - 0.5, -0.5)
         if n_states <= _MAX_NAMED_STATES:
             ax.set_yticks(range(n_states))
         else:
             ax.yaxis.get_major_locator().set_params(integer=True)
-        ax.set(xlim=self.ax_.get_xlim(), xlabel="row", ylabel="state")
+        ax.set_ylabel("state")
         ax.spines[["top", "right"]].set_visible(False)
-        if ax.get_shared_x_axes().joined(ax, self.ax_):
-            self.ax_.label_outer()
-            self.ax_.set_xlabel("")
+
+    def _label_times(self, axis):
+        """Set the limits and the label of the time axis; shared axes have it at the bottom only."""
+        axes = [*self.feature_axes_, *([] if self.posterior_ax_ is None else [self.posterior_ax_])]
+        for ax in axes:
+            axis.dress(ax)
+            ax.set_xlabel(axis.label)
+            if ax is not axes[-1] and ax.get_shared_x_axes().joined(ax, axes[-1]):
+                ax.label_outer()
+                ax.set_xlabel("")
 
     def _name_states(self, colors):
         from matplotlib.patches import Patch
@@ -286,9 +319,9 @@ class StatePathDisplay(AxesDisplay):
             handleheight=1,
         )
 
-    def _draw_boundaries(self):
-        begins = np.asarray(self.offsets[1:-1]) - 0.5
-        axes = [self.ax_, *([] if self.posterior_ax_ is None else [self.posterior_ax_])]
+    def _draw_boundaries(self, axis):
+        begins = axis.edges[np.asarray(self.offsets[1:-1])]
+        axes = [*self.feature_axes_, *([] if self.posterior_ax_ is None else [self.posterior_ax_])]
         self.boundaries_ = []
         if 0 < len(begins) <= _MAX_BOUNDARIES:
             style = {"color": INK, "linewidth": 1.0, "linestyle": "--"}
@@ -300,11 +333,21 @@ class StatePathDisplay(AxesDisplay):
 class _Columns:
     """Rows cut into at most ``max_columns`` columns of equal length, with their summaries."""
 
-    def __init__(self, n_rows, max_columns):
+    def __init__(self, n_rows, max_columns, axis):
         self.n_columns = min(n_rows, int(max_columns))
         self._edges = np.arange(self.n_columns + 1) * n_rows // self.n_columns
         self._lengths = np.diff(self._edges)
-        self._centres = (np.arange(self.n_columns) + 0.5) * n_rows / self.n_columns - 0.5
+        self._centres = axis.at((np.arange(self.n_columns) + 0.5) * n_rows / self.n_columns - 0.5)
+        self._axis = axis
+
+    def draw(self, ax, image, ends, **style):
+        """Return an image (m, n_columns, 4) drawn between two values of y, the last row's first."""
+        edges = self._axis.edges[self._edges]
+        if not self._axis.is_row:  # columns of different widths
+            heights = np.linspace(*ends[::-1], len(image) + 1)
+            return ax.pcolormesh(edges, heights, image, **style)
+        style = {"aspect": "auto", "interpolation": "nearest", **style}
+        return ax.imshow(image, extent=(edges[0], edges[-1], *ends), **style)
 
     def line(self, values, begins):
         """Return x and y of a line that has a gap before each row of `begins`, a new sequence."""
@@ -349,9 +392,8 @@ def _as_table(X):
     return X if hasattr(X, "columns") else np.asarray(X)
 
 
-def _chosen(rows, columns, features):
+def chosen_features(n_features, columns, features):
     """Return the indices and the names of the features that are to be drawn."""
-    n_features = rows.shape[1]
     columns = None if columns is None else list(map(str, columns))
     if features is None:
         features = range(min(n_features, _MAX_LANES))

@@ -67,8 +67,86 @@ def test_one_feature_is_drawn_in_its_units(chain, X):
     assert high - low < 1.2 * np.ptp(X[:, 1])
 
 
-def test_several_features_have_a_lane_each(chain, X):
-    display = StatePathDisplay.from_estimator(chain, X, features=[1, 0])
+def test_several_features_have_an_axes_each_in_their_units(chain, X):
+    display = StatePathDisplay.from_estimator(chain, X, features=[1, 0], groups=[0] * 40 + [1] * 50)
+    upper, lower = display.feature_axes_
+    assert display.ax_ is upper
+    assert len({upper, lower, display.posterior_ax_}) == 3
+    for ax, line, feature in zip((upper, lower), display.lines_, (1, 0), strict=True):
+        assert line.axes is ax
+        assert_array_equal(line.get_ydata(), np.insert(X[:, feature], 40, np.nan))
+        assert ax.get_ylabel() == f"feature {feature}"
+        low, high = ax.get_ylim()
+        assert low < X[:, feature].min()
+        assert high > X[:, feature].max()
+        (ground,) = ax.get_images()
+        assert_array_equal(ground.get_array(), display.states_image_.get_array())
+    assert _boundaries(display) == [[39.5]] * 3
+    labels = [ax.get_xlabel() for ax in (upper, lower, display.posterior_ax_)]
+    assert labels == ["", "", "row"]
+    given = plt.subplots(3)[1]
+    display = StatePathDisplay.from_estimator(chain, X, ax=given)
+    assert [*display.feature_axes_, display.posterior_ax_] == list(given)
+
+
+def test_dates_are_on_the_axis_and_columns_are_as_wide_as_their_time(X):
+    """Three days, then a week without rows: the ground and the line follow the dates."""
+    index = pd.DatetimeIndex(["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-10"], name="day")
+    frame = pd.DataFrame(X[:4], index=index, columns=["u", "v"])
+    emission = GaussianEmission.from_parameters([[0.0, 0.0], [5.0, 0.0]], [1.0, 1.0], "spherical")
+    chain = EMHiddenMarkov.from_parameters([0.5, 0.5], np.full((2, 2), 0.5), emission)
+    chain.feature_names_in_ = np.array(["u", "v"], dtype=object)
+    days = mpl.dates.date2num(index.to_numpy())
+    display = StatePathDisplay.from_estimator(chain, frame)
+    for line, name in zip(display.lines_, "uv", strict=True):
+        assert_allclose(line.get_xdata(), days)
+        assert_array_equal(line.get_ydata(), frame[name])
+    edges = [days[0] - 0.5, days[0] + 0.5, days[1] + 0.5, days[2] + 3.5, days[3] + 3.5]
+    for mesh, n in ((display.states_image_, 1), (display.posterior_image_, 2)):
+        assert_allclose(mesh.get_coordinates()[0, :, 0], edges)
+        assert mesh.get_array().shape == (n, 4, 4)
+    colors = _colors("#0072B2", "#D55E00")
+    assert_array_equal(display.states_image_.get_array()[0], colors[chain.predict(frame)])
+    heights = display.posterior_image_.get_coordinates()[:, 0, 1]
+    assert_allclose(heights, [-0.5, 0.5, 1.5])
+    assert display.posterior_ax_.get_ylim() == (1.5, -0.5)
+    assert_allclose(display.ax_.get_xlim(), [edges[0], edges[-1]])
+    assert display.posterior_ax_.get_xlabel() == "day"
+    display.figure_.canvas.draw()
+    months = frame.set_axis(pd.period_range("2024-01", periods=4, freq="M"))
+    display = StatePathDisplay.from_estimator(chain, months)
+    starts = pd.date_range("2024-01-01", periods=4, freq="MS")
+    assert_allclose(display.lines_[0].get_xdata(), mpl.dates.date2num(starts.to_numpy()))
+    numbered = StatePathDisplay.from_estimator(chain, frame.reset_index(drop=True))
+    assert_array_equal(numbered.lines_[0].get_xdata(), np.arange(4))
+
+
+def test_x_is_the_time_of_each_row(chain, X):
+    x = np.cumsum(np.random.default_rng(0).uniform(0.5, 2.0, size=90))
+    groups = np.repeat([0, 1], 45)
+    display = StatePathDisplay.from_estimator(chain, X, x=x, groups=groups, features=0)
+    assert_allclose(display.lines_[0].get_xdata(), np.insert(x, 45, np.nan))
+    assert_allclose(_boundaries(display), [[(x[44] + x[45]) / 2]] * 2)
+    thinned = StatePathDisplay.from_estimator(chain, X, x=x, features=0, max_columns=9)
+    assert thinned.states_image_.get_array().shape == (1, 9, 4)
+    assert_allclose(thinned.lines_[0].get_xdata()[::2], (x[4::10] + x[5::10]) / 2)
+    durations = np.arange(90) * np.timedelta64(2, "m")
+    display = StatePathDisplay.from_estimator(chain, X, x=durations, features=0)
+    assert_allclose(display.lines_[0].get_xdata(), 120.0 * np.arange(90))
+    assert display.posterior_ax_.get_xlabel() == "seconds"
+    for wrong, match in (
+        (x[:-1], "one entry for each of the 90 rows"),
+        (x[::-1], "increase from row to row"),
+        (np.where(x > 9, np.nan, x), "must be finite"),
+        (["a"] * 90, "numbers, dates or durations"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            StatePathDisplay.from_estimator(chain, X, x=wrong)
+
+
+def test_several_features_in_one_axes_have_a_lane_each(chain, X):
+    ax = plt.subplots(2)[1]
+    display = StatePathDisplay.from_estimator(chain, X, features=[1, 0], ax=ax)
     for lane, line, values in zip((1, 0), display.lines_, (X[:, 1], X[:, 0]), strict=True):
         scaled = (values - values.min()) / np.ptp(values)
         assert_allclose(line.get_ydata(), lane + 0.05 + 0.9 * scaled)
@@ -79,7 +157,7 @@ def test_several_features_have_a_lane_each(chain, X):
 
 def test_a_feature_that_is_constant_or_missing_has_a_lane_too():
     X = np.column_stack([np.full(4, 7.0), np.full(4, np.nan), np.arange(4.0)])
-    display = StatePathDisplay(X, np.zeros(4, int), np.ones((4, 1))).plot()
+    display = StatePathDisplay(X, np.zeros(4, int), np.ones((4, 1))).plot(plt.subplots(2)[1])
     display.figure_.canvas.draw()
     assert_array_equal(display.lines_[0].get_ydata(), np.full(4, 2.5))
     assert_array_equal(display.lines_[1].get_ydata(), np.full(4, np.nan))
@@ -115,7 +193,7 @@ def test_sequences_by_groups_and_by_list_are_drawn_alike(chain, X):
 
 def test_an_array_of_three_dimensions(chain, X):
     display = StatePathDisplay.from_estimator(chain, X.reshape(3, 30, 2))
-    assert _boundaries(display) == [[29.5, 59.5]] * 2
+    assert _boundaries(display) == [[29.5, 59.5]] * 3
     assert_array_equal(display.states, np.concatenate(chain.predict(X.reshape(3, 30, 2))))
 
 
@@ -143,7 +221,7 @@ def test_data_frames(library, chain, X):
     assert_array_equal(display.lines_[0].get_ydata(), X[:, 1])
     both = StatePathDisplay.from_estimator(fitted, [frame[:40], frame[40:]])
     assert both.feature_names == ["u", "v"]
-    assert _boundaries(both) == [[39.5]] * 2
+    assert _boundaries(both) == [[39.5]] * 3
 
 
 def test_long_sequences_are_thinned_to_envelope_majority_and_mean():
@@ -264,10 +342,10 @@ def test_wrong_options(chain, X):
         StatePathDisplay.from_estimator(chain, X, features=[])
     with pytest.raises(ValueError, match="max_columns=0 must be an int, at least 1"):
         StatePathDisplay.from_estimator(chain, X, max_columns=0)
-    with pytest.raises(ValueError, match="ax='here' must be an axes or a pair of them"):
+    with pytest.raises(ValueError, match="ax='here' must be an axes, a pair of them"):
         StatePathDisplay.from_estimator(chain, X, ax="here")
     _, axes = plt.subplots(3, 1)
-    with pytest.raises(ValueError, match=r"ax=array.* must be an axes or a pair of them"):
+    with pytest.raises(ValueError, match=r"ax=array.* must be an axes, a pair of them"):
         StatePathDisplay.from_estimator(chain, X, ax=axes)
 
 
