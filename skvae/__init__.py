@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from skvae import datasets, grammar, hmm, inference, inspection, vae
     from skvae.comparison import compare
+    from skvae.deep_chain import HiddenMarkovAutoencoder
     from skvae.grammar import EMContextFreeGrammar
     from skvae.hmm import EMHiddenMarkov
     from skvae.mixture import BayesianMixtureSVI, EMGaussianMixture
@@ -27,6 +28,7 @@ _OBJECTS = {
     "EMContextFreeGrammar": "skvae.grammar",
     "EMGaussianMixture": "skvae.mixture",
     "EMHiddenMarkov": "skvae.hmm",
+    "HiddenMarkovAutoencoder": "skvae.deep_chain",
     "VariationalAutoencoder": "skvae.vae",
     "compare": "skvae.comparison",
 }
@@ -37,6 +39,7 @@ __all__ = [
     "EMContextFreeGrammar",
     "EMGaussianMixture",
     "EMHiddenMarkov",
+    "HiddenMarkovAutoencoder",
     "VariationalAutoencoder",
     "compare",
     "datasets",

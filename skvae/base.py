@@ -55,6 +55,10 @@ class LatentVariableModel(
 
     def transform(self, X, **params):
         """Return the posterior of the latent variable of each row, as ``predict_proba`` does."""
+        return self._latent(X, **params)
+
+    def _latent(self, X, **params):
+        """Return what ``transform`` does: of a continuous latent variable a subclass returns it."""
         return self.predict_proba(X, **params)
 
     @contextmanager

@@ -1,1 +1,5 @@
 """Deep models of sequences whose discrete latent variables are summed out exactly."""
+
+from skvae.deep_chain.hidden_markov_autoencoder import HiddenMarkovAutoencoder
+
+__all__ = ["HiddenMarkovAutoencoder"]

@@ -127,7 +127,7 @@ def in_double(model):
 
 
 @torch.no_grad()
-def log_likelihood(model, x, n_draws, *, seed):
+def log_likelihood(model, x, n_draws, *, seed, numbers=None, log_weights=None):
     """Return the importance-sampled log-likelihood of each row, and its effective sample size.
 
     Parameters
@@ -141,6 +141,8 @@ def log_likelihood(model, x, n_draws, *, seed):
         S, the number of draws for each row.
     seed : int
         Seed of the draws, in [0, 2**64).
+    numbers, log_weights
+        As for :func:`skvae.neural.importance_weights.weighted_groups`.
 
     Returns
     -------
@@ -153,7 +155,8 @@ def log_likelihood(model, x, n_draws, *, seed):
         If the model gives NaN or infinity for a row.
     """
     log_p, effective = np.empty(len(x)), np.empty(len(x))
-    for rows, group in weighted_groups(model, x, n_draws, seed):
+    own = {"numbers": numbers, "log_weights": log_weights}
+    for rows, group in weighted_groups(model, x, n_draws, seed, **own):
         weights = WeightSums()
         for draws in group:
             weights.add(draws.log_weight)
@@ -210,7 +213,7 @@ def elbo_terms(model, x, n_draws, *, seed):
 
 
 @torch.no_grad()
-def posterior_expectation(model, x, n_draws, function, *, seed):
+def posterior_expectation(model, x, n_draws, function, *, seed, numbers=None, log_weights=None):
     r"""Return self-normalised estimates :math:`\sum_s w_s f(z_s) / \sum_s w_s` of E[f(z) | x].
 
     Parameters
@@ -225,6 +228,8 @@ def posterior_expectation(model, x, n_draws, function, *, seed):
         Given `WeightedDraws`, returns f of each as a tensor (s, B, F).
     seed : int
         Seed of the draws, in [0, 2**64).
+    numbers, log_weights
+        As for :func:`skvae.neural.importance_weights.weighted_groups`.
 
     Returns
     -------
@@ -237,7 +242,8 @@ def posterior_expectation(model, x, n_draws, function, *, seed):
         If the model gives NaN or infinity for a row.
     """
     mean, effective = None, np.empty(len(x))
-    for rows, group in weighted_groups(model, x, n_draws, seed):
+    own = {"numbers": numbers, "log_weights": log_weights}
+    for rows, group in weighted_groups(model, x, n_draws, seed, **own):
         weights = WeightSums()
         for draws in group:
             weights.add(draws.log_weight, function(draws))
@@ -250,7 +256,7 @@ def posterior_expectation(model, x, n_draws, function, *, seed):
     return PosteriorMean(mean, effective)
 
 
-def expected_features(model, x, n_draws, *, seed):
+def expected_features(model, x, n_draws, *, seed, **own):
     """Return E[x | observed part of x], of nominal features the most probable values.
 
     Parameters
@@ -263,6 +269,8 @@ def expected_features(model, x, n_draws, *, seed):
         S, the number of draws for each row.
     seed : int
         Seed of the draws, in [0, 2**64).
+    **own : dict
+        ``numbers`` and ``log_weights``, as for `posterior_expectation`.
 
     Returns
     -------
@@ -274,14 +282,14 @@ def expected_features(model, x, n_draws, *, seed):
     def features(draws):
         return likelihood.expectations(draws.outputs)
 
-    expected = posterior_expectation(model, x, n_draws, features, seed=seed)
+    expected = posterior_expectation(model, x, n_draws, features, seed=seed, **own)
     device = next((buffer.device for buffer in likelihood.buffers()), None)
     values = likelihood.values_of(torch.as_tensor(expected.mean, device=device))
     return expected._replace(mean=values.cpu().numpy())
 
 
 @torch.no_grad()
-def drawn_features(model, x, n_draws, *, seed):
+def drawn_features(model, x, n_draws, *, seed, log_weights=None):
     """Return a draw from p(x | observed part of x) for each row, and the effective sample sizes.
 
     One of a row's draws of z is chosen with the probability of its weight (sampling importance
@@ -298,6 +306,8 @@ def drawn_features(model, x, n_draws, *, seed):
         S, the number of draws of z for each row.
     seed : int
         Seed of all draws, in [0, 2**63).
+    log_weights : ndarray of shape (n, K), default=None
+        As for :func:`skvae.neural.importance_weights.weighted_groups`.
 
     Returns
     -------
@@ -308,7 +318,8 @@ def drawn_features(model, x, n_draws, *, seed):
     """
     features, effective = np.empty(x.shape), np.empty(len(x))
     generator = torch.Generator().manual_seed(seed)
-    for rows, group in weighted_groups(model, x, n_draws, seed, apart=True):
+    own = {"numbers": np.arange(len(x)), "log_weights": log_weights}
+    for rows, group in weighted_groups(model, x, n_draws, seed, **own):
         weights, best, outputs = WeightSums(), None, None
         for draws in group:
             weights.add(draws.log_weight)

@@ -38,6 +38,8 @@ class WeightedDraws(NamedTuple):
         ln p(x | z), in nats of prepared rows.
     log_weight : Tensor of shape (s, B)
         ln p(x | z) + ln p(z) − ln q(z | x).
+    log_q : Tensor of shape (s, B)
+        ln q(z | x).
     posterior : DiagonalPosterior or FullPosterior
         q(z | x) of the B rows.
     density : Normal or MixtureDensity
@@ -48,6 +50,7 @@ class WeightedDraws(NamedTuple):
     outputs: torch.Tensor
     log_likelihood: torch.Tensor
     log_weight: torch.Tensor
+    log_q: torch.Tensor
     posterior: DiagonalPosterior | FullPosterior
     density: Normal | MixtureDensity
 
@@ -121,7 +124,8 @@ class RowNoise:
     seed : int
         In [0, 2**64), of the model: with another seed the same rows have other noise.
     numbers : ndarray of int, shape (B,), default=None
-        A number of each row: rows that are equal have the same noise only if their numbers are.
+        A number of each row: rows that are equal have the same noise only if their numbers are. −1
+        is no number.
 
     Examples
     --------
@@ -142,7 +146,8 @@ class RowNoise:
         keys = [row.tobytes() for row in x]
         if numbers is not None:
             keys = [
-                key + int(n).to_bytes(8, "little") for key, n in zip(keys, numbers, strict=True)
+                key + (int(n).to_bytes(8, "little") if n >= 0 else b"")
+                for key, n in zip(keys, numbers, strict=True)
             ]
         self._generators = [_generator(key, int(seed)) for key in keys]
 
@@ -179,7 +184,7 @@ def by_row(values):
     return values.double().T.contiguous()
 
 
-def weighted_groups(model, x, n_draws, seed, *, apart=False, by_encoder=False):
+def weighted_groups(model, x, n_draws, seed, *, numbers=None, log_weights=None, by_encoder=False):
     """Yield the indices of a group of rows and an iterator of its `WeightedDraws`, group by group.
 
     Called without gradients. All draws of a group must be read before the next group.
@@ -194,8 +199,12 @@ def weighted_groups(model, x, n_draws, seed, *, apart=False, by_encoder=False):
         S.
     seed : int
         Seed of the draws, in [0, 2**64).
-    apart : bool
-        Whether equal rows have draws of their own; by default they share theirs.
+    numbers : ndarray of int, shape (n,), default=None
+        Equal rows have draws of their own where their numbers differ, see :class:`RowNoise`; None:
+        they share theirs.
+    log_weights : ndarray of shape (n, K), default=None
+        The logarithms of the weights that a prior of K Gaussians has for each row; None: those of
+        the prior itself.
     by_encoder : bool
         Whether all draws are from the encoder; by default a linear model has better ones.
 
@@ -220,10 +229,14 @@ def weighted_groups(model, x, n_draws, seed, *, apart=False, by_encoder=False):
             observed = None
             if incomplete[rows[0]]:
                 observed = torch.as_tensor(~missing[rows[place]]).to(home.device)
-            noise = RowNoise(x[rows], model.n_components, seed, rows if apart else None)
+            own = None if numbers is None else numbers[rows]
+            noise = RowNoise(x[rows], model.n_components, seed, own)
             chunks = _chunks(noise, place, n_draws, n_at_once)
             posterior = None if by_encoder else exact_posterior(model, batch, observed)
             posterior = model.encode(batch) if posterior is None else posterior
+            if log_weights is not None:
+                weights = torch.as_tensor(log_weights[rows[place]]).to(home)
+                density = density._replace(log_weights=weights)
             yield rows, _draws(model, density, batch, observed, chunks, posterior)
 
 
@@ -241,8 +254,9 @@ def _draws(model, density, x, observed, chunks, posterior):
         z = posterior.draw(noise)
         outputs = model.decode(z)
         log_likelihood = model.likelihood.log_prob(x, outputs, observed)
-        log_weight = log_likelihood + density.log_prob(z) - posterior.log_prob_of(noise)
-        yield WeightedDraws(z, outputs, log_likelihood, log_weight, posterior, density)
+        log_q = posterior.log_prob_of(noise)
+        log_weight = log_likelihood + density.log_prob(z) - log_q
+        yield WeightedDraws(z, outputs, log_likelihood, log_weight, log_q, posterior, density)
 
 
 def _shape(model, home, n_draws, n_features):

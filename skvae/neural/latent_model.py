@@ -249,6 +249,40 @@ def make_model(
     return model
 
 
+def in_lower_precision(model):
+    """Return the same model, weights shared, with encoder and decoder in bfloat16."""
+    return LatentModel(
+        LowerPrecision(model.encoder),
+        LowerPrecision(model.decoder),
+        model.likelihood,
+        model.prior,
+        model.n_components,
+        model.covariance,
+    )
+
+
+class LowerPrecision(nn.Module):
+    """A module that computes in bfloat16 where torch considers that safe, with float32 outputs.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The module, which is not copied.
+    """
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, inputs):
+        """Return the module's outputs, one tensor or several, in the precision of its inputs."""
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16):
+            outputs = self.module(inputs)
+        if isinstance(outputs, torch.Tensor):
+            return outputs.to(inputs.dtype)
+        return type(outputs)(part.to(inputs.dtype) for part in outputs)
+
+
 def _decoder_message(outputs, wanted):
     """Return the error message for a decoder's outputs."""
     given = type(outputs).__name__

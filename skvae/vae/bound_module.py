@@ -8,9 +8,10 @@ from functools import partial
 import torch
 from torch import nn
 
-from skvae.neural.latent_model import LatentModel
+from skvae.neural.latent_model import in_lower_precision
 from skvae.neural.priors import Mixture
 from skvae.neural.training.batches import HELD_OUT_NOISE, NOISE, epoch_seed
+from skvae.neural.training.prior_initialization import initialize_components, latent_moments
 from skvae.vae.objective import row_bound
 
 
@@ -140,6 +141,28 @@ class SampledBound(nn.Module):
         """Return the posteriors q(z | x) of prepared rows; NaN is missing."""
         return self.model.encode(x)
 
+    def initialize_prior(self, batches, n_rows, *, seed, if_better):
+        """Set the components of a mixture prior to clusters of the rows' latent vectors.
+
+        Parameters
+        ----------
+        batches : iterable of tensor or dict
+            The inputs of the module, batch by batch.
+        n_rows : int
+            The number of rows in all batches.
+        seed : int
+            Seed of k-means, in [0, 2**32).
+        if_better : bool
+            Whether the components change only if that explains the latent vectors better.
+
+        Returns
+        -------
+        changed : bool
+            Whether the components changed.
+        """
+        moments = latent_moments(self.encode, batches, n_rows)
+        return initialize_components(self.prior, *moments, seed=seed, if_better=if_better)
+
     def train(self, mode=True):
         """Set the mode, and return self.
 
@@ -174,37 +197,3 @@ class SampledBound(nn.Module):
 
 def _of_all(processes, terms, n_rows):
     return tuple(processes.whole(terms, n_rows))
-
-
-def in_lower_precision(model):
-    """Return the same model, weights shared, with encoder and decoder in bfloat16."""
-    return LatentModel(
-        LowerPrecision(model.encoder),
-        LowerPrecision(model.decoder),
-        model.likelihood,
-        model.prior,
-        model.n_components,
-        model.covariance,
-    )
-
-
-class LowerPrecision(nn.Module):
-    """A module that computes in bfloat16 where torch considers that safe, with float32 outputs.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The module, which is not copied.
-    """
-
-    def __init__(self, module):
-        super().__init__()
-        self.module = module
-
-    def forward(self, inputs):
-        """Return the module's outputs, one tensor or several, in the precision of its inputs."""
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16):
-            outputs = self.module(inputs)
-        if isinstance(outputs, torch.Tensor):
-            return outputs.to(inputs.dtype)
-        return type(outputs)(part.to(inputs.dtype) for part in outputs)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skvae.neural.latent_model import LowerPrecision
 from skvae.neural.training.batches import HELD_OUT_NOISE, NOISE, epoch_seed
-from skvae.vae.bound_module import LowerPrecision, SampledBound
+from skvae.vae.bound_module import SampledBound
 from skvae.vae.objective import row_bound
 from tests.neural.training.training_problems import linear_rows, model_for, untouched_random_states
 

@@ -9,7 +9,6 @@ from skorch.history import History
 from skorch.utils import to_tensor
 
 from skvae.neural.training.batches import CLUSTERS, RowDataset, epoch_seed
-from skvae.neural.training.prior_initialization import initialize_components, latent_moments
 
 _ADDED_UP = 1 << 20  # rows whose terms are kept before they are summed
 
@@ -58,10 +57,9 @@ class PriorWarmup(Callback):
         module.train(False)
         batches = net.get_iterator(dataset_train, training=False)
         inputs = (to_tensor(x, device=net.device) for x, _ in batches)
-        moments = latent_moments(module.encode, inputs, len(dataset_train))
         seed = epoch_seed(self.seed, done, CLUSTERS) % 2**32
         again = done > self.n_epochs
-        if initialize_components(module.prior, *moments, seed=seed, if_better=again):
+        if module.initialize_prior(inputs, len(dataset_train), seed=seed, if_better=again):
             # The optimiser's averages are those of the old components.
             for parameter in module.prior.parameters():
                 net.optimizer_.state.pop(parameter, None)

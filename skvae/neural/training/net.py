@@ -19,8 +19,10 @@ a transcriber of sequences. It has
 * ``processes``: an attribute, set by `train` to the :class:`Processes` that train together or None;
   then each computes its share of a batch and ``forward`` returns the terms of the whole batch;
 * with ``kl_warmup``, ``weight_kl(share)``: multiplies the weight of the KL divergence by a share;
-* with ``prior_warmup``, ``prior``, a Mixture, and ``encode``, which takes the arguments of
-  ``forward`` and returns the posteriors of the rows.
+* with ``prior_warmup``, ``prior``, a module, and ``initialize_prior(batches, n_entries, *, seed,
+  if_better)``, which sets its components to clusters of the latent vectors, with ``if_better`` only
+  if these explain the latent vectors better, and returns whether it did. Each batch holds the
+  arguments of ``forward``.
 """
 
 from skorch import NeuralNet

@@ -1,0 +1,1103 @@
+r"""Autoencoder of sequences whose latent rows follow a hidden Markov model (HMM-VAE).
+
+.. math:: p(k) = \pi_{k_1} \prod_t A_{k_{t-1} k_t}, \qquad z_t \mid k_t \sim N(\mu_{k_t}, V_{k_t}),
+          \qquad x_t \mid z_t \sim p(x \mid \mathrm{decoder}(z_t)), \qquad
+          q(z_t \mid x_t) = N(\mathrm{encoder}(x_t))
+
+(Ebbers et al., Hidden Markov model variational autoencoder for acoustic unit discovery, Interspeech
+2017). The path k is summed exactly by forward-backward, in training and in scores; the latent rows
+z are drawn. The bounds are in :mod:`skvae.deep_chain.bounds`, the scores of a fitted model in
+:mod:`skvae.deep_chain.chain_importance`.
+"""
+
+import warnings
+from inspect import signature
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.validation import check_is_fitted
+
+from skvae.base import LatentVariableModel
+from skvae.blocks import as_sequences, is_list_of_sequences, warn_of_lengths
+from skvae.chain import algorithms
+from skvae.deep_chain import build
+from skvae.deep_chain.bounds import BOUNDS
+from skvae.deep_chain.chain_bound import padded
+from skvae.deep_chain.chain_importance import elbo_terms, scored
+from skvae.neural import importance
+from skvae.neural.likelihoods import make_likelihood
+from skvae.neural.model_file import pack_tensors, unpack_tensors
+from skvae.neural.saving import net_state, read_estimator, restored_net, write_estimator
+from skvae.neural.training.checks import check_objective, check_training, same
+from skvae.neural.training.net import train
+from skvae.neural.training.processes import Processes
+from skvae.neural.training.record import Divergence
+from skvae.neural.training.settings import device_name
+from skvae.validation import check_as_fitted, check_choice, check_number, check_stochastic
+
+_BATCH = 16, 128  # rows: few rows need small batches, for enough steps
+_LEARNING = {"groups": True, "sample_weight": UNUSED}
+
+
+# auto_wrap_output_keys=None, as set_output would make one table of a list of sequences.
+class HiddenMarkovAutoencoder(LatentVariableModel, auto_wrap_output_keys=None):
+    """Variational autoencoder of sequences with a hidden Markov model of its latent rows.
+
+    A :class:`skvae.VariationalAutoencoder` whose prior is a chain: each latent row is drawn from
+    the Gaussian of a discrete state, and the states follow each other by learned probabilities. The
+    path of states is summed exactly, and the latent rows are sampled. With one state it is the
+    autoencoder with a learned Gaussian prior; with equal rows of transitions, the one with a
+    mixture prior.
+
+    Rows of X are time steps. ``groups`` names the sequence of each row; None is one sequence. A
+    list of 2-D arrays, or a 3-D array, is also a set of sequences.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        The number of latent dimensions.
+    n_states : int, default=10
+        The number of states.
+    transmat_init : array-like of shape (n_states, n_states), default=None
+        First transition probabilities. Zeros stay zero. Without it they begin at those of clusters.
+    bound : {'marginal', 'factored'}, default='marginal'
+        The lower bound of ln p(x) that is maximised. With 'marginal' the path is summed given the
+        drawn latent rows, so that only q(z | x) is approximate; 'factored' has a factor q(path)
+        too: it is lower, and its divergence has no noise. It does not change the definition of
+        ``score``.
+    inference : {'smooth', 'filter'}, default='smooth'
+        What ``predict_proba`` is conditional on: the whole sequence, or the rows up to each one.
+    hidden_layer_sizes : tuple of int, default=(128,)
+        The widths of the encoder's hidden layers; the decoder has them in reverse. Without any,
+        ``()``, both are linear: with the 'gaussian' likelihood training begins at factor analysis
+        of all rows.
+    activation : {'relu', 'tanh', 'logistic', 'identity', 'elu', 'gelu', 'leaky_relu', 'silu', \
+'softplus'}, default='relu'
+        Applied after a hidden layer.
+    encoder, decoder : nn.Module, class or callable, default=None
+        A module in place of the built-in network; a copy of it is trained. A class or callable is
+        called without arguments and returns a module. An encoder returns 2 · n_components numbers a
+        row (mean, log variance), in one tensor or as a pair; a decoder reads n_components numbers
+        and returns the likelihood's parameters in one tensor.
+    encoder_covariance : {'diag', 'full'}, default='diag'
+        The form of the covariance of q(z | x).
+    likelihood : str or list of (str, columns), default='gaussian'
+        The density of a row given its latent vector: 'gaussian', 'student_t', 'bernoulli',
+        'continuous_bernoulli', 'categorical', 'poisson', 'negative_binomial', or one for each of
+        several parts of the columns, ``[(name, columns), ...]`` or ``[(name, columns, params),
+        ...]``. 'gaussian' and 'student_t' standardise inside, so the units of X do not matter.
+    likelihood_params : dict, default=None
+        Parameters of the likelihood: ``scale`` ('feature', 'shared' or 'decoder': the source of σ),
+        ``min_scale`` (its floor, in standard deviations of the features), both of 'gaussian' and
+        'student_t', ``dof`` of 'student_t', ``n_categories`` of 'categorical'.
+    beta : float, default=1.0
+        Weight of the KL divergence in training. It does not change the definition of ``score``, nor
+        do the next three.
+    kl_warmup : int, default=20
+        Epochs during which that weight rises linearly, at most a quarter of ``max_epochs``. Without
+        a warm-up, latent dimensions are often lost before the decoder has learned to use them.
+    free_bits : float, default=0.0
+        The least nats that each latent dimension's KL counts as in training.
+    n_importance_samples : int, default=1
+        Draws a row in training; more than one give the importance-weighted bound.
+    n_score_samples : int, default=100
+        Draws a row for ``score`` and all other importance sampling.
+    max_epochs : int, default=500
+        The largest number of passes over the data, ≥ 1; elsewhere in scikit-learn, ``max_iter``.
+    batch_size : int, default=None
+        The largest number of rows in a batch, which has whole sequences, one at least. None is 128,
+        or a tenth of the rows if that is fewer, but at least 16.
+    lr : float, default=2e-3
+        Learning rate; the likelihood's own parameters, such as σ, have ten times it.
+    optimizer : {'adam', 'adamw', 'rmsprop', 'sgd'} or class of torch.optim, default='adam'
+        The optimiser.
+    gradient_clip : float, default=None
+        The largest norm of the gradient.
+    early_stopping : bool, default=True
+        Whether to set rows aside for validation, stop when their objective no longer rises, and
+        keep the weights with the best one. It is the objective of training with the full ``beta``,
+        also during the warm-up. The first weights count too.
+    validation_fraction : float, default=0.1
+        The share of those rows.
+    n_iter_no_change : int, default=20
+        Epochs without improvement after which training stops; those before 300 steps do not count.
+    tol : float, default=1e-3
+        The smallest improvement of the objective that counts, in nats per row.
+    mixed_precision : bool, default=False
+        Whether encoder and decoder train in bfloat16 where that is safe.
+    callbacks : list, default=None
+        Callbacks of skorch, such as a learning-rate schedule or a checkpoint.
+    net_params : dict, default=None
+        Any other parameter of ``skorch.NeuralNet``: ``{"compile": True}``,
+        ``{"optimizer__weight_decay": 0.01}``, ``{"iterator_train": DataLoader}``.
+    device : str, default='auto'
+        A device of torch; 'auto' is CUDA if there is one, else the CPU.
+    random_state : int, RandomState instance or None, default=None
+        The source of the first weights, the validation rows, batches and noise, and of the draws of
+        :meth:`sample` without a ``random_state`` of its own.
+    warm_start : bool, default=False
+        Whether a further ``fit`` continues the earlier one instead of starting anew.
+    verbose : int, default=0
+        0 prints nothing, 1 shows a progress bar with the current bound.
+
+    Attributes
+    ----------
+    startprob_ : ndarray of shape (n_states,)
+        The probabilities of the first state of a sequence.
+    transmat_ : ndarray of shape (n_states, n_states)
+        Transition probabilities, from row to column.
+    state_means_ : ndarray of shape (n_states, n_components)
+        The means of the states' Gaussians of latent rows.
+    state_variances_ : ndarray of shape (n_states, n_components)
+        Their variances.
+    net_ : skorch.NeuralNet
+        The net; its model is ``net_.module_.model``, its history ``net_.history``.
+    lower_bound_ : float
+        The bound of the stored weights in nats per row, in the units of X: of the validation rows,
+        or of all rows if there are none.
+    lower_bounds_ : list of float
+        The bound after each epoch up to that of the stored weights. Without validation rows it is
+        the mean over the epoch, during which the weights change; the last is ``lower_bound_``, and
+        the only one if the first weights are kept.
+    history_ : dict of str to list of float
+        The terms in every epoch, in nats per row: ``bound``, ``reconstruction`` and ``kl`` of the
+        training rows, and ``valid_bound`` of the validation rows.
+    n_iter_ : int
+        The number of epochs that led to the stored weights: 0 for the first weights.
+    converged_ : bool
+        Whether early stopping ended the training. If not, there is no warning: the number of epochs
+        is a budget.
+    n_features_in_ : int
+        The number of features.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Their names, if X had names that are all strings.
+
+    See Also
+    --------
+    VariationalAutoencoder : Rows without an order.
+    EMHiddenMarkov : States with densities of rows that need no network.
+
+    Notes
+    -----
+    Batches, and the rows kept aside for early stopping, are whole sequences; of a single sequence
+    none is kept aside. In the first quarter of ``max_epochs`` all states are one standard normal.
+    Then EM finds states of the encoder's posteriors, and these learn with the networks; after as
+    many epochs again EM is repeated, and its states are used if they are better.
+
+    A row whose values are all missing is integrated out exactly. An interrupted ``fit`` keeps its
+    progress: Ctrl-C ends it with a warning and the best weights so far.
+
+    References
+    ----------
+    Ebbers, Heymann, Drude, Glarner, Haeb-Umbach & Raj (2017), Hidden Markov model variational
+    autoencoder for acoustic unit discovery, Interspeech.
+
+    Examples
+    --------
+    >>> from skvae import HiddenMarkovAutoencoder
+    >>> from skvae.datasets import load_geyser
+    >>> X = load_geyser().data
+    >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=40, random_state=0).fit(X)
+    >>> model.predict(X).shape
+    (299,)
+    """
+
+    _build = build
+
+    __metadata_request__fit = _LEARNING
+    __metadata_request__partial_fit = _LEARNING
+    __metadata_request__score = {"groups": True}
+    __metadata_request__predict = {"groups": True}
+    __metadata_request__predict_proba = {"groups": True}
+    __metadata_request__transform = {"groups": True}
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        n_states=10,
+        transmat_init=None,
+        bound="marginal",
+        inference="smooth",
+        hidden_layer_sizes=(128,),
+        activation="relu",
+        encoder=None,
+        decoder=None,
+        encoder_covariance="diag",
+        likelihood="gaussian",
+        likelihood_params=None,
+        beta=1.0,
+        kl_warmup=20,
+        free_bits=0.0,
+        n_importance_samples=1,
+        n_score_samples=100,
+        max_epochs=500,
+        batch_size=None,
+        lr=2e-3,
+        optimizer="adam",
+        gradient_clip=None,
+        early_stopping=True,
+        validation_fraction=0.1,
+        n_iter_no_change=20,
+        tol=1e-3,
+        mixed_precision=False,
+        callbacks=None,
+        net_params=None,
+        device="auto",
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.n_states = n_states
+        self.transmat_init = transmat_init
+        self.bound = bound
+        self.inference = inference
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.encoder = encoder
+        self.decoder = decoder
+        self.encoder_covariance = encoder_covariance
+        self.likelihood = likelihood
+        self.likelihood_params = likelihood_params
+        self.beta = beta
+        self.kl_warmup = kl_warmup
+        self.free_bits = free_bits
+        self.n_importance_samples = n_importance_samples
+        self.n_score_samples = n_score_samples
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.gradient_clip = gradient_clip
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.mixed_precision = mixed_precision
+        self.callbacks = callbacks
+        self.net_params = net_params
+        self.device = device
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    # Learning ---------------------------------------------------------------------------------
+
+    def fit(self, X, y=None, *, groups=None):
+        """Return self, trained for up to ``max_epochs`` passes over the sequences.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        y : None
+            Ignored.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+
+        Returns
+        -------
+        self : HiddenMarkovAutoencoder
+            The fitted model.
+
+        Raises
+        ------
+        ValueError
+            A parameter or X is not usable: the estimator is as it was before the call. Or the loss
+            became NaN: then it has the weights of the last epoch before that; if there is none, it
+            is as it was before the call.
+
+        Examples
+        --------
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=5, random_state=0)
+        >>> len(model.fit(load_geyser().data).history_["bound"])
+        5
+        """
+        if y is not None and groups is None:
+            warn_of_lengths(y, X)
+        with self._unchanged_on_failure():
+            self._check_parameters()
+            going_on = self.warm_start and hasattr(self, "net_")
+            rng = check_random_state(self.random_state)
+            if going_on:
+                net, x, offsets = self._continued(X, groups, "warm_start=True")
+            else:
+                net, x, offsets = self._begun(X, groups, rng)
+            # The earlier seed keeps the same sequences aside: none validates after training.
+            seed = self._noise_seed if going_on else int(rng.randint(2**31 - 1))
+            aside = _kept_aside(len(offsets) - 1, self, seed)
+            failure = self._train(net, x, offsets, aside, self.max_epochs, seed)
+        if failure is not None:
+            raise failure
+        return self
+
+    def partial_fit(self, X, y=None, *, groups=None):
+        """Return self after one pass over one more batch of sequences.
+
+        The first call makes the model, and the units of the likelihood, from its batch. No rows are
+        kept aside for validation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        y : None
+            Ignored.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+
+        Returns
+        -------
+        self : HiddenMarkovAutoencoder
+            The model. If the step fails, the model does not change.
+
+        Raises
+        ------
+        ValueError
+            A parameter or X is not usable, or the loss became NaN.
+
+        Examples
+        --------
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, random_state=0)
+        >>> for sequence in (X[:100], X[100:]):
+        ...     model = model.partial_fit(sequence)
+        >>> model.n_iter_
+        2
+        """
+        with self._unchanged_on_failure():
+            self._check_parameters()
+            rng = check_random_state(self.random_state)
+            if hasattr(self, "net_"):
+                net, x, offsets = self._continued(X, groups, "partial_fit")
+            else:
+                net, x, offsets = self._begun(X, groups, rng)
+            seed = int(rng.randint(2**31 - 1))
+            failure = self._train(net, x, offsets, None, 1, seed)
+            if failure is not None:
+                raise failure
+        return self
+
+    def fit_transform(self, X, y=None, **params):
+        """Return the posterior means of the latent rows of X, after fitting to it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        y : None
+            Ignored.
+        **params : dict
+            Arguments of ``fit``; ``groups`` goes to ``transform`` too.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components), or list of such
+            float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=5, random_state=0)
+        >>> model.fit_transform(load_geyser().data).shape
+        (299, 1)
+        """
+        return self.fit(X, y, **params).transform(X, groups=params.get("groups"))
+
+    # Densities --------------------------------------------------------------------------------
+
+    def score_samples(self, X, *, groups=None):
+        """Return the log-density of each row given those before it in its sequence, in nats.
+
+        The terms sum to the log-likelihood of the sequence by importance sampling within the chain,
+        whose expectation is a lower bound of ln p(x): each row has ``n_score_samples`` draws, and
+        the sum over paths is exact. The same sequences give the same numbers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,), or list of such
+            In the units of X. float32 if X is.
+
+        Warns
+        -----
+        EffectiveSizeWarning
+            More than one row in ten has fewer than ten effective draws.
+
+        Examples
+        --------
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=5, random_state=0).fit(X)
+        >>> model.score_samples(X[:3]).shape
+        (3,)
+        """
+        sequences, rows = self._scored(X, groups)
+        _warn_of(rows.sizes(), rows.n_draws)
+        with np.errstate(over="ignore"):  # −inf where float32 holds no more
+            log_p = rows.predictive().astype(sequences.X.dtype, copy=False)
+        return sequences.in_form(log_p)
+
+    def score(self, X, y=None, sample_weight=None, *, groups=None):
+        """Return the (weighted) mean log-density of the rows, in nats per row: larger is better.
+
+        The density of a row is conditional on the earlier rows of its sequence, as in
+        :meth:`score_samples`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+
+        Returns
+        -------
+        score : float
+            In nats per row, in the units of X.
+
+        Examples
+        --------
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=5, random_state=0).fit(X)
+        >>> bool(model.score(X) > model.elbo(X).elbo.mean())
+        True
+        """
+        if y is not None and groups is None:
+            warn_of_lengths(y, X)
+        sequences, rows = self._scored(X, groups)
+        weight = sequences.for_rows(sample_weight) if sample_weight is not None else None
+        weight = self._validate_weight(weight, sequences.X, relative=True)
+        _warn_of(rows.sizes(), rows.n_draws)
+        log_p = rows.predictive()
+        if weight is None:
+            return float(log_p.mean())
+        used = weight > 0
+        return float(log_p[used] @ weight[used] / weight.sum())
+
+    def effective_sample_size(self, X, *, groups=None):
+        """Return the number of effective draws of each row's log-density.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+
+        Returns
+        -------
+        size : ndarray of shape (n_samples,), or list of such
+            The harmonic mean over the states of (Σ w)² / Σ w² of their importance weights, weighted
+            by the states' posterior, in (0, ``n_score_samples``].
+
+        Examples
+        --------
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=5, random_state=0).fit(X)
+        >>> bool((model.effective_sample_size(X) <= model.n_score_samples).all())
+        True
+        """
+        sequences, rows = self._scored(X, groups)
+        return sequences.in_form(rows.sizes().astype(sequences.X.dtype, copy=False))
+
+    def standard_error(self, X, *, groups=None):
+        """Return the standard error of each row's integral, in nats.
+
+        Errors of different rows are independent: the error of the log-likelihood of a sequence is
+        about the root of the sum of their squares.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+
+        Returns
+        -------
+        error : ndarray of shape (n_samples,), or list of such
+            By the effective sample size.
+
+        Examples
+        --------
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=5, random_state=0).fit(X)
+        >>> bool((model.standard_error(X) > 0).all())
+        True
+        """
+        sequences, rows = self._scored(X, groups)
+        error = importance.standard_error(rows.sizes(), rows.n_draws)
+        return sequences.in_form(error.astype(sequences.X.dtype, copy=False))
+
+    def elbo(self, X, *, groups=None):
+        """Return the evidence lower bound of each row and its two terms, in nats.
+
+        It is the bound named by ``bound``, as a sum over the rows of each sequence.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing: the bound is of the observed values.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+
+        Returns
+        -------
+        terms : ElboTerms
+            Named tuple of arrays (n_samples,), also where X is a list: ``elbo``, ``reconstruction``
+            = E ln p(x | z) in the units of X, and ``kl`` = reconstruction − elbo, whose sum over a
+            sequence is the divergence of its latent rows from the chain. Beside these it has the
+            attributes ``entropy``, H(q(z | x)), and ``standard_error``, that of ``elbo`` by Monte
+            Carlo.
+
+        Examples
+        --------
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=5, random_state=0).fit(X)
+        >>> model.elbo(X)._fields
+        ('elbo', 'reconstruction', 'kl')
+        """
+        sequences, x = self._prepared(X, groups)
+        n_draws, bound = int(self.n_score_samples), self._settings["bound"]
+        found = elbo_terms(
+            self._double(), x, sequences.offsets, n_draws, bound=bound, seed=self._noise_seed
+        )
+        return importance.ElboTerms(*(term.astype(sequences.X.dtype) for term in found))
+
+    # States and latent rows -------------------------------------------------------------------
+
+    def predict(self, X, *, groups=None):
+        """Return the most probable path of states of each sequence (Viterbi's algorithm).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+
+        Returns
+        -------
+        states : ndarray of shape (n_samples,), or list of such
+            States, int; latent rows are integrated out.
+
+        Examples
+        --------
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=5, random_state=0).fit(X)
+        >>> model.predict(X).shape
+        (299,)
+        """
+        sequences, rows = self._scored(X, groups)
+        return sequences.in_form(algorithms.viterbi(*rows.chain())[1])
+
+    def predict_proba(self, X, *, groups=None):
+        """Return the posterior probabilities of the states of each row.
+
+        They are conditional on the whole sequence with ``inference="smooth"``, and on the rows up
+        to this one with ``inference="filter"``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+
+        Returns
+        -------
+        posterior : ndarray of shape (n_samples, n_states), or list of such
+            Each row sums to one; float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=5, random_state=0).fit(X)
+        >>> model.predict_proba(X).shape
+        (299, 2)
+        """
+        check_choice("inference", self.inference, ("smooth", "filter"))
+        sequences, rows = self._scored(X, groups)
+        if self.inference == "filter":
+            posterior = algorithms.filtered(*rows.chain())
+        else:
+            posterior = rows.posterior()
+        return sequences.in_form(posterior.astype(sequences.X.dtype, copy=False))
+
+    def transform(self, X, *, groups=None):
+        """Return the posterior mean E[z | x] of each latent row, given the whole sequence.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components), or list of such
+            By ``n_score_samples`` importance-weighted draws a row; float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=5, random_state=0).fit(X)
+        >>> model.transform(X).shape
+        (299, 1)
+        """
+        if is_list_of_sequences(X):
+            return self._latent(X, groups=groups)
+        return super().transform(X, groups=groups)
+
+    def _latent(self, X, groups=None):
+        sequences, rows = self._scored(X, groups)
+        found = importance.posterior_expectation(
+            rows.model, rows.x, rows.n_draws, lambda draws: draws.z, **rows.own()
+        )
+        return sequences.in_form(found.mean.astype(sequences.X.dtype, copy=False))
+
+    # Draws ------------------------------------------------------------------------------------
+
+    def sample(self, n_samples=1, *, random_state=None):
+        """Return rows drawn from the model, and the latent vector that each was drawn from.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            The number of rows, which form one sequence.
+        random_state : int, RandomState instance or None, default=None
+            None is the estimator's own ``random_state``.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows in time order, in the units of X, with the likelihood's noise.
+        Z : ndarray of shape (n_samples, n_components)
+            Latent rows.
+
+        Examples
+        --------
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=5, random_state=0).fit(X)
+        >>> rows, Z = model.sample(4)
+        >>> rows.shape, Z.shape
+        ((4, 2), (4, 1))
+        """
+        check_is_fitted(self)
+        check_number("n_samples", n_samples, Integral, 1)
+        rng = self._random_state_of(random_state)
+        model = self._double().cpu()  # the same draws on every device
+        chain = model.prior.parameters_of_chain()
+        transitions = np.exp(chain.log_start), np.exp(chain.log_transmat)
+        states = algorithms.sample_chain(*transitions, int(n_samples), rng)
+        noise = rng.standard_normal((int(n_samples), self._n_features_out))
+        Z = chain.means[states] + np.sqrt(chain.variances[states]) * noise
+        generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+        with torch.no_grad():
+            X = model.likelihood.sample(model.decode(torch.from_numpy(Z)), generator).numpy()
+        return X, Z
+
+    def impute(self, X, *, groups=None, draw=False, random_state=None):
+        """Return X with missing values replaced by their expectations given the observed values.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+        draw : bool, default=False
+            Whether missing values are drawn from p(missing | observed) instead, together for all
+            rows of a sequence. Several calls, each with another ``random_state``, are multiple
+            imputation.
+        random_state : int, RandomState instance or None, default=None
+            The source of the draws; None is the estimator's own ``random_state``.
+
+        Returns
+        -------
+        X_filled : ndarray of shape (n_samples, n_features), or list of such
+            Observed values are left as they are; float32 if X is. Nominal columns have their most
+            probable value instead of an expectation.
+
+        Examples
+        --------
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=5, random_state=0).fit(X)
+        >>> bool(np.isfinite(model.impute([[80.0, float("nan")], [54.0, 4.5]])).all())
+        True
+        """
+        check_choice("draw", draw, (True, False))
+        sequences, rows = self._scored(X, groups)
+        filled = np.array(sequences.X, order="C")
+        some = np.flatnonzero(np.isnan(filled).any(1))
+        if len(some):
+            if draw:
+                rng = self._random_state_of(random_state)
+                values = rows.drawn_features(some, rng)
+            else:
+                values = importance.expected_features(
+                    rows.model, rows.x[some], rows.n_draws, **rows.own(some)
+                ).mean
+            filled[some] = np.where(np.isnan(filled[some]), values, filled[some])
+        return sequences.in_form(filled)
+
+    # Parameters of the chain ------------------------------------------------------------------
+
+    @property
+    def startprob_(self):
+        """Return the probabilities of the first state, (n_states,)."""
+        return np.exp(self._chain("startprob_").log_start)
+
+    @property
+    def transmat_(self):
+        """Return the transition probabilities, (n_states, n_states)."""
+        return np.exp(self._chain("transmat_").log_transmat)
+
+    @property
+    def state_means_(self):
+        """Return the means of the states' Gaussians, (n_states, n_components)."""
+        return self._chain("state_means_").means
+
+    @property
+    def state_variances_(self):
+        """Return the variances of the states' Gaussians, (n_states, n_components)."""
+        return self._chain("state_variances_").variances
+
+    def _chain(self, name):
+        """Return the fitted StateChain in float64; before a fit there is no such attribute."""
+        if not hasattr(self, "net_"):
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}: call fit first"
+            )
+        return self._double().prior.parameters_of_chain()
+
+    # Saving -----------------------------------------------------------------------------------
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        if "net_" in state:
+            state["_net_state"] = pack_tensors(net_state(state.pop("net_")))
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        packed = state.pop("_net_state", None)
+        super().__setstate__(state)
+        if packed is not None:
+            self.net_ = restored_net(build, self._settings, unpack_tensors(*packed))
+
+    def save(self, path):
+        """Write the fitted estimator to a file that holds arrays and JSON, and no code.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, in the format of safetensors; replaced if it exists, as a whole or not at all.
+
+        Raises
+        ------
+        ValueError
+            A parameter is no plain data, such as ``callbacks`` or a generator as ``random_state``,
+            or an attribute that you have set: set it to another value first.
+        OSError
+            The file cannot be written, or `path` is a folder, a pipe, a socket or a device.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=5, random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "geyser.safetensors")
+        ...     model.save(path)
+        ...     HiddenMarkovAutoencoder.load(path).score(X) == model.score(X)
+        True
+        """
+        check_is_fitted(self)
+        write_estimator(self, path)
+
+    @classmethod
+    def load(cls, path, *, encoder=None, decoder=None):
+        """Return the estimator that was written by :meth:`save`; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+        encoder, decoder : nn.Module, class or callable, default=None
+            The value of the parameter of that name; needed if it was not None.
+
+        Returns
+        -------
+        estimator : HiddenMarkovAutoencoder
+            The fitted estimator, on its ``device``, or on the CPU if this machine lacks the device.
+
+        Raises
+        ------
+        ValueError
+            The file is damaged or not of such an estimator, or a module is missing.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "data.txt"
+        ...     _ = path.write_text("no model")
+        ...     HiddenMarkovAutoencoder.load(path)
+        Traceback (most recent call last):
+        ValueError: ...
+        """
+        return read_estimator(cls, path, {"encoder": encoder, "decoder": decoder})
+
+    # Rows -------------------------------------------------------------------------------------
+
+    def _double(self):
+        """Return a copy of the model in float64, in which the size of a batch does not matter."""
+        return importance.in_double(self.net_.module_.model)
+
+    def _prepared(self, X, groups):
+        """Return X as Sequences, and its rows in the likelihood's units."""
+        check_is_fitted(self)
+        sequences = as_sequences(X, groups, self._validate, self.n_features_in_)
+        likelihood = self.net_.module_.model.likelihood
+        likelihood.check(sequences.X, getattr(self, "feature_names_in_", None))
+        return sequences, likelihood.prepare(sequences.X)
+
+    def _scored(self, X, groups):
+        """Return X as Sequences, and its ScoredRows."""
+        sequences, x = self._prepared(X, groups)
+        check_number("n_score_samples", self.n_score_samples, Integral, 1)
+        n_draws = int(self.n_score_samples)
+        rows = scored(self._double(), x, sequences.offsets, n_draws, seed=self._noise_seed)
+        return sequences, rows
+
+    # Steps of a fit ---------------------------------------------------------------------------
+
+    def _begun(self, X, groups, rng):
+        """Return a new net, the prepared rows and their offsets."""
+
+        def validate(X):
+            return self._validate(X, reset=True, min_rows=2)
+
+        sequences = as_sequences(X, groups, validate)
+        names = getattr(self, "feature_names_in_", None)
+        likelihood = make_likelihood(
+            self.likelihood, sequences.X, self.likelihood_params, names=names
+        )
+        x = likelihood.prepare(sequences.X)
+        if self.n_states > len(x):
+            raise ValueError(f"n_states={self.n_states}: must be <= n_samples, which is {len(x)}")
+        self._settings = self._current_settings(sequences.offsets)
+        seed = int(rng.randint(2**31 - 1))
+        model = build.build_model(self._settings, likelihood, seed)
+        build.start_linear(model, self._settings, x)
+        self.history_ = {"bound": [], "reconstruction": [], "kl": []}
+        return build.build_net(self._settings, model, seed), x, sequences.offsets
+
+    def _continued(self, X, groups, why):
+        """Return a net that continues the fitted one, the prepared rows and their offsets."""
+        sequences, x = self._prepared(X, groups)
+        settings = self._current_settings(sequences.offsets)
+        for name in build.ARCHITECTURE:
+            check_as_fitted(name, settings[name], self._settings[name], why, same)
+        self._settings, before = settings, self.net_
+        self.history_ = {name: list(values) for name, values in self.history_.items()}
+        return restored_net(build, settings, net_state(before)), x, sequences.offsets
+
+    def _parameter_values(self):
+        """Return the values of all parameters, also where a subclass has another constructor."""
+        return {name: getattr(self, name) for name in signature(HiddenMarkovAutoencoder).parameters}
+
+    def _current_settings(self, offsets):
+        """Return the current parameters, with the actual size of a batch and warm-up."""
+        settings = self._parameter_values()
+        for name, value in settings.items():
+            if isinstance(value, np.generic):  # from a grid; torch needs Python's numbers
+                settings[name] = value.item()
+        settings["kl_warmup"] = min(self.kl_warmup, self.max_epochs // 4)
+        n_rows, n_sequences = int(offsets[-1]), len(offsets) - 1
+        batch = self.batch_size
+        if batch is None:
+            batch = np.clip(n_rows // 10, *_BATCH)
+        settings["batch_size"] = max(1, int(batch * n_sequences // n_rows))
+        if self.transmat_init is not None:
+            settings["transmat_init"] = self._checked_transmat()
+        return settings
+
+    def _train(self, net, x, offsets, aside, n_epochs, seed):
+        """Train the net and set the attributes; return the Divergence that ended it, or None.
+
+        ``aside`` are the sequences kept aside for validation, or None.
+        """
+        lengths = np.diff(offsets)
+        sequences = padded(x, offsets)
+        learned = (
+            np.arange(len(lengths))
+            if aside is None
+            else np.setdiff1d(np.arange(len(lengths)), aside)
+        )
+        net.module_.n_rows = float(lengths[learned].mean())
+        volume = net.module_.model.likelihood.log_volume
+        valid, failure = None, None
+        if aside is not None:
+            valid = sequences[aside]
+        try:
+            record = train(net, sequences[learned], valid, n_epochs=n_epochs)
+        except Divergence as divergence:
+            if divergence.record.n_epochs == 0:
+                raise
+            failure, record = divergence, divergence.record
+        if record.interrupted and record.n_epochs == 0:
+            raise KeyboardInterrupt
+        if record.interrupted:
+            warnings.warn(
+                f"training was interrupted after {record.n_epochs} of {n_epochs} epochs: the "
+                f"weights kept are those of epoch {record.best_epoch}, the best so far",
+                UserWarning,
+                stacklevel=3,
+            )
+        self.net_ = net
+        self._n_features_out = self.n_components
+        self._noise_seed = seed
+        watched = learned if aside is None else aside
+        some = np.isin(np.repeat(np.arange(len(lengths)), lengths), watched)
+        own_offsets = np.concatenate([[0], np.cumsum(lengths[watched])])
+        scale = net.module_.n_rows / lengths[watched].mean()
+        self._record(record, (x[some], own_offsets), volume(x[some]).mean(), scale, aside)
+        return failure
+
+    def _record(self, record, watched, volume, scale, aside):
+        """Set the attributes of the course of the training, in the units of X.
+
+        ``watched`` are the rows of the recorded bound and their offsets, ``volume`` is their mean
+        volume, and ``scale`` turns terms of validation sequences into nats per row.
+        """
+        before = len(self.history_["bound"])
+        found = {
+            name: values + (0.0 if name == "kl" else volume)
+            for name, values in record.terms.items()
+        }
+        if record.valid_bounds is not None:
+            found["valid_bound"] = record.valid_bounds * scale + volume
+        elif "valid_bound" in self.history_:
+            found["valid_bound"] = np.full(record.n_epochs, np.nan)
+        for name, values in found.items():
+            self.history_.setdefault(name, [np.nan] * before).extend(values.tolist())
+        if record.best_epoch > before:
+            self.n_iter_ = record.best_epoch
+        elif not before:  # the start is best; in a warm start it is that of the earlier fit
+            self.n_iter_ = 0
+        trace = self.history_["bound" if aside is None else "valid_bound"][: self.n_iter_]
+        self.lower_bound_ = self._bound_of(*watched)
+        if not np.isfinite(self.lower_bound_):
+            raise ValueError(
+                f"the bound of the trained weights is {self.lower_bound_}: training diverged with "
+                f"lr={self.lr!r}; lower lr, or set gradient_clip"
+            )
+        self.lower_bounds_ = [*trace[:-1], self.lower_bound_]
+        self.converged_ = bool(record.stopped_early)
+
+    def _bound_of(self, x, offsets):
+        """Return the bound of prepared rows under the stored weights, in the units of X."""
+        model, n_draws = self._double(), int(self.n_importance_samples)
+        if n_draws > 1:
+            return float(
+                scored(model, x, offsets, n_draws, seed=self._noise_seed).predictive().mean()
+            )
+        terms = elbo_terms(model, x, offsets, 1, bound=self.bound, seed=self._noise_seed)
+        return float(terms.elbo.mean())
+
+    # Before learning --------------------------------------------------------------------------
+
+    def _check_parameters(self):
+        """Raise ValueError if a parameter is not usable."""
+        check_training(self)
+        check_objective(self)
+        check_number("n_states", self.n_states, Integral, 1)
+        check_choice("bound", self.bound, BOUNDS)
+        check_choice("inference", self.inference, ("smooth", "filter"))
+        if self.n_importance_samples > 1 and self.bound != "marginal":
+            raise ValueError(
+                f"n_importance_samples={self.n_importance_samples!r}: must be 1 with "
+                f"bound={self.bound!r}, which has a factor for the path; set bound='marginal'"
+            )
+        if self.transmat_init is not None:
+            self._checked_transmat()
+        if Processes.here() is not None:
+            raise ValueError(
+                "torch.distributed is initialised: a HiddenMarkovAutoencoder trains in one process"
+            )
+        # A model fitted on another machine may continue here, on the CPU.
+        if not (hasattr(self, "net_") and same(self._settings["device"], self.device)):
+            device_name(self.device)
+
+    def _checked_transmat(self):
+        """Return ``transmat_init`` as an array, whose rows sum to one."""
+        shape, meaning = (self.n_states, self.n_states), "(n_states, n_states)"
+        return check_stochastic("transmat_init", self.transmat_init, shape, meaning)
+
+
+def _kept_aside(n_sequences, estimator, seed):
+    """Return the sequences kept aside for validation, or None: of one sequence there are none."""
+    if not estimator.early_stopping or n_sequences < 2:
+        return None
+    fraction = estimator.validation_fraction
+    if np.ceil(fraction * n_sequences) >= n_sequences:
+        raise ValueError(
+            f"validation_fraction={fraction!r} leaves none of {n_sequences} sequences to train on: "
+            "lower it, pass more sequences, or set early_stopping=False"
+        )
+    every = np.arange(n_sequences)
+    return np.sort(train_test_split(every, test_size=fraction, random_state=seed)[1])
+
+
+def _warn_of(sizes, n_draws):
+    """Warn if the effective sizes of many rows are small."""
+    message = importance.reliability_message(sizes, n_draws)
+    if message is not None:
+        warnings.warn(message, importance.EffectiveSizeWarning, stacklevel=3)
