@@ -58,7 +58,7 @@ class LatentVariableModel(
         return self._latent(X, **params)
 
     def _latent(self, X, **params):
-        """Return what ``transform`` does: of a continuous latent variable a subclass returns it."""
+        """Return the result of ``transform``; a continuous latent variable needs another one."""
         return self.predict_proba(X, **params)
 
     @contextmanager

@@ -266,6 +266,7 @@ USES = {
     "EMHiddenMarkov": {"numba"},
     "grammar": {"numba"},
     "hmm": {"numba"},
+    "HiddenMarkovAutoencoder": {"numba", "torch", "skorch", "safetensors"},
     "VariationalAutoencoder": {"torch", "skorch", "safetensors"},
     "vae": {"torch", "skorch", "safetensors"},
 }
