@@ -1,12 +1,8 @@
-"""The bound module of an autoencoder of sequences, and padded sequences.
+"""The bound module of an autoencoder of sequences: draws the noise of a batch and its bounds.
 
-Training reads sequences as one tensor (n_sequences, T, D): shorter ones end with rows of NaN. A row
-without observed values has a density of one in every state, so that rows at the end change nothing;
-they are left out of all computations. The interface of a bound module is described in
-:mod:`skvae.neural.training.net`.
+The interface of a bound module is described in :mod:`skvae.neural.training.net`, its arguments in
+:mod:`skvae.neural.training.sequences`.
 """
-
-import math
 
 import numpy as np
 import torch
@@ -16,45 +12,6 @@ from skvae.deep_chain.bounds import sequence_bound
 from skvae.deep_chain.state_prior import LatentRows, fit_states
 from skvae.neural.latent_model import in_lower_precision
 from skvae.neural.training.batches import HELD_OUT_NOISE, NOISE, epoch_seed
-
-
-def padded(x, offsets):
-    """Return sequences as one array (n_sequences, T, D), with rows of NaN at their ends.
-
-    Parameters
-    ----------
-    x : ndarray of shape (n, D)
-        The rows of all sequences.
-    offsets : ndarray of int, shape (n_sequences + 1,)
-        Sequence s has the rows from offsets[s] to offsets[s + 1].
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skvae.deep_chain.chain_bound import padded
-    >>> padded(np.array([[1.0], [2.0], [3.0]]), np.array([0, 2, 3]))[:, :, 0]
-    array([[ 1.,  2.],
-           [ 3., nan]])
-    """
-    lengths = np.diff(offsets)
-    out = np.full((len(lengths), lengths.max(), x.shape[1]), np.nan)
-    place = np.arange(len(x)) - np.repeat(offsets[:-1], lengths)
-    out[np.repeat(np.arange(len(lengths)), lengths), place] = x
-    return out
-
-
-def unpadded(x, observed=None):
-    """Return (rows (n, D), observed (n, D) or None, offsets) of padded sequences (S, T, D)."""
-    if observed is None:
-        offsets = np.arange(len(x) + 1) * x.shape[1]
-        return x.flatten(0, 1), None, offsets
-    seen = observed.any(-1)
-    place = torch.arange(1, x.shape[1] + 1, device=x.device)
-    lengths = (seen * place).amax(1).clamp_min(1)  # up to the last observed row
-    kept = place <= lengths[:, None]
-    rows, observed = x[kept], observed[kept]
-    offsets = np.concatenate([[0], np.cumsum(lengths.cpu().numpy())])
-    return rows, None if bool(observed.all()) else observed, offsets
 
 
 class ChainBound(nn.Module):
@@ -84,9 +41,6 @@ class ChainBound(nn.Module):
     ----------
     kl_weight : float
         The current weight of the KL divergence in training.
-    n_rows : float
-        The mean number of rows of a sequence: terms are divided by it, so that their mean over the
-        sequences is in nats per row.
     """
 
     term_names = ("bound", "reconstruction", "kl")
@@ -106,7 +60,6 @@ class ChainBound(nn.Module):
         super().__init__()
         self.model = model
         self.seed, self.epoch = seed, 1
-        self.n_rows = 1.0
         self.bound = bound
         self.beta = self.kl_weight = beta
         self.free_bits = free_bits
@@ -116,28 +69,33 @@ class ChainBound(nn.Module):
         self.processes = None
         self._generators = {}
 
-    def forward(self, x, observed=None):
-        """Return (objective, bound, reconstruction, kl), each of shape (n_sequences,).
+    def forward(self, x, first, observed=None):
+        """Return (objective, bound, reconstruction, kl), each of shape (n,), in nats.
+
+        Each row has its sequence's value divided by the number of rows.
 
         Parameters
         ----------
-        x : tensor of shape (n_sequences, T, n_features)
-            Padded sequences of prepared rows.
-        observed : bool tensor of the same shape, optional
+        x : tensor of shape (n, n_features)
+            Prepared rows of whole sequences, one after the other.
+        first : bool tensor of shape (n,)
+            Whether a row begins a sequence.
+        observed : bool tensor of shape (n, n_features), optional
             Where x is not missing. Without it x has no NaN.
         """
-        rows, observed, offsets = unpadded(x, observed)
+        offsets = offsets_of(first)
         terms = sequence_bound(
             self._trained[0] if self.training else self.model,
-            rows,
+            x,
             observed,
             offsets,
-            self._noise(rows),
+            self._noise(x),
             bound=self.bound,
             beta=self.kl_weight if self.training else self.beta,
             free_bits=self.free_bits,
         )
-        return tuple(term / self.n_rows for term in terms)
+        lengths = torch.as_tensor(np.diff(offsets), device=x.device)
+        return tuple((term / lengths).repeat_interleave(lengths) for term in terms)
 
     def begin_epoch(self, epoch):
         """Reset the noise: training has new noise in each epoch, evaluation the same again."""
@@ -155,8 +113,10 @@ class ChainBound(nn.Module):
 
     @property
     def numbers_per_row(self):
-        """Infinity: a batch of validation has as many sequences as one of training."""
-        return math.inf
+        """The number of numbers that all draws of a row have in the data space."""
+        likelihood = self.model.likelihood
+        widest = max(likelihood.n_inputs, likelihood.n_outputs, self.prior.numbers_per_draw)
+        return self.n_draws * widest
 
     @torch.no_grad()
     def initialize_prior(self, batches, n_entries, *, seed, if_better):
@@ -164,7 +124,7 @@ class ChainBound(nn.Module):
 
         Parameters
         ----------
-        batches : iterable of tensor or dict
+        batches : iterable of dict
             The inputs of the module, batch by batch.
         n_entries : int
             The number of sequences in all batches.
@@ -193,12 +153,12 @@ class ChainBound(nn.Module):
         """Return the posteriors of the rows of all batches as LatentRows."""
         parts, lengths = [], []
         for batch in batches:
-            x, observed, offsets = unpadded(**batch) if isinstance(batch, dict) else unpadded(batch)
+            x, observed = batch["x"], batch.get("observed")
             posterior = self.model.encode(x)
             seen = torch.ones(len(x)) if observed is None else observed.any(1)
             moments = (posterior.mean, posterior.variance, seen[:, None])
             parts.append([moment.double().cpu().numpy() for moment in moments])
-            lengths.append(np.diff(offsets))
+            lengths.append(np.diff(offsets_of(batch["first"])))
         means, variances, seen = (np.concatenate(part) for part in zip(*parts, strict=True))
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
         return LatentRows(means, variances, seen[:, 0] > 0, offsets)
@@ -217,3 +177,8 @@ class ChainBound(nn.Module):
 
     def __getstate__(self):
         return {**self.__dict__, "_generators": {}, "processes": None}
+
+
+def offsets_of(first):
+    """Return the offsets of sequences, (n_sequences + 1,), from the rows that begin one, (n,)."""
+    return np.append(np.flatnonzero(first.cpu().numpy()), len(first))

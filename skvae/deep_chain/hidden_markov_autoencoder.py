@@ -12,39 +12,46 @@ z are drawn. The bounds are in :mod:`skvae.deep_chain.bounds`, the scores of a f
 
 import warnings
 from inspect import signature
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel
 from skvae.blocks import as_sequences, is_list_of_sequences, warn_of_lengths
 from skvae.chain import algorithms
-from skvae.deep_chain import build
 from skvae.deep_chain.bounds import BOUNDS
-from skvae.deep_chain.chain_bound import padded
+from skvae.deep_chain.chain_bound import ChainBound
 from skvae.deep_chain.chain_importance import elbo_terms, scored
+from skvae.deep_chain.state_prior import StatePrior
+from skvae.deep_chain.training import SequenceNet
 from skvae.neural import importance
-from skvae.neural.likelihoods import make_likelihood
-from skvae.neural.model_file import pack_tensors, unpack_tensors
-from skvae.neural.saving import net_state, read_estimator, restored_net, write_estimator
-from skvae.neural.training.checks import check_objective, check_training, same
-from skvae.neural.training.net import train
-from skvae.neural.training.processes import Processes
-from skvae.neural.training.record import Divergence
-from skvae.neural.training.settings import device_name
-from skvae.validation import check_as_fitted, check_choice, check_number, check_stochastic
+from skvae.neural.latent_model import make_model
+from skvae.neural.likelihoods import likelihood_from_settings, make_likelihood
+from skvae.neural.linear import start_at_factor_analysis
+from skvae.neural.networks import enough_memory
+from skvae.neural.posteriors import COVARIANCES
+from skvae.neural.priors import Normal
+from skvae.neural.training.parameters import LARGEST
+from skvae.neural.training.sequences import PreparedSequences
+from skvae.validation import check_choice, check_number, check_stochastic
 
-_BATCH = 16, 128  # rows: few rows need small batches, for enough steps
+# At first the bound hardly rises, until the latent vectors carry information: as of the
+# VariationalAutoencoder.
+_FIRST_STEPS = 300
+_PRIOR_SHARE = 4  # the share of the epochs in which the states do not change, its inverse
 _LEARNING = {"groups": True, "sample_weight": UNUSED}
+_ARCHITECTURE = (
+    *("n_components", "n_states", "hidden_layer_sizes", "activation", "encoder", "decoder"),
+    *("encoder_covariance", "likelihood", "likelihood_params", "transmat_init"),
+)
+_OBJECTIVE = ("bound", "beta", "free_bits", "n_importance_samples", "mixed_precision")
 
 
 # auto_wrap_output_keys=None, as set_output would make one table of a list of sequences.
-class HiddenMarkovAutoencoder(LatentVariableModel, auto_wrap_output_keys=None):
+class HiddenMarkovAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_keys=None):
     """Variational autoencoder of sequences with a hidden Markov model of its latent rows.
 
     A :class:`skvae.VariationalAutoencoder` whose prior is a chain: each latent row is drawn from
@@ -109,8 +116,8 @@ class HiddenMarkovAutoencoder(LatentVariableModel, auto_wrap_output_keys=None):
     max_epochs : int, default=500
         The largest number of passes over the data, ≥ 1; elsewhere in scikit-learn, ``max_iter``.
     batch_size : int, default=None
-        The largest number of rows in a batch, which has whole sequences, one at least. None is 128,
-        or a tenth of the rows if that is fewer, but at least 16.
+        The largest number of sequences in a batch. None is 32, or a tenth of the sequences if that
+        is fewer, but at least 4.
     lr : float, default=2e-3
         Learning rate; the likelihood's own parameters, such as σ, have ten times it.
     optimizer : {'adam', 'adamw', 'rmsprop', 'sgd'} or class of torch.optim, default='adam'
@@ -184,9 +191,9 @@ class HiddenMarkovAutoencoder(LatentVariableModel, auto_wrap_output_keys=None):
     Notes
     -----
     Batches, and the rows kept aside for early stopping, are whole sequences; of a single sequence
-    none is kept aside. In the first quarter of ``max_epochs`` all states are one standard normal.
-    Then EM finds states of the encoder's posteriors, and these learn with the networks; after as
-    many epochs again EM is repeated, and its states are used if they are better.
+    the last rows are kept aside. In the first quarter of ``max_epochs`` all states are one standard
+    normal. Then EM finds states of the encoder's posteriors, and these learn with the networks;
+    after as many epochs again EM is repeated, and its states are used if they are better.
 
     A row whose values are all missing is integrated out exactly. An interrupted ``fit`` keeps its
     progress: Ctrl-C ends it with a warning and the best weights so far.
@@ -206,7 +213,12 @@ class HiddenMarkovAutoencoder(LatentVariableModel, auto_wrap_output_keys=None):
     (299,)
     """
 
-    _build = build
+    _architecture = _ARCHITECTURE
+    _module_names = ("encoder", "decoder")
+    _sizes = ("n_features_in_", "n_iter_", "_noise_seed", "_n_features_out")
+    _net_parameters = ("kl_warmup",)
+    _prior_share, _first_steps = _PRIOR_SHARE, _FIRST_STEPS
+    _densities = ("bound", "reconstruction")
 
     __metadata_request__fit = _LEARNING
     __metadata_request__partial_fit = _LEARNING
@@ -322,21 +334,9 @@ class HiddenMarkovAutoencoder(LatentVariableModel, auto_wrap_output_keys=None):
         """
         if y is not None and groups is None:
             warn_of_lengths(y, X)
-        with self._unchanged_on_failure():
-            self._check_parameters()
-            going_on = self.warm_start and hasattr(self, "net_")
-            rng = check_random_state(self.random_state)
-            if going_on:
-                net, x, offsets = self._continued(X, groups, "warm_start=True")
-            else:
-                net, x, offsets = self._begun(X, groups, rng)
-            # The earlier seed keeps the same sequences aside: none validates after training.
-            seed = self._noise_seed if going_on else int(rng.randint(2**31 - 1))
-            aside = _kept_aside(len(offsets) - 1, self, seed)
-            failure = self._train(net, x, offsets, aside, self.max_epochs, seed)
-        if failure is not None:
-            raise failure
-        return self
+        warm = self.warm_start and hasattr(self, "net_")
+        continues = "warm_start=True" if warm else None
+        return self._fit(X, groups, n_epochs=self.max_epochs, validate=True, continues=continues)
 
     def partial_fit(self, X, y=None, *, groups=None):
         """Return self after one pass over one more batch of sequences.
@@ -374,18 +374,8 @@ class HiddenMarkovAutoencoder(LatentVariableModel, auto_wrap_output_keys=None):
         >>> model.n_iter_
         2
         """
-        with self._unchanged_on_failure():
-            self._check_parameters()
-            rng = check_random_state(self.random_state)
-            if hasattr(self, "net_"):
-                net, x, offsets = self._continued(X, groups, "partial_fit")
-            else:
-                net, x, offsets = self._begun(X, groups, rng)
-            seed = int(rng.randint(2**31 - 1))
-            failure = self._train(net, x, offsets, None, 1, seed)
-            if failure is not None:
-                raise failure
-        return self
+        continues = "partial_fit" if hasattr(self, "net_") else None
+        return self._fit(X, groups, n_epochs=1, validate=False, continues=continues)
 
     def fit_transform(self, X, y=None, **params):
         """Return the posterior means of the latent rows of X, after fitting to it.
@@ -587,7 +577,7 @@ class HiddenMarkovAutoencoder(LatentVariableModel, auto_wrap_output_keys=None):
         >>> model.elbo(X)._fields
         ('elbo', 'reconstruction', 'kl')
         """
-        sequences, x = self._prepared(X, groups)
+        sequences, x = self._read(X, groups)
         n_draws, bound = int(self.n_score_samples), self._settings["bound"]
         found = elbo_terms(
             self._double(), x, sequences.offsets, n_draws, bound=bound, seed=self._noise_seed
@@ -814,19 +804,6 @@ class HiddenMarkovAutoencoder(LatentVariableModel, auto_wrap_output_keys=None):
 
     # Saving -----------------------------------------------------------------------------------
 
-    def __getstate__(self):
-        state = dict(super().__getstate__())
-        if "net_" in state:
-            state["_net_state"] = pack_tensors(net_state(state.pop("net_")))
-        return state
-
-    def __setstate__(self, state):
-        state = dict(state)
-        packed = state.pop("_net_state", None)
-        super().__setstate__(state)
-        if packed is not None:
-            self.net_ = restored_net(build, self._settings, unpack_tensors(*packed))
-
     def save(self, path):
         """Write the fitted estimator to a file that holds arrays and JSON, and no code.
 
@@ -856,8 +833,7 @@ class HiddenMarkovAutoencoder(LatentVariableModel, auto_wrap_output_keys=None):
         ...     HiddenMarkovAutoencoder.load(path).score(X) == model.score(X)
         True
         """
-        check_is_fitted(self)
-        write_estimator(self, path)
+        super().save(path)
 
     @classmethod
     def load(cls, path, *, encoder=None, decoder=None):
@@ -892,7 +868,7 @@ class HiddenMarkovAutoencoder(LatentVariableModel, auto_wrap_output_keys=None):
         Traceback (most recent call last):
         ValueError: ...
         """
-        return read_estimator(cls, path, {"encoder": encoder, "decoder": decoder})
+        return super().load(path, encoder=encoder, decoder=decoder)
 
     # Rows -------------------------------------------------------------------------------------
 
@@ -900,7 +876,7 @@ class HiddenMarkovAutoencoder(LatentVariableModel, auto_wrap_output_keys=None):
         """Return a copy of the model in float64, in which the size of a batch does not matter."""
         return importance.in_double(self.net_.module_.model)
 
-    def _prepared(self, X, groups):
+    def _read(self, X, groups):
         """Return X as Sequences, and its rows in the likelihood's units."""
         check_is_fitted(self)
         sequences = as_sequences(X, groups, self._validate, self.n_features_in_)
@@ -910,7 +886,7 @@ class HiddenMarkovAutoencoder(LatentVariableModel, auto_wrap_output_keys=None):
 
     def _scored(self, X, groups):
         """Return X as Sequences, and its ScoredRows."""
-        sequences, x = self._prepared(X, groups)
+        sequences, x = self._read(X, groups)
         check_number("n_score_samples", self.n_score_samples, Integral, 1)
         n_draws = int(self.n_score_samples)
         rows = scored(self._double(), x, sequences.offsets, n_draws, seed=self._noise_seed)
@@ -918,149 +894,84 @@ class HiddenMarkovAutoencoder(LatentVariableModel, auto_wrap_output_keys=None):
 
     # Steps of a fit ---------------------------------------------------------------------------
 
-    def _begun(self, X, groups, rng):
-        """Return a new net, the prepared rows and their offsets."""
-
-        def validate(X):
-            return self._validate(X, reset=True, min_rows=2)
-
-        sequences = as_sequences(X, groups, validate)
+    def _constants_of(self, sequences):
+        """Return the settings of the likelihood."""
         names = getattr(self, "feature_names_in_", None)
-        likelihood = make_likelihood(
-            self.likelihood, sequences.X, self.likelihood_params, names=names
-        )
-        x = likelihood.prepare(sequences.X)
-        if self.n_states > len(x):
-            raise ValueError(f"n_states={self.n_states}: must be <= n_samples, which is {len(x)}")
-        self._settings = self._current_settings(sequences.offsets)
-        seed = int(rng.randint(2**31 - 1))
-        model = build.build_model(self._settings, likelihood, seed)
-        build.start_linear(model, self._settings, x)
-        self.history_ = {"bound": [], "reconstruction": [], "kl": []}
-        return build.build_net(self._settings, model, seed), x, sequences.offsets
+        rows = sequences.X
+        likelihood = make_likelihood(self.likelihood, rows, self.likelihood_params, names=names)
+        if self.n_states > len(rows):
+            raise ValueError(
+                f"n_states={self.n_states}: must be <= n_samples, which is {len(rows)}"
+            )
+        return likelihood.settings()
 
-    def _continued(self, X, groups, why):
-        """Return a net that continues the fitted one, the prepared rows and their offsets."""
-        sequences, x = self._prepared(X, groups)
-        settings = self._current_settings(sequences.offsets)
-        for name in build.ARCHITECTURE:
-            check_as_fitted(name, settings[name], self._settings[name], why, same)
-        self._settings, before = settings, self.net_
-        self.history_ = {name: list(values) for name, values in self.history_.items()}
-        return restored_net(build, settings, net_state(before)), x, sequences.offsets
+    @classmethod
+    def _bound_module(cls, settings, constants, seed):
+        """Return a new ChainBound with the first weights of its model."""
+        names = ("n_components", "hidden_layer_sizes", "activation", "encoder", "decoder")
+        model = make_model(
+            likelihood_from_settings(constants),
+            **{name: settings[name] for name in names},
+            covariance=settings["encoder_covariance"],
+            seed=seed,
+        )
+        n_states, transmat = settings["n_states"], settings["transmat_init"]
+        with enough_memory(f"a chain of {n_states} states"):
+            model.prior = StatePrior(settings["n_components"], n_states, transmat)
+        return ChainBound(model, seed=seed, **{name: settings[name] for name in _OBJECTIVE})
+
+    def _prepared(self, bound, sequences):
+        """Return the rows in the likelihood's units, as PreparedSequences."""
+        likelihood = bound.model.likelihood
+        likelihood.check(sequences.X, getattr(self, "feature_names_in_", None))
+        return PreparedSequences(likelihood.prepare(sequences.X), sequences.offsets)
+
+    def _log_volume(self, bound, prepared):
+        return bound.model.likelihood.log_volume(prepared.x)
+
+    def _start(self, bound, training, validation):
+        """Set the weights of a linear Gaussian model to factor analysis of all rows.
+
+        Its latent vectors are standard normal, as all states are at first.
+        """
+        x = training.x if validation is None else np.concatenate([training.x, validation.x])
+        prior, bound.model.prior = bound.model.prior, Normal(bound.model.n_components)
+        start_at_factor_analysis(bound.model, self._settings, x)
+        bound.model.prior = prior
+
+    def _current_settings(self, n_sequences):
+        """Return the current parameters, with the actual size of a batch and warm-up."""
+        settings = super()._current_settings(n_sequences)
+        settings["kl_warmup"] = min(self.kl_warmup, self.max_epochs // 4)
+        if self.transmat_init is not None:
+            settings["transmat_init"] = self._checked_transmat()
+        return settings
+
+    def _record(self, record, watched, volume):
+        super()._record(record, watched, volume)
+        self._n_features_out = self.n_components
 
     def _parameter_values(self):
         """Return the values of all parameters, also where a subclass has another constructor."""
         return {name: getattr(self, name) for name in signature(HiddenMarkovAutoencoder).parameters}
 
-    def _current_settings(self, offsets):
-        """Return the current parameters, with the actual size of a batch and warm-up."""
-        settings = self._parameter_values()
-        for name, value in settings.items():
-            if isinstance(value, np.generic):  # from a grid; torch needs Python's numbers
-                settings[name] = value.item()
-        settings["kl_warmup"] = min(self.kl_warmup, self.max_epochs // 4)
-        n_rows, n_sequences = int(offsets[-1]), len(offsets) - 1
-        batch = self.batch_size
-        if batch is None:
-            batch = np.clip(n_rows // 10, *_BATCH)
-        settings["batch_size"] = max(1, int(batch * n_sequences // n_rows))
-        if self.transmat_init is not None:
-            settings["transmat_init"] = self._checked_transmat()
-        return settings
-
-    def _train(self, net, x, offsets, aside, n_epochs, seed):
-        """Train the net and set the attributes; return the Divergence that ended it, or None.
-
-        ``aside`` are the sequences kept aside for validation, or None.
-        """
-        lengths = np.diff(offsets)
-        sequences = padded(x, offsets)
-        learned = (
-            np.arange(len(lengths))
-            if aside is None
-            else np.setdiff1d(np.arange(len(lengths)), aside)
-        )
-        net.module_.n_rows = float(lengths[learned].mean())
-        volume = net.module_.model.likelihood.log_volume
-        valid, failure = None, None
-        if aside is not None:
-            valid = sequences[aside]
-        try:
-            record = train(net, sequences[learned], valid, n_epochs=n_epochs)
-        except Divergence as divergence:
-            if divergence.record.n_epochs == 0:
-                raise
-            failure, record = divergence, divergence.record
-        if record.interrupted and record.n_epochs == 0:
-            raise KeyboardInterrupt
-        if record.interrupted:
-            warnings.warn(
-                f"training was interrupted after {record.n_epochs} of {n_epochs} epochs: the "
-                f"weights kept are those of epoch {record.best_epoch}, the best so far",
-                UserWarning,
-                stacklevel=3,
-            )
-        self.net_ = net
-        self._n_features_out = self.n_components
-        self._noise_seed = seed
-        watched = learned if aside is None else aside
-        some = np.isin(np.repeat(np.arange(len(lengths)), lengths), watched)
-        own_offsets = np.concatenate([[0], np.cumsum(lengths[watched])])
-        scale = net.module_.n_rows / lengths[watched].mean()
-        self._record(record, (x[some], own_offsets), volume(x[some]).mean(), scale, aside)
-        return failure
-
-    def _record(self, record, watched, volume, scale, aside):
-        """Set the attributes of the course of the training, in the units of X.
-
-        ``watched`` are the rows of the recorded bound and their offsets, ``volume`` is their mean
-        volume, and ``scale`` turns terms of validation sequences into nats per row.
-        """
-        before = len(self.history_["bound"])
-        found = {
-            name: values + (0.0 if name == "kl" else volume)
-            for name, values in record.terms.items()
-        }
-        if record.valid_bounds is not None:
-            found["valid_bound"] = record.valid_bounds * scale + volume
-        elif "valid_bound" in self.history_:
-            found["valid_bound"] = np.full(record.n_epochs, np.nan)
-        for name, values in found.items():
-            self.history_.setdefault(name, [np.nan] * before).extend(values.tolist())
-        if record.best_epoch > before:
-            self.n_iter_ = record.best_epoch
-        elif not before:  # the start is best; in a warm start it is that of the earlier fit
-            self.n_iter_ = 0
-        trace = self.history_["bound" if aside is None else "valid_bound"][: self.n_iter_]
-        self.lower_bound_ = self._bound_of(*watched)
-        if not np.isfinite(self.lower_bound_):
-            raise ValueError(
-                f"the bound of the trained weights is {self.lower_bound_}: training diverged with "
-                f"lr={self.lr!r}; lower lr, or set gradient_clip"
-            )
-        self.lower_bounds_ = [*trace[:-1], self.lower_bound_]
-        self.converged_ = bool(record.stopped_early)
-
-    def _bound_of(self, x, offsets):
-        """Return the bound of prepared rows under the stored weights, in the units of X."""
-        model, n_draws = self._double(), int(self.n_importance_samples)
-        if n_draws > 1:
-            return float(
-                scored(model, x, offsets, n_draws, seed=self._noise_seed).predictive().mean()
-            )
-        terms = elbo_terms(model, x, offsets, 1, bound=self.bound, seed=self._noise_seed)
-        return float(terms.elbo.mean())
-
-    # Before learning --------------------------------------------------------------------------
-
     def _check_parameters(self):
         """Raise ValueError if a parameter is not usable."""
-        check_training(self)
-        check_objective(self)
-        check_number("n_states", self.n_states, Integral, 1)
+        super()._check_parameters()
+        for name in ("n_components", "n_states", "n_importance_samples", "n_score_samples"):
+            check_number(name, getattr(self, name), Integral, 1)
+        for name in ("beta", "free_bits"):
+            check_number(name, getattr(self, name), Real, 0, LARGEST)
+        check_number("kl_warmup", self.kl_warmup, Integral, 0)
+        check_choice("encoder_covariance", self.encoder_covariance, COVARIANCES)
+        check_choice("mixed_precision", self.mixed_precision, (True, False))
         check_choice("bound", self.bound, BOUNDS)
         check_choice("inference", self.inference, ("smooth", "filter"))
+        if self.free_bits and self.n_importance_samples > 1:
+            raise ValueError(
+                f"free_bits={self.free_bits!r}: must be 0 with n_importance_samples > 1, as that "
+                "bound has no divergence of its own"
+            )
         if self.n_importance_samples > 1 and self.bound != "marginal":
             raise ValueError(
                 f"n_importance_samples={self.n_importance_samples!r}: must be 1 with "
@@ -1068,32 +979,11 @@ class HiddenMarkovAutoencoder(LatentVariableModel, auto_wrap_output_keys=None):
             )
         if self.transmat_init is not None:
             self._checked_transmat()
-        if Processes.here() is not None:
-            raise ValueError(
-                "torch.distributed is initialised: a HiddenMarkovAutoencoder trains in one process"
-            )
-        # A model fitted on another machine may continue here, on the CPU.
-        if not (hasattr(self, "net_") and same(self._settings["device"], self.device)):
-            device_name(self.device)
 
     def _checked_transmat(self):
         """Return ``transmat_init`` as an array, whose rows sum to one."""
         shape, meaning = (self.n_states, self.n_states), "(n_states, n_states)"
         return check_stochastic("transmat_init", self.transmat_init, shape, meaning)
-
-
-def _kept_aside(n_sequences, estimator, seed):
-    """Return the sequences kept aside for validation, or None: of one sequence there are none."""
-    if not estimator.early_stopping or n_sequences < 2:
-        return None
-    fraction = estimator.validation_fraction
-    if np.ceil(fraction * n_sequences) >= n_sequences:
-        raise ValueError(
-            f"validation_fraction={fraction!r} leaves none of {n_sequences} sequences to train on: "
-            "lower it, pass more sequences, or set early_stopping=False"
-        )
-    every = np.arange(n_sequences)
-    return np.sort(train_test_split(every, test_size=fraction, random_state=seed)[1])
 
 
 def _warn_of(sizes, n_draws):

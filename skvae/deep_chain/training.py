@@ -66,6 +66,10 @@ class SequenceNet(BaseEstimator):
     _module_names = ()
     _sizes = ("n_features_in_", "n_iter_", "_noise_seed")
     _net_parameters = ()  # further parameters that make_net takes
+    _prior_share = (
+        None  # the share of the epochs before the prior's components are set, its inverse
+    )
+    _first_steps = 0  # steps before early stopping counts an epoch
     _densities = ("bound",)  # terms that are log-densities of prepared rows
 
     # What a subclass may change -----------------------------------------------------------------
@@ -193,7 +197,9 @@ class SequenceNet(BaseEstimator):
         if not options["net_params"] or isinstance(options["net_params"], dict):
             size = {"iterator_valid__batch_size": _VALIDATED * settings["batch_size"]}
             options["net_params"] = {**size, **(options["net_params"] or {})}
-        return make_net(bound, **options, callbacks=callbacks)
+        if cls._prior_share is not None:
+            options["prior_warmup"] = settings["max_epochs"] // cls._prior_share
+        return make_net(bound, **options, first_steps=cls._first_steps, callbacks=callbacks)
 
     def _train(self, net, prepared, fraction, n_epochs, seed):
         """Train the net and set the attributes; return the Divergence that ended it, or None."""
