@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from skvae.inspection.times import TimeAxis
+
 # Blue and vermilion of Okabe and Ito (2008), different for all kinds of colour vision.
 COLORS = ("#0072B2", "#D55E00")
 # These, their other colours that are not too pale for an area, and a grey.
@@ -20,6 +22,27 @@ class AxesDisplay:
             _, ax = plt.subplots(layout="constrained", **subplots_kwargs)
         self.ax_, self.figure_ = ax, ax.figure
         return ax
+
+    def _time_axis(self, n_rows):
+        """Return the TimeAxis of ``x`` for rows."""
+        from matplotlib.dates import date2num
+
+        return TimeAxis(self.x, n_rows, date2num)
+
+    def _set_times(self, axes, axis):
+        """Set the limits, dates and labels of a TimeAxis; shared axes are labelled once, below."""
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+        for ax in axes:
+            ax.set_xlim(axis.edges[0], axis.edges[-1])
+            if axis.is_date:
+                locator = AutoDateLocator()
+                ax.xaxis.set_major_locator(locator)
+                ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+            ax.set_xlabel(axis.label)
+            if ax is not axes[-1] and ax.get_shared_x_axes().joined(ax, axes[-1]):
+                ax.label_outer()
+                ax.set_xlabel("")
 
     def _state_colors(self, n_states):
         """Return one colour a state, shape (n_states, 4).

@@ -7,7 +7,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae.inspection.display import COLORS, INK, AxesDisplay
 from skvae.inspection.state_path import chosen_features
-from skvae.inspection.times import TimeAxis
 
 _FAINTEST, _STRONGEST = 0.15, 0.45  # opacity of the widest and of the narrowest interval
 
@@ -245,7 +244,7 @@ class ForecastDisplay(AxesDisplay):
         array([0., 1.])
         """
         n_rows, n_features = self.history.shape
-        axis = TimeAxis(self.x, n_rows + len(self.median))
+        axis = self._time_axis(n_rows + len(self.median))
         self._set_feature_axes(ax, n_features)
         self.history_lines_, self.median_lines_, self.bands_ = [], [], []
         before, ahead = axis.values[:n_rows], axis.values[n_rows:]
@@ -258,10 +257,7 @@ class ForecastDisplay(AxesDisplay):
             self.median_lines_ += ax.plot(ahead, self.median[:, j], **style)
             ax.set_ylabel(self.feature_names[j])
             ax.spines[["top", "right"]].set_visible(False)
-            axis.dress(ax)
-            last = self.feature_axes_[-1]
-            if ax is last or not ax.get_shared_x_axes().joined(ax, last):
-                ax.set_xlabel(axis.label)
+        self._set_times(self.feature_axes_, axis)
         self.ax_.legend(handles=self.bands_[0], loc="upper left", frameon=False)
         return self
 

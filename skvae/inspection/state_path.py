@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae.blocks import as_sequences
 from skvae.inspection.display import INK, AxesDisplay
-from skvae.inspection.times import TimeAxis, times_of
+from skvae.inspection.times import times_of
 
 _MAX_LANES = 8  # of features that are drawn by default
 _MAX_BOUNDARIES = 100  # more would hide the rows
@@ -201,7 +201,7 @@ class StatePathDisplay(AxesDisplay):
         """
         if not isinstance(max_columns, Integral) or max_columns < 1:
             raise ValueError(f"max_columns={max_columns!r} must be an int, at least 1.")
-        axis = TimeAxis(self.x, len(self.X))
+        axis = self._time_axis(len(self.X))
         columns = _Columns(len(self.X), max_columns, axis)
         colors = self._state_colors(self.posterior.shape[1])
         self._set_all_axes(ax, len(colors))
@@ -213,7 +213,7 @@ class StatePathDisplay(AxesDisplay):
         else:
             self._draw_posterior(columns, colors)
         self._draw_boundaries(axis)
-        self._label_times(axis)
+        self._set_times(self._all_axes(), axis)
         return self
 
     def _set_all_axes(self, ax, n_states):
@@ -292,15 +292,9 @@ class StatePathDisplay(AxesDisplay):
         ax.set_ylabel("state")
         ax.spines[["top", "right"]].set_visible(False)
 
-    def _label_times(self, axis):
-        """Set the limits and the label of the time axis; shared axes have it at the bottom only."""
-        axes = [*self.feature_axes_, *([] if self.posterior_ax_ is None else [self.posterior_ax_])]
-        for ax in axes:
-            axis.dress(ax)
-            ax.set_xlabel(axis.label)
-            if ax is not axes[-1] and ax.get_shared_x_axes().joined(ax, axes[-1]):
-                ax.label_outer()
-                ax.set_xlabel("")
+    def _all_axes(self):
+        """Return the axes of the features and of the probabilities."""
+        return [*self.feature_axes_, *([] if self.posterior_ax_ is None else [self.posterior_ax_])]
 
     def _name_states(self, colors):
         from matplotlib.patches import Patch
@@ -321,12 +315,12 @@ class StatePathDisplay(AxesDisplay):
 
     def _draw_boundaries(self, axis):
         begins = axis.edges[np.asarray(self.offsets[1:-1])]
-        axes = [*self.feature_axes_, *([] if self.posterior_ax_ is None else [self.posterior_ax_])]
         self.boundaries_ = []
         if 0 < len(begins) <= _MAX_BOUNDARIES:
             style = {"color": INK, "linewidth": 1.0, "linestyle": "--"}
             self.boundaries_ = [
-                ax.vlines(begins, 0, 1, transform=ax.get_xaxis_transform(), **style) for ax in axes
+                ax.vlines(begins, 0, 1, transform=ax.get_xaxis_transform(), **style)
+                for ax in self._all_axes()
             ]
 
 

@@ -15,8 +15,8 @@ class TimeAxis:
         number of the row.
     n_rows : int
         The number of rows.
-    name : str
-        The parameter, for messages.
+    date2num : callable
+        The function of matplotlib that turns dates into numbers.
 
     Attributes
     ----------
@@ -26,6 +26,8 @@ class TimeAxis:
         The middles between neighbours.
     label : str
         The name of the axis.
+    is_date, is_row : bool
+        Whether the places are dates, and whether they are the numbers of the rows.
 
     Raises
     ------
@@ -33,25 +35,25 @@ class TimeAxis:
         The places are not numbers or dates, not as many as the rows, or do not increase.
     """
 
-    def __init__(self, x, n_rows, name="x"):
+    def __init__(self, x, n_rows, date2num):
         self.label, self.is_date, self.is_row = "row", False, x is None
-        self.values = np.arange(float(n_rows)) if x is None else self._numbers(x, name)
+        self.values = np.arange(float(n_rows)) if x is None else self._numbers(x, date2num)
         if self.values.shape != (n_rows,):
             raise ValueError(
-                f"{name} has shape {self.values.shape}: must have one entry for each of the "
+                f"x has shape {self.values.shape}: must have one entry for each of the "
                 f"{n_rows} rows"
             )
         steps = np.diff(self.values)
         if not np.isfinite(self.values).all() or not (steps > 0).all():
             raise ValueError(
-                f"{name} must be finite and increase from row to row. Draw sequences with times of "
+                "x must be finite and increase from row to row. Draw sequences with times of "
                 "their own one by one"
             )
         first, last = (steps[0], steps[-1]) if len(steps) else (1.0, 1.0)
         ends = self.values[0] - first / 2, self.values[-1] + last / 2
         self.edges = np.concatenate([ends[:1], self.values[:-1] + steps / 2, ends[1:]])
 
-    def _numbers(self, x, name):
+    def _numbers(self, x, date2num):
         """Return the places as numbers, and set the label and the kind of the axis."""
         self.label = str(getattr(x, "name", None) or "")
         x = _without_periods(x)
@@ -60,30 +62,18 @@ class TimeAxis:
             self.label = self.label or "seconds"
             return values / np.timedelta64(1, "s")
         if values.dtype.kind == "M":
-            from matplotlib.dates import date2num
-
             self.is_date = True
             return date2num(values)
         try:
             return values.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} must be numbers, dates or durations: {error}") from error
+            raise ValueError(f"x must be numbers, dates or durations: {error}") from error
 
     def at(self, rows):
         """Return the places of rows, of which the numbers need not be whole."""
         if self.is_row:
             return rows
         return np.interp(rows, np.arange(len(self.values)), self.values)
-
-    def dress(self, ax):
-        """Set the limits of an axes, and the form of its dates."""
-        ax.set_xlim(self.edges[0], self.edges[-1])
-        if self.is_date:
-            from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-            locator = AutoDateLocator()
-            ax.xaxis.set_major_locator(locator)
-            ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
 def _without_periods(x):

@@ -85,7 +85,7 @@ def test_wrong_arguments(chain):
         ({"n_history": -1}, "n_history=-1 must be an int"),
         ({"n_history": 2.0}, "n_history=2.0 must be an int"),
         ({"levels": [1.5]}, "level=1.5"),
-        ({"features": "height"}, "features='height' must be features"),
+        ({"features": "height"}, "'height' is none of them"),
         ({"ax": "here"}, "must be an axes for each of the 2 features"),
         ({"ax": plt.subplots()[1]}, "must be an axes for each of the 2 features"),
     ):

@@ -344,7 +344,7 @@ def test_wrong_options(chain, X):
         StatePathDisplay.from_estimator(chain, X, max_columns=0)
     with pytest.raises(ValueError, match="ax='here' must be an axes, a pair of them"):
         StatePathDisplay.from_estimator(chain, X, ax="here")
-    _, axes = plt.subplots(3, 1)
+    _, axes = plt.subplots(4, 1)
     with pytest.raises(ValueError, match=r"ax=array.* must be an axes, a pair of them"):
         StatePathDisplay.from_estimator(chain, X, ax=axes)
 
