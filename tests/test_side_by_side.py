@@ -53,6 +53,7 @@ OTHER_WORDS = {
     "reg_covar": "of the chain it is its Gaussian emission's",
     "init_params": "of the chain also what becomes of transitions, and left-right chains",
     "means_init": "of the chain they are its Gaussian emission's",
+    "fixed": "names of parameters, components or states",
     "batch_size": "a block or minibatch of the Bayesian mixture, a step of the autoencoder",
     "tol": "the autoencoder stops by patience, skorch's way: it says what an improvement is",
     "random_state": "what it decides",

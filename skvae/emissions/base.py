@@ -599,6 +599,48 @@ class Emission(BaseEstimator):
         """
         return 0.0
 
+    # Parameters that keep their values ----------------------------------------------------------
+
+    # ``fixed`` is a dict from names of parameters to masks, arrays of bool with one entry a state.
+
+    def _fixable(self):
+        """Return the names of the parameters that can be fixed, and those that all states share."""
+        return tuple(domains(self.record)), ()
+
+    def _check_fixed(self, fixed):
+        """Raise ValueError if a state has fixed parameters that cannot be fixed alone."""
+        names = self._fixable()[0]
+        masks = [fixed.get(name) for name in names]
+        some = [mask for mask in masks if mask is not None]
+        alike = all(np.array_equal(mask, some[0]) for mask in some)
+        if some and (len(some) < len(names) or not alike):
+            raise ValueError(
+                f"fixed has {[name for name in names if name in fixed]}: {type(self).__name__} "
+                f"fixes all parameters of a state or none, {list(names)} for the same states"
+            )
+
+    def _maximize_fixed(self, old, statistics, summary, fixed):
+        """Return the M step in which the fixed parameters keep their values."""
+        return self._with_fixed(self.maximize(old, statistics, summary), old, fixed)
+
+    def _with_fixed(self, new, old, fixed):
+        """Return the parameters ``new`` with the fixed ones of ``old``."""
+        values = {}
+        for name in self._fixable()[0]:
+            if name in fixed:
+                before, now = getattr(old, name), getattr(new, name)
+                mask = fixed[name].reshape((-1,) + (1,) * (now.ndim - 1))
+                values[name] = np.where(mask, before, now)
+        return new._replace(**values)
+
+    def _n_fixed(self, parameters, fixed):
+        """Return the number of free parameters that are fixed."""
+        masks = [fixed[name] for name in self._fixable()[0] if name in fixed]
+        if not masks:
+            return 0
+        free = int((~masks[0]).sum())
+        return int(parameters.n_parameters() - parameters.n_parameters(free))
+
     # A fit that continues an earlier one ------------------------------------------------------
 
     def continued(self, earlier, why, feature_names=None):

@@ -412,6 +412,9 @@ class CategoricalEmission(Emission):
         found = counts / np.where(some, weight, 1.0)
         return old._replace(probabilities=np.where(some, found, old.probabilities))
 
+    def _fixable(self):
+        return ("probabilities",), ()
+
     def log_prior(self, parameters, summary):
         if self.prior == 1:
             return 0.0

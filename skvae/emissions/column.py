@@ -304,6 +304,40 @@ class ColumnEmission(Emission):
         ]
         return old._replace(parts=tuple(parts))
 
+    def _fixable(self):
+        names, shared = [], []
+        for name, part, _ in self.emissions:
+            of_part, of_all = part._fixable()
+            names += (f"{name}__{each}" for each in of_part)
+            shared += (f"{name}__{each}" for each in of_all)
+        return tuple(names), tuple(shared)
+
+    def _check_fixed(self, fixed):
+        for name, part, _ in self.emissions:
+            with in_part(repr(name)):
+                part._check_fixed(_of_part(name, fixed))
+
+    def _maximize_fixed(self, old, statistics, summary, fixed):
+        own = old.parts, statistics.parts, summaries(summary, old)
+        parts = [
+            part._maximize_fixed(*values, _of_part(name, fixed))
+            for (name, part, _), *values in zip(self.emissions, *own, strict=True)
+        ]
+        return old._replace(parts=tuple(parts))
+
+    def _with_fixed(self, new, old, fixed):
+        parts = [
+            part._with_fixed(*values, _of_part(name, fixed))
+            for (name, part, _), *values in zip(self.emissions, new.parts, old.parts, strict=True)
+        ]
+        return new._replace(parts=tuple(parts))
+
+    def _n_fixed(self, parameters, fixed):
+        return sum(
+            part._n_fixed(own, _of_part(name, fixed))
+            for (name, part, _), own in zip(self.emissions, parameters.parts, strict=True)
+        )
+
     def log_prior(self, parameters, summary):
         return sum(
             part.log_prior(*values)
@@ -358,3 +392,11 @@ class ColumnEmission(Emission):
             tuple(part.parameters() for _, part, _ in self.emissions_),
             tuple(index for _, _, index in self.emissions_),
         )
+
+
+def _of_part(name, fixed):
+    """Return the masks of the parameters of a part."""
+    first = f"{name}__"
+    return {
+        each.removeprefix(first): mask for each, mask in fixed.items() if each.startswith(first)
+    }

@@ -22,6 +22,7 @@ from skvae.emissions.location_scale import (
 )
 from skvae.fitted import new_instance
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.fixed import held
 
 
 class GaussianEmission(LocationScaleEmission):
@@ -133,3 +134,7 @@ class GaussianEmission(LocationScaleEmission):
         previous = old.locations, old.scales
         found = statistics.maximize(summary.floor, summary.moments.resolution, previous)
         return GaussianParameters(self.covariance_type, *found)
+
+    def _maximize_fixed(self, old, statistics, summary, fixed):
+        about = held(statistics, old.locations, old.scales, fixed)
+        return self._with_fixed(self.maximize(old, about, summary), old, fixed)

@@ -25,11 +25,13 @@ from skvae.emissions.location_scale import (
     first_normals,
     known_means,
     known_normals,
+    normals_with_fixed,
 )
 from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.checks import check_weights
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.first_statistics import LARGEST_SINGLE
+from skvae.gaussian.fixed import held
 from skvae.initialization import completed, first_labels, rows_to_start_from
 from skvae.validation import check_array_parameter, check_number
 
@@ -403,6 +405,30 @@ class GaussianMixtureEmission(LocationScaleEmission):
         previous = old.normals.locations, old.normals.scales
         found = statistics.maximize(summary.floor, summary.moments.resolution, previous)
         return GaussianMixtureParameters(weights, GaussianParameters(self.covariance_type, *found))
+
+    def _fixable(self):
+        names, shared = super()._fixable()
+        return ("weights", *names), shared
+
+    def _maximize_fixed(self, old, statistics, summary, fixed):
+        each = self._of_each(fixed)
+        about = held(statistics, old.normals.locations, old.normals.scales, each)
+        return self._with_fixed(self.maximize(old, about, summary), old, fixed)
+
+    def _with_fixed(self, new, old, fixed):
+        weights = new.weights
+        if "weights" in fixed:
+            weights = np.where(fixed["weights"][:, None], old.weights, weights)
+        normals = normals_with_fixed(new.normals, old.normals, self._of_each(fixed))
+        return GaussianMixtureParameters(weights, normals)
+
+    def _n_fixed(self, parameters, fixed):
+        n_weights = int(fixed["weights"].sum()) * (self.n_mix - 1) if "weights" in fixed else 0
+        return n_weights + super()._n_fixed(parameters, self._of_each(fixed))
+
+    def _of_each(self, fixed):
+        """Return masks with one entry for each Gaussian of each state."""
+        return {name: np.repeat(mask, self.n_mix) for name, mask in fixed.items()}
 
     def store(self, parameters):
         super().store(parameters.normals)

@@ -19,6 +19,7 @@ from skvae.fitted import FittedArray
 from skvae.gaussian.checks import check_near, check_positive_definite
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.first_statistics import FIRST_FLOOR, filled, statistics_of
+from skvae.gaussian.fixed import n_fixed_normals, restored
 from skvae.gaussian.kernel import gaussian_kernel
 from skvae.gaussian.moments import LARGEST, Moments, feature_moments
 from skvae.gaussian.statistics import GaussianStatistics
@@ -314,6 +315,18 @@ class LocationScaleEmission(Emission):
             )
         return means, covariances
 
+    def _fixable(self):
+        return ("means", "covariances"), ("covariances",) * (self.covariance_type == "tied")
+
+    def _check_fixed(self, fixed):
+        pass  # each may be fixed without the others
+
+    def _with_fixed(self, new, old, fixed):
+        return normals_with_fixed(new, old, fixed)
+
+    def _n_fixed(self, parameters, fixed):
+        return n_fixed_normals(self.covariance_type, parameters.n_features, fixed)
+
     def store(self, parameters):
         vars(self).update(
             means_=parameters.locations.copy(),
@@ -330,6 +343,11 @@ class LocationScaleEmission(Emission):
         scales = fitted["covariances_"].reshape(shape)
         factors = fitted["precisions_cholesky_"].reshape(shape)
         return GaussianParameters(self.covariance_type, means, scales, factors)
+
+
+def normals_with_fixed(new, old, fixed):
+    """Return the GaussianParameters ``new`` with the fixed ones of ``old``."""
+    return GaussianParameters(new.covariance_type, *restored(new[1:], old[1:], fixed))
 
 
 def _last_axis(given):

@@ -24,6 +24,7 @@ that of a Gaussian, as the scale cancels. With :math:`h(x) = \ln x - \psi(x)`, w
           v = E[\tau - 1 - \ln \tau] = h\big(\tfrac{\nu + d}2\big) + (u - 1) - \ln u \ge 0 .
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -38,10 +39,12 @@ from skvae.emissions.location_scale import (
     first_normals,
     known_means,
     known_normals,
+    normals_with_fixed,
 )
 from skvae.emissions.student_t_kernel import StudentTKernel, StudentTStatistics
 from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.covariance import STRUCTURES
+from skvae.gaussian.fixed import held
 from skvae.gaussian.student import log_minus_digamma
 from skvae.validation import check_array_parameter, check_choice
 
@@ -354,6 +357,26 @@ class StudentTEmission(LocationScaleEmission):
             for k in np.flatnonzero(~empty):
                 dofs[k] = solve_dof(statistics.shortfalls[k] / counts[k])
         return StudentTParameters(normals, dofs, old.learned)
+
+    def _fixable(self):
+        names, shared = super()._fixable()
+        return (*names, "dofs"), shared
+
+    def _maximize_fixed(self, old, statistics, summary, fixed):
+        normals = old.normals.locations, old.normals.scales
+        scaled = held(statistics.scaled, *normals, fixed, statistics.counts)
+        about = replace(statistics, scaled=scaled)
+        return self._with_fixed(self.maximize(old, about, summary), old, fixed)
+
+    def _with_fixed(self, new, old, fixed):
+        normals = normals_with_fixed(new.normals, old.normals, fixed)
+        dofs = np.where(fixed["dofs"], old.dofs, new.dofs) if "dofs" in fixed else new.dofs
+        return StudentTParameters(normals, dofs, new.learned)
+
+    def _n_fixed(self, parameters, fixed):
+        learned = "dofs" in fixed and parameters.learned
+        n_dofs = int(fixed["dofs"].sum()) if learned else 0
+        return n_dofs + super()._n_fixed(parameters, fixed)
 
     def continued(self, earlier, why, feature_names=None):
         parameters = super().continued(earlier, why, feature_names)

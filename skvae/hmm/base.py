@@ -891,4 +891,4 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
     def _n_parameters(self):
         """Return the number of free parameters."""
         chain = self._start_allowed.sum() - 1 + (self._allowed.sum(axis=1) - 1).sum()
-        return int(chain) + self.emission_.parameters().n_parameters()
+        return int(chain) + self.emission_.parameters().n_parameters() - self._n_fixed

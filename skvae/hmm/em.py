@@ -14,6 +14,7 @@ from skvae.blocks import Rows, Sequences, is_complete
 from skvae.chain import algorithms
 from skvae.chain.passes import Buffers
 from skvae.emissions.base import log_density_of
+from skvae.fixed import KeptCoordinates
 from skvae.hmm.dask_sequences import DistributedSequences, check_known
 from skvae.hmm.e_step import expect, log_likelihood_of, reader_of
 from skvae.hmm.initialization import (
@@ -53,6 +54,8 @@ class HiddenMarkovProblem:
     prior : ChainPrior, optional
         The prior of a chain that continues an earlier one; by default the estimator's parameters
         decide it.
+    fixed : dict of str to ndarray of bool, or None
+        The states of which some parameters are fixed.
 
     Attributes
     ----------
@@ -66,8 +69,9 @@ class HiddenMarkovProblem:
         The prior of the chain.
     """
 
-    def __init__(self, estimator, data, emission, summary, pool, prior=None):
+    def __init__(self, estimator, data, emission, summary, pool, prior=None, fixed=None):
         self.earlier = None
+        self._fixed = fixed
         self.n_empty, self.all_known = 0, False
         self._startprob, self._transmat, self.prior = check_chain(estimator)
         if prior is not None:
@@ -115,7 +119,8 @@ class HiddenMarkovProblem:
                 # A part of a sequence may begin in a state in which no sequence begins.
                 evidence = known if self.prior.start_allowed.all() else None
                 sequences = rows_to_judge_from(X, weight, index, offsets, evidence)
-            step = BaumWelchStep(sequences, emission, self._summary, self.prior, self._pool)
+            shared = self.prior, self._pool, self._fixed
+            step = BaumWelchStep(sequences, emission, self._summary, *shared)
         best, failure = None, None
         for states in candidates:
             try:
@@ -186,9 +191,8 @@ class HiddenMarkovProblem:
             acceleration=settings.acceleration,
             verbose=0,
         )
-        special = HiddenMarkovProblem(
-            settings, self._data, emission, self._summary, self._pool, self.prior
-        )
+        given = self._summary, self._pool, self.prior, self._fixed
+        special = HiddenMarkovProblem(settings, self._data, emission, *given)
         ascents = [best]
         with suppress(Collapse):
             simpler, _ = search(special, quiet, random_state, self._pool)
@@ -203,11 +207,16 @@ class HiddenMarkovProblem:
 
     def step(self, pool, _number):
         """Return the BaumWelchStep of a run."""
-        return BaumWelchStep(self._data, self._emission, self._summary, self.prior, pool)
+        shared = self.prior, pool, self._fixed
+        return BaumWelchStep(self._data, self._emission, self._summary, *shared)
 
     def coordinates(self, parameters):
         """Return the Coordinates in which acceleration extrapolates."""
-        return Coordinates(parameters, self.prior, self._summary)
+        coordinates = Coordinates(parameters, self.prior, self._summary)
+        if self._fixed is None:
+            return coordinates
+        keep = partial(parameters.kept, emission=self._emission, fixed=self._fixed)
+        return KeptCoordinates(coordinates, keep)
 
 
 class BaumWelchStep(Step):
@@ -227,6 +236,8 @@ class BaumWelchStep(Step):
         The prior of the chain.
     pool : Workers
         The threads.
+    fixed : dict of str to ndarray of bool, or None
+        The states of which some parameters are fixed.
 
     Attributes
     ----------
@@ -236,7 +247,8 @@ class BaumWelchStep(Step):
         ``parameters → (ChainStatistics, log-likelihood)``, the E step.
     """
 
-    def __init__(self, data, emission, summary, prior, pool):
+    def __init__(self, data, emission, summary, prior, pool, fixed=None):
+        self._fixed = fixed
         self._data = data
         self._emission = emission
         self._summary = summary
@@ -260,9 +272,13 @@ class BaumWelchStep(Step):
 
     def maximize(self, parameters, statistics):
         """Return the M step."""
+        of_emission = parameters.emission, statistics.emission, self._summary
+        if self._fixed is not None:
+            chain = self._prior.maximize_fixed(parameters, statistics, self._fixed)
+            emission = self._emission._maximize_fixed(*of_emission, self._fixed)
+            return ChainParameters(*chain, emission)
         chain = self._prior.maximize(parameters, statistics)
-        emission = self._emission.maximize(parameters.emission, statistics.emission, self._summary)
-        return ChainParameters(*chain, emission)
+        return ChainParameters(*chain, self._emission.maximize(*of_emission))
 
     def evaluate(self, parameters, log_likelihood=None):
         """Return the objective of the parameters, in nats per row.

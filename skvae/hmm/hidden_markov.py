@@ -24,6 +24,7 @@ from skvae.blocks import as_sequences, is_distributed, warn_of_lengths
 from skvae.emissions import Emission, GaussianEmission
 from skvae.emissions.families import new_emission, same_form, states_on_floor
 from skvae.fitted import new_instance
+from skvae.fixed import check_fixed, no_value_to_keep
 from skvae.gaussian.checks import check_batch
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.hmm.base import HiddenMarkovModel
@@ -102,6 +103,14 @@ default=1.0
         First means of ``emission='gaussian'``.
     covariances_init : array-like, default=None
         First covariances of ``emission='gaussian'``, in the shape of ``covariances_``.
+    fixed : str, sequence of str, or dict, default=()
+        Parameters that keep their initial values while the others are learned: names among
+        'startprob', 'transmat' and those of the emission, such as 'means' and 'covariances',
+        'rates', or 'part__rates' of a part of a ColumnEmission; or a dict from names to lists of
+        states, such as ``{'means': [0, 2]}``. They need initial values, or an earlier fit that
+        continues. For a state, 'transmat' is its row. Covariances are learned about fixed means,
+        and free start probabilities share the rest. ``bic`` and ``aic`` do not count fixed
+        parameters, and ``reg_covar`` does not raise fixed covariances.
     random_state : int, RandomState instance or None, default=None
         Source of the starts, and of the draws of :meth:`sample` without its own ``random_state``.
     warm_start : bool, default=False
@@ -191,6 +200,8 @@ default=1.0
     """
 
     _of_the_start = ("n_init", "init_params")
+    _n_fixed = 0  # the free parameters that were fixed in the last fit
+    fixed = ()  # models of earlier versions have none
     _last = None  # first values and priors of the last fit; models of earlier versions have none
 
     def __init__(
@@ -212,6 +223,7 @@ default=1.0
         transmat_init=None,
         means_init=None,
         covariances_init=None,
+        fixed=(),
         random_state=None,
         warm_start=False,
         verbose=0,
@@ -235,6 +247,7 @@ default=1.0
         self.transmat_init = transmat_init
         self.means_init = means_init
         self.covariances_init = covariances_init
+        self.fixed = fixed
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
@@ -289,13 +302,15 @@ default=1.0
             if y is not None and groups is None:
                 warn_of_lengths(y, X)
             data, emission = self._prepare(X, groups, sequence_weight, states, reset=not warm)
+            free = isinstance(self.fixed, tuple) and not self.fixed
+            fixed = None if free else _fixed_in(self, emission, continued=warm)
             with threads_for(data, int(self.n_components)) as pool:
                 names = getattr(self, "feature_names_in_", None)
                 summary = emission.summarize(data.rows(), pool, names)
                 earlier, prior, objective, random_state = None, None, None, self.random_state
                 if warm:
                     earlier, prior = self._continued(data, emission, "warm_start=True")
-                problem = HiddenMarkovProblem(self, data, emission, summary, pool, prior)
+                problem = HiddenMarkovProblem(self, data, emission, summary, pool, prior, fixed)
                 identity = partial(
                     data_of,
                     data.X,
@@ -315,7 +330,7 @@ default=1.0
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
                 if best.converged and not warm and emission._special_case is not None:
                     best = problem.above_special_case(best, again)
-            self._store(best.parameters, emission, problem.prior)
+            self._store(best.parameters, emission, problem.prior, fixed)
             notes = []
             if problem.n_empty:
                 reason = {"why": "no row is known to be in them"} if problem.all_known else {}
@@ -392,18 +407,22 @@ default=1.0
             data, emission = self._prepare(
                 X, groups, sequence_weight, states, reset=first, min_rows=min_rows
             )
+            free = isinstance(self.fixed, tuple) and not self.fixed
+            fixed = None if free else _fixed_in(self, emission, continued=not first)
             with threads_for(data, int(self.n_components)) as pool:
                 names = getattr(self, "feature_names_in_", None)
                 before = 0.0 if first else self._weight_before(data.total())
                 if first:
                     summary = emission.summarize(data.rows(), pool, names)
-                    problem = HiddenMarkovProblem(self, data, emission, summary, pool)
+                    given = data, emission, summary, pool
+                    problem = HiddenMarkovProblem(self, *given, fixed=fixed)
                     step = problem.step(pool, 0)
                     new = step(problem.first(check_random_state(self.random_state)))[0]
                 else:
                     old, prior = self._continued(data, emission, "partial_fit")
                     summary = emission.summarize_batch(old.emission, data.rows(), pool, names)
-                    problem = HiddenMarkovProblem(self, data, emission, summary, pool, prior)
+                    given = data, emission, summary, pool, prior
+                    problem = HiddenMarkovProblem(self, *given, fixed)
                     step = problem.step(pool, 0)
                     statistics, _ = step.expect(old)
                     new = step.maximize(
@@ -415,7 +434,7 @@ default=1.0
             if first:
                 self._remember_fit(0.0)
                 self.n_sequences_seen_ = 0.0
-            self._store(new, emission, problem.prior)
+            self._store(new, emission, problem.prior, fixed)
             self._record_batch(bound)
             self._remember_batch(data.total(), before)
             self.n_sequences_seen_ = self._n_sequences() + data.n_sequences()
@@ -495,7 +514,7 @@ default=1.0
         model.converged_ = True
         return model
 
-    def _store(self, parameters, emission, prior):
+    def _store(self, parameters, emission, prior, fixed=None):
         """Set the fitted attributes; ``emission`` is this model's own."""
         vars(self).update(
             startprob_=np.maximum(parameters.startprob, SMALLEST * prior.start_allowed),
@@ -504,6 +523,9 @@ default=1.0
         self.emission_ = emission
         self.emission_.store(parameters.emission)
         self._start_allowed, self._allowed = prior.start_allowed, prior.allowed
+        self._n_fixed = 0
+        if fixed is not None:
+            self._n_fixed = prior.n_fixed(fixed) + emission._n_fixed(parameters.emission, fixed)
         # A fit or a batch that continues compares these with their values then.
         self._last = {
             "startprob_init": np.array(self.startprob_init, dtype=object).tolist(),
@@ -604,6 +626,22 @@ default=1.0
             f"Raise {floor}, lower n_components (now {self.n_components!r}), or choose a simpler "
             f"emission (now {kind})"
         )
+
+
+def _fixed_in(chain, emission, *, continued):
+    """Return the masks of the fixed parameters of a fit or a batch, or None."""
+    of_chain = ("startprob", "transmat")
+    names, shared = emission._fixable()
+    fixed = check_fixed(chain.fixed, (*of_chain, *names), int(chain.n_components), shared)
+    for name in fixed or ():
+        first = getattr(chain, f"{name}_init", None)
+        if name not in of_chain:
+            first = emission.get_params().get(f"{name}_init")
+        if not continued and first is None:
+            raise no_value_to_keep(name, f"{name}_init")
+    if fixed is not None:
+        emission._check_fixed(fixed)
+    return fixed
 
 
 def _emission_of(estimator):

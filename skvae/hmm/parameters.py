@@ -18,6 +18,7 @@ import numpy as np
 
 from skvae.ascent.loop import Collapse
 from skvae.chain.kernels_counts import fill_probabilities
+from skvae.fixed import n_fixed_shares, share_rest, shares
 
 # The least stored probability that is not a structural zero. EM leaves a zero where all posterior
 # probabilities underflow, and its own iterations keep it, as the recursions have faster forms for
@@ -41,6 +42,17 @@ class ChainParameters(NamedTuple):
     startprob: np.ndarray
     transmat: np.ndarray
     emission: Any
+
+    def kept(self, new, emission, fixed):
+        """Return other parameters with the fixed values of these; of the emission, too."""
+        startprob, transmat, others = new
+        if "startprob" in fixed:
+            startprob = share_rest(startprob, self.startprob, fixed["startprob"])
+        if "transmat" in fixed:
+            transmat = np.where(fixed["transmat"][:, None], self.transmat, transmat)
+        return ChainParameters(
+            startprob, transmat, emission._with_fixed(others, self.emission, fixed)
+        )
 
     def logs(self):
         """Return (ln π, ln A)."""
@@ -102,6 +114,25 @@ class ChainPrior(NamedTuple):
         counts = statistics.pairs + self.transmat - 1.0
         fill_probabilities(counts, self.allowed, old.transmat, transmat)
         return startprob, transmat
+
+    def maximize_fixed(self, old, statistics, fixed):
+        """Return the result of :meth:`maximize` in which those in ``fixed`` keep their values."""
+        startprob, transmat = self.maximize(old, statistics)
+        if "startprob" in fixed:
+            counts = statistics.starts + self.startprob - 1.0
+            startprob = shares(counts, self.start_allowed, old.startprob, fixed["startprob"])
+        if "transmat" in fixed:
+            transmat = np.where(fixed["transmat"][:, None], old.transmat, transmat)
+        return startprob, transmat
+
+    def n_fixed(self, fixed):
+        """Return the number of free probabilities that are fixed."""
+        count = 0
+        if "startprob" in fixed:
+            count += n_fixed_shares(self.start_allowed, fixed["startprob"])
+        if "transmat" in fixed:
+            count += int((self.allowed[fixed["transmat"]].sum(axis=1) - 1).sum())
+        return count
 
     def earlier_counts(self, parameters, starts, pairs):
         """Return expected (starts, pairs) of earlier rows less the prior's share in them.

@@ -44,6 +44,11 @@ def relabelled(model, order):
     fitted = copied.emission_
     fitted.set_params(**_first_values(fitted.get_params(), order))
     fitted.store(reordered(parameters.emission, order))
+    if isinstance(model.fixed, dict):
+        place = np.argsort(order)
+        copied.fixed = {
+            name: sorted(place[list(states)].tolist()) for name, states in model.fixed.items()
+        }
     for name in _PER_STATE:
         setattr(copied, name, _in_order(getattr(model, name), order))
     if model._last is not None:
