@@ -6,11 +6,16 @@ from skvae.emissions.base import Emission
 from skvae.emissions.bernoulli import BernoulliEmission
 from skvae.emissions.categorical import CategoricalEmission
 from skvae.emissions.column_parameters import ColumnSummary
+from skvae.emissions.gamma import GammaEmission
 from skvae.emissions.gaussian import GaussianEmission
 from skvae.emissions.gaussian_mixture import GaussianMixtureEmission
 from skvae.emissions.location_scale import GaussianParameters, GaussianSummary
+from skvae.emissions.multinomial import MultinomialEmission
+from skvae.emissions.negative_binomial import NegativeBinomialEmission
 from skvae.emissions.poisson import PoissonEmission
 from skvae.emissions.student_t import StudentTEmission
+from skvae.emissions.von_mises import VonMisesEmission
+from skvae.emissions.zero_inflated_poisson import ZeroInflatedPoissonEmission
 from skvae.gaussian.checks import on_floor
 
 EMISSIONS = {
@@ -20,6 +25,11 @@ EMISSIONS = {
     "poisson": PoissonEmission,
     "bernoulli": BernoulliEmission,
     "student_t": StudentTEmission,
+    "gamma": GammaEmission,
+    "von_mises": VonMisesEmission,
+    "negative_binomial": NegativeBinomialEmission,
+    "zero_inflated_poisson": ZeroInflatedPoissonEmission,
+    "multinomial": MultinomialEmission,
 }
 
 

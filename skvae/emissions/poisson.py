@@ -18,7 +18,7 @@ from skvae.emissions.domains import NonNegative
 from skvae.emissions.exponential_family import ExponentialFamilyKernel
 from skvae.emissions.parameters import EmissionParameters
 
-_LARGEST = 2.0**53  # above it not every whole number is a float
+LARGEST_COUNT = 2.0**53  # above it not every whole number is a float
 _LOG_FACTORIALS = gammaln(np.arange(1.0, 1025.0))
 
 
@@ -29,19 +29,24 @@ def _minus_log_factorials(x):
     return -gammaln(x + 1.0).sum(axis=0)
 
 
-class _Rate(NonNegative):
+def is_count(values):
+    """Return whether each value is a count."""
+    return (values >= 0) & (values <= LARGEST_COUNT) & (values == np.floor(values))
+
+
+class Rate(NonNegative):
     """The domain of rates: counts of this size are exact."""
 
     @classmethod
     def check(cls, name, array):
         super().check(name, array)
-        if (array > _LARGEST).any():
+        if (array > LARGEST_COUNT).any():
             raise ValueError(f"{name} has an entry {array.max()}: must be at most 2**53")
 
     @classmethod
     def entries(cls, coordinates, unit):
         rates = super().entries(coordinates, unit)
-        if (rates > _LARGEST).any():
+        if (rates > LARGEST_COUNT).any():
             raise Collapse("the extrapolation overflows")
         return rates
 
@@ -63,7 +68,7 @@ class PoissonParameters(EmissionParameters):
             [0., 3.]]])
     """
 
-    rates: _Rate
+    rates: Rate
 
     def kernel(self):
         """Return the kernel of the states."""
@@ -157,7 +162,7 @@ class PoissonEmission(Emission):
         return cls._known(rates=rates)
 
     def accepts(self, values):
-        return (values >= 0) & (values <= _LARGEST) & (values == np.floor(values))
+        return is_count(values)
 
     def start(self, moments, n_rows):
         return PoissonParameters(np.maximum(moments.mean, 0.5 / n_rows))

@@ -4,10 +4,15 @@ from skvae.emissions import (
     BernoulliEmission,
     CategoricalEmission,
     ColumnEmission,
+    GammaEmission,
     GaussianEmission,
     GaussianMixtureEmission,
+    MultinomialEmission,
+    NegativeBinomialEmission,
     PoissonEmission,
     StudentTEmission,
+    VonMisesEmission,
+    ZeroInflatedPoissonEmission,
 )
 from skvae.hmm.forecast import Forecast
 from skvae.hmm.hidden_markov import EMHiddenMarkov
@@ -20,9 +25,14 @@ __all__ = [
     "EMHiddenMarkov",
     "FilteredRows",
     "Forecast",
+    "GammaEmission",
     "GaussianEmission",
     "GaussianMixtureEmission",
+    "MultinomialEmission",
+    "NegativeBinomialEmission",
     "OnlineFilter",
     "PoissonEmission",
     "StudentTEmission",
+    "VonMisesEmission",
+    "ZeroInflatedPoissonEmission",
 ]

@@ -119,6 +119,7 @@ def test_long_sequences_are_read_in_blocks(emission):
     states = np.repeat(rng.integers(0, 2, 200), 150)
     X = rng.poisson(np.array([1.0, 4.0])[states])[:, None].astype(float)
     X = np.minimum(X, 1.0) if emission == "bernoulli" else X
+    X = X + 0.5 if emission == "gamma" else X
     chain = EMHiddenMarkov(2, emission=emission, random_state=0, max_iter=3, tol=0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
