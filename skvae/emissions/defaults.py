@@ -1,8 +1,8 @@
 """Methods of parameters that a family may have, and results for families without them.
 
 ``reordered(order)``
-    θ with state ``order[i]`` in place i. By default every array of a NamedTuple has its first axis
-    reordered, also those of a NamedTuple in it.
+    θ with state ``order[i]`` in place i. Records of earlier form, NamedTuples, have the first axis
+    of every array reordered, also of a NamedTuple in them.
 ``imputed(X, posterior)``
     Rows with their missing values filled in. By default these are the means of the states, weighted
     by ``posterior``, which is exact where features are independent given the state.

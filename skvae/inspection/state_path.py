@@ -338,7 +338,8 @@ class _Columns:
         """Return an image (m, n_columns, 4) drawn between two values of y, the last row's first."""
         edges = self._axis.edges[self._edges]
         if not self._axis.is_row:  # columns of different widths
-            heights = np.linspace(*ends[::-1], len(image) + 1)
+            heights, image = np.linspace(*ends[::-1], len(image) + 1), image.copy()
+            image[:, :, 3] *= style.pop("alpha", 1.0)  # a mesh has the opacity of its colours only
             return ax.pcolormesh(edges, heights, image, **style)
         style = {"aspect": "auto", "interpolation": "nearest", **style}
         return ax.imshow(image, extent=(edges[0], edges[-1], *ends), **style)

@@ -106,7 +106,9 @@ def test_dates_are_on_the_axis_and_columns_are_as_wide_as_their_time(X):
         assert_allclose(mesh.get_coordinates()[0, :, 0], edges)
         assert mesh.get_array().shape == (n, 4, 4)
     colors = _colors("#0072B2", "#D55E00")
-    assert_array_equal(display.states_image_.get_array()[0], colors[chain.predict(frame)])
+    ground = display.states_image_.get_array()[0]
+    assert_array_equal(ground[:, :3], colors[chain.predict(frame), :3])
+    assert_allclose(ground[:, 3], 0.35)
     heights = display.posterior_image_.get_coordinates()[:, 0, 1]
     assert_allclose(heights, [-0.5, 0.5, 1.5])
     assert display.posterior_ax_.get_ylim() == (1.5, -0.5)
