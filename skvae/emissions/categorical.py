@@ -11,6 +11,7 @@ log-densities are S times a table of ln p, the statistics are Sᵀ times the res
 these, parallel in two threads).
 """
 
+from dataclasses import dataclass
 from numbers import Real
 from typing import NamedTuple
 
@@ -34,7 +35,8 @@ from skvae.emissions.base import (
     check_width,
     label_statistics,
 )
-from skvae.emissions.exponential_family import diagonal
+from skvae.emissions.domains import Simplex
+from skvae.emissions.parameters import EmissionParameters
 from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.moments import feature_moments
 from skvae.validation import check_array_parameter, check_as_fitted, check_number
@@ -56,7 +58,8 @@ class CategoricalSummary(NamedTuple):
     n_categories: np.ndarray
 
 
-class CategoricalParameters(NamedTuple):
+@dataclass(frozen=True)
+class CategoricalParameters(EmissionParameters):
     """Parameters of categorical emissions.
 
     Parameters
@@ -67,18 +70,8 @@ class CategoricalParameters(NamedTuple):
         The number of categories of each column.
     """
 
-    probabilities: np.ndarray
+    probabilities: Simplex
     n_categories: np.ndarray
-
-    @property
-    def n_components(self):
-        """Return the number of states."""
-        return self.probabilities.shape[0]
-
-    @property
-    def n_features(self):
-        """Return the number of features."""
-        return self.probabilities.shape[1]
 
     @property
     def own(self):
@@ -111,10 +104,10 @@ class CategoricalParameters(NamedTuple):
         """Return the mean code of each state, shape (n_components, n_features)."""
         return self.probabilities @ np.arange(self.probabilities.shape[2])
 
-    def covariances(self):
-        """Return the codes' covariance in each state, (n_components, n_features, n_features)."""
+    def variances(self):
+        """Return the variance of each code, shape (n_components, n_features)."""
         deviation = np.arange(self.probabilities.shape[2]) - self.means()[:, :, None]
-        return diagonal((self.probabilities * deviation**2).sum(axis=2))
+        return (self.probabilities * deviation**2).sum(axis=2)
 
     def cdf(self, x):
         """Return P(code ≤ x | state), shape (..., K, D), of values (..., D)."""
@@ -129,10 +122,6 @@ class CategoricalParameters(NamedTuple):
         """Return rows with missing values at their most probable code."""
         probable = np.einsum("nk,kdc->ndc", posterior, self.probabilities).argmax(axis=2)
         return np.where(np.isnan(X), probable, X)
-
-    def reordered(self, order):
-        """Return the states with ``order[i]`` in place i."""
-        return self._replace(probabilities=self.probabilities[order])
 
     def statistics(self, weights):
         """Return the expected statistics of ``weights[k]`` rows in each state k."""

@@ -1,10 +1,12 @@
 """Parameters, statistics and kernel of an emission that consists of parts."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from skvae.emissions import defaults
+from skvae.emissions.parameters import EmissionParameters
 
 
 class ColumnSummary(NamedTuple):
@@ -50,7 +52,8 @@ class Parts:
     __rmul__ = __mul__
 
 
-class ColumnParameters(NamedTuple):
+@dataclass(frozen=True)
+class ColumnParameters(EmissionParameters):
     """The parameters of all parts.
 
     Parameters

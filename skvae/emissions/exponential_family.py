@@ -106,8 +106,3 @@ class _ExponentialFamilyBlock:
 def _stack(slopes, constants):
     """Return the coefficients of [1, x, observed]; a block uses either the first or the last."""
     return np.concatenate([constants.sum(axis=1, keepdims=True), slopes, constants], axis=1)
-
-
-def diagonal(variances):
-    """Return variances (K, D) as covariance matrices (K, D, D)."""
-    return variances[:, :, None] * np.eye(variances.shape[1])

@@ -11,13 +11,14 @@ Juang, Levinson & Sondhi, IEEE Trans. Inf. Theory 32 (1986). One kernel reads al
 component j of state k as its component k·M + j.
 """
 
+from dataclasses import dataclass
 from numbers import Integral
-from typing import NamedTuple
 
 import numpy as np
 from scipy.special import softmax
 
 from skvae.emissions.base import NO_ROWS, log_density_of
+from skvae.emissions.domains import Simplex
 from skvae.emissions.gaussian import GaussianEmission
 from skvae.emissions.location_scale import (
     GaussianParameters,
@@ -27,6 +28,7 @@ from skvae.emissions.location_scale import (
     known_normals,
     normals_with_fixed,
 )
+from skvae.emissions.parameters import EmissionParameters
 from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.checks import check_weights
 from skvae.gaussian.covariance import STRUCTURES
@@ -38,7 +40,8 @@ from skvae.validation import check_array_parameter, check_number
 _APART = 0.1  # standard deviations between equal components and those that EM can separate
 
 
-class GaussianMixtureParameters(NamedTuple):
+@dataclass(frozen=True)
+class GaussianMixtureParameters(EmissionParameters):
     """Parameters of Gaussian mixture emissions.
 
     Parameters
@@ -49,18 +52,8 @@ class GaussianMixtureParameters(NamedTuple):
         The K·M Gaussians, those of a state together.
     """
 
-    weights: np.ndarray
+    weights: Simplex
     normals: GaussianParameters
-
-    @property
-    def n_components(self):
-        """Return the number of states."""
-        return self.weights.shape[0]
-
-    @property
-    def n_features(self):
-        """Return the number of features."""
-        return self.normals.n_features
 
     def kernel(self):
         """Return the kernel of the states."""

@@ -6,7 +6,8 @@ A Gaussian emission has one of these for each state, a Gaussian mixture has seve
 emission has one, and divides its covariance by a latent scale.
 """
 
-from numbers import Real
+from dataclasses import dataclass
+from numbers import Real as RealNumber
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from scipy.special import ndtr
 from skvae.ascent.loop import Collapse
 from skvae.blocks import ranges
 from skvae.emissions.base import Emission
+from skvae.emissions.domains import Real
+from skvae.emissions.parameters import EmissionParameters
 from skvae.fitted import FittedArray
 from skvae.gaussian.checks import check_near, check_positive_definite
 from skvae.gaussian.covariance import STRUCTURES
@@ -46,7 +49,8 @@ class GaussianSummary(NamedTuple):
     first_floor: np.ndarray
 
 
-class GaussianParameters(NamedTuple):
+@dataclass(frozen=True)
+class GaussianParameters(EmissionParameters):
     """Parameters of Gaussian emissions, and the Gaussian part of those of other emissions.
 
     Parameters
@@ -62,7 +66,7 @@ class GaussianParameters(NamedTuple):
     """
 
     covariance_type: str
-    locations: np.ndarray
+    locations: Real
     scales: np.ndarray
     factors: np.ndarray
 
@@ -70,16 +74,6 @@ class GaussianParameters(NamedTuple):
     def structure(self):
         """Return the covariance structure."""
         return STRUCTURES[self.covariance_type]
-
-    @property
-    def n_components(self):
-        """Return the number of components."""
-        return self.locations.shape[0]
-
-    @property
-    def n_features(self):
-        """Return the number of features."""
-        return self.locations.shape[1]
 
     @classmethod
     def of(cls, covariance_type, locations, scales):
@@ -292,7 +286,7 @@ class LocationScaleEmission(Emission):
             The moments of the data, from which the values must not be too far.
         """
         check_choice("covariance_type", self.covariance_type, (*STRUCTURES,))
-        check_number("reg_covar", self.reg_covar, Real, 0, LARGEST_FLOOR)
+        check_number("reg_covar", self.reg_covar, RealNumber, 0, LARGEST_FLOOR)
         means, covariances = self.means_init, self.covariances_init
         if means is None and covariances is None:
             return None, None

@@ -184,6 +184,10 @@ class EmissionParameters:
     @property
     def n_features(self):
         """Return the number of features."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, EmissionParameters):
+                return value.n_features
         return getattr(self, next(iter(domains(type(self))))).shape[1]
 
     def n_parameters(self, n_states=None):
@@ -363,7 +367,12 @@ class EmissionParameters:
         array([[5.],
                [1.]])
         """
-        return replace(self, **{name: array[order] for name, _, array in self._arrays()})
+        found = {name: array[order] for name, _, array in self._arrays()}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, EmissionParameters):
+                found[field.name] = value.reordered(order)
+        return replace(self, **found)
 
     def _replace(self, **values):
         """Return the record with other values of some fields."""

@@ -24,14 +24,14 @@ that of a Gaussian, as the scale cancels. With :math:`h(x) = \ln x - \psi(x)`, w
           v = E[\tau - 1 - \ln \tau] = h\big(\tfrac{\nu + d}2\big) + (u - 1) - \ln u \ge 0 .
 """
 
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import stdtr
 
 from skvae.emissions.base import NO_ROWS
+from skvae.emissions.domains import Positive
 from skvae.emissions.gaussian import GaussianEmission
 from skvae.emissions.location_scale import (
     GaussianParameters,
@@ -41,6 +41,7 @@ from skvae.emissions.location_scale import (
     known_normals,
     normals_with_fixed,
 )
+from skvae.emissions.parameters import EmissionParameters
 from skvae.emissions.student_t_kernel import StudentTKernel, StudentTStatistics
 from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.covariance import STRUCTURES
@@ -88,7 +89,8 @@ def maximize_normals(statistics, old, empty, summary):
     return GaussianParameters(scaled.covariance_type, locations, scales, factors)
 
 
-class StudentTParameters(NamedTuple):
+@dataclass(frozen=True)
+class StudentTParameters(EmissionParameters):
     """Parameters of Student-t emissions.
 
     Parameters
@@ -102,18 +104,8 @@ class StudentTParameters(NamedTuple):
     """
 
     normals: GaussianParameters
-    dofs: np.ndarray
+    dofs: Positive
     learned: bool = True
-
-    @property
-    def n_components(self):
-        """Return the number of states."""
-        return self.normals.n_components
-
-    @property
-    def n_features(self):
-        """Return the number of features."""
-        return self.normals.n_features
 
     def kernel(self):
         """Return the kernel of the states."""
