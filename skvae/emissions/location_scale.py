@@ -341,7 +341,8 @@ class LocationScaleEmission(Emission):
 
 def normals_with_fixed(new, old, fixed):
     """Return the GaussianParameters ``new`` with the fixed ones of ``old``."""
-    return GaussianParameters(new.covariance_type, *restored(new[1:], old[1:], fixed))
+    kind, *found = new
+    return GaussianParameters(kind, *restored(found, [*old][1:], fixed))
 
 
 def _last_axis(given):
