@@ -130,6 +130,87 @@ def completed(X, random_state):
     return filled
 
 
+def assignment_of(init_params, X, n_components, random_state):
+    """Return given first labels (n,) of rows, −1 for none, or their responsibilities (n, K).
+
+    Parameters
+    ----------
+    init_params : array-like of shape (n_samples,) or (n_samples, n_components), or callable
+        Labels, responsibilities, or a function ``(X, n_components, random_state)`` that returns
+        one of them.
+    X : ndarray of shape (n_samples, n_features)
+        The rows.
+    n_components : int
+        The number of components.
+    random_state : RandomState
+        The source of randomness of the function.
+
+    Raises
+    ------
+    ValueError
+        There is not one label, or one row of responsibilities, for each row of X, or they are not
+        usable.
+    """
+    name = "init_params"
+    if callable(init_params):
+        name, init_params = "the result of init_params", init_params(X, n_components, random_state)
+    try:
+        array = np.asarray(init_params)
+        numbers = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be read as numbers ({error}): {_ASSIGNMENT}") from error
+    if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] != n_components):
+        raise ValueError(f"{name} has shape {array.shape}: {_ASSIGNMENT}")
+    if len(array) != len(X):
+        raise ValueError(
+            f"{name} has {len(array)} entries for {len(X)} rows: {_ASSIGNMENT}; where a search or "
+            "a split takes some rows, give a callable, which gets these rows"
+        )
+    if array.ndim == 1:
+        return _checked_labels(name, numbers, n_components)
+    return _checked_responsibilities(name, numbers)
+
+
+_ASSIGNMENT = (
+    "must be one integer for each row of X (its component, or -1 for none), or responsibilities "
+    "of shape (n_samples, n_components)"
+)
+
+
+def _checked_labels(name, numbers, n_components):
+    wrong = ~((numbers >= -1) & (numbers < n_components) & (numbers == np.floor(numbers)))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"{name} is {numbers[row]:g} in row {row}: must be an integer from 0 to "
+            f"{n_components - 1}, as n_components={n_components}, or -1 for none"
+        )
+    if (numbers < 0).all():
+        raise ValueError(f"{name} has -1 in all rows: must have a component for some row")
+    return numbers.astype(np.intp)
+
+
+def _checked_responsibilities(name, numbers):
+    totals = numbers.sum(axis=1)
+    wrong = ~((numbers >= 0).all(axis=1) & (np.abs(totals - 1.0) <= 1e-6))  # NaN too
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"{name} is {numbers[row].tolist()} in row {row}: responsibilities must be >= 0 and "
+            "sum to 1"
+        )
+    if ((numbers == 0) | (numbers == 1)).all():
+        return numbers.argmax(axis=1)
+    return numbers / totals[:, None]
+
+
+def responsibilities_of(assignment, n_components):
+    """Return labels or responsibilities as responsibilities (n, K); a row with −1 has none."""
+    if assignment.ndim == 2:
+        return assignment
+    return (assignment[:, None] == np.arange(n_components)).astype(np.float64)
+
+
 class ResponsibilityDraws:
     """Responsibilities drawn at random for consecutive ranges of rows.
 

@@ -66,7 +66,9 @@ class AscentEstimator(LatentVariableModel):
         check_number("max_iter", self.max_iter, Integral, 0)
         check_number("n_init", self.n_init, Integral, 1)
         if hasattr(self, "init_params"):
-            check_choice("init_params", self.init_params, INIT_PARAMS)
+            given = self.init_params
+            if isinstance(given, str) or not (callable(given) or hasattr(given, "__len__")):
+                check_choice("init_params", given, INIT_PARAMS)
         check_choice("warm_start", self.warm_start, (True, False))
         check_random("random_state", self.random_state)
         check_number("verbose", self.verbose, Integral, 0, flags=True)

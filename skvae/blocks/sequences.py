@@ -27,6 +27,8 @@ class Sequences(NamedTuple):
         Whether X was a list or a 3-D array; results are then lists of arrays.
     states : ndarray of int, shape (n_samples,), or None
         The known state of each row, −1 where it is unknown; None if none is known.
+    start : ndarray of shape (n_samples,) or (n_samples, n_components), or None
+        Labels or responsibilities of the rows from which a fit is to start, if they are given.
     """
 
     X: np.ndarray
@@ -34,6 +36,7 @@ class Sequences(NamedTuple):
     weight: np.ndarray | None = None
     listed: bool = False
     states: np.ndarray | None = None
+    start: np.ndarray | None = None
 
     def weighted(self, weight):
         """Return the sequences with weights (n_samples,), without the sequences of weight zero.
@@ -59,8 +62,8 @@ class Sequences(NamedTuple):
             return self._replace(weight=weight)
         used = weight > 0
         offsets = np.concatenate([[0], np.cumsum(lengths[used[self.offsets[:-1]]])])
-        states = None if self.states is None else self.states[used]
-        return Sequences(self.X[used], offsets, weight[used], self.listed, states)
+        beside = (each if each is None else each[used] for each in (self.states, self.start))
+        return Sequences(self.X[used], offsets, weight[used], self.listed, *beside)
 
     def rows(self):
         """Return the rows as Rows."""

@@ -833,10 +833,11 @@ def label_statistics(parameters, rows, labels):
         Any parameters of the emission.
     rows : Rows
         The data.
-    labels : ndarray of int, shape (n_rows,)
-        The state of each row in reading order, −1 for none.
+    labels : ndarray of shape (n_rows,) or (n_rows, n_components)
+        The state of each row in reading order, −1 for none, or its responsibilities.
     """
-    used = np.flatnonzero(labels >= 0)
+    soft = labels.ndim == 2
+    used = np.arange(len(labels)) if soft else np.flatnonzero(labels >= 0)
     labels = labels[used]
     rows = rows._replace(order=used if rows.order is None else rows.order[used])
     kernel, states = parameters.kernel(), np.arange(parameters.n_components)[:, None]
@@ -844,7 +845,8 @@ def label_statistics(parameters, rows, labels):
     for a, b in ranges(0, rows.n_rows, kernel.block_rows):
         X, weight = rows.take(a, b)
         for part, block in kernel.blocks(X, workspace):
-            resp = (labels[a:b][part] == states).astype(np.float64)
+            resp = labels[a:b][part].T if soft else labels[a:b][part] == states
+            resp = resp.astype(np.float64)
             if weight is not None:
                 resp *= weight[part]
             block.accumulate(sums, resp)

@@ -13,7 +13,7 @@ from skvae.ascent.restarts import search
 from skvae.blocks import Rows, Sequences, is_complete
 from skvae.chain import algorithms
 from skvae.chain.passes import Buffers
-from skvae.emissions.base import log_density_of
+from skvae.emissions.base import label_statistics, log_density_of
 from skvae.fixed import KeptCoordinates
 from skvae.hmm.dask_sequences import DistributedSequences, check_known
 from skvae.hmm.e_step import expect, log_likelihood_of, reader_of
@@ -31,7 +31,7 @@ from skvae.hmm.known_states import (
     with_evidence,
 )
 from skvae.hmm.parameters import ChainParameters, ChainStatistics, Coordinates
-from skvae.initialization import MAX_ROWS, completed
+from skvae.initialization import MAX_ROWS, assignment_of, completed, responsibilities_of
 
 _STEPS = 3  # of each start, before the best is chosen
 
@@ -106,8 +106,13 @@ class HiddenMarkovProblem:
         if known is not None:  # of a Dask array these are computed here
             known = np.asarray(known[slice(None) if places is None else places], dtype=np.intp)
         self.all_known = known is not None and bool((known >= 0).all())
+        given_start = None
+        if not isinstance(self._estimator.init_params, str):
+            given_start = self._given_start(rng, known, places)
         if self.all_known:
             candidates = [known]
+        elif given_start is not None:
+            candidates = [given_start]
         else:
             candidates = list(first_states(*given, self.prior, number, rng, known))
             if known is not None and number == 0 and n > 1:
@@ -130,11 +135,41 @@ class HiddenMarkovProblem:
                 continue
             if best is None or found[0] > best[0]:
                 best = found
-                n_empty = n - len(np.unique(states[states >= 0]))
+                used = states.any(axis=0) if states.ndim == 2 else np.unique(states[states >= 0])
+                n_empty = n - np.count_nonzero(used) if states.ndim == 2 else n - len(used)
         if best is None:
             raise failure
         self.n_empty = max(self.n_empty, n_empty)
         return best[1]
+
+    def _given_start(self, rng, known, places):
+        """Return the given labels or responsibilities of some rows; known states are kept."""
+        n, given = int(self._estimator.n_components), self._data.start
+        if given is None:  # a callable
+            given = assignment_of(self._estimator.init_params, self._data.X, n, rng)
+        given = given if places is None else given[places]
+        if known is None:
+            return given
+        if given.ndim == 1:
+            return np.where(known >= 0, known, given)
+        return np.where(known[:, None] >= 0, responsibilities_of(known, n), given)
+
+    def _softly(self, rows, index, resp, rng):
+        """Return the emission's parameters, starts and pairs of responsibilities (n, K) of rows.
+
+        The parameters are those of an M step from the parameters for the most probable states.
+        """
+        n = int(self._estimator.n_components)
+        old = self._emission.first(rows, resp.argmax(axis=1), n, self._summary, rng)
+        of_emission = old, label_statistics(old, rows, resp), self._summary
+        if self._fixed is not None:
+            parameters = self._emission._maximize_fixed(*of_emission, self._fixed)
+        else:
+            parameters = self._emission.maximize(*of_emission)
+        begins = np.isin(index, self._data.offsets[:-1])
+        follows = (np.diff(index) == 1) & ~begins[1:]
+        pairs = resp[:-1][follows].T @ resp[1:][follows]
+        return parameters, resp[begins].sum(axis=0), pairs
 
     def _tried(self, rows, index, states, unseen, known, step, rng):
         """Return (bound after a few steps, start) of a start from rows in given states.
@@ -143,16 +178,20 @@ class HiddenMarkovProblem:
         value. Without a step the bound is 0.
         """
         n = int(self._estimator.n_components)
-        parameters = self._emission.first(rows, np.where(unseen, -1, states), n, self._summary, rng)
-        if unseen.any():
-            states = carried_on(states, unseen)
-            states = states if known is None else np.where(known >= 0, known, states)
-        index, states = index[states >= 0], states[states >= 0]
-        begins = np.isin(index, self._data.offsets[:-1])
-        starts = np.bincount(states[begins], minlength=n).astype(np.float64)
-        follows = (np.diff(index) == 1) & ~begins[1:]
-        pairs = np.zeros((n, n))
-        np.add.at(pairs, (states[:-1][follows], states[1:][follows]), 1.0)
+        if states.ndim == 2:
+            parameters, starts, pairs = self._softly(rows, index, states, rng)
+        else:
+            used = np.where(unseen, -1, states)
+            parameters = self._emission.first(rows, used, n, self._summary, rng)
+            if unseen.any():
+                states = carried_on(states, unseen)
+                states = states if known is None else np.where(known >= 0, known, states)
+            index, states = index[states >= 0], states[states >= 0]
+            begins = np.isin(index, self._data.offsets[:-1])
+            starts = np.bincount(states[begins], minlength=n).astype(np.float64)
+            follows = (np.diff(index) == 1) & ~begins[1:]
+            pairs = np.zeros((n, n))
+            np.add.at(pairs, (states[:-1][follows], states[1:][follows]), 1.0)
         flat = ChainParameters(np.full(n, 1 / n), np.full((n, n), 1 / n), parameters)
         counts = ChainStatistics(starts + SMOOTHING, pairs + SMOOTHING, None)
         startprob, transmat = self.prior.maximize(flat, counts)

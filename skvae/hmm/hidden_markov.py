@@ -31,7 +31,7 @@ from skvae.hmm.base import HiddenMarkovModel
 from skvae.hmm.dask_sequences import DistributedSequences, identity_of_known
 from skvae.hmm.e_step import threads_for
 from skvae.hmm.em import HiddenMarkovProblem
-from skvae.hmm.initialization import check_chain
+from skvae.hmm.initialization import check_chain, with_given_start
 from skvae.hmm.known_states import check_states
 from skvae.hmm.parameters import (
     SMALLEST,
@@ -89,11 +89,16 @@ default=1.0
         needs far fewer iterations where components overlap.
     n_init : int, default=1
         The number of starts; the best one is kept.
-    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
+    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, array-like or callable, \
+default='kmeans'
         How rows get their first states; transitions are counted from these and smoothed. 'kmeans'
         compares, by the bound after a few iterations, clusters of rows, clusters of variances
         within windows, and windows drawn at random; further starts of ``n_init`` take these kinds
         in turn. With a left-right ``transmat_init``, sequences are cut into equal parts instead.
+        A start can also be given: one state for each row of X, or -1 for none; responsibilities of
+        shape (n_samples, n_components); lists of these for a list of sequences; or a callable
+        ``(X, n_components, random_state)`` that returns one of these for the rows of all sequences
+        and is called with the rows of each fit, as in a search.
     startprob_init : array-like of shape (n_components,), default=None
         First start probabilities; zeros stay zero, also in a fit or a batch that continues. A value
         that was changed since then replaces the learned probabilities.
@@ -333,7 +338,9 @@ default=1.0
             self._store(best.parameters, emission, problem.prior, fixed)
             notes = []
             if problem.n_empty:
-                reason = {"why": "no row is known to be in them"} if problem.all_known else {}
+                given = not isinstance(self.init_params, str)
+                reason = {"why": "init_params gives them none"} if given else {}
+                reason = {"why": "no row is known to be in them"} if problem.all_known else reason
                 empty = "states", problem.n_empty, self.n_components
                 notes.append(text_of_empty(*empty, **reason))
             found = states_on_floor(best.parameters.emission, summary)
@@ -549,6 +556,8 @@ default=1.0
             sequence_weight = data.for_rows(sequence_weight)
         weight = self._validate_weight(sequence_weight, data.X, "sequence_weight")
         n_components = int(self.n_components)
+        if reset and not isinstance(self.init_params, str):
+            data = with_given_start(data, self.init_params, n_components)
         if is_distributed(data.X):
             data = DistributedSequences.of(data.X, data.offsets)
             data = data if states is None else data.with_known(states, n_components)

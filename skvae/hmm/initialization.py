@@ -4,10 +4,10 @@ import numpy as np
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils.random import sample_without_replacement
 
-from skvae.blocks import Sequences
+from skvae.blocks import Sequences, is_distributed
 from skvae.hmm.known_states import named_by_known
 from skvae.hmm.parameters import ChainPrior
-from skvae.initialization import MAX_ROWS, first_labels
+from skvae.initialization import INIT_PARAMS, MAX_ROWS, assignment_of, first_labels
 from skvae.validation import check_concentration, check_stochastic
 
 _WINDOW = 256  # neighbouring rows that are read together, so that transitions can be counted
@@ -39,6 +39,35 @@ def check_chain(estimator):
         allowed,
     )
     return startprob, transmat, prior
+
+
+def with_given_start(data, init_params, n_components):
+    """Return Sequences with the labels or responsibilities that a fit starts from.
+
+    A callable is called when the fit starts.
+
+    Raises
+    ------
+    ValueError
+        They do not go with the rows.
+    """
+    if is_distributed(data.X):
+        raise ValueError(
+            "init_params as labels, responsibilities or a callable needs rows in memory, and X is "
+            f"a Dask array: must be one of {', '.join(map(repr, INIT_PARAMS))}"
+        )
+    if callable(init_params):
+        return data
+    if data.listed and len(init_params) == len(data.offsets) - 1 and np.ndim(init_params[0]):
+        lengths = [len(part) for part in init_params]
+        for s, (length, wanted) in enumerate(zip(lengths, np.diff(data.offsets), strict=True)):
+            if length != wanted:
+                raise ValueError(
+                    f"init_params[{s}] has {length} entries for {wanted} rows: must have one label "
+                    "or one row of responsibilities for each row"
+                )
+        init_params = np.concatenate([np.asarray(part) for part in init_params])
+    return data._replace(start=assignment_of(init_params, data.X, n_components, None))
 
 
 def windows_to_start_from(n_rows, n_components, rng):

@@ -127,9 +127,13 @@ default='dirichlet_process'
         The largest number of iterations, each a pass over the data; 0 keeps the start.
     n_init : int, default=1
         The number of starts; the best one is kept.
-    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
+    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, array-like or callable, \
+default='kmeans'
         How a start is made. All but ``random`` look at no more than 16384 rows (or 128 per
-        component), drawn at random, if there are more.
+        component), drawn at random, if there are more. A start can also be given: one label for
+        each row of X, or -1 for none; responsibilities of shape (n_samples, n_components); or a
+        callable ``(X, n_components, random_state)`` that returns one of these, and is called with
+        the rows of each fit, as in a search.
     random_state : int, RandomState instance or None, default=None
         Source of the starts, minibatches and moves, and of the draws of :meth:`sample` without its
         own ``random_state``.

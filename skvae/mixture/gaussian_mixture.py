@@ -70,9 +70,13 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
         needs far fewer iterations where components overlap.
     n_init : int, default=1
         The number of starts; the best one is kept.
-    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
+    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, array-like or callable, \
+default='kmeans'
         How a start is made. All but ``random`` look at no more than 16384 rows (or 128 per
-        component), drawn at random, if there are more.
+        component), drawn at random, if there are more. A start can also be given: one label for
+        each row of X, or -1 for none; responsibilities of shape (n_samples, n_components); or a
+        callable ``(X, n_components, random_state)`` that returns one of these, and is called with
+        the rows of each fit, as in a search.
     weights_init : array-like of shape (n_components,), default=None
         First weights.
     means_init : array-like of shape (n_components, n_features), default=None
@@ -286,7 +290,10 @@ class EMGaussianMixture(AscentEstimator, MixtureModel):
             self._fixed = fixed
             notes = []
             if problem.n_empty:
-                notes.append(text_of_empty("components", problem.n_empty, self.n_components))
+                given = not isinstance(self.init_params, str)
+                reason = {"why": "init_params gives them none"} if given else {}
+                empty = "components", problem.n_empty, self.n_components
+                notes.append(text_of_empty(*empty, **reason))
             found = on_floor(
                 self.covariance_type,
                 parameters.covariances,

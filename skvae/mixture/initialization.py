@@ -2,19 +2,24 @@
 
 import numpy as np
 
-from skvae.blocks import DistributedRows, Rows
+from skvae.blocks import DistributedRows, Rows, ranges
 from skvae.gaussian.checks import check_positive_definite, check_weights
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.first_statistics import LARGEST_SINGLE, filled, statistics_of
 from skvae.gaussian.moments import LARGEST
 from skvae.initialization import (
+    INIT_PARAMS,
     ResponsibilityDraws,
+    assignment_of,
     completed,
     first_labels,
+    responsibilities_of,
     rows_to_start_from,
 )
 from skvae.mixture.parameters import MixtureParameters
 from skvae.validation import check_array_parameter
+
+_BLOCK = 4096  # rows whose first means are added at once
 
 
 def check_initial(estimator, n_features):
@@ -64,6 +69,20 @@ def _label_means(X, labels, weight, n_components, moments):
     return moments.mean + sums / np.where(counts > 0, counts, 1.0)[:, None]
 
 
+def _given_means(rows, given, n_components, moments):
+    """Return the mean of the observed values of each component, (K, D), or the overall mean."""
+    sums, counts = np.zeros((2, n_components, rows.X.shape[1]))
+    for a, b in ranges(0, rows.n_rows, _BLOCK):
+        X, weight = rows.take(a, b)
+        deviation = np.subtract(X, moments.mean, dtype=np.float64)
+        seen = ~np.isnan(deviation)
+        resp = responsibilities_of(given[a:b], n_components).T
+        resp = resp if weight is None else resp * weight
+        sums += resp @ np.where(seen, deviation, 0.0)
+        counts += resp @ seen
+    return moments.mean + sums / np.where(counts > 0, counts, 1.0)
+
+
 def first_statistics(rows, estimator, moments, rng):
     """Return the GaussianStatistics of the first responsibilities, of all rows or of a sample.
 
@@ -79,7 +98,19 @@ def first_statistics(rows, estimator, moments, rng):
         The source of randomness.
     """
     n_components, method = int(estimator.n_components), estimator.init_params
-    if method == "random":
+    if not isinstance(method, str):
+        if isinstance(rows, DistributedRows):
+            raise ValueError(
+                "init_params as labels, responsibilities or a callable needs rows in memory, and X "
+                f"is a Dask array: must be one of {', '.join(map(repr, INIT_PARAMS))}"
+            )
+        given, rows = assignment_of(method, rows.X, n_components, rng), rows.in_own_order()
+        given = given if rows.order is None else given[rows.order]
+        centers = _given_means(rows, given, n_components, moments)
+
+        def resp(start, stop):
+            return responsibilities_of(given[start:stop], n_components).T
+    elif method == "random":
         rows = rows.in_own_order()
         resp = ResponsibilityDraws(n_components, rng)
         if isinstance(rows, DistributedRows):
