@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from skvae import datasets, grammar, hmm, inference, inspection, vae
     from skvae.comparison import compare
-    from skvae.deep_chain import HiddenMarkovAutoencoder
+    from skvae.deep_chain import CTCTranscriber, HiddenMarkovAutoencoder
     from skvae.grammar import EMContextFreeGrammar
     from skvae.hmm import EMHiddenMarkov
     from skvae.mixture import BayesianMixtureSVI, EMGaussianMixture
@@ -25,6 +25,7 @@ __version__ = "0.1.0.dev0"
 # `skvae.compare` would replace the function `skvae.compare` when it is imported.
 _OBJECTS = {
     "BayesianMixtureSVI": "skvae.mixture",
+    "CTCTranscriber": "skvae.deep_chain",
     "EMContextFreeGrammar": "skvae.grammar",
     "EMGaussianMixture": "skvae.mixture",
     "EMHiddenMarkov": "skvae.hmm",
@@ -36,6 +37,7 @@ _MODULES = ("datasets", "grammar", "hmm", "inference", "inspection", "vae")
 
 __all__ = [
     "BayesianMixtureSVI",
+    "CTCTranscriber",
     "EMContextFreeGrammar",
     "EMGaussianMixture",
     "EMHiddenMarkov",

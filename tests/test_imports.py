@@ -262,6 +262,7 @@ def test_import_skvae_loads_nothing_else():
 
 HEAVY = {"torch", "skorch", "safetensors", "numba", "matplotlib", "dask"}
 USES = {
+    "CTCTranscriber": {"numba", "torch", "skorch", "safetensors"},
     "EMContextFreeGrammar": {"numba"},
     "EMHiddenMarkov": {"numba"},
     "grammar": {"numba"},
