@@ -74,6 +74,30 @@ def _mask(name, states, n_components):
     return mask
 
 
+def fixed_in_order(fixed, order):
+    """Return fixed parameters, of which a dict names the states, in another order."""
+    if not isinstance(fixed, dict):
+        return fixed
+    place = np.argsort(order)
+    return {
+        name: states if states is None else sorted(place[list(states)].tolist())
+        for name, states in fixed.items()
+    }
+
+
+def check_order(order, n_components, name="state"):
+    """Return an order as an array; raise ValueError unless it has each state once."""
+    values = np.asarray(order)
+    whole = values.ndim == 1 and all(
+        isinstance(each, Integral) and not isinstance(each, bool) for each in values.tolist()
+    )
+    if not (whole and sorted(values.tolist()) == list(range(n_components))):
+        raise ValueError(
+            f"order={order!r}: must have each {name} from 0 to {n_components - 1} once"
+        )
+    return values.astype(np.intp)
+
+
 def no_value_to_keep(name, parameter):
     """Return the ValueError for a fixed parameter without an initial value."""
     return ValueError(

@@ -15,7 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
-from scipy.stats import bernoulli, multivariate_normal, multivariate_t, poisson
+from scipy.stats import (
+    bernoulli,
+    gamma,
+    multivariate_normal,
+    multivariate_t,
+    nbinom,
+    poisson,
+    vonmises,
+)
 
 
 class Posterior(NamedTuple):
@@ -247,7 +255,39 @@ def _column(X, emission):
     )
 
 
+def _gamma(X, emission):
+    shapes, scales = emission.shapes_, emission.scales_
+    return _by_row(
+        X, len(shapes), lambda k, row, s: gamma.logpdf(row, shapes[k][s], scale=scales[k][s]).sum()
+    )
+
+
+def _von_mises(X, emission):
+    mu, kappa = emission.directions_, emission.concentrations_
+    return _by_row(X, len(mu), lambda k, row, s: vonmises.logpdf(row, kappa[k][s], mu[k][s]).sum())
+
+
+def _negative_binomial(X, emission):
+    sizes = 1.0 / emission.dispersions_
+    p = sizes / (sizes + emission.rates_)
+    return _by_row(X, len(p), lambda k, row, s: nbinom.logpmf(row, sizes[k][s], p[k][s]).sum())
+
+
+def _zero_inflated_poisson(X, emission):
+    rates, zeros = emission.rates_, emission.zero_weights_
+
+    def log_p(k, row, seen):
+        counted = (1 - zeros[k][seen]) * poisson.pmf(row, rates[k][seen])
+        return _log(np.where(row == 0, zeros[k][seen], 0.0) + counted).sum()
+
+    return _by_row(X, len(rates), log_p)
+
+
 _FAMILIES = {
+    "GammaEmission": _gamma,
+    "VonMisesEmission": _von_mises,
+    "NegativeBinomialEmission": _negative_binomial,
+    "ZeroInflatedPoissonEmission": _zero_inflated_poisson,
     "GaussianEmission": _gaussian,
     "StudentTEmission": _student_t,
     "GaussianMixtureEmission": _gaussian_mixture,

@@ -122,7 +122,7 @@ class ColumnParameters(EmissionParameters):
 
     def reordered(self, order):
         """Return the states with ``order[i]`` in place i."""
-        return self._replace(parts=tuple(defaults.reordered(part, order) for part in self.parts))
+        return self._replace(parts=tuple(part.reordered(order) for part in self.parts))
 
     def statistics(self, weights):
         """Return the expected statistics of ``weights[k]`` rows in each state k."""

@@ -1,8 +1,5 @@
 """Methods of parameters that a family may have, and results for families without them.
 
-``reordered(order)``
-    θ with state ``order[i]`` in place i. Records of earlier form, NamedTuples, have the first axis
-    of every array reordered, also of a NamedTuple in them.
 ``imputed(X, posterior)``
     Rows with their missing values filled in. By default these are the means of the states, weighted
     by ``posterior``, which is exact where features are independent given the state.
@@ -14,33 +11,12 @@
 import numpy as np
 
 
-def reordered(parameters, order):
-    """Return parameters with state ``order[i]`` in place i.
-
-    Parameters
-    ----------
-    parameters : NamedTuple
-        Parameters of an emission family.
-    order : ndarray of int, shape (n_components,)
-        A permutation of the states.
-    """
-    if hasattr(parameters, "reordered"):
-        return parameters.reordered(order)
-    changed = {}
-    for name, value in zip(parameters._fields, parameters, strict=True):
-        if isinstance(value, np.ndarray):
-            changed[name] = value[order]
-        elif isinstance(value, tuple) and type(value) is not tuple:  # a NamedTuple
-            changed[name] = reordered(value, order)
-    return parameters._replace(**changed)
-
-
 def imputed(parameters, X, posterior):
     """Return a copy of rows with their missing values filled in.
 
     Parameters
     ----------
-    parameters : NamedTuple
+    parameters : EmissionParameters
         Parameters of an emission family.
     X : ndarray of shape (n, n_features)
         Rows; NaN is missing.

@@ -148,6 +148,11 @@ class VonMisesParameters(EmissionParameters):
         """Return the mean square of x − μ in (−π, π], shape (n_components, n_features)."""
         return angular_variance(self.concentrations)
 
+    def imputed(self, X, posterior):
+        """Return rows with missing values at the direction of the expected vector (cos, sin)."""
+        cosine, sine = np.einsum("nk,ckd->cnd", posterior, self.expected_statistics())
+        return np.where(np.isnan(X), np.arctan2(sine, cosine), X)
+
     def pack(self, summary):
         """Return ln(1 + κ) in the direction μ, as a vector: it has no jump at ±π."""
         size = np.log1p(self.concentrations)

@@ -21,12 +21,13 @@ from skvae.emissions import GaussianEmission
 from skvae.emissions.base import log_density_of
 from skvae.emissions.defaults import imputed
 from skvae.fitted import FittedArray, how_to_begin
+from skvae.fixed import check_order
 from skvae.hmm.dask_sequences import DistributedSequences
 from skvae.hmm.e_step import EmissionReader, infer, log_likelihood_of, path_entropy
 from skvae.hmm.forecast import Forecast, forecasts_of, indices_after  # noqa: F401 (in pickles)
 from skvae.hmm.online import OnlineFilter
 from skvae.hmm.parameters import ChainParameters
-from skvae.hmm.states import check_order, relabelled
+from skvae.hmm.states import relabelled
 from skvae.validation import check_choice, check_number, check_stochastic
 
 _LEARNING = {

@@ -1,30 +1,16 @@
-"""The order of states: checks of an order, and parameters of a model in another order."""
+"""A fitted model with its states in another order."""
 
 from copy import deepcopy
-from numbers import Integral
 
 import numpy as np
 from sklearn.base import clone
 
 from skvae.emissions.base import Emission
-from skvae.emissions.defaults import reordered
+from skvae.fixed import fixed_in_order
 
 # Constructor parameters whose axes are states, where they are arrays.
 _PER_STATE = ("startprob_init", "transmat_init", "startprob_prior", "transmat_prior")
 _OF_GAUSSIAN = ("means_init", "covariances_init")
-
-
-def check_order(order, n_components, name="state"):
-    """Return an order as an array; raise ValueError unless it has each state once."""
-    values = np.asarray(order)
-    whole = values.ndim == 1 and all(
-        isinstance(each, Integral) and not isinstance(each, bool) for each in values.tolist()
-    )
-    if not (whole and sorted(values.tolist()) == list(range(n_components))):
-        raise ValueError(
-            f"order={order!r}: must have each {name} from 0 to {n_components - 1} once"
-        )
-    return values.astype(np.intp)
 
 
 def relabelled(model, order):
@@ -43,7 +29,7 @@ def relabelled(model, order):
     )
     fitted = copied.emission_
     fitted.set_params(**_first_values(fitted.get_params(), order))
-    fitted.store(reordered(parameters.emission, order))
+    fitted.store(parameters.emission.reordered(order))
     if isinstance(model.fixed, dict):
         place = np.argsort(order)
         copied.fixed = {
@@ -55,6 +41,7 @@ def relabelled(model, order):
         copied._last = {
             name: _in_order(value, order, as_list=True) for name, value in model._last.items()
         }
+    copied.fixed = fixed_in_order(model.fixed, order)
     if isinstance(model.emission, Emission):
         copied.emission = clone(model.emission)
         copied.emission.set_params(**_first_values(model.emission.get_params(), order))

@@ -11,7 +11,7 @@ the threads.
 """
 
 import inspect
-from copy import copy
+from copy import copy, deepcopy
 from functools import partial
 from numbers import Integral
 
@@ -24,7 +24,7 @@ from skvae.ascent.estimator import AscentEstimator, text_of_empty, text_of_floor
 from skvae.ascent.restarts import search
 from skvae.blocks import DistributedRows, workers
 from skvae.fitted import FittedArray, new_instance
-from skvae.fixed import check_fixed, no_value_to_keep
+from skvae.fixed import check_fixed, check_order, fixed_in_order, no_value_to_keep
 from skvae.gaussian.checks import (
     check_batch,
     check_positive_definite,
@@ -609,6 +609,50 @@ default='kmeans'
         mixture._fixed = self._fixed
         if hasattr(self, "feature_names_in_"):
             mixture.feature_names_in_ = self.feature_names_in_[index]
+        return mixture
+
+    def relabel(self, order):
+        """Return a mixture whose component i is component ``order[i]`` of this one.
+
+        The components of an EM fit have no order of their own. Everything else is unchanged.
+        Constructor parameters with an entry for each component, such as ``means_init``, are in the
+        new order too.
+
+        Parameters
+        ----------
+        order : array-like of int, shape (n_components,)
+            A permutation of the components.
+
+        Returns
+        -------
+        mixture : EMGaussianMixture
+            A new mixture; this one does not change.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.9, 0.1], [[4.0], [0.0]], [1.0, 2.0], "spherical"
+        ... )
+        >>> mixture.relabel(np.argsort(mixture.means_[:, 0])).weights_
+        array([0.1, 0.9])
+        """
+        self._check_fitted()
+        order = check_order(order, len(self.weights_), "component")
+        mixture = deepcopy(self)
+        mixture._store(self._parameters().reordered(order))
+        tied = self.covariance_type == "tied"
+        for name in ("weights_init", "means_init", *(() if tied else ("precisions_init",))):
+            value = getattr(self, name)
+            if value is not None:
+                reordered = np.asarray(value)[order]
+                setattr(mixture, name, reordered)
+                if name in (mixture._started_from or {}):  # a warm start compares them
+                    mixture._started_from[name] = reordered
+        mixture.fixed = fixed_in_order(self.fixed, order)
+        if self._fixed is not None:
+            mixture._fixed = {name: mask[order] for name, mask in self._fixed.items()}
         return mixture
 
     # Draws --------------------------------------------------------------------------------------

@@ -77,6 +77,15 @@ class MixtureParameters(NamedTuple):
         factors = STRUCTURES[covariance_type].precisions_cholesky(covariances)
         return cls(covariance_type, weights, means, covariances, factors)
 
+    def reordered(self, order):
+        """Return the parameters with component ``order[i]`` in place i."""
+        found = self._replace(weights=self.weights[order], means=self.means[order])
+        if self.covariance_type == "tied":
+            return found
+        return found._replace(
+            covariances=self.covariances[order], precisions_cholesky=self.precisions_cholesky[order]
+        )
+
     def moments(self):
         """Return the mean and the variance of each feature, arrays of shape (n_features,)."""
         mean = self.weights @ self.means

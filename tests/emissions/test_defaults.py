@@ -11,10 +11,14 @@ from skvae.hmm import (
     BernoulliEmission,
     CategoricalEmission,
     ColumnEmission,
+    GammaEmission,
     GaussianEmission,
     GaussianMixtureEmission,
+    NegativeBinomialEmission,
     PoissonEmission,
     StudentTEmission,
+    VonMisesEmission,
+    ZeroInflatedPoissonEmission,
 )
 from tests.hmm_oracles import matrices_of
 
@@ -66,6 +70,31 @@ def flags(seed=0):
     return BernoulliEmission.from_parameters(np.random.default_rng(seed).uniform(size=(K, D)))
 
 
+def gammas(seed=0):
+    rng = np.random.default_rng(seed)
+    return GammaEmission.from_parameters(
+        1 + rng.gamma(3.0, size=(K, D)), rng.gamma(3.0, size=(K, D))
+    )
+
+
+def overdispersed(seed=0):
+    rng = np.random.default_rng(seed)
+    rates, dispersions = rng.gamma(3.0, size=(K, D)), rng.uniform(0.1, 2.0, size=(K, D))
+    return NegativeBinomialEmission.from_parameters(rates, dispersions)
+
+
+def many_zeros(seed=0):
+    rng = np.random.default_rng(seed)
+    rates, weights = rng.gamma(3.0, size=(K, D)), rng.uniform(size=(K, D))
+    return ZeroInflatedPoissonEmission.from_parameters(rates, weights)
+
+
+def angles(seed=0):
+    rng = np.random.default_rng(seed)
+    directions, sizes = rng.uniform(-3, 3, size=(K, D)), rng.gamma(2.0, size=(K, D))
+    return VonMisesEmission.from_parameters(directions, sizes)
+
+
 def columns(seed=0):
     parts = [
         ("numbers", gaussian("full", seed), [3, 0]),
@@ -85,6 +114,9 @@ EMISSIONS = {
     "bernoulli": flags(),
     "categorical": categorical(),
     "columns": columns(),
+    "gamma": gammas(),
+    "negative binomial": overdispersed(),
+    "zero-inflated": many_zeros(),
 }
 every_emission = pytest.mark.parametrize("emission", EMISSIONS.values(), ids=EMISSIONS)
 
@@ -132,11 +164,11 @@ def test_distribution_functions_by_scipy():
 @pytest.mark.parametrize("order", [[2, 0, 1], [1, 0, 2]])
 def test_reordered_states_have_the_densities_of_theirs(emission, order):
     parameters = emission.parameters()
-    other = defaults.reordered(parameters, np.array(order))
+    other = parameters.reordered(np.array(order))
     X = parameters.sample(np.arange(50) % K, np.random.RandomState(0))
     X[::3, 0] = np.nan
     assert_allclose(log_density_of(other, X), log_density_of(parameters, X)[:, order], rtol=1e-13)
-    again = defaults.reordered(other, np.argsort(order))
+    again = other.reordered(np.argsort(order))
     assert_allclose(log_density_of(again, X), log_density_of(parameters, X), rtol=1e-13)
 
 
@@ -200,3 +232,21 @@ def test_codes_and_flags_have_the_most_probable_value_and_counts_the_mean():
     assert defaults.imputed(emission.parameters(), found.astype(np.float32), posterior).dtype == (
         np.float32
     )
+
+
+def test_angles_are_imputed_by_the_direction_of_the_expected_vector():
+    """Two states on both sides of ±π: the mean of their numbers would be near 0."""
+    emission = VonMisesEmission.from_parameters([[3.0], [-3.0]], [[5.0], [5.0]])
+    found = defaults.imputed(
+        emission.parameters(), np.array([[np.nan]] * 2), np.array([[0.5, 0.5], [0.9, 0.1]])
+    )
+    assert_allclose(np.abs(found[0, 0]), np.pi)
+    vector = 0.9 * np.exp(3j) + 0.1 * np.exp(-3j)
+    assert_allclose(found[1, 0], np.angle(vector))
+    draws = emission.parameters().sample(np.repeat([0, 1], [9000, 1000]), np.random.RandomState(0))
+    assert_allclose(np.angle(np.exp(1j * draws).mean()), found[1, 0], atol=0.03)
+
+
+def test_families_without_a_distribution_function_have_none():
+    assert np.isnan(defaults.cdf(angles().parameters(), np.zeros((4, D)))).all()
+    assert defaults.cdf(angles().parameters(), np.zeros((4, D))).shape == (4, K, D)

@@ -92,6 +92,17 @@ def test_a_continued_fit_has_the_same_priors_structure_and_result():
     assert_allclose(new.transmat_, old.transmat_[np.ix_(order, order)], rtol=1e-8)
 
 
+def test_fixed_states_follow_the_order():
+    settings = {"means_init": [[0.0, 0.0], [80.0, 3.0], [60.0, 4.0]], "fixed": {"means": [0, 2]}}
+    chain = EMHiddenMarkov(3, random_state=0, **settings).fit(REAL)
+    other = chain.relabel([1, 2, 0])
+    assert other.fixed == {"means": [1, 2]}
+    assert chain.fixed == {"means": [0, 2]}
+    assert_allclose(other.bic(REAL), chain.bic(REAL), rtol=1e-12)
+    other.partial_fit(REAL[:50])
+    assert_array_equal(other.means_[1:], [[60.0, 4.0], [0.0, 0.0]])
+
+
 @pytest.mark.parametrize("order", [[0], [0, 0], [0, 2], [0, 1, 2], [0.0, 1.0], "01", None])
 def test_an_order_has_each_state_once(order):
     chain = EMHiddenMarkov(2, random_state=0).fit(REAL)

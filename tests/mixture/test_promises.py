@@ -3,9 +3,10 @@
 import warnings
 
 import numpy as np
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
 from skvae import EMGaussianMixture
@@ -86,3 +87,28 @@ def test_a_fit_keeps_its_promises(problem):
     drawn, labels = model.sample(20)
     assert np.isfinite(model.score_samples(drawn)).all()
     assert set(labels) <= set(range(model.n_components))
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+def test_a_relabelled_mixture_is_the_same_mixture(covariance_type):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 2)) + np.repeat([[0.0, 0.0], [4.0, 0.0], [0.0, 5.0]], 40, axis=0)
+    settings = {
+        "covariance_type": covariance_type,
+        "means_init": [[0.0, 0.0], [4.0, 0.0], [0.0, 5.0]],
+        "weights_init": [0.2, 0.3, 0.5],
+        "fixed": {"means": [1]},
+    }
+    mixture, order = EMGaussianMixture(3, random_state=0, **settings).fit(X), [2, 0, 1]
+    other = mixture.relabel(order)
+    assert_allclose(other.score_samples(X), mixture.score_samples(X), rtol=1e-12)
+    assert_allclose(other.predict_proba(X), mixture.predict_proba(X)[:, order], atol=1e-12)
+    assert_array_equal(other.means_, mixture.means_[order])
+    assert_array_equal(mixture.means_[1], [4.0, 0.0])
+    assert other.fixed == {"means": [2]}
+    assert other.bic(X) == pytest.approx(mixture.bic(X), rel=1e-12)
+    assert_array_equal(other.weights_init, [0.5, 0.2, 0.3])
+    other.set_params(warm_start=True).fit(X)
+    assert_array_equal(other.means_[2], [4.0, 0.0])
+    with pytest.raises(ValueError, match="must have each component from 0 to 2 once"):
+        mixture.relabel([0, 1, 1])
