@@ -65,7 +65,7 @@ class BernoulliParameters(EmissionParameters):
         x = x[..., None, :]
         return np.where(x < 0, 0.0, np.where(x < 1, 1.0 - self.probabilities, 1.0))
 
-    def imputed(self, X, posterior):
+    def _filled(self, X, posterior):
         """Return rows with missing values at their most probable value."""
         return np.where(np.isnan(X), posterior @ self.probabilities > 0.5, X)
 

@@ -118,7 +118,7 @@ class CategoricalParameters(EmissionParameters):
         found = below[:, np.arange(self.n_features), code + 1]  # (K, ..., D)
         return np.moveaxis(found, 0, -2)
 
-    def imputed(self, X, posterior):
+    def _filled(self, X, posterior):
         """Return rows with missing values at their most probable code."""
         probable = np.einsum("nk,kdc->ndc", posterior, self.probabilities).argmax(axis=2)
         return np.where(np.isnan(X), probable, X)

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skvae.emissions import defaults
 from skvae.emissions.parameters import EmissionParameters
 
 
@@ -110,14 +109,14 @@ class ColumnParameters(EmissionParameters):
         """Return P(feature ≤ x | state), shape (..., K, D), of values (..., D)."""
         found = np.empty((*x.shape[:-1], self.n_components, self.n_features))
         for part, index in zip(self.parts, self.columns, strict=True):
-            found[..., index] = defaults.cdf(part, x[..., index])
+            found[..., index] = part.cdf(x[..., index])
         return found
 
-    def imputed(self, X, posterior):
+    def _filled(self, X, posterior):
         """Return rows with missing values filled in, each part by its own rule."""
         X = X.copy()
         for part, index in zip(self.parts, self.columns, strict=True):
-            X[:, index] = defaults.imputed(part, X[:, index], posterior)
+            X[:, index] = part.imputed(X[:, index], posterior)
         return X
 
     def reordered(self, order):

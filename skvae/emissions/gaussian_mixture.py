@@ -100,13 +100,13 @@ class GaussianMixtureParameters(EmissionParameters):
         normals = self.normals.reordered(of_parts)
         return GaussianMixtureParameters(self.weights[order], normals)
 
-    def imputed(self, X, posterior):
+    def _filled(self, X, posterior):
         """Return rows with missing values at their conditional expectation."""
         logs = log_density_of(self.normals, X).reshape(len(X), *self.weights.shape)
         with np.errstate(divide="ignore"):
             logs += np.log(self.weights)
         within = softmax(logs, axis=2) * posterior[:, :, None]
-        return self.normals.imputed(X, within.reshape(len(X), -1))
+        return self.normals._filled(X, within.reshape(len(X), -1))
 
     def _by_state(self, array):
         return array.reshape(*self.weights.shape, *array.shape[1:])

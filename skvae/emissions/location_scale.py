@@ -137,7 +137,7 @@ class GaussianParameters(EmissionParameters):
             locations=locations, scales=self.scales[order], factors=self.factors[order]
         )
 
-    def imputed(self, X, weights):
+    def _filled(self, X, weights):
         """Return rows with missing values at their conditional expectation.
 
         ``weights`` (n, K) are the probabilities of the components; each row has a missing value.

@@ -345,6 +345,62 @@ class EmissionParameters:
         for name, domain in domains(type(self)).items():
             yield name, domain, getattr(self, name)
 
+    def cdf(self, x):
+        """Return the probability of values up to x, for quantiles of forecasts.
+
+        Parameters
+        ----------
+        x : ndarray of shape (..., n_features)
+            Values.
+
+        Returns
+        -------
+        cdf : ndarray of shape (..., n_components, n_features)
+            P(feature ≤ x | state); NaN by default: quantiles are then those of draws.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.hmm import BernoulliEmission
+        >>> BernoulliEmission.from_parameters([[0.25]]).parameters().cdf(np.array([0.0]))
+        array([[0.75]])
+        """
+        return np.full((*x.shape[:-1], self.n_components, self.n_features), np.nan)
+
+    def imputed(self, X, posterior):
+        """Return a copy of rows with their missing values filled in.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_features)
+            Rows; NaN is missing.
+        posterior : ndarray of shape (n, n_components)
+            The probabilities of the states of each row.
+
+        Returns
+        -------
+        X : ndarray of shape (n, n_features)
+            By default the means of the states, weighted by ``posterior``, which is exact where
+            features are independent given the state; the most probable value of a category.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.hmm import PoissonEmission
+        >>> parameters = PoissonEmission.from_parameters([[1.0], [5.0]]).parameters()
+        >>> parameters.imputed(np.array([[np.nan]]), np.array([[0.5, 0.5]]))
+        array([[3.]])
+        """
+        X = np.array(X, order="C")
+        rows = np.flatnonzero(np.isnan(X).any(axis=1))
+        if len(rows):
+            X[rows] = self._filled(X[rows], np.asarray(posterior[rows], dtype=np.float64))
+        return X
+
+    def _filled(self, X, posterior):
+        """Return rows, each with a missing value, with their missing values filled in."""
+        return np.where(np.isnan(X), posterior @ self.means(), X)
+
     def reordered(self, order):
         """Return the parameters with their states in another order.
 

@@ -148,9 +148,9 @@ class StudentTParameters(EmissionParameters):
         z = (x[..., None, :] - self.normals.locations) / self.normals.deviations()
         return stdtr(self.dofs[:, None], z)
 
-    def imputed(self, X, posterior):
+    def _filled(self, X, posterior):
         """Return rows with missing values at their conditional location, which is a Gaussian's."""
-        return self.normals.imputed(X, posterior)
+        return self.normals._filled(X, posterior)
 
     def statistics(self, weights):
         """Return the expected statistics of ``weights[k]`` rows in each state k."""

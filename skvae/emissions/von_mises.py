@@ -148,7 +148,7 @@ class VonMisesParameters(EmissionParameters):
         """Return the mean square of x − μ in (−π, π], shape (n_components, n_features)."""
         return angular_variance(self.concentrations)
 
-    def imputed(self, X, posterior):
+    def _filled(self, X, posterior):
         """Return rows with missing values at the direction of the expected vector (cos, sin)."""
         cosine, sine = np.einsum("nk,ckd->cnd", posterior, self.expected_statistics())
         return np.where(np.isnan(X), np.arctan2(sine, cosine), X)

@@ -19,7 +19,6 @@ from skvae.chain import algorithms
 from skvae.chain.stationary import closed_classes, stationary
 from skvae.emissions import GaussianEmission
 from skvae.emissions.base import log_density_of
-from skvae.emissions.defaults import imputed
 from skvae.fitted import FittedArray, how_to_begin
 from skvae.fixed import check_order
 from skvae.hmm.dask_sequences import DistributedSequences
@@ -421,7 +420,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
             return data.results(model, "impute", data.X.shape[1], data.X.dtype)
         sequences, parameters = self._sequences(X, groups), self._parameters()
         posterior = infer(algorithms.smooth, parameters, sequences).posterior
-        return sequences.in_form(imputed(parameters.emission, sequences.X, posterior))
+        return sequences.in_form(parameters.emission.imputed(sequences.X, posterior))
 
     # Paths ----------------------------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skvae.chain import algorithms
-from skvae.emissions import defaults
 from skvae.validation import check_array_parameter, check_number, check_random
 
 _N_DRAWS = 10_000  # for quantiles where there is no distribution function
@@ -195,7 +194,7 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
         proba = self.state_proba / self.state_proba.sum(axis=1, keepdims=True)
 
         def probability(x):
-            return np.einsum("hk,hkd->hd", proba, defaults.cdf(self._emission, x))
+            return np.einsum("hk,hkd->hd", proba, self._emission.cdf(x))
 
         with np.errstate(invalid="ignore", over="ignore"):
             unknown = np.isnan(probability(np.zeros(self.mean.shape)))

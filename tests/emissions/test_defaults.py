@@ -5,7 +5,6 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from skvae.emissions import defaults
 from skvae.emissions.base import log_density_of
 from skvae.hmm import (
     BernoulliEmission,
@@ -190,7 +189,7 @@ def test_values_are_imputed_by_the_conditional_expectation_in_each_state(kind, f
     matrices = matrices_of(emission.covariances_, kind, K, D)
     X, posterior = rng.normal(size=(30, D)), rng.dirichlet(np.ones(K), size=30)
     X[::2, 0] = X[1::4, 1] = X[4] = np.nan
-    found = defaults.imputed(emission.parameters(), X, posterior)
+    found = emission.parameters().imputed(X, posterior)
     expected = [
         sum(p[k] * _conditional_means(emission.means_[k], matrices[k], row) for k in range(K))
         for row, p in zip(X, posterior, strict=True)
@@ -215,30 +214,28 @@ def test_mixtures_impute_as_their_components_given_the_row(kind):
             within = emission.weights_[k] * stats.norm.pdf(row[0], means[:, 0], scales)
             for share, mean, matrix in zip(within / within.sum(), means, matrices[k], strict=True):
                 expected[t] += posterior[t, k] * share * _conditional_means(mean, matrix, row)[1]
-    found = defaults.imputed(emission.parameters(), X, posterior)
+    found = emission.parameters().imputed(X, posterior)
     assert_allclose(found[:, 1], expected, rtol=1e-10)
 
 
 def test_codes_and_flags_have_the_most_probable_value_and_counts_the_mean():
     emission, posterior = columns(), np.random.default_rng(1).dirichlet(np.ones(K), size=20)
     X = np.full((20, 8), np.nan)
-    found = defaults.imputed(emission.parameters(), X, posterior)
+    found = emission.parameters().imputed(X, posterior)
     parts = emission.named_emissions_
     assert_allclose(found[:, [3, 0]], posterior @ parts["numbers"].means_)
     assert_allclose(found[:, [1, 4]], posterior @ parts["counts"].rates_)
     codes = np.einsum("nk,kdc->ndc", posterior, parts["codes"].probabilities_).argmax(axis=2)
     assert_array_equal(found[:, [2, 6]], codes)
     assert_array_equal(found[:, [5, 7]], posterior @ parts["flags"].probabilities_ > 0.5)
-    assert defaults.imputed(emission.parameters(), found.astype(np.float32), posterior).dtype == (
-        np.float32
-    )
+    assert emission.parameters().imputed(found.astype(np.float32), posterior).dtype == (np.float32)
 
 
 def test_angles_are_imputed_by_the_direction_of_the_expected_vector():
     """Two states on both sides of ±π: the mean of their numbers would be near 0."""
     emission = VonMisesEmission.from_parameters([[3.0], [-3.0]], [[5.0], [5.0]])
-    found = defaults.imputed(
-        emission.parameters(), np.array([[np.nan]] * 2), np.array([[0.5, 0.5], [0.9, 0.1]])
+    found = emission.parameters().imputed(
+        np.array([[np.nan]] * 2), np.array([[0.5, 0.5], [0.9, 0.1]])
     )
     assert_allclose(np.abs(found[0, 0]), np.pi)
     vector = 0.9 * np.exp(3j) + 0.1 * np.exp(-3j)
@@ -248,5 +245,5 @@ def test_angles_are_imputed_by_the_direction_of_the_expected_vector():
 
 
 def test_families_without_a_distribution_function_have_none():
-    assert np.isnan(defaults.cdf(angles().parameters(), np.zeros((4, D)))).all()
-    assert defaults.cdf(angles().parameters(), np.zeros((4, D))).shape == (4, K, D)
+    assert np.isnan(angles().parameters().cdf(np.zeros((4, D)))).all()
+    assert angles().parameters().cdf(np.zeros((4, D))).shape == (4, K, D)

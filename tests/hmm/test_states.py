@@ -8,7 +8,6 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skvae import EMHiddenMarkov
 from skvae.datasets import load_geyser
-from skvae.emissions import defaults
 from skvae.hmm import ColumnEmission, GaussianEmission, PoissonEmission
 from tests.emissions.test_defaults import EMISSIONS, counts, gaussian
 from tests.hmm.test_online import chain_of
@@ -191,7 +190,7 @@ def test_imputed_values_are_weighted_by_the_smoothed_states(emission):
     X[3] = X[1, 0] = X[5, -1] = np.nan
     logs = log_emission(X, emission)
     smoothed = enumerate_paths(chain.startprob_, chain.transmat_, logs).smoothed
-    expected = defaults.imputed(emission.parameters(), X, smoothed)
+    expected = emission.parameters().imputed(X, smoothed)
     found = chain.set_params(inference="filter").impute(X)
     assert_allclose(found, expected, rtol=1e-8)
     assert_array_equal(found[~np.isnan(X)], X[~np.isnan(X)])
