@@ -562,8 +562,8 @@ class HiddenMarkovAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output
         Returns
         -------
         terms : ElboTerms
-            Named tuple of arrays (n_samples,), also where X is a list: ``elbo``, ``reconstruction``
-            = E ln p(x | z) in the units of X, and ``kl`` = reconstruction − elbo, whose sum over a
+            Named tuple of arrays (n_samples,), or lists of such: ``elbo``, ``reconstruction`` =
+            E ln p(x | z) in the units of X, and ``kl`` = reconstruction − elbo, whose sum over a
             sequence is the divergence of its latent rows from the chain. Beside these it has the
             attributes ``entropy``, H(q(z | x)), and ``standard_error``, that of ``elbo`` by Monte
             Carlo.
@@ -582,7 +582,8 @@ class HiddenMarkovAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output
         found = elbo_terms(
             self._double(), x, sequences.offsets, n_draws, bound=bound, seed=self._noise_seed
         )
-        return importance.ElboTerms(*(term.astype(sequences.X.dtype) for term in found))
+        terms = (term.astype(sequences.X.dtype, copy=False) for term in found)
+        return importance.ElboTerms(*map(sequences.in_form, terms))
 
     # States and latent rows -------------------------------------------------------------------
 

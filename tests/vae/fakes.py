@@ -23,6 +23,9 @@ class FixedGaussian(nn.Module):
     def inputs(self, x):
         return torch.nan_to_num(x)
 
+    def log_volume(self, X):
+        return np.zeros(len(X))
+
     def expectations(self, outputs):
         return self.mean(outputs)
 

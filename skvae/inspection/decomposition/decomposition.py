@@ -27,8 +27,8 @@ from skvae.inspection.decomposition.expectations import (
 from skvae.inspection.decomposition.hidden_markov import chain_terms
 
 _SUPPORTED = (
-    "EMGaussianMixture, EMHiddenMarkov, BayesianMixtureSVI and VariationalAutoencoder, or another "
-    "Gaussian mixture with the attributes of the first"
+    "EMGaussianMixture, EMHiddenMarkov, BayesianMixtureSVI, VariationalAutoencoder and "
+    "HiddenMarkovAutoencoder, or another Gaussian mixture with the attributes of the first"
 )
 _MIXTURE = ("weights_", "means_", "covariances_", "covariance_type", "predict_proba")
 _BAYESIAN = ("elbo_", "weight_concentration_", "mean_precision_", "degrees_of_freedom_")
@@ -97,14 +97,17 @@ def elbo_decomposition(estimator, X, *, groups=None, posterior=None):
     Variational autoencoder
         z is the latent vector, q(z) the encoder's Gaussian, and its entropy may be negative.
         ``elbo`` has a Monte Carlo error where it has no formula, and ``log_evidence`` is
-        importance-weighted, with an error and a little too low: the gap is the encoder's.
+        importance-weighted, with an error and a little too low: the gap is the encoder's. Of an
+        autoencoder of sequences z are all latent rows of a sequence, and the path of states is
+        summed: the gap of a row may have either sign, the sum over a sequence is that of the bound.
 
     Parameters
     ----------
     estimator : estimator
         Fitted: :class:`skvae.EMGaussianMixture`, :class:`skvae.EMHiddenMarkov`,
-        :class:`skvae.BayesianMixtureSVI`, :class:`skvae.VariationalAutoencoder`, or a mixture with
-        the public attributes of the first, such as :class:`sklearn.mixture.GaussianMixture`.
+        :class:`skvae.BayesianMixtureSVI`, :class:`skvae.VariationalAutoencoder`,
+        :class:`skvae.HiddenMarkovAutoencoder`, or a mixture with the public attributes of the
+        first, such as :class:`sklearn.mixture.GaussianMixture`.
     X : {array-like, DataFrame} of shape (n_samples, n_features), or list of such for a chain
         Rows as the estimator takes them; NaN is missing and integrated out.
     groups : array-like of shape (n_samples,), default=None
@@ -221,17 +224,26 @@ def _bayesian(estimator, X, _groups, posterior):
     )
 
 
-def _autoencoder(estimator, X, _groups, _posterior):
-    log_evidence = np.asarray(estimator.score_samples(X), np.float64)
-    terms = estimator.elbo(X)
-    elbo, entropy = (np.asarray(t, np.float64) for t in (terms.elbo, terms.entropy))
-    return _both_sides(
-        elbo - entropy,
-        entropy,
-        log_evidence,
-        elbo_error=np.asarray(terms.standard_error, np.float64),
-        log_evidence_error=np.asarray(estimator.standard_error(X), np.float64),
+def _autoencoder(estimator, X, groups, _posterior):
+    chain = {"groups": groups} if hasattr(estimator, "transmat_") else {}
+    log_evidence, terms = estimator.score_samples(X, **chain), estimator.elbo(X, **chain)
+    found = terms.elbo, terms.entropy, log_evidence, terms.standard_error
+    parts = *found, estimator.standard_error(X, **chain)
+    listed = isinstance(log_evidence, list)
+    if listed:
+        lengths, parts = list(map(len, log_evidence)), map(np.concatenate, parts)
+    elbo, entropy, log_evidence, *errors = (np.asarray(part, np.float64) for part in parts)
+    names = "elbo_error", "log_evidence_error"
+    both = _both_sides(
+        elbo - entropy, entropy, log_evidence, **dict(zip(names, errors, strict=True))
     )
+    if not listed:
+        return both
+    ends = np.cumsum(lengths)[:-1]
+    split = {
+        name: np.split(value, ends) for name, value in both._asdict().items() if np.ndim(value)
+    }
+    return both._replace(**split)
 
 
 def _chain(estimator, X, groups, posterior):
