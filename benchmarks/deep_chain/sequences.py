@@ -42,7 +42,15 @@ def curved_regimes(n_sequences, n_steps=50, *, n_features=8, noise=0.05, seed=0)
 
 
 def spoken_units(
-    n_sequences, n_units_spoken=12, *, n_units=6, n_bands=16, warp=0.1, noise=0.05, seed=0
+    n_sequences,
+    n_units_spoken=12,
+    *,
+    n_units=6,
+    n_bands=16,
+    warp=0.1,
+    spread=0.3,
+    noise=0.05,
+    seed=0,
 ):
     """Return sequences of repeated units under speaker-like distortion, and their units.
 

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from skvae import BayesianMixtureSVI, EMGaussianMixture, EMHiddenMarkov
 from skvae.hmm import PoissonEmission
 from skvae.inspection import elbo_decomposition
-from skvae.vae import importance_weights
+from skvae.neural import importance_weights
 from tests.combinations import slow
 from tests.gaussian.conjugate_problems import statistics_of
 from tests.mixture.bayesian.problems import (
