@@ -240,10 +240,7 @@ def _autoencoder(estimator, X, groups, _posterior):
     if not listed:
         return both
     ends = np.cumsum(lengths)[:-1]
-    split = {
-        name: np.split(value, ends) for name, value in both._asdict().items() if np.ndim(value)
-    }
-    return both._replace(**split)
+    return ElboDecomposition(*(np.split(part, ends) if np.ndim(part) else part for part in both))
 
 
 def _chain(estimator, X, groups, posterior):
