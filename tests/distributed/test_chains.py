@@ -157,6 +157,17 @@ def test_answers_are_lazy_and_those_of_rows_in_memory(inference):
         assert_allclose(found.compute(), expected, rtol=1e-9, atol=1e-12)
 
 
+def test_densities_and_imputations():
+    X, groups = sequences(7)
+    model = fit(X, groups=groups)
+    for name in ("log_emissions", "impute"):
+        found = getattr(model, name)(chunked(X, 150), groups=groups)
+        expected = getattr(model, name)(X, groups=groups)
+        assert isinstance(found, da.Array)
+        assert found.shape == expected.shape
+        assert_allclose(found.compute(), expected, rtol=1e-9, atol=1e-12)
+
+
 def test_numbers():
     X, groups = sequences(9)
     model, lazy = fit(X, groups=groups), chunked(X, 150)
@@ -165,7 +176,7 @@ def test_numbers():
         found = model.score(lazy, groups=groups, **given)
         assert type(found) is float
         assert_allclose(found, model.score(X, groups=groups, **given), rtol=1e-12)
-    for name in ("aic", "bic"):
+    for name in ("aic", "bic", "icl"):
         assert_allclose(
             getattr(model, name)(lazy, groups=groups), getattr(model, name)(X, groups=groups)
         )
@@ -180,6 +191,10 @@ def test_what_needs_rows_in_memory_says_so():
     model = fit(X, groups=groups)
     with pytest.raises(ValueError, match=r"X is a Dask array: .* X\.compute\(\)"):
         model.forecast(chunked(X, 300), 3)
+    with pytest.raises(ValueError, match=r"X is a Dask array: .* X\.compute\(\)"):
+        model.expected_transitions(chunked(X, 300))
+    with pytest.raises(ValueError, match=r"X is a Dask array: .* X\.compute\(\)"):
+        model.online().update(chunked(X, 300))
 
 
 @pytest.mark.parametrize("lazy", [False, True])

@@ -152,6 +152,7 @@ VERBS = {
     CHAIN: (
         *("score_samples", "score", "transform", "predict", "predict_proba", "fit_transform"),
         *("bic", "aic", "decode", "sample_posterior", "k_best", "forecast"),
+        *("fit_predict", "impute", "icl"),
     ),
     NET: (
         *("score_samples", "score", "transform", "impute", "elbo", "reconstruct", "active_units"),
@@ -171,11 +172,22 @@ QUESTIONS = {
     "k best paths": lambda model, junk: model.k_best([[0.0, 1.0]] * 3, junk),
     "forecast of steps": lambda model, junk: model.forecast([[0.0, 1.0]] * 3, junk),
     "paths": lambda model, junk: model.sample_posterior([[0.0, 1.0]] * 3, junk),
+    "another order": lambda model, junk: model.relabel(junk),
+    "continued": lambda model, junk: model.sample(2, prefix=junk),
+    "next rows": lambda model, junk: model.online().update(junk),
+    "quantile": lambda model, junk: model.forecast([[0.0, 1.0]] * 3, 2).quantile(junk),
+    "interval": lambda model, junk: model.forecast([[0.0, 1.0]] * 3, 2).interval(junk),
 }
 ASKED = {
-    MIXTURE: ("sample", "sample with a seed", "marginal", "conditional", "conditional on features"),
+    MIXTURE: (
+        *("sample", "sample with a seed", "marginal", "conditional", "conditional on features"),
+        "another order",
+    ),
     BAYES: ("sample", "sample with a seed", "credible_interval"),
-    CHAIN: ("sample", "sample with a seed", "k best paths", "forecast of steps", "paths"),
+    CHAIN: (
+        *("sample", "sample with a seed", "k best paths", "forecast of steps", "paths"),
+        *("another order", "continued", "next rows", "quantile", "interval"),
+    ),
     NET: ("sample", "sample with a seed", "decoded"),
 }
 PLAIN = Recipe()
