@@ -87,15 +87,16 @@ def fixed_in_order(fixed, order):
 
 def check_order(order, n_components, name="state"):
     """Return an order as an array; raise ValueError unless it has each state once."""
-    values = np.asarray(order)
-    whole = values.ndim == 1 and all(
-        isinstance(each, Integral) and not isinstance(each, bool) for each in values.tolist()
-    )
-    if not (whole and sorted(values.tolist()) == list(range(n_components))):
+    try:
+        listed = np.asarray(order).tolist()
+    except (RuntimeError, TypeError, ValueError):  # a tensor with gradients, ragged lists
+        listed = None
+    whole = isinstance(listed, list) and all(type(each) is int for each in listed)
+    if not (whole and sorted(listed) == list(range(n_components))):
         raise ValueError(
             f"order={order!r}: must have each {name} from 0 to {n_components - 1} once"
         )
-    return values.astype(np.intp)
+    return np.array(listed, dtype=np.intp)
 
 
 def no_value_to_keep(name, parameter):

@@ -132,9 +132,10 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
         >>> lower.round(2), upper.round(2)
         (array([[6.08]]), array([[13.92]]))
         """
-        if np.ndim(level):
+        value = _probabilities("level", level)
+        if value.ndim:
             raise ValueError(f"level={level!r}: must be one number between 0 and 1")
-        tail = (1.0 - float(_probabilities("level", level))) / 2.0
+        tail = (1.0 - float(value)) / 2.0
         return tuple(self.quantile([tail, 1.0 - tail]))
 
     def sample(self, n_samples=1, *, random_state=None):
