@@ -88,7 +88,7 @@ class SequenceNet(BaseEstimator):
         raise NotImplementedError
 
     def _log_volume(self, bound, prepared):
-        """Return what the log-density of each row, in the units of X, has more, (n_rows,)."""
+        """Return ln |dx / dX|, from X to prepared rows, of each row, (n_rows,), in nats."""
         return np.zeros(len(prepared.x))
 
     def _start(self, bound, training, validation):
