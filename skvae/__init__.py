@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from skvae import datasets, grammar, hmm, inference, inspection, vae
     from skvae.comparison import compare
-    from skvae.deep_chain import CTCTranscriber, HiddenMarkovAutoencoder
+    from skvae.deep_chain import CTCTranscriber, EGHiddenMarkov, HiddenMarkovAutoencoder
     from skvae.grammar import EMContextFreeGrammar
     from skvae.hmm import EMHiddenMarkov
     from skvae.mixture import BayesianMixtureSVI, EMGaussianMixture
@@ -26,6 +26,7 @@ __version__ = "0.1.0.dev0"
 _OBJECTS = {
     "BayesianMixtureSVI": "skvae.mixture",
     "CTCTranscriber": "skvae.deep_chain",
+    "EGHiddenMarkov": "skvae.deep_chain",
     "EMContextFreeGrammar": "skvae.grammar",
     "EMGaussianMixture": "skvae.mixture",
     "EMHiddenMarkov": "skvae.hmm",
@@ -38,6 +39,7 @@ _MODULES = ("datasets", "grammar", "hmm", "inference", "inspection", "vae")
 __all__ = [
     "BayesianMixtureSVI",
     "CTCTranscriber",
+    "EGHiddenMarkov",
     "EMContextFreeGrammar",
     "EMGaussianMixture",
     "EMHiddenMarkov",

@@ -35,8 +35,8 @@ WINGS = (
     *("skvae.mixture", "skvae.hmm", "skvae.grammar", "skvae.vae", "skvae.deep_chain"),
     "skvae.inference",
 )
-# A wing that may import one module of another: results of both have one type.
-SHARED = {("skvae.deep_chain", "skvae.hmm.base")}
+# A wing that may import one module of another: forecasts of both have one type.
+SHARED = {("skvae.deep_chain", "skvae.hmm.forecast")}
 # Modules that give the former names of others to what reads pickles, as they are imported.
 FORMER_PLACES = {"skvae/hmm/emissions/__init__.py"}
 PRIVATE_BUT_ALLOWED = {"sklearn.utils.validation._check_sample_weight"}

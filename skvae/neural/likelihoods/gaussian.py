@@ -212,6 +212,10 @@ class Gaussian(_LocationScale):
         residual = (x - mu) * log_precision.exp()
         return log_precision - HALF_LOG_2PI - 0.5 * residual.square()
 
+    def variance(self, outputs):
+        """Return σ² of prepared rows, shape (..., D), given the decoder's outputs."""
+        return torch.exp(-2.0 * self._split(outputs)[1]).expand(*outputs.shape[:-1], self.n_features)
+
     @torch.no_grad()
     def sample(self, outputs, generator):
         mu, log_precision, _ = self._split(outputs.double())

@@ -1,0 +1,179 @@
+"""A NeuralChain on some sequences, in float64: densities, posteriors, paths, forecasts, draws."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from skvae.blocks import ranges
+from skvae.blocks.sequences import Sequences
+from skvae.chain import algorithms
+from skvae.chain.varying import VaryingBlock, best_paths
+from skvae.deep_chain.full_gaussian import FullGaussian
+from skvae.deep_chain.neural_chain import NeuralChain
+from skvae.hmm.forecast import Forecast
+from skvae.neural.likelihoods.gaussian import Gaussian
+
+_NUMBERS = 2**22  # of the outputs of a block of rows
+_DRAWS = 10_000  # for the covariance of a likelihood
+
+
+class Evaluated(NamedTuple):
+    """The log-densities and the chain of some sequences.
+
+    Parameters
+    ----------
+    model : NeuralChain
+        In float64 on the CPU.
+    sequences : Sequences
+        Checked, in the units of X.
+    x : ndarray of shape (n_rows, n_features)
+        Prepared rows.
+    log_density : ndarray of shape (n_rows, K)
+        ln p(x_t | z_t = k, earlier rows), of prepared rows.
+    log_start : ndarray of shape (K,)
+        ln π.
+    log_transmat : ndarray of shape (K, K) or (n_rows, K, K)
+        ln A.
+    volume : ndarray of shape (n_rows,)
+        ln |dx / dX|, from X to prepared rows.
+    """
+
+    model: NeuralChain
+    sequences: Sequences
+    x: np.ndarray
+    log_density: np.ndarray
+    log_start: np.ndarray
+    log_transmat: np.ndarray
+    volume: np.ndarray
+
+    def in_form(self, result):
+        """Return a result in the dtype and the form that X had."""
+        with np.errstate(over="ignore"):  # −inf where float32 holds no more
+            return self.sequences.in_form(result.astype(self.sequences.X.dtype, copy=False))
+
+    def _arguments(self):
+        return self.log_start, self.log_transmat, self.log_density, self.sequences.offsets
+
+    def _varying(self):
+        return VaryingBlock(*self._arguments()) if self.log_transmat.ndim == 3 else None
+
+    def predictive(self):
+        """Return ln p(x_t | x_1..x_{t−1}) of each row in the units of X, (n_rows,)."""
+        block = self._varying()
+        log_p = algorithms.predictive(*self._arguments()) if block is None else block.log_p
+        return log_p + self.volume
+
+    def filtered(self):
+        """Return p(z_t | x_1..x_t), (n_rows, K)."""
+        block = self._varying()
+        return algorithms.filtered(*self._arguments()) if block is None else block.filtered()
+
+    def smoothed(self):
+        """Return p(z_t | x), (n_rows, K)."""
+        block = self._varying()
+        if block is None:
+            return algorithms.smooth(*self._arguments()).posterior
+        return block.smooth().posterior
+
+    def best_paths(self):
+        """Return (ln p(path, x) of prepared rows, states (n_rows,)) of the best paths."""
+        find = algorithms.viterbi if self.log_transmat.ndim == 2 else best_paths
+        return find(*self._arguments())
+
+    @torch.no_grad()
+    def forecast(self, s, n_steps):
+        """Return the Forecast of the rows after the end of sequence s."""
+        begin, end = self.sequences.offsets[s : s + 2]
+        model = self.model
+        inputs = next_inputs(model, self.x[begin:end])
+        last = self.filtered()[end - 1]
+        log_transmat = model.log_transmat(inputs).numpy()
+        transmat = np.exp(log_transmat[0] if log_transmat.ndim == 3 else log_transmat)
+        proba = algorithms.forecast(last, transmat, n_steps)
+        outputs = model.outputs(inputs)[0]
+        moments = [moments_of(model.densities.of_state(k), o) for k, o in enumerate(outputs)]
+        means, covariances = (np.array(part) for part in zip(*moments, strict=True))
+        mean = proba @ means
+        spread = means - mean[:, None]
+        covariance = np.einsum("hk,hki,hkj->hij", proba, spread, spread)
+        return Forecast(proba, mean, covariance + np.einsum("hk,kij->hij", proba, covariances))
+
+
+@torch.no_grad()
+def evaluated(model, sequences):
+    """Return the Evaluated of checked Sequences."""
+    likelihood = model.likelihood
+    x = likelihood.prepare(sequences.X)
+    rows = torch.as_tensor(np.array(x, dtype=np.float64))
+    first = torch.zeros(len(x), dtype=torch.bool)
+    first[torch.as_tensor(sequences.offsets[:-1])] = True
+    missing = torch.isnan(rows)
+    observed = ~missing if bool(missing.any()) else None
+    inputs = model.inputs(rows, first)
+    width = max(1, model.n_states * model.n_outputs)
+    parts = [
+        model.log_density(
+            rows[a:b], first[a:b], None if observed is None else observed[a:b], inputs[a:b]
+        )
+        for a, b in ranges(0, len(x), max(1, _NUMBERS // width))
+    ]
+    varying = model.transition_network is not None
+    return Evaluated(
+        model,
+        sequences,
+        x,
+        torch.cat(parts).numpy(),
+        model.log_start().numpy(),
+        model.log_transmat(inputs if varying else None).numpy(),
+        likelihood.log_volume(x),
+    )
+
+
+def next_inputs(model, x):
+    """Return the networks' inputs (1, n_inputs) of the row after prepared rows (n, D) ≥ 1."""
+    window = np.vstack([x[-max(model.history, 1) :], np.zeros((1, x.shape[1]))])
+    first = torch.zeros(len(window), dtype=torch.bool)
+    first[0] = len(x) < len(window)  # or there are earlier rows, which are not read
+    return model.inputs(torch.as_tensor(window), first)[-1:]
+
+
+def moments_of(likelihood, outputs):
+    """Return the mean (D,) and covariance (D, D) of a row in the units of X.
+
+    The covariance of a likelihood that is not Gaussian is that of draws.
+    """
+    mean = likelihood.mean(outputs).numpy()
+    if isinstance(likelihood, FullGaussian):
+        return mean, likelihood.covariance().numpy() * np.outer(likelihood.units, likelihood.units)
+    if isinstance(likelihood, Gaussian):
+        variance = likelihood.variance(outputs).numpy() * likelihood.units**2
+        return mean, np.diag(variance)
+    generator = torch.Generator().manual_seed(0)
+    draws = likelihood.sample(outputs.expand(_DRAWS, -1), generator).numpy()
+    return mean, np.cov(draws.T, bias=True).reshape(2 * mean.shape)
+
+
+@torch.no_grad()
+def drawn(model, n_rows, rng):
+    """Return (X, states): a sequence drawn from a chain, in the units of X."""
+    generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+    start = np.cumsum(model.log_start().exp().numpy())
+    X = np.empty((n_rows, model.likelihood.n_features))
+    x, states = np.empty(X.shape), np.empty(n_rows, dtype=np.int64)
+    uniform = rng.uniform(size=n_rows)
+    for t in range(n_rows):
+        if t == 0:
+            row, outputs = start, model.first_outputs
+            densities = model.first_densities if model.history else model.densities
+        else:
+            inputs = next_inputs(model, x[max(0, t - max(model.history, 1)) : t])
+            logs = model.log_transmat(inputs)
+            row = np.cumsum((logs[0] if logs.ndim == 3 else logs)[states[t - 1]].exp().numpy())
+            outputs, densities = model.outputs(inputs)[0], model.densities
+        if outputs is None:  # without a history the first row is like all others
+            outputs = model.outputs(model.emission.bias.new_zeros(1, 0))[0]
+        k = states[t] = min(np.searchsorted(row, uniform[t] * row[-1]), len(row) - 1)
+        X[t] = densities.of_state(k).sample(outputs[k], generator).numpy()
+        x[t] = model.likelihood.prepare(X[t : t + 1])[0]
+    return X, states
