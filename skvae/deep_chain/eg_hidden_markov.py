@@ -74,16 +74,16 @@ class EGHiddenMarkov(SequenceNet, LatentVariableModel, auto_wrap_output_keys=Non
     batch_size : int, default=None
         The largest number of sequences in a batch. None is 32, or a tenth of the sequences if that
         is fewer, but at least 4.
-    lr : float, default=2e-3
-        Learning rate; transitions and the likelihood's own parameters have ten times it.
+    lr : float, default=1e-3
+        Learning rate.
     optimizer : {'adam', 'adamw', 'rmsprop', 'sgd'} or class of torch.optim, default='adam'
         The optimiser.
     gradient_clip : float, default=None
         The largest norm of the gradient.
     early_stopping : bool, default=True
         Whether to set sequences aside for validation, stop when their log-likelihood no longer
-        rises, and keep the weights with the best one. The first weights count too. Of a single
-        sequence its last rows are set aside.
+        rises, and keep the weights with the best one, if it is above that of the first weights by
+        two standard errors. Of a single sequence the last rows are set aside.
     validation_fraction : float, default=0.1
         The share of those sequences.
     n_iter_no_change : int, default=20
@@ -168,6 +168,7 @@ class EGHiddenMarkov(SequenceNet, LatentVariableModel, auto_wrap_output_keys=Non
         *("likelihood_params", "transition", "transmat_init"),
     )
     _sizes = (*SequenceNet._sizes, "_n_features_out")
+    _starts_at_optimum = True  # of linear autoregressions
 
     __metadata_request__fit = _LEARNING
     __metadata_request__partial_fit = _LEARNING
@@ -190,7 +191,7 @@ class EGHiddenMarkov(SequenceNet, LatentVariableModel, auto_wrap_output_keys=Non
         inference="smooth",
         max_epochs=500,
         batch_size=None,
-        lr=2e-3,
+        lr=1e-3,
         optimizer="adam",
         gradient_clip=None,
         early_stopping=True,
@@ -341,7 +342,7 @@ class EGHiddenMarkov(SequenceNet, LatentVariableModel, auto_wrap_output_keys=Non
         meaning = "(n_components, n_components)"
         return check_stochastic("transmat_init", self.transmat_init, shape, meaning) > 0
 
-    def _constants_of(self, sequences):
+    def _constants_of(self, sequences, **_):
         names = getattr(self, "feature_names_in_", None)
         likelihood = chain_likelihood(self.likelihood, sequences.X, self.likelihood_params, names)
         return {
@@ -681,8 +682,8 @@ class EGHiddenMarkov(SequenceNet, LatentVariableModel, auto_wrap_output_keys=Non
         check_number("n_steps", n_steps, Integral, 1)
         if n_steps > 1 and self._settings["history"]:
             raise ValueError(
-                f"n_steps={n_steps!r}: must be 1 with history={self._settings['history']}, as later "
-                "rows depend on rows that are not yet there; draw them with sample"
+                f"n_steps={n_steps!r}: must be 1 with history={self._settings['history']}, as "
+                "later rows depend on rows that are not yet there; draw them with sample"
             )
         found = self._evaluated(X, groups)
         n_sequences = len(found.sequences.offsets) - 1

@@ -246,6 +246,7 @@ class ChainBound(nn.Module):
     """
 
     term_names = ("bound",)
+    fast_parts = ()  # the start has found σ and the transitions
     processes = None
 
     def __init__(self, model, *, seed):
@@ -272,11 +273,6 @@ class ChainBound(nn.Module):
 
     def begin_epoch(self, epoch):
         """Do nothing: there is no noise."""
-
-    @property
-    def fast_parts(self):
-        """The parts with few parameters, which change by much."""
-        return "model.densities", "model.first_densities", "model.transitions", "model.start"
 
     @property
     def numbers_per_row(self):

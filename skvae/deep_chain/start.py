@@ -53,9 +53,12 @@ def start_at_autoregression(bound, training, validation, rng, transmat=None):
         First transition probabilities.
     """
     work = ChainBound(copy.deepcopy(bound.model).cpu().double(), seed=0)
+    gaussian = isinstance(work.model.likelihood, Gaussian | FullGaussian)
+    if gaussian and work.model.n_states == 1:
+        # A closed form needs no validation, and the optimum is that of all rows.
+        training, validation = training.joined(validation), None
     rows = _Batch(work.model, training)
     held_out = rows if validation is None else _Batch(work.model, validation)
-    gaussian = isinstance(work.model.likelihood, Gaussian | FullGaussian)
     _set_transitions(work.model, transmat)
     pooled = _Pooled(work.model, rows) if gaussian else None
     if gaussian:
@@ -160,7 +163,8 @@ class _Pooled:
         moment = (a * w[:, None]).T @ x / max(w.sum(), 1e-300)
         self._slopes = np.linalg.solve(self._gram, moment)
         self.residual[self._later] = x - a @ self._slopes
-        self._spread = np.cov(self._x.T, bias=True).reshape(2 * (self._x.shape[1],))
+        spread = np.cov(self._x.T, aweights=self._weight, bias=True)
+        self._spread = spread.reshape(2 * (self._x.shape[1],))
 
     @torch.no_grad()
     def fit(self, model, resp):
@@ -389,7 +393,7 @@ def _climb(work, rows, best, objective=None, n_rounds=_ROUNDS):
 
     before, stuck = np.inf, 0
     for _ in range(n_rounds):
-        value = float(optimizer.step(closure))
+        value = float(optimizer.step(closure).detach())
         if best is not None:
             best.rank()
         stuck = stuck + 1 if before - value < _TOL * _STEPS else 0

@@ -70,6 +70,7 @@ class SequenceNet(BaseEstimator):
         None  # the share of the epochs before the prior's components are set, its inverse
     )
     _first_steps = 0  # steps before early stopping counts an epoch
+    _starts_at_optimum = False  # of a part of the model: what replaces it must be better
     _densities = ("bound",)  # terms that are log-densities of prepared rows
 
     # What a subclass may change -----------------------------------------------------------------
@@ -205,8 +206,10 @@ class SequenceNet(BaseEstimator):
         """Train the net and set the attributes; return the Divergence that ended it, or None."""
         training, validation = split_sequences(prepared, fraction, seed)
         watched = training if validation is None else validation
-        if not net.history:
+        begins = not net.history
+        if begins:
             self._start(net.module_, training, validation)
+        start = copy.deepcopy(net.module_) if begins and self._starts_at_optimum else None
         volume = float(self._log_volume(net.module_, watched).mean())
         failure = None
         try:
@@ -225,6 +228,9 @@ class SequenceNet(BaseEstimator):
                 stacklevel=4,
             )
         self.net_, self._noise_seed = net, seed
+        if start is not None and not exceeds(net.module_, start, watched, validation is not None):
+            net.module_.load_state_dict(start.state_dict())
+            record = record._replace(best_epoch=0)
         self._record(record, watched, volume)
         return failure
 
@@ -334,15 +340,30 @@ def in_double(module):
     return copy.deepcopy(module).cpu().double().eval()
 
 
-@torch.no_grad()
 def mean_bound(bound, prepared):
     """Return the mean bound of the rows of PreparedSequences in float64, in nats per row."""
+    return float(bounds_of(bound, prepared).sum() / len(prepared.x))
+
+
+@torch.no_grad()
+def bounds_of(bound, prepared):
+    """Return the bound of each of the PreparedSequences in float64, (n_sequences,), in nats."""
     bound = in_double(bound)
     rows = SequenceDataset(prepared, dtype=torch.float64)
     # Batches of about the same number of rows as fit in memory.
     most = max(1, int(_NUMBERS / max(bound.numbers_per_row, 1)))
     n_batches = min(len(rows), -(-len(prepared.x) // most))
-    total = sum(
-        float(bound(**inputs)[1].sum()) for inputs, _ in rows.batches(n_batches, shuffle=False)
-    )
-    return total / len(prepared.x)
+    found = [bound(**inputs)[1] for inputs, _ in rows.batches(n_batches, shuffle=False)]
+    return np.add.reduceat(torch.cat(found).numpy(), prepared.offsets[:-1])
+
+
+def exceeds(bound, start, prepared, held_out):
+    """Return whether a module has a higher bound than its start, on the same sequences.
+
+    Of sequences that were held out the gain must be above two standard errors: one of many epochs
+    is better than the start by chance. A single sequence has no standard error.
+    """
+    gain = bounds_of(bound, prepared) - bounds_of(start, prepared)
+    if not held_out or len(gain) == 1:
+        return gain.sum() > 0
+    return gain.mean() > 2.0 * gain.std(ddof=1) / np.sqrt(len(gain))

@@ -214,7 +214,9 @@ class Gaussian(_LocationScale):
 
     def variance(self, outputs):
         """Return σ² of prepared rows, shape (..., D), given the decoder's outputs."""
-        return torch.exp(-2.0 * self._split(outputs)[1]).expand(*outputs.shape[:-1], self.n_features)
+        return torch.exp(-2.0 * self._split(outputs)[1]).expand(
+            *outputs.shape[:-1], self.n_features
+        )
 
     @torch.no_grad()
     def sample(self, outputs, generator):

@@ -40,6 +40,14 @@ class PreparedSequences(NamedTuple):
         more = {name: values[rows] for name, values in self.more.items()}
         return PreparedSequences(self.x[rows], offsets, more)
 
+    def joined(self, other):
+        """Return these sequences and others, one after the other; None is none."""
+        if other is None:
+            return self
+        more = {name: np.concatenate([v, other.more[name]]) for name, v in self.more.items()}
+        offsets = np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]])
+        return PreparedSequences(np.concatenate([self.x, other.x]), offsets, more)
+
     def rows(self, start, stop):
         """Return the rows from one to another of the only sequence."""
         more = {name: values[start:stop] for name, values in self.more.items()}
