@@ -263,6 +263,7 @@ def test_import_skvae_loads_nothing_else():
 HEAVY = {"torch", "skorch", "safetensors", "numba", "matplotlib", "dask"}
 USES = {
     "CTCTranscriber": {"numba", "torch", "skorch", "safetensors"},
+    "EGHiddenMarkov": {"numba", "torch", "skorch", "safetensors"},
     "EMContextFreeGrammar": {"numba"},
     "EMHiddenMarkov": {"numba"},
     "grammar": {"numba"},
