@@ -23,6 +23,7 @@ from skvae.emissions.location_scale import (
 from skvae.fitted import new_instance
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.fixed import held
+from skvae.gaussian.inverse_wishart import prior_of_parameters
 
 
 class GaussianEmission(LocationScaleEmission):
@@ -42,6 +43,18 @@ class GaussianEmission(LocationScaleEmission):
         First means.
     covariances_init : array-like, default=None
         First covariances, in the shape of ``covariances_``.
+    mean_prior : array-like of shape (n_features,), default=None
+        m₀ of the prior N(m₀, Σ/κ) of each mean; None is no prior. The log-density of the priors is
+        part of the objective, so that the parameters are the most probable ones.
+    mean_precision_prior : float, default=None
+        κ > 0, the number of rows at m₀ that the prior counts as; None is 1 with ``mean_prior``.
+    covariance_prior : array-like, default=None
+        Ψ of the inverse-Wishart prior of each covariance: (D, D) for 'full' and 'tied', (D,) for
+        'diag' and a number for 'spherical', which have inverse gamma priors
+        IG(ν/2, Ψ/2); None is no prior.
+    degrees_of_freedom_prior : float, default=None
+        ν > D − 1 of that prior, or > 0 for 'diag' and 'spherical'; None is D with
+        ``covariance_prior``.
 
     Attributes
     ----------
@@ -63,6 +76,11 @@ class GaussianEmission(LocationScaleEmission):
     -----
     NaN is a missing value: the density is the marginal one of the observed values, and EM is exact.
 
+    References
+    ----------
+    Gauvain & Lee (1994), Maximum a posteriori estimation for multivariate Gaussian mixture
+    observations of Markov chains, IEEE Trans. Speech Audio Process. 2, for the priors.
+
     Examples
     --------
     >>> import numpy as np
@@ -74,13 +92,29 @@ class GaussianEmission(LocationScaleEmission):
            [11. ]])
     """
 
+    # Emissions of earlier versions have none.
+    mean_prior = mean_precision_prior = covariance_prior = degrees_of_freedom_prior = None
+
     def __init__(
-        self, covariance_type="full", *, reg_covar=1e-6, means_init=None, covariances_init=None
+        self,
+        covariance_type="full",
+        *,
+        reg_covar=1e-6,
+        means_init=None,
+        covariances_init=None,
+        mean_prior=None,
+        mean_precision_prior=None,
+        covariance_prior=None,
+        degrees_of_freedom_prior=None,
     ):
         self.covariance_type = covariance_type
         self.reg_covar = reg_covar
         self.means_init = means_init
         self.covariances_init = covariances_init
+        self.mean_prior = mean_prior
+        self.mean_precision_prior = mean_precision_prior
+        self.covariance_prior = covariance_prior
+        self.degrees_of_freedom_prior = degrees_of_freedom_prior
 
     @classmethod
     def from_parameters(cls, means, covariances, covariance_type="full"):
@@ -119,6 +153,21 @@ class GaussianEmission(LocationScaleEmission):
 
     def check_parameters(self, n_components):
         self._first_values((n_components,))
+        given = self.mean_precision_prior, self.degrees_of_freedom_prior
+        if self._has_prior or given != (None, None):
+            self._prior(None)
+
+    def check_rows(self, X, feature_names=None):
+        if self._has_prior:
+            self._prior(X.shape[1])
+
+    @property
+    def _has_prior(self):
+        return self.mean_prior is not None or self.covariance_prior is not None
+
+    def _prior(self, n_features):
+        """Return the NormalInverseWishart; with None for the width of X it is only checked."""
+        return prior_of_parameters(self, n_features)
 
     def first(self, rows, labels, n_components, summary, rng):
         n_features, kind = rows.X.shape[1], self.covariance_type
@@ -132,9 +181,31 @@ class GaussianEmission(LocationScaleEmission):
 
     def maximize(self, old, statistics, summary):
         previous = old.locations, old.scales
-        found = statistics.maximize(summary.floor, summary.moments.resolution, previous)
+        bounds = summary.floor, summary.moments.resolution
+        if self.mean_prior is not None or self.covariance_prior is not None:
+            found = self._prior(old.n_features).maximize(statistics, *bounds, previous)
+        else:
+            found = statistics.maximize(*bounds, previous)
         return GaussianParameters(self.covariance_type, *found)
 
+    def log_prior(self, parameters, summary):
+        if self.mean_prior is None and self.covariance_prior is None:
+            return 0.0
+        prior = self._prior(parameters.n_features)
+        return prior.log_density(parameters.locations, parameters.factors)
+
+    def earlier_statistics(self, parameters, weights):
+        statistics = parameters.statistics(weights)
+        if not self._has_prior:
+            return statistics
+        return self._prior(parameters.n_features).earlier(statistics)
+
     def _maximize_fixed(self, old, statistics, summary, fixed):
+        if self._has_prior:
+            bounds = summary.floor, summary.moments.resolution
+            previous = old.locations, old.scales
+            prior = self._prior(old.n_features)
+            found = prior.maximize(statistics, *bounds, previous, fixed)
+            return self._with_fixed(GaussianParameters(old.covariance_type, *found), old, fixed)
         about = held(statistics, old.locations, old.scales, fixed)
         return self._with_fixed(self.maximize(old, about, summary), old, fixed)

@@ -8,15 +8,17 @@ nats, below 1e-8 for counts up to a million.
 """
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from scipy.special import gammaln, pdtr
 
 from skvae.ascent.loop import Collapse
 from skvae.emissions.base import Emission
-from skvae.emissions.domains import NonNegative
+from skvae.emissions.domains import SMALLEST, NonNegative
 from skvae.emissions.exponential_family import ExponentialFamilyKernel
 from skvae.emissions.parameters import EmissionParameters
+from skvae.validation import check_array_parameter, check_number
 
 LARGEST_COUNT = 2.0**53  # above it not every whole number is a float
 _LOG_FACTORIALS = gammaln(np.arange(1.0, 1025.0))
@@ -102,6 +104,12 @@ class PoissonEmission(Emission):
     ----------
     rates_init : array-like of shape (n_components, n_features), default=None
         First rates, above zero or, where a state excludes all but zero, zero.
+    rate_prior : float or array-like of shape (n_features,), default=None
+        λ₀ > 0 of the prior Gamma(1 + w λ₀, w) of each rate, its most probable value; None is no
+        prior. Its log-density is part of the objective, so that the rates are the most probable
+        ones, (w λ₀ + Σ x) / (w + n).
+    rate_precision_prior : float, default=None
+        w > 0, the number of rows that the prior counts as; None is 1 with ``rate_prior``.
 
     Attributes
     ----------
@@ -116,8 +124,8 @@ class PoissonEmission(Emission):
 
     Notes
     -----
-    NaN is a missing value and drops out. Rates are of maximum likelihood: a state with counts of
-    zero only gets the rate zero.
+    NaN is a missing value and drops out. Without a prior rates are of maximum likelihood: a state
+    with counts of zero only gets the rate zero.
 
     Examples
     --------
@@ -131,8 +139,12 @@ class PoissonEmission(Emission):
     record = PoissonParameters
     rule = "a Poisson emission takes whole numbers from 0 to 2**53"
 
-    def __init__(self, *, rates_init=None):
+    rate_prior = rate_precision_prior = None  # emissions of earlier versions have none
+
+    def __init__(self, *, rates_init=None, rate_prior=None, rate_precision_prior=None):
         self.rates_init = rates_init
+        self.rate_prior = rate_prior
+        self.rate_precision_prior = rate_precision_prior
 
     @classmethod
     def from_parameters(cls, rates):
@@ -169,3 +181,63 @@ class PoissonEmission(Emission):
 
     def estimate(self, averages, old):
         return PoissonParameters(averages[0])
+
+    def check_parameters(self, n_components):
+        if self.rate_prior is None and self.rate_precision_prior is not None:
+            raise ValueError(
+                f"rate_precision_prior={self.rate_precision_prior!r}, but rate_prior=None: give "
+                "rate_prior too"
+            )
+        if self.rate_prior is not None:
+            self._prior()
+        for array in self._first_values(n_components).values():
+            if self.rate_prior is not None and not array.all():
+                raise ValueError(
+                    "rates_init has an entry 0: must be above it, as "
+                    f"rate_prior={self.rate_prior!r} excludes it"
+                )
+
+    def _prior(self):
+        """Return (λ₀, w) of the prior, checked."""
+        rates = check_array_parameter("rate_prior", self.rate_prior, None, "")
+        if rates.ndim > 1 or not (rates > 0).all():
+            raise ValueError(
+                f"rate_prior={self.rate_prior!r}: must be a number > 0, or one for each feature"
+            )
+        weight = 1.0 if self.rate_precision_prior is None else self.rate_precision_prior
+        check_number("rate_precision_prior", weight, Real, 0, 1e280)
+        if weight <= 0:
+            raise ValueError(f"rate_precision_prior={weight!r}: must be > 0")
+        return rates, float(weight)
+
+    def check_rows(self, X, feature_names=None):
+        if np.ndim(self.rate_prior) == 1 and len(self.rate_prior) != X.shape[1]:
+            raise ValueError(
+                f"rate_prior has {len(self.rate_prior)} entries: must have one for each of the "
+                f"{X.shape[1]} features"
+            )
+        super().check_rows(X, feature_names)
+
+    def prior_statistics(self, parameters):
+        if self.rate_prior is None:
+            return 0.0
+        (rates, weight), shape = self._prior(), parameters.rates.shape
+        return np.stack([np.full(shape, weight), np.broadcast_to(weight * rates, shape)])
+
+    def log_prior(self, parameters, summary):
+        if self.rate_prior is None:
+            return 0.0
+        weight, sums = self.prior_statistics(parameters)
+        with np.errstate(divide="ignore"):
+            return float((sums * np.log(parameters.rates) - weight * parameters.rates).sum())
+
+    def continued(self, earlier, why, feature_names=None):
+        parameters = super().continued(earlier, why, feature_names)
+        if self.rate_prior is None:
+            return parameters
+        # Without a prior EM may have ended at zero, where the prior's density is zero.
+        return PoissonParameters(np.maximum(parameters.rates, SMALLEST))
+
+    def earlier_statistics(self, parameters, weights):
+        found = super().earlier_statistics(parameters, weights)
+        return found if self.rate_prior is None else np.maximum(found, 0.0)
