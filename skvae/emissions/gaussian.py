@@ -153,17 +153,15 @@ class GaussianEmission(LocationScaleEmission):
 
     def check_parameters(self, n_components):
         self._first_values((n_components,))
-        given = self.mean_precision_prior, self.degrees_of_freedom_prior
-        if self._has_prior or given != (None, None):
+        of_means, of_covariances = self.mean_precision_prior, self.degrees_of_freedom_prior
+        if self.mean_prior is not None or self.covariance_prior is not None:
             self._prior(None)
+        elif of_means is not None or of_covariances is not None:
+            self._prior(None)  # it raises: a prior lacks its location
 
     def check_rows(self, X, feature_names=None):
-        if self._has_prior:
+        if self.mean_prior is not None or self.covariance_prior is not None:
             self._prior(X.shape[1])
-
-    @property
-    def _has_prior(self):
-        return self.mean_prior is not None or self.covariance_prior is not None
 
     def _prior(self, n_features):
         """Return the NormalInverseWishart; with None for the width of X it is only checked."""
@@ -196,12 +194,12 @@ class GaussianEmission(LocationScaleEmission):
 
     def earlier_statistics(self, parameters, weights):
         statistics = parameters.statistics(weights)
-        if not self._has_prior:
+        if self.mean_prior is None and self.covariance_prior is None:
             return statistics
         return self._prior(parameters.n_features).earlier(statistics)
 
     def _maximize_fixed(self, old, statistics, summary, fixed):
-        if self._has_prior:
+        if self.mean_prior is not None or self.covariance_prior is not None:
             bounds = summary.floor, summary.moments.resolution
             previous = old.locations, old.scales
             prior = self._prior(old.n_features)
