@@ -18,6 +18,7 @@ from scipy.special import logsumexp
 from scipy.stats import (
     bernoulli,
     gamma,
+    multinomial,
     multivariate_normal,
     multivariate_t,
     nbinom,
@@ -255,39 +256,48 @@ def _column(X, emission):
     )
 
 
-def _gamma(X, emission):
-    shapes, scales = emission.shapes_, emission.scales_
-    return _by_row(
-        X, len(shapes), lambda k, row, s: gamma.logpdf(row, shapes[k][s], scale=scales[k][s]).sum()
-    )
+def _multinomial(X, emission):
+    missing = np.isnan(X).any(axis=1)
+    counts = np.where(missing[:, None], 0.0, X).astype(int)
+    found = [multinomial.logpmf(counts, counts.sum(axis=1), p) for p in emission.probabilities_]
+    return np.where(missing, 0.0, np.stack(found)).T
 
 
-def _von_mises(X, emission):
-    mu, kappa = emission.directions_, emission.concentrations_
-    return _by_row(X, len(mu), lambda k, row, s: vonmises.logpdf(row, kappa[k][s], mu[k][s]).sum())
+def _columns(terms, *names):
+    """ln p of rows whose columns are independent, by terms of scipy for each column."""
+
+    def log_p(X, emission):
+        X = np.asarray(X, dtype=float)[:, None]
+        found = terms(np.where(np.isnan(X), 1.0, X), *(getattr(emission, name) for name in names))
+        return np.where(np.isnan(X), 0.0, found).sum(axis=2)
+
+    return log_p
 
 
-def _negative_binomial(X, emission):
-    sizes = 1.0 / emission.dispersions_
-    p = sizes / (sizes + emission.rates_)
-    return _by_row(X, len(p), lambda k, row, s: nbinom.logpmf(row, sizes[k][s], p[k][s]).sum())
+def gamma_terms(x, shapes, scales):
+    return gamma.logpdf(x, shapes, scale=scales)
 
 
-def _zero_inflated_poisson(X, emission):
-    rates, zeros = emission.rates_, emission.zero_weights_
+def von_mises_terms(x, directions, concentrations):
+    return vonmises.logpdf(x, concentrations, loc=directions)
 
-    def log_p(k, row, seen):
-        counted = (1 - zeros[k][seen]) * poisson.pmf(row, rates[k][seen])
-        return _log(np.where(row == 0, zeros[k][seen], 0.0) + counted).sum()
 
-    return _by_row(X, len(rates), log_p)
+def negative_binomial_terms(x, rates, dispersions):
+    size = 1.0 / np.where(dispersions > 0, dispersions, 1.0)
+    found = nbinom.logpmf(x, size, size / (size + rates))
+    return np.where(dispersions > 0, found, poisson.logpmf(x, rates))
+
+
+def zero_inflated_terms(x, rates, zero_weights):
+    return _log(zero_weights * (x == 0) + (1.0 - zero_weights) * poisson.pmf(x, rates))
 
 
 _FAMILIES = {
-    "GammaEmission": _gamma,
-    "VonMisesEmission": _von_mises,
-    "NegativeBinomialEmission": _negative_binomial,
-    "ZeroInflatedPoissonEmission": _zero_inflated_poisson,
+    "GammaEmission": _columns(gamma_terms, "shapes_", "scales_"),
+    "VonMisesEmission": _columns(von_mises_terms, "directions_", "concentrations_"),
+    "NegativeBinomialEmission": _columns(negative_binomial_terms, "rates_", "dispersions_"),
+    "ZeroInflatedPoissonEmission": _columns(zero_inflated_terms, "rates_", "zero_weights_"),
+    "MultinomialEmission": _multinomial,
     "GaussianEmission": _gaussian,
     "StudentTEmission": _student_t,
     "GaussianMixtureEmission": _gaussian_mixture,

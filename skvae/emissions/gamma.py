@@ -209,6 +209,7 @@ class GammaEmission(Emission):
         return values > 0
 
     def features(self, X, summary):
+        X = np.asarray(X, dtype=np.float64)
         return np.log(X)  # the standard deviation of a gamma distribution is a share of its mean
 
     def start(self, moments, n_rows):

@@ -179,7 +179,7 @@ class MultinomialEmission(Emission):
         array([[0.5 , 0.18],
                [0.25, 0.81]])
         """
-        check_number("total", total, Integral, 1)
+        check_number("total", np.asarray(total)[()], Integral, 1)
         return cls._known(probabilities=probabilities, total=np.array(total))
 
     def check_parameters(self, n_components):
@@ -190,6 +190,7 @@ class MultinomialEmission(Emission):
         return is_count(values)
 
     def features(self, X, summary):
+        X = np.asarray(X, dtype=np.float64)
         total = X.sum(axis=1, keepdims=True)
         return np.where(total > 0, X / np.maximum(total, 1.0), 1.0 / X.shape[1])
 

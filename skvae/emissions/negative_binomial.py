@@ -94,8 +94,8 @@ def _remainder(x):
 
 def _log_ratio(a, b, change):
     """Return ln(a / b), where a = b + change, to full relative precision."""
-    change = change / b
     with np.errstate(divide="ignore", over="ignore"):
+        change = change / b
         return np.where(np.abs(change) < 0.5, np.log1p(change.clip(-0.5, 0.5)), np.log(a / b))
 
 
@@ -409,6 +409,7 @@ class NegativeBinomialEmission(Emission):
         return is_count(values)
 
     def features(self, X, summary):
+        X = np.asarray(X, dtype=np.float64)
         return np.log1p(X)  # a few large counts would be clusters of their own
 
     def start(self, moments, n_rows):

@@ -263,6 +263,7 @@ class VonMisesEmission(Emission):
         return cls._known(directions=directions, concentrations=concentrations)
 
     def features(self, X, summary):
+        X = np.asarray(X, dtype=np.float64)
         return np.concatenate([np.cos(X), np.sin(X)], axis=1)
 
     def start(self, moments, n_rows):

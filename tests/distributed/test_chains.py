@@ -97,6 +97,11 @@ def test_one_sequence_is_one_task():
         ("poisson", lambda X: np.round(np.abs(X))),
         ("categorical", lambda X: np.clip(np.round(X / 5.0), 0, 2)),
         ("bernoulli", lambda X: np.where(np.isnan(X), X, X > 4.0)),
+        ("gamma", lambda X: np.abs(X) + 0.1),
+        ("von_mises", lambda X: X),
+        ("negative_binomial", lambda X: np.round(np.abs(X) ** 2)),
+        ("zero_inflated_poisson", lambda X: np.round(np.abs(X))),
+        ("multinomial", lambda X: np.round(np.abs(X))),
     ],
 )
 def test_every_family(emission, make):

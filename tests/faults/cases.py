@@ -37,7 +37,10 @@ SMALL = {
     },
 }
 _STRUCTURES = ("full", "tied", "diag", "spherical")
-_EMISSIONS = ("gaussian_mixture", "categorical", "poisson", "bernoulli", "student_t")
+_EMISSIONS = (
+    "gaussian_mixture", "categorical", "poisson", "bernoulli", "student_t", "gamma", "von_mises",
+    "negative_binomial", "zero_inflated_poisson", "multinomial",
+)  # fmt: skip
 _LIKELIHOODS = (
     *("student_t", "bernoulli", "continuous_bernoulli", "categorical", "poisson"),
     "negative_binomial",

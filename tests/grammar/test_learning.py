@@ -12,6 +12,7 @@ from skvae.grammar import e_step, em
 from skvae.grammar.parameters import Coordinates, GrammarPrior, expected_choices
 from skvae.hmm import CategoricalEmission
 from tests.grammar.problems import fitting, known_model, palindromes, sentences_of
+from tests.hmm.problems import MORE
 from tests.mixture.test_memory import peak_of
 from tests.problems import assert_same_state, run, state_of
 
@@ -111,7 +112,7 @@ def test_zeros_are_structural_and_no_parameters():
 # Weights and order --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["categorical", "full", "poisson"])
+@pytest.mark.parametrize("family", ["categorical", "full", "poisson", *MORE])
 def test_whole_weights_are_repeated_sentences(family):
     truth = known_model(family, seed=3)
     X = sentences_of(truth, 8, longest=5)

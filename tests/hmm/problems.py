@@ -13,12 +13,14 @@ from skvae.hmm import (
     StudentTEmission,
 )
 from tests.combinations import slow
+from tests.emissions.family_cases import random_emission
 from tests.problems import random_covariance
 
 LENGTHS = (7, 1, 12, 3, 1, 20)
+MORE = "gamma", "von_mises", "negative_binomial", "zero_inflated_poisson", "multinomial"
 FAMILIES = (
     "full", "tied", "diag", "spherical", "gaussian_mixture", "student_t", "categorical", "poisson",
-    "bernoulli", "column",
+    "bernoulli", "column", *MORE,
 )  # fmt: skip
 # Where the family matters little: the others are left to CI.
 FEW = ("full", "gaussian_mixture", "categorical", "column")
@@ -85,6 +87,8 @@ def known_emission(family, n_states=3, n_features=2, seed=0):
         return PoissonEmission.from_parameters(rng.uniform(0.5, 9.0, size=(n_states, n_features)))
     if family == "bernoulli":
         return BernoulliEmission.from_parameters(rng.uniform(0.1, 0.9, size=(n_states, n_features)))
+    if family in MORE:
+        return random_emission(family, n_states, n_features, seed, share=0.3, total=30)
     parts = [
         ("level", known_emission("full", n_states, 1, seed), [0]),
         ("kind", known_emission("categorical", n_states, n_features - 1, seed + 1), range(1, 2)),
@@ -126,6 +130,7 @@ def learner(family, n_states=3, **settings):
         "categorical": CategoricalEmission(4),
         "poisson": "poisson",
         "bernoulli": "bernoulli",
+        **{name: name for name in MORE},
         "column": ColumnEmission(
             [("level", GaussianEmission(), [0]), ("kind", CategoricalEmission(4), [1])]
         ),

@@ -12,10 +12,14 @@ from skvae.hmm import (
     BernoulliEmission,
     CategoricalEmission,
     ColumnEmission,
+    GammaEmission,
     GaussianEmission,
     GaussianMixtureEmission,
+    NegativeBinomialEmission,
     PoissonEmission,
     StudentTEmission,
+    VonMisesEmission,
+    ZeroInflatedPoissonEmission,
 )
 from skvae.hmm.parameters import expected_occupancy
 from tests.hmm.problems import FAMILIES, FEW_FAMILIES, groups_of, known_model, learner, rows_of
@@ -116,6 +120,22 @@ EMISSIONS = {
         "probabilities_init": ([[[0.25] * 4]] * 2, "refused"),
     },
     PoissonEmission: {"rates_init": ([[1.0], [5.0]], "refused")},
+    GammaEmission: {
+        "shapes_init": ([[1.0], [2.0]], "refused"),
+        "scales_init": ([[1.0], [2.0]], "refused"),
+    },
+    VonMisesEmission: {
+        "directions_init": ([[1.0], [2.0]], "refused"),
+        "concentrations_init": ([[1.0], [2.0]], "refused"),
+    },
+    NegativeBinomialEmission: {
+        "rates_init": ([[1.0], [5.0]], "refused"),
+        "dispersions_init": ([[1.0], [2.0]], "refused"),
+    },
+    ZeroInflatedPoissonEmission: {
+        "rates_init": ([[1.0], [5.0]], "refused"),
+        "zero_weights_init": ([[0.1], [0.2]], "refused"),
+    },
     BernoulliEmission: {
         "prior": (3.0, "used"),
         "probabilities_init": ([[0.3], [0.6]], "refused"),
@@ -129,7 +149,9 @@ def rows_for(emission):
         return np.repeat([0.0, 9.0], 100)[:, None] + rng.standard_t(2.0, size=(200, 1))
     family = {
         CategoricalEmission: "categorical", PoissonEmission: "poisson",
-        BernoulliEmission: "bernoulli",
+        BernoulliEmission: "bernoulli", GammaEmission: "gamma", VonMisesEmission: "von_mises",
+        NegativeBinomialEmission: "negative_binomial",
+        ZeroInflatedPoissonEmission: "zero_inflated_poisson",
     }.get(emission, "full")  # fmt: skip
     return rows_of(known_model(family, 2), (150, 1, 60))[:, :1]
 
@@ -304,6 +326,12 @@ def test_starts_and_transitions_that_are_set_are_used_and_zeros_are_structural()
         _ = model.means_
 
 
+ARRAYS = (
+    "means_", "covariances_", "weights_", "dofs_", "rates_", "probabilities_", "shapes_", "scales_",
+    "directions_", "concentrations_", "dispersions_", "zero_weights_", "total_",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_arrays_of_an_emission_that_are_set_are_used(family):
     model, other = known_model(family, 2), known_model(family, 2, seed=3)
@@ -313,7 +341,7 @@ def test_arrays_of_an_emission_that_are_set_are_used(family):
         named = [m.emission_.named_emissions_ for m in (model, other)]
         pairs = [(named[0][name], named[1][name]) for name in named[0]]
     for emission, theirs in pairs:
-        for name in ("means_", "covariances_", "weights_", "dofs_", "rates_", "probabilities_"):
+        for name in ARRAYS:
             if hasattr(emission, name):
                 setattr(emission, name, getattr(theirs, name))
     assert_allclose(model.emission_.log_density(X), other.emission_.log_density(X), rtol=1e-12)

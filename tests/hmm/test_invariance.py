@@ -67,7 +67,7 @@ def test_the_order_of_rows_matters_and_that_of_sequences_does_not(family, missin
     backwards = [part[::-1] for part in parts]
     assert abs(model.score(backwards) - model.score(parts)) > 1e-6
     rows = np.random.default_rng(1).permutation(len(X))
-    assert abs(model.score(X[rows]) - model.score(X)) > 1e-4
+    assert abs(model.score(X[rows]) - model.score(X)) > 1e-5
     fits = [run(known_start(family), each, 3) for each in (parts, shuffled, backwards)]
     assert_same_model(fits[0], fits[1])
     assert abs(fits[2].transmat_ - fits[0].transmat_).max() > 1e-3
