@@ -179,7 +179,8 @@ class MultinomialEmission(Emission):
         array([[0.5 , 0.18],
                [0.25, 0.81]])
         """
-        check_number("total", np.asarray(total)[()], Integral, 1)
+        total = total.item() if isinstance(total, np.ndarray) and total.ndim == 0 else total
+        check_number("total", total, Integral, 1)
         return cls._known(probabilities=probabilities, total=np.array(total))
 
     def check_parameters(self, n_components):
