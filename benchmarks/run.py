@@ -24,6 +24,7 @@ SUITES = (
     "benchmarks.grid",
     "benchmarks.inference",
     "benchmarks.vae",
+    "benchmarks.deep_chain",
     "benchmarks.large",
     "benchmarks.distributed",
 )

@@ -513,6 +513,76 @@ class CTCTranscriber(SequenceNet):
             )
         return weight[first]
 
+    def save(self, path):
+        """Write the fitted estimator to a file that holds arrays and JSON, and no code.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, in the format of safetensors; replaced if it exists, as a whole or not at all.
+
+        Raises
+        ------
+        ValueError
+            A parameter is no plain data, such as ``callbacks`` or a generator as ``random_state``,
+            or an attribute that you have set: set it to another value first.
+        OSError
+            The file cannot be written, or `path` is a folder, a pipe, a socket or a device.
+
+        Notes
+        -----
+        Of a module passed as ``network`` the file has the weights only; pass the module again to
+        :meth:`load`.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from skvae import CTCTranscriber
+        >>> X = [[[0.0], [9.0], [9.0]], [[9.0], [0.0], [9.0]]]
+        >>> ctc = CTCTranscriber(max_epochs=2, early_stopping=False).fit(X, ["i", "ii"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "ctc.safetensors")
+        ...     ctc.save(path)
+        ...     CTCTranscriber.load(path).score(X, ["i", "ii"]) == ctc.score(X, ["i", "ii"])
+        True
+        """
+        super().save(path)
+
+    @classmethod
+    def load(cls, path, *, network=None):
+        """Return the estimator that was written by :meth:`save`; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+        network : nn.Module, class or callable, default=None
+            The value of the parameter of that name; needed if it was not None.
+
+        Returns
+        -------
+        estimator : CTCTranscriber
+            The fitted estimator, on its ``device``, or on the CPU if this machine lacks the device.
+
+        Raises
+        ------
+        ValueError
+            The file is damaged or not of such an estimator, or a module is missing.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from skvae import CTCTranscriber
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "data.txt"
+        ...     _ = path.write_text("no model")
+        ...     CTCTranscriber.load(path)
+        Traceback (most recent call last):
+        ValueError: ...
+        """
+        return super().load(path, network=network)
+
     @torch.no_grad()
     def _log_proba(self, X, groups):
         """Return the Sequences of X, and ln p_t of all their rows, float64 (n, 1 + n_classes)."""
