@@ -1,13 +1,15 @@
 r"""Held-out log-likelihood by importance sampling, and posterior expectations by the same draws.
 
-With draws from the encoder, :math:`z_s \sim q(z \mid x)`, and weights
+With draws :math:`z_s \sim q(z)` from a proposal, and weights
 
-.. math:: w_s = p(x \mid z_s)\, p(z_s) / q(z_s \mid x), \qquad
+.. math:: w_s = p(x \mid z_s)\, p(z_s) / q(z_s), \qquad
           \ln \hat p(x) = \ln \tfrac{1}{S} \sum_s w_s,
 
 :math:`\hat p(x)` is unbiased, so that :math:`\ln \hat p(x)` is in expectation a lower bound of
-ln p(x), at least the ELBO and never falling in S (Burda et al. 2016). Normalised, the weights turn
-any function of z into its posterior expectation (Mattei & Frellsen 2019, for missing values).
+ln p(x), and never falling in S (Burda et al. 2016). The proposal of a row is its encoder and two
+modes of its posterior, see :mod:`skvae.neural.proposal`; that of the ELBO is the encoder alone.
+Normalised, the weights turn any function of z into its posterior expectation (Mattei & Frellsen
+2019, for missing values).
 
 n rows, S draws a row, L latent dimensions, D features. Rows come *prepared*, in the units of the
 likelihood; log-likelihoods go out in nats in the units of X.
@@ -234,7 +236,7 @@ def posterior_expectation(model, x, n_draws, function, *, seed, numbers=None, lo
     Returns
     -------
     expectation : PosteriorMean
-        Where all weights of a row are zero, the plain mean over the encoder's draws.
+        Where all weights of a row are zero, the plain mean over the draws.
 
     Raises
     ------
@@ -503,5 +505,6 @@ def message_of_counts(n_unreliable, n_rows, least, n_draws):
         f"{n_unreliable} of {n_rows} rows have fewer than "
         f"{min(_ENOUGH, n_draws / 2):g} effective draws, the least {least:.1f} of "
         f"n_score_samples={n_draws}: their results are uncertain, and their log-likelihoods likely "
-        "too low; raise n_score_samples, or train longer or with a richer encoder"
+        "too low; raise n_score_samples, or fit with fewer n_components or a simpler decoder, so "
+        "that posteriors have fewer modes"
     )

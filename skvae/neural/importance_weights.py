@@ -17,6 +17,7 @@ import torch
 from skvae.neural.linear import exact_posterior
 from skvae.neural.posteriors import DiagonalPosterior, FullPosterior
 from skvae.neural.priors import MixtureDensity, Normal
+from skvae.neural.proposal import PriorDraws, Proposal, mode_from
 
 # Numbers in the largest tensor of one step. A few such tensors fit in a processor's caches, far
 # below 64 MB; an accelerator needs more work in each step.
@@ -31,17 +32,17 @@ class WeightedDraws(NamedTuple):
     Parameters
     ----------
     z : Tensor of shape (s, B, L)
-        From the encoder, or of a linear model and incomplete rows from p(z | x).
+        From the encoder and from modes in turn, or of a linear model from p(z | x).
     outputs : Tensor of shape (s, B, n_outputs)
         The outputs of the decoder.
     log_likelihood : Tensor of shape (s, B)
         ln p(x | z), in nats of prepared rows.
     log_weight : Tensor of shape (s, B)
-        ln p(x | z) + ln p(z) − ln q(z | x).
+        ln p(x | z) + ln p(z) − ln q(z).
     log_q : Tensor of shape (s, B)
-        ln q(z | x).
+        ln q(z), the density of the whole proposal.
     posterior : DiagonalPosterior or FullPosterior
-        q(z | x) of the B rows.
+        The encoder's q(z | x) of the B rows, or of a linear model p(z | x).
     density : Normal or MixtureDensity
         p(z).
     """
@@ -151,6 +152,11 @@ class RowNoise:
             ]
         self._generators = [_generator(key, int(seed)) for key in keys]
 
+    @property
+    def n_rows(self):
+        """The number of rows B."""
+        return len(self._generators)
+
     def draw(self, n_draws):
         """Return the next draws of every row.
 
@@ -206,7 +212,7 @@ def weighted_groups(model, x, n_draws, seed, *, numbers=None, log_weights=None, 
         The logarithms of the weights that a prior of K Gaussians has for each row; None: those of
         the prior itself.
     by_encoder : bool
-        Whether all draws are from the encoder; by default a linear model has better ones.
+        Whether all draws are from the encoder; by default there are better ones too.
 
     Yields
     ------
@@ -215,61 +221,105 @@ def weighted_groups(model, x, n_draws, seed, *, numbers=None, log_weights=None, 
     draws : iterator of WeightedDraws
         S in all.
     """
-    first = next((p for p in model.parameters() if p.is_floating_point()), None)
-    home = torch.empty(0, dtype=torch.float64) if first is None else first
-    density = model.prior_density()
-    n_rows, n_at_once = _shape(model, home, n_draws, x.shape[1])
-    missing = np.isnan(x)
-    incomplete = missing.any(axis=1)
+    weight = next((p for p in model.parameters() if p.is_floating_point()), None)
+    home = torch.empty(0, dtype=torch.float64) if weight is None else weight
+    density, sizes = model.prior_density(), _sizes(model, home, n_draws, x.shape[1])
+    starts = None if by_encoder else PriorDraws.of_model(model, density, seed)
+    incomplete = np.isnan(x).any(axis=1)
     for index in (np.flatnonzero(~incomplete), np.flatnonzero(incomplete)):
-        for start in range(0, len(index), n_rows):
-            rows = index[start : start + n_rows]
-            place = np.minimum(np.arange(n_rows), len(rows) - 1)  # the last row fills the group up
-            batch = torch.as_tensor(x[rows[place]]).to(home)
-            observed = None
-            if incomplete[rows[0]]:
-                observed = torch.as_tensor(~missing[rows[place]]).to(home.device)
-            own = None if numbers is None else numbers[rows]
-            noise = RowNoise(x[rows], model.n_components, seed, own)
-            chunks = _chunks(noise, place, n_draws, n_at_once)
-            posterior = None if by_encoder else exact_posterior(model, batch, observed)
-            posterior = model.encode(batch) if posterior is None else posterior
+        for block in _parts(index, sizes.block):
+            filled = _filled(block, sizes.block)
+            batch, observed = _batch(x[filled], home)
             if log_weights is not None:
-                weights = torch.as_tensor(log_weights[rows[place]]).to(home)
+                weights = torch.as_tensor(log_weights[filled]).to(home)
                 density = density._replace(log_weights=weights)
-            yield rows, _draws(model, density, batch, observed, chunks, posterior)
+            exact = None if by_encoder else exact_posterior(model, batch, observed)
+            proposal = Proposal(model.encode(batch) if exact is None else exact)
+            if not by_encoder and exact is None:
+                own = model, density, batch, observed
+                first = mode_from(*own, proposal.posterior.mean)
+                second = mode_from(*own, starts.best(model, batch, observed, first))
+                proposal = proposal._replace(modes=(first, second))
+            together = _Rows(batch, observed, density, proposal)
+            for i, rows in enumerate(_parts(block, sizes.group)):
+                own = together.take(slice(i * sizes.group, (i + 1) * sizes.group))
+                number = None if numbers is None else numbers[rows]
+                noise = RowNoise(x[rows], proposal.n_numbers, seed, number)
+                yield rows, _draws(model, own, noise, n_draws, sizes)
 
 
-def _chunks(noise, place, n_draws, n_at_once):
-    """Yield all noise of a group (s, B, L), ``n_at_once`` draws at a time."""
-    for start in range(0, n_draws, n_at_once):
-        chunk = noise.draw(min(n_at_once, n_draws - start))
-        yield torch.as_tensor(chunk if chunk.shape[1] == len(place) else chunk[:, place])
+class _Rows(NamedTuple):
+    """Rows with the densities of their latent vectors; x (B, D), observed (B, D) or None."""
+
+    x: torch.Tensor
+    observed: torch.Tensor | None
+    density: Normal | MixtureDensity
+    proposal: Proposal
+
+    def take(self, index):
+        """Return some of the rows."""
+        observed = None if self.observed is None else self.observed[index]
+        density = self.density
+        if isinstance(density, MixtureDensity) and density.log_weights.ndim > 1:
+            density = density._replace(log_weights=density.log_weights[index])
+        return _Rows(self.x[index], observed, density, self.proposal.take(index))
 
 
-def _draws(model, density, x, observed, chunks, posterior):
-    """Yield the draws of one group of rows from its posterior."""
-    for noise in chunks:
-        noise = noise.to(x)
-        z = posterior.draw(noise)
+def _batch(x, home):
+    """Return rows that are all complete, or all incomplete, as a tensor, and its observed values.
+
+    These are None of complete rows.
+    """
+    missing = np.isnan(x)
+    observed = torch.as_tensor(~missing).to(home.device) if missing.any() else None
+    return torch.as_tensor(x).to(home), observed
+
+
+def _parts(index, size):
+    """Yield an array in parts of a size, the last of which may be smaller."""
+    for start in range(0, len(index), size):
+        yield index[start : start + size]
+
+
+def _filled(index, size):
+    """Return an array filled up to a size with its last entry."""
+    return index[np.minimum(np.arange(size), len(index) - 1)]
+
+
+def _draws(model, rows, source, n_draws, sizes):
+    """Yield the draws of one group of rows, of which the last may fill it up."""
+    place = np.minimum(np.arange(len(rows.x)), source.n_rows - 1)
+    for first in range(0, n_draws, sizes.draws):
+        noise = source.draw(min(sizes.draws, n_draws - first))
+        noise = torch.as_tensor(noise if source.n_rows == len(place) else noise[:, place])
+        z, log_q = rows.proposal.draw(noise.to(rows.x), first, n_draws)
         outputs = model.decode(z)
-        log_likelihood = model.likelihood.log_prob(x, outputs, observed)
-        log_q = posterior.log_prob_of(noise)
-        log_weight = log_likelihood + density.log_prob(z) - log_q
+        log_likelihood = model.likelihood.log_prob(rows.x, outputs, rows.observed)
+        log_weight = log_likelihood + rows.density.log_prob(z) - log_q
+        posterior, density = rows.proposal.posterior, rows.density
         yield WeightedDraws(z, outputs, log_likelihood, log_weight, log_q, posterior, density)
 
 
-def _shape(model, home, n_draws, n_features):
-    """Return how many rows make a group, and how many of their draws are decoded at once."""
+class _Sizes(NamedTuple):
+    """Rows whose modes are found together, rows of a group, and draws decoded at once."""
+
+    block: int
+    group: int
+    draws: int
+
+
+def _sizes(model, home, n_draws, n_features):
+    """Return the `_Sizes` with which no tensor is too large; a block is of whole groups."""
     fit = _NUMBERS.get(home.device.type, _NUMBERS_ELSEWHERE)
     z, x = home.new_zeros(1, model.n_components), home.new_zeros(1, n_features)
     per_draw = _widest(model.decoder, lambda: model.decode(z))
     per_draw = max(per_draw, n_features, model.n_components, model.prior.numbers_per_draw)
     per_row = max(_widest(model.encoder, lambda: model.encode(x)), n_features)
+    n_points = model.n_components + 1  # decoded for a row, to find its modes
+    most = max(1, min(_MAX_ROWS, fit // per_row, fit // (n_points * per_draw)))
     n_chunks = -(-n_draws * per_draw // fit)
-    n_at_once = -(-n_draws // n_chunks)
-    n_rows = min(_MAX_ROWS, fit // (n_draws * per_draw), fit // per_row)
-    return max(1, n_rows), n_at_once
+    group = max(1, min(most, fit // (n_draws * per_draw)))
+    return _Sizes(most // group * group, group, -(-n_draws // n_chunks))
 
 
 def _widest(module, run):

@@ -243,7 +243,7 @@ def _set_weights(model, mean, loadings, variances):
 
 
 def exact_posterior(model, x, observed):
-    """Return p(z | x) of incomplete rows under a linear Gaussian model; None for any other.
+    """Return p(z | x) of rows under a linear Gaussian model; None for any other.
 
     Parameters
     ----------
@@ -260,8 +260,9 @@ def exact_posterior(model, x, observed):
         Of the observed values.
     """
     likelihood, decoder = model.likelihood, model.decoder
-    if observed is None or not _is_factor_analysis(model) or likelihood.scale == "decoder":
+    if not _is_factor_analysis(model) or likelihood.scale == "decoder":
         return None
+    observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
     loadings, mean = decoder[0].weight, decoder[0].bias
     precision = observed / likelihood.sigma(x.dtype).square()
     residual = torch.where(observed, x - mean, 0.0) * precision

@@ -75,9 +75,10 @@ class Autoencoder(LatentVariableModel):
     def score_samples(self, X):
         """Return the log-density of each row by importance sampling, in nats, shape (n_samples,).
 
-        The expectation of the result is a lower bound of ln p(x); it uses ``n_score_samples`` draws
-        from the encoder. The same rows give the same numbers, in any batch and order; errors of
-        different rows are independent.
+        The expectation of the result is a lower bound of ln p(x). The ``n_score_samples`` draws are
+        in turn from the encoder and about two modes of the row's posterior. A linear model with
+        Gaussian noise needs none: the result is exact. The same rows give the same numbers, in any
+        batch and order; errors of different rows are independent.
 
         Parameters
         ----------
@@ -186,8 +187,8 @@ class Autoencoder(LatentVariableModel):
         -------
         size : ndarray of shape (n_samples,)
             (Σ w)² / Σ w² of the importance weights, in (0, ``n_score_samples``]:
-            ``n_score_samples`` where the encoder gives the posterior exactly, near one where a
-            single draw has almost all the weight, which makes the log-density unreliable.
+            ``n_score_samples`` where the posterior is known exactly, near one where a single draw
+            has almost all the weight, which makes the log-density unreliable.
 
         Examples
         --------
@@ -574,7 +575,7 @@ class Evaluator(NamedTuple):
 
     def log_density(self, X):
         """Return the log-density of each row, (n,), and the effective sizes."""
-        found = self.evidence(X)
+        found = self.sampled(importance.log_likelihood, self.prepared(X))
         with np.errstate(over="ignore"):  # −inf where float32 holds no more
             return found.log_likelihood.astype(X.dtype, copy=False), found.effective_size
 

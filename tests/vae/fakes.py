@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from skvae.neural.importance import Evidence
+from skvae.neural.importance_weights import WeightSums, weighted_groups
 from skvae.neural.latent_model import LatentModel
 from skvae.neural.posteriors import n_encoder_outputs
 from skvae.neural.priors import Normal
@@ -37,6 +39,20 @@ class FixedGaussian(nn.Module):
         terms = (x - outputs) ** 2 / self.variances + torch.log(self.variances) + LOG_2PI
         terms = terms if observed is None else torch.where(observed, terms, 0.0)
         return -0.5 * terms.sum(-1)
+
+
+def encoder_alone(model, x, n_draws, seed=0):
+    """Evidence by draws from the encoder alone, as it is for the bound."""
+    log_p, size = np.empty((2, len(x)))
+    with torch.no_grad():
+        groups = weighted_groups(model, x, n_draws, seed, by_encoder=True)
+        for index, group in groups:
+            sums = WeightSums()
+            for draws in group:
+                sums.add(draws.log_weight)
+            log_p[index] = sums.log_mean()[: len(index)]
+            size[index] = sums.effective_size()[: len(index)]
+    return Evidence(log_p, size)
 
 
 def linear_problem(n_features=5, n_components=2, seed=0):
