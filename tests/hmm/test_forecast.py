@@ -13,8 +13,14 @@ from scipy.optimize import brentq
 from skvae import EMHiddenMarkov
 from skvae.datasets import load_geyser
 from skvae.emissions.poisson import PoissonParameters
-from skvae.hmm import Forecast, GaussianEmission, PoissonEmission
-from tests.emissions.test_defaults import EMISSIONS, counts, gaussian
+from skvae.hmm import (
+    ColumnEmission,
+    Forecast,
+    GaussianEmission,
+    PoissonEmission,
+    StudentTEmission,
+)
+from tests.emissions.test_defaults import EMISSIONS, angles, counts, gaussian
 from tests.hmm.test_online import chain_of
 from tests.hmm_oracles import every_path, log_emission
 
@@ -303,3 +309,34 @@ def test_prefixes_are_one_checked_sequence():
     ):
         with pytest.raises(ValueError, match=match):
             chain.sample(3, prefix=prefix)
+
+
+def test_columns_with_and_without_a_distribution_function():
+    parts = [("angle", angles(), [0, 2]), ("level", gaussian("full"), [3, 1])]
+    chain = chain_of(ColumnEmission.from_parameters(parts))
+    forecast = chain.forecast(chain.sample(5, random_state=0)[0], 3)
+    found = forecast.quantile([0.1, 0.6])
+    deviations = np.sqrt(gaussian("full").covariances_.diagonal(axis1=1, axis2=2))
+    for q, values in zip((0.1, 0.6), found, strict=True):
+        below = stats.norm.cdf(values[:, None, [3, 1]], gaussian("full").means_, deviations)
+        assert_allclose(np.einsum("hk,hkd->hd", forecast.state_proba, below), q, rtol=1e-9)
+        share = (forecast.sample(20_000, random_state=1) <= values).mean(axis=0)
+        assert_allclose(share, q, atol=0.03)
+
+
+@pytest.mark.parametrize("dof", [0.3, 1.0, 2.0])
+def test_quantiles_without_moments(dof):
+    """Student-t emissions of few degrees of freedom have no variance, or no mean."""
+    emission = StudentTEmission.from_parameters([[3.0]], [[[4.0]]], dof)
+    forecast = EMHiddenMarkov.from_parameters([1], [[1]], emission).forecast([[0.0]], 1)
+    q = [0.001, 0.5, 0.99]
+    assert_allclose(forecast.quantile(q).ravel(), stats.t.ppf(q, dof, 3, 2), rtol=1e-8)
+
+
+@pytest.mark.parametrize(("mean", "scale"), [(1e12, 1.0), (0.0, 1e-150), (-5.0, 1e100)])
+def test_quantiles_far_from_zero_and_in_any_unit(mean, scale):
+    emission = GaussianEmission.from_parameters([[mean]], [scale**2], "spherical")
+    forecast = EMHiddenMarkov.from_parameters([1], [[1]], emission).forecast([[mean]], 1)
+    for q in (0.01, 0.5, 0.9):
+        expected = stats.norm.ppf(q, mean, scale)
+        assert_allclose(forecast.quantile(q), [[expected]], rtol=1e-12, atol=1e-12 * scale)
