@@ -5,17 +5,19 @@ import warnings
 
 import numpy as np
 import pytest
+import skops.io
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
-from skvae import EMHiddenMarkov
+from skvae import EMGaussianMixture, EMHiddenMarkov
 from skvae.emissions import Emission
 from skvae.hmm import (
     BernoulliEmission,
     CategoricalEmission,
     ColumnEmission,
+    GammaEmission,
     GaussianEmission,
     GaussianMixtureEmission,
     PoissonEmission,
@@ -362,3 +364,41 @@ def test_errors(family, settings, text):
     with pytest.raises(ValueError, match=text):
         learner(family, fixed, **settings).partial_fit(X, groups=GROUPS)
     assert isinstance(first_emission(family), Emission)
+
+
+# Families with several parameters of each state -----------------------------------------------
+
+
+@pytest.mark.parametrize("states", [[0], [0, 1, 2]])
+def test_families_fix_all_parameters_of_a_state(states):
+    rng = np.random.default_rng(0)
+    shapes, scales = np.array([[2.0], [9.0], [30.0]]), np.array([[1.0], [0.5], [1.0]])
+    labels = np.repeat(rng.integers(3, size=40), 10)
+    X = rng.gamma(shapes[labels], scales[labels])
+    emission = GammaEmission(shapes_init=shapes, scales_init=scales)
+    fixed = {"shapes": states, "scales": states}
+    model = EMHiddenMarkov(3, emission=emission, fixed=fixed, tol=1e-10, max_iter=500).fit(X)
+    assert_array_equal(model.emission_.shapes_[states], shapes[states])
+    assert_array_equal(model.emission_.scales_[states], scales[states])
+    assert np.diff(model.lower_bounds_).min() > -1e-10
+    free = EMHiddenMarkov(3, emission=emission, tol=1e-10, max_iter=500).fit(X)
+    assert free.lower_bound_ > model.lower_bound_
+    assert free._n_parameters() - model._n_parameters() == 2 * len(states)
+    for k in np.setdiff1d(range(3), states):
+        assert not np.allclose(model.emission_.shapes_[k], shapes[k], rtol=1e-3)
+    alone = EMHiddenMarkov(3, emission=emission, fixed={"shapes": states})
+    with pytest.raises(ValueError, match="fixes all parameters of a state or none"):
+        alone.fit(X)
+
+
+def test_skops_keeps_the_number_of_free_parameters(tmp_path):
+    X = rows("full")
+    model = quiet(learner("full", {"means": [0]}, max_iter=5), X)
+    skops.io.dump(model, tmp_path / "model.skops")
+    unknown = skops.io.get_untrusted_types(file=tmp_path / "model.skops")
+    again = skops.io.load(tmp_path / "model.skops", trusted=unknown)
+    assert again.bic(X, groups=GROUPS) == model.bic(X, groups=GROUPS)
+    mixture = EMGaussianMixture(2, means_init=X[:2], fixed={"means": [0]}).fit(X)
+    skops.io.dump(mixture, tmp_path / "mixture.skops")
+    unknown = skops.io.get_untrusted_types(file=tmp_path / "mixture.skops")
+    assert skops.io.load(tmp_path / "mixture.skops", trusted=unknown).bic(X) == mixture.bic(X)
