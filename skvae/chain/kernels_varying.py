@@ -69,19 +69,19 @@ def forward(first, start, transitions, log_likelihood, likelihood, alpha, scale,
 
 
 @compiled
-def backward(first, transitions, likelihood, alpha, scale, weight, gamma, pairs):
+def backward(first, transitions, likelihood, alpha, scale, weight, gamma):
     """Fill the posteriors of states and of pairs of all rows, times the weights of the rows.
 
     Parameters
     ----------
-    first, transitions, likelihood, alpha, scale
+    first, likelihood, alpha, scale
         As for :func:`forward`, after it.
+    transitions : ndarray of shape (n, K, K)
+        As there; filled with p(z_{t−1} = i, z_t = j | x), zeros in a row that begins a sequence.
     weight : ndarray of shape (n,)
         The weight of each row.
     gamma : ndarray of shape (n, K)
         Filled with p(z_t | x).
-    pairs : ndarray of shape (n, K, K)
-        Filled with p(z_{t−1} = i, z_t = j | x), zeros in a row that begins a sequence.
     """
     n = gamma.shape[1]
     beta, v = np.ones(n), np.empty(n)
@@ -91,13 +91,19 @@ def backward(first, transitions, likelihood, alpha, scale, weight, gamma, pairs)
             gamma[t, j] = weight[t] * alpha[t + 1, j] * beta[j]
             # The message of a state that is not reachable has no limit, and no use.
             v[j] = likelihood[t, j] * share * beta[j] if alpha[t + 1, j] > 0.0 else 0.0
+        if first[t]:
+            for i in range(n):
+                beta[i] = 1.0
+                for j in range(n):
+                    transitions[t, i, j] = 0.0
+            continue
         for i in range(n):
             total, a = 0.0, weight[t] * alpha[t, i]
             for j in range(n):
                 ahead = transitions[t, i, j] * v[j]
                 total += ahead
-                pairs[t, i, j] = 0.0 if first[t] else a * ahead
-            beta[i] = 1.0 if first[t] else total
+                transitions[t, i, j] = a * ahead
+            beta[i] = total
 
 
 @within

@@ -115,8 +115,11 @@ class Recursion:
         its last row is processed first. A row that is impossible in every state becomes a row
         without an observation, and its ``top`` is −inf.
         """
-        log_likelihood = np.ascontiguousarray(log_likelihood[:, :: -1 if reverse else 1])
-        kernels_scaled.load(log_likelihood, likelihood, top, self.bounded)
+        if not reverse and log_likelihood.flags.f_contiguous:
+            kernels_scaled.load_rows(log_likelihood.T, likelihood, top, self.bounded)
+        else:
+            log_likelihood = np.ascontiguousarray(log_likelihood[:, :: -1 if reverse else 1])
+            kernels_scaled.load(log_likelihood, likelihood, top, self.bounded)
         if not self.logs:
             np.exp(likelihood, out=likelihood)
 

@@ -44,15 +44,16 @@ class VaryingBlock:
         )
         self._alpha = np.zeros((len(first) + 1, len(log_start)))
         self._scale = np.empty(len(first))
-        used = log_transmat[~first]
-        least = float(used.min()) if used.size else 0.0
         with np.errstate(over="ignore"):
             self._transitions, likelihood = np.exp(log_transmat), np.exp(log_likelihood)
+        bounded = bool(self._transitions.min() < SAFE)
         # Transitions that underflow need logs; those that are zero need none.
-        lost = bool((self._transitions[~first] < kernels.LEAST_SHARE)[used > -np.inf].any())
+        lost = bounded and bool(
+            (self._transitions < kernels.LEAST_SHARE)[log_transmat > -np.inf].any()
+        )
         self._in_logs = lost or not kernels.forward(
             *(first, np.exp(log_start), self._transitions, log_likelihood, likelihood),
-            *(self._alpha, self._scale, least < np.log(SAFE)),
+            *(self._alpha, self._scale, bounded),
         )
         if self._in_logs:
             self._transitions, likelihood = log_transmat, log_likelihood
@@ -69,15 +70,18 @@ class VaryingBlock:
     def smooth(self, weight=None):
         """Return the Smoothing by the backward pass; its pairs are those of each row, (n, K, K).
 
-        ``weight`` (n_rows,) multiplies the posteriors of each row.
+        ``weight`` (n_rows,) multiplies the posteriors of each row. The memory of the forward pass
+        is used: call it once, and last.
         """
         weight = np.ones(len(self._first)) if weight is None else weight
-        gamma, pairs = np.empty_like(self._alpha[1:]), np.empty_like(self._transitions)
-        backward = kernels.backward_in_logs if self._in_logs else kernels.backward
-        backward(
-            *(self._first, self._transitions, self._likelihood, self._alpha, self._scale),
-            *(weight, gamma, pairs),
-        )
+        gamma = np.empty_like(self._alpha[1:])
+        rows = self._likelihood, self._alpha, self._scale, weight, gamma
+        if self._in_logs:
+            pairs = np.empty(self._transitions.shape)
+            kernels.backward_in_logs(self._first, self._transitions, *rows, pairs)
+        else:
+            pairs = self._transitions  # their memory is used again
+            kernels.backward(self._first, pairs, *rows)
         return Smoothing(gamma, gamma[self._begins].sum(axis=0), pairs)
 
 

@@ -80,8 +80,9 @@ class _ChainLikelihood(torch.autograd.Function):
             block = _forward_pass(*inputs, ctx.offsets)
         weight = np.repeat(_array(gradient), np.diff(ctx.offsets))
         posterior, starts, pairs = block.smooth(weight)
-        # An impossible entry has no gradient, also in a row that is taken as missing.
-        posterior = np.where(_array(inputs[2]) > -np.inf, posterior, 0.0)
+        if np.isneginf(block.log_p).any():
+            # An impossible entry has no gradient, also in a row that is taken as missing.
+            posterior = np.where(_array(inputs[2]) > -np.inf, posterior, 0.0)
         if pairs.ndim > inputs[1].ndim:
             pairs = pairs.sum(axis=0)
         return *map(_like, (starts, pairs, posterior), inputs), None
