@@ -251,6 +251,9 @@ class FullCovariance:
             scaled, factor = _raised_to_one(scaled)
             np.divide(scaled, outer, out=raised[k])
             np.multiply(factor, scale[:, None], out=factors[k])
+            # Extrapolations may have variances of 1e30 floors: round-off then leaves no factor.
+            if not np.diagonal(factors[k]).all():
+                raise _collapse(k)
         return raised, factors
 
     def scatter_of(self, covariances, counts):

@@ -228,6 +228,22 @@ def test_a_covariance_of_zero_is_raised_to_the_floor(n_features, capfd):
     assert capfd.readouterr() == ("", "")  # LAPACK prints where it is called wrongly
 
 
+def test_a_covariance_too_large_for_its_floor_is_a_collapse():
+    """Its factor is lost in round-off; an acceleration discards such an extrapolation."""
+    large = np.array(
+        [
+            [1.0911292031652955e29, 9.389711724817437e29, -1.258996302244950e30],
+            [9.389711724817437e29, 8.080315880045019e30, -1.0842036897860697e31],
+            [-1.258996302244950e30, -1.0842036897860697e31, 1.4547669402983521e31],
+        ]
+    )
+    floor = np.array([4.346012106548971e-06, 1.8476305552782822e-06, 7.246314076231562e-06])
+    with pytest.raises(Collapse, match="component 1 is singular"):
+        STRUCTURES["full"].raise_to(np.stack([np.eye(3), large]), floor)
+    with pytest.raises(Collapse, match="the shared covariance is singular"):
+        STRUCTURES["tied"].raise_to(large, floor)
+
+
 @pytest.mark.parametrize("n_features", [1, 64, 65, 131, 300])
 def test_factors_of_many_features_are_inverses_of_triangles(n_features):
     """Triangles are inverted by halves: all entries against a triangular solution."""
