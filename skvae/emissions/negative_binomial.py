@@ -19,7 +19,7 @@ only root of its derivative, if the variance of the rows is above their mean, an
 :math:`\sum_t r_t \ln \Gamma(x_t + r)`. Such a sum is linear in the function, so it is a sum over
 fixed nodes, with weights that add over rows: the counts below ``_TABLE`` are nodes of their own,
 and a larger count is divided over the Chebyshev nodes of its band in ln x by Lagrange's
-polynomials. Round-off moves a dispersion by about 1e-15, which is felt above counts of 1e12.
+polynomials. Dispersions below ``_LEAST_DISPERSION`` are round-off of these sums and count as zero.
 """
 
 from dataclasses import dataclass
@@ -38,6 +38,7 @@ from skvae.gaussian.student import log_minus_digamma
 
 LARGEST_DISPERSION = 1e8
 _LEAST_EXCESS = 1e-9  # variance over mean, less one: below it a distribution is a Poisson one
+_LEAST_DISPERSION = 1e-13  # round-off of the variance is about 1e-15 of the squared mean
 _TABLE = 64  # smaller counts are nodes of their own
 _RATIO = 16.0  # the largest over the smallest count of a band
 _ORDER = 24  # nodes of a band: ln Γ(e^u + r) is analytic for |Im u| < π, errors are below 1e-15
@@ -134,7 +135,8 @@ def solve_dispersions(weights, rates):
     x, weights = NODES[used], weights[used].reshape(used.sum(), -1).T
     mu = rates.reshape(-1, 1)
     excess = ((weights * (x - mu) ** 2).sum(axis=1) - mu[:, 0]) / np.maximum(mu[:, 0], _TINY)
-    some = np.flatnonzero((excess > _LEAST_EXCESS) & (mu[:, 0] > 0))
+    least = np.maximum(_LEAST_EXCESS, _LEAST_DISPERSION * mu[:, 0])
+    some = np.flatnonzero((excess > least) & (mu[:, 0] > 0))
     weights, mu = weights[some], mu[some]
 
     def fall(log_dispersion, which):
@@ -145,10 +147,10 @@ def solve_dispersions(weights, rates):
         own = (w * (log_minus_digamma(r) - log_minus_digamma(x + r))).sum(axis=1)
         return np.log(np.maximum(spread, _TINY)) - np.log(np.maximum(own, _TINY))
 
-    low = np.log(_LEAST_EXCESS / mu[:, 0])
     high = np.full(len(some), np.log(LARGEST_DISPERSION))
+    low = np.minimum(np.log(least[some] / mu[:, 0]), high)
     found = np.zeros(rates.size)
-    found[some] = np.exp(bracketed_root(fall, np.minimum(low, high), high))
+    found[some] = np.exp(bracketed_root(fall, low, high))
     return np.minimum(found, LARGEST_DISPERSION).reshape(rates.shape)
 
 

@@ -13,7 +13,7 @@ one factor for θ and one for λ (Lambert, Technometrics 34, 1992, section 2). W
           \pi = 1 - \frac{\bar\theta}{1 - e^{-\lambda}} .
 
 If that π is negative, as there are fewer zeros than under a Poisson distribution, the maximum is at
-π = 0 and λ = x̄.
+π = 0 and λ = x̄. As for Poisson emissions, rounding leaves an error of about ε x ln x in nats.
 """
 
 from dataclasses import dataclass

@@ -222,6 +222,17 @@ def test_counts_with_less_variance_than_a_poisson_distribution():
     assert found.dispersions[0, 0] > 1
 
 
+@pytest.mark.parametrize("value", [1e3, 1e9, 2.0**53])
+def test_large_counts_without_variance_are_no_dispersion(value):
+    X = np.full((30, 1), value)
+    emission = NegativeBinomialEmission.from_parameters([[1.0]], [[1.0]])
+    old = emission.parameters()
+    for weight in (np.ones(30), np.random.default_rng(0).uniform(size=30)):
+        found = emission.maximize(old, statistics(old, X, weight[None]), None)
+        assert_array_equal(found.dispersions, [[0.0]])
+        assert_allclose(found.rates, value, rtol=1e-14)
+
+
 def test_negative_binomial_densities_near_the_poisson_limit_do_not_cancel():
     x = np.array([0.0, 3.0, 1e3, 1e6])
     for rate in (0.5, 990.0, 1e6):
