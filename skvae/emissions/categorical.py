@@ -37,7 +37,7 @@ from skvae.emissions.base import (
 )
 from skvae.emissions.domains import Simplex
 from skvae.emissions.parameters import EmissionParameters
-from skvae.fitted import FittedArray, new_instance
+from skvae.fitted import new_instance
 from skvae.gaussian.moments import feature_moments
 from skvae.validation import check_array_parameter, check_as_fitted, check_number
 
@@ -65,9 +65,15 @@ class CategoricalParameters(EmissionParameters):
     Parameters
     ----------
     probabilities : ndarray of shape (n_components, n_features, max_categories)
-        p, summing to one over the last axis, zero beyond a column's own categories.
+        Probabilities p, summing to one over the last axis, zero beyond a column's own categories.
     n_categories : ndarray of int, shape (n_features,)
         The number of categories of each column.
+
+    Examples
+    --------
+    >>> from skvae.hmm import CategoricalEmission
+    >>> CategoricalEmission.from_parameters([[[0.5, 0.5]]]).parameters().n_parameters()
+    1
     """
 
     probabilities: Simplex
@@ -262,8 +268,8 @@ class CategoricalEmission(Emission):
     array([3])
     """
 
-    probabilities_ = FittedArray()
-    n_categories_ = FittedArray(tied=True)
+    record = CategoricalParameters
+    smooth_start = True
 
     def __init__(self, n_categories=None, *, prior=1.0, probabilities_init=None):
         self.n_categories = n_categories
@@ -361,11 +367,6 @@ class CategoricalEmission(Emission):
             return CategoricalSummary(_sizes(self.n_categories, rows.X.shape[1], most))
         return CategoricalSummary(moments.magnitude.astype(np.intp) + 1)
 
-    def summarize_batch(self, parameters, rows, pool, feature_names=None):
-        return None
-
-    smooth_start = True
-
     def features(self, X, summary):
         sizes = summary.n_categories
         if sizes.sum() > _MOST_INDICATORS:
@@ -401,9 +402,6 @@ class CategoricalEmission(Emission):
         found = counts / np.where(some, weight, 1.0)
         return old._replace(probabilities=np.where(some, found, old.probabilities))
 
-    def _fixable(self):
-        return ("probabilities",), ()
-
     def log_prior(self, parameters, summary):
         if self.prior == 1:
             return 0.0
@@ -431,16 +429,6 @@ class CategoricalEmission(Emission):
         sizes = parameters.n_categories[:, None]
         counts = parameters.statistics(weights)
         return np.maximum(counts + extra * (sizes * parameters.probabilities - own), 0.0)
-
-    def store(self, parameters):
-        vars(self).update(
-            probabilities_=parameters.probabilities, n_categories_=parameters.n_categories
-        )
-        self.n_features_in_ = parameters.n_features
-
-    def _parameters(self):
-        fitted = vars(self)
-        return CategoricalParameters(fitted["probabilities_"], fitted["n_categories_"])
 
 
 def _sizes(n_categories, n_features, most=None):
