@@ -1,22 +1,23 @@
 r"""Bernoulli emissions: columns of zeros and ones, independent given the state.
 
 .. math:: \ln p(x \mid k) = \sum_d \bigl( x_d \ln p_{kd} + (1 - x_d) \ln (1 - p_{kd}) \bigr),
-          \qquad p_{kd} \leftarrow \frac{s_{kd} + a - 1}{n_{kd} + 2 (a - 1)} ,
+          \qquad p_{kd} \leftarrow \frac{s_{kd} + a - 1}{n_{kd} + a + b - 2} ,
 
-with a prior Beta(a, a) on each probability; a = 1 is none. Under a probability of 0 or 1 the value
-is certain.
+with a prior Beta(a, b) on each probability; a = b = 1 is none. Under a probability of 0 or 1 the
+value is certain.
 """
 
 from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
+from scipy.special import xlog1py, xlogy
 
 from skvae.emissions.base import Emission
 from skvae.emissions.domains import LARGEST, SMALLEST, Probability
 from skvae.emissions.exponential_family import ExponentialFamilyKernel
 from skvae.emissions.parameters import EmissionParameters
-from skvae.validation import check_number
+from skvae.validation import check_concentration, check_number
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,9 @@ class BernoulliEmission(Emission):
 
     Parameters
     ----------
-    prior : float, default=1.0
-        Concentration a ≥ 1 of the prior Beta(a, a) on each probability. Its log-density is
-        part of the objective; 1 is no prior.
+    prior : float or array-like of shape (2,), default=1.0
+        Concentrations ≥ 1 of the prior on each probability of a one: (a, b) of Beta(a, b), or one
+        number for both. Its log-density is part of the objective; 1 is no prior.
     probabilities_init : array-like of shape (n_components, n_features), default=None
         First probabilities of a one.
 
@@ -141,13 +142,25 @@ class BernoulliEmission(Emission):
         return cls._known(probabilities=probabilities)
 
     def check_parameters(self, n_components):
-        check_number("prior", self.prior, Real, 1)
+        if np.ndim(self.prior) == 0:
+            check_number("prior", self.prior, Real, 1)
+        else:
+            check_concentration("prior", self.prior, [(2,)])
+        ones, zeros = self._extra()
         for array in self._first_values(n_components).values():
-            if self.prior > 1 and ((array == 0) | (array == 1)).any():
+            if (ones > 0 and (array == 0).any()) or (zeros > 0 and (array == 1).any()):
+                both = "both" if ones and zeros else "it"
                 raise ValueError(
                     "probabilities_init has an entry 0 or 1: must be between them, as "
-                    f"prior={self.prior!r} excludes both"
+                    f"prior={self.prior!r} excludes {both}"
                 )
+
+    def _extra(self):
+        """Return (ones, zeros): rows that the prior adds."""
+        if type(self.prior) is float:
+            return self.prior - 1.0, self.prior - 1.0
+        ones, zeros = np.broadcast_to(np.asarray(self.prior, dtype=np.float64) - 1.0, (2,))
+        return float(ones), float(zeros)
 
     def accepts(self, values):
         return (values == 0) | (values == 1)
@@ -159,20 +172,17 @@ class BernoulliEmission(Emission):
         return BernoulliParameters(np.minimum(averages[0], 1.0))  # n and s are rounded separately
 
     def prior_statistics(self, parameters):
-        extra = np.full(parameters.probabilities.shape, self.prior - 1.0)
-        return np.stack([2.0 * extra, extra])
+        (ones, zeros), shape = self._extra(), parameters.probabilities.shape
+        return np.stack([np.full(shape, ones + zeros), np.full(shape, ones)])
 
     def log_prior(self, parameters, summary):
-        if self.prior == 1:
-            return 0.0
+        ones, zeros = self._extra()
         p = parameters.probabilities
-        with np.errstate(divide="ignore"):
-            terms = (self.prior - 1.0) * (np.log(p) + np.log1p(-p))
-        return float(terms.sum())
+        return float((xlogy(ones, p) + xlog1py(zeros, -p)).sum()) if ones or zeros else 0.0
 
     def continued(self, earlier, why, feature_names=None):
         parameters = super().continued(earlier, why, feature_names)
-        if self.prior == 1:
+        if not any(self._extra()):
             return parameters
         # Without a prior EM may have ended at 0 or 1, where the prior's density is zero.
         return BernoulliParameters(np.clip(parameters.probabilities, SMALLEST, LARGEST))

@@ -3,7 +3,8 @@ r"""Categorical emissions: columns of codes 0, 1, …, independent given the sta
 .. math:: \ln p(x \mid k) = \sum_d \ln p_{kd}(x_d), \qquad
           p_{kd}(c) \leftarrow \frac{n_{kd}(c) + a - 1}{\sum_{c'} (n_{kd}(c') + a - 1)},
 
-with a prior Dirichlet(a, …, a) on each distribution; a = 1 is none.
+with a prior Dirichlet(a) on each distribution, where each category may have its own a; a = 1 is
+none.
 
 A block of rows is a sparse matrix S with a one for the category of each row and column. The
 log-densities are S times a table of ln p, the statistics are Sᵀ times the responsibilities
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
+from scipy.special import xlogy
 
 from skvae.ascent.loop import Collapse
 from skvae.blocks import block_rows
@@ -39,7 +41,12 @@ from skvae.emissions.domains import Simplex
 from skvae.emissions.parameters import EmissionParameters
 from skvae.fitted import new_instance
 from skvae.gaussian.moments import feature_moments
-from skvae.validation import check_array_parameter, check_as_fitted, check_number
+from skvae.validation import (
+    check_array_parameter,
+    check_as_fitted,
+    check_concentration,
+    check_number,
+)
 
 _SMALLEST = 1e-300  # no probability is rounded to zero, as EM would never raise it again
 _MOST_INDICATORS = 256  # columns of indicators in the clustering of first states
@@ -235,9 +242,10 @@ class CategoricalEmission(Emission):
         The number of categories of all columns, or of each column. None is the size of the last
         axis of ``probabilities_init`` or, without it, for each column the largest code in ``fit``
         plus one: the fitted model then raises an error for a larger code.
-    prior : float, default=1.0
-        Concentration a ≥ 1 of the prior Dirichlet(a, …, a) on each distribution. Its log-density is
-        part of the objective; 1 is no prior.
+    prior : float or array-like of shape (n_categories,), default=1.0
+        Concentrations ≥ 1 of the Dirichlet prior on each distribution: one number for all
+        categories, or one for each; a column with fewer categories has the first of them. Its
+        log-density is part of the objective; 1 is no prior.
     probabilities_init : array-like of shape (n_components, n_features, max_categories), \
             default=None
         First probabilities.
@@ -319,7 +327,10 @@ class CategoricalEmission(Emission):
 
     def check_parameters(self, n_components):
         check_n_categories(self.n_categories)
-        check_number("prior", self.prior, Real, 1)
+        if np.ndim(self.prior) == 0:
+            check_number("prior", self.prior, Real, 1)
+        else:
+            check_concentration("prior", self.prior, [(np.size(self.prior),)])
         self._first_probabilities(n_components)
 
     def _first_probabilities(self, n_components):
@@ -330,7 +341,7 @@ class CategoricalEmission(Emission):
             return None
         sizes = _sizes(self.n_categories, array.shape[1], array.shape[2])
         parameters = _parameters_of(name, array, sizes)
-        if self.prior > 1 and (parameters.probabilities[:, parameters.own] == 0).any():
+        if (self._extra(parameters) * (parameters.probabilities == 0)).any():
             raise ValueError(
                 f"{name} has an entry 0: must be above it, as prior={self.prior!r} excludes it"
             )
@@ -395,19 +406,28 @@ class CategoricalEmission(Emission):
         counts[empty] *= rng.uniform(0.5, 1.5, size=counts[empty].shape)
         return CategoricalParameters(counts / counts.sum(axis=2, keepdims=True), sizes)
 
+    def _extra(self, parameters):
+        """Return the counts that the prior adds, shape (n_features, most categories), or 0.0."""
+        if type(self.prior) is float and self.prior == 1.0:
+            return 0.0
+        extra, most = np.asarray(self.prior, dtype=np.float64) - 1.0, parameters.own.shape[1]
+        if extra.ndim and len(extra) != most:
+            raise ValueError(
+                f"prior has {len(extra)} entries: must have {most}, one for each category"
+            )
+        return extra * parameters.own
+
     def maximize(self, old, statistics, summary):
-        counts = statistics + (self.prior - 1.0) * old.own
+        counts = statistics + self._extra(old)
         weight = counts.sum(axis=2, keepdims=True)
         some = weight > NO_ROWS * statistics.sum()
         found = counts / np.where(some, weight, 1.0)
         return old._replace(probabilities=np.where(some, found, old.probabilities))
 
     def log_prior(self, parameters, summary):
-        if self.prior == 1:
+        if type(self.prior) is float and self.prior == 1.0:
             return 0.0
-        with np.errstate(divide="ignore"):
-            logs = np.log(parameters.probabilities[:, parameters.own])
-        return float((self.prior - 1.0) * logs.sum())
+        return float(xlogy(self._extra(parameters), parameters.probabilities).sum())
 
     def continued(self, earlier, why, feature_names=None):
         parameters = super().continued(earlier, why, feature_names)
@@ -417,7 +437,7 @@ class CategoricalEmission(Emission):
             check_as_fitted(
                 "n_categories", self.n_categories, before, why, lambda *_: (sizes == before).all()
             )
-        if self.prior == 1:
+        if not np.any(self._extra(parameters)):
             return parameters
         # Without a prior EM may have ended at zeros, where the prior's density is zero.
         own = parameters.own
@@ -425,10 +445,11 @@ class CategoricalEmission(Emission):
         return parameters._replace(probabilities=lifted / lifted.sum(axis=2, keepdims=True))
 
     def earlier_statistics(self, parameters, weights):
-        extra, own = self.prior - 1.0, parameters.own
-        sizes = parameters.n_categories[:, None]
-        counts = parameters.statistics(weights)
-        return np.maximum(counts + extra * (sizes * parameters.probabilities - own), 0.0)
+        extra, counts = self._extra(parameters), parameters.statistics(weights)
+        if np.ndim(extra) == 0:
+            return counts
+        totals = extra.sum(axis=1, keepdims=True)
+        return np.maximum(counts + totals * parameters.probabilities - extra, 0.0)
 
 
 def _sizes(n_categories, n_features, most=None):

@@ -7,12 +7,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skvae import EMHiddenMarkov
-from skvae.hmm import GaussianEmission, PoissonEmission
+from skvae.hmm import (
+    BernoulliEmission,
+    CategoricalEmission,
+    GaussianEmission,
+    PoissonEmission,
+)
 from tests.combinations import slow
 
 KINDS = ("full", "tied", "diag", "spherical")
@@ -199,6 +204,52 @@ def test_poisson_rates():
     assert np.isfinite(quiet(plain, X, states=LABELS).lower_bound_)
 
 
+def test_probabilities_of_ones():
+    rng = np.random.default_rng(0)
+    X = (rng.random((len(LABELS), 2)) < [0.3, 0.9]).astype(float)
+    emission = BernoulliEmission(prior=[3.0, 1.5])
+    model = quiet(EMHiddenMarkov(K, emission=emission), X, states=LABELS)
+    for k in range(K):
+        mine = X[k == LABELS]
+        for d in range(2):
+            density = stats.beta(3.0 + mine[:, d].sum(), 1.5 + (1 - mine[:, d]).sum())
+            found = minimize_scalar(lambda p, q=density: -q.logpdf(p), bounds=(0, 1)).x
+            assert_allclose(model.emission_.probabilities_[k, d], found, atol=1e-5)
+    parameters = model.emission_.parameters()
+    moved = BernoulliEmission.from_parameters(np.full((K, 2), 0.4)).parameters()
+    ours = model.emission_.log_prior(parameters, None) - model.emission_.log_prior(moved, None)
+    density = stats.beta(3.0, 1.5)
+    expected = density.logpdf(parameters.probabilities).sum() - 2 * K * density.logpdf(0.4)
+    assert_allclose(ours, expected)
+    one, other = (
+        quiet(EMHiddenMarkov(2, emission=BernoulliEmission(prior=prior), random_state=0), X)
+        for prior in (2.0, [2.0, 2.0])
+    )
+    assert one.lower_bounds_ == other.lower_bounds_
+
+
+def test_probabilities_of_categories():
+    rng = np.random.default_rng(0)
+    X = rng.integers(3, size=(len(LABELS), 1)).astype(float)
+    prior = np.array([2.0, 1.0, 4.5])
+    model = EMHiddenMarkov(K, emission=CategoricalEmission(3, prior=prior))
+    quiet(model, X, states=LABELS)
+    for k in range(K):
+        counts = np.bincount(X[k == LABELS, 0].astype(int), minlength=3) + prior - 1
+        assert_allclose(model.emission_.probabilities_[k, 0], counts / counts.sum())
+    parameters = model.emission_.parameters()
+    flat = CategoricalEmission.from_parameters(np.full((K, 1, 3), 1 / 3)).parameters()
+    ours = model.emission_.log_prior(parameters, None) - model.emission_.log_prior(flat, None)
+    density = stats.dirichlet(prior)
+    expected = sum(density.logpdf(p[0]) for p in parameters.probabilities)
+    assert_allclose(ours, expected - K * density.logpdf(np.full(3, 1 / 3)))
+    statistics = model.emission_.earlier_statistics(parameters, [24.0, 16.0, 3.0])
+    again = model.emission_.maximize(parameters, statistics, None)
+    assert_allclose(again.probabilities, parameters.probabilities)
+    chain = EMHiddenMarkov(K, emission=CategoricalEmission(3, prior=prior), tol=0.0, max_iter=30)
+    assert np.diff(quiet(chain, X).lower_bounds_).min() > -1e-10
+
+
 def test_batches_copies_and_no_prior():
     X = rows()
     for emission in (
@@ -235,6 +286,10 @@ def test_batches_copies_and_no_prior():
             GaussianEmission(covariance_prior=np.eye(2), degrees_of_freedom_prior=1.0),
             "degrees_of_freedom_prior=1.0: must be > 1",
         ),
+        (BernoulliEmission(prior=[2.0, 0.5]), "prior=.*: must be >= 1"),
+        (BernoulliEmission(prior=[2.0, 2.0, 2.0]), r"prior has shape \(3,\)"),
+        (CategoricalEmission(prior=[2.0, 0.5]), "prior=.*: must be >= 1"),
+        (CategoricalEmission(prior=[2.0, 2.0]), "prior has 2 entries: must have"),
         (PoissonEmission(rate_prior=0.0), "rate_prior=0.0: must be a number > 0"),
         (
             PoissonEmission(rate_prior=[1.0, 2.0, 3.0]),
@@ -249,5 +304,7 @@ def test_batches_copies_and_no_prior():
     ],
 )
 def test_errors(emission, text):
+    X = np.abs(np.round(rows()))
+    X = X > 0 if isinstance(emission, BernoulliEmission) else X
     with pytest.raises(ValueError, match=text):
-        EMHiddenMarkov(2, emission=emission).fit(np.abs(np.round(rows())))
+        EMHiddenMarkov(2, emission=emission).fit(X)
