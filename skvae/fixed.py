@@ -32,12 +32,13 @@ def check_fixed(fixed, names, n_components, shared=()):
         items = fixed.items()
     else:
         listed = (fixed,) if isinstance(fixed, str) else fixed
-        if not isinstance(listed, list | tuple | set | frozenset | np.ndarray):
+        several = isinstance(listed, list | tuple | set | frozenset | np.ndarray)
+        if not several or getattr(listed, "ndim", 1) != 1:
             raise ValueError(f"fixed={fixed!r}: {_rule(names)}")
         items = [(name, None) for name in listed]
     masks = {}
     for name, states in items:
-        if name not in names:
+        if not isinstance(name, str) or name not in names:
             raise ValueError(f"fixed has {name!r}: {_rule(names)}")
         mask = _mask(name, states, n_components)
         if name in shared and not mask.all():

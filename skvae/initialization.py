@@ -156,6 +156,8 @@ def assignment_of(init_params, X, n_components, random_state):
         name, init_params = "the result of init_params", init_params(X, n_components, random_state)
     try:
         array = np.asarray(init_params)
+        if array.dtype.kind == "c":
+            raise TypeError("complex numbers")
         numbers = array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} cannot be read as numbers ({error}): {_ASSIGNMENT}") from error

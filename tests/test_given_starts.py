@@ -139,6 +139,7 @@ def test_a_search(model):
         ("spectral", "init_params='spectral': must be one of 'kmeans'"),
         (None, "init_params=None: must be one of 'kmeans'"),
         (["a"] * len(X), "init_params cannot be read as numbers"),
+        (np.ones(len(X)) * 1j, r"init_params cannot be read as numbers \(complex numbers\)"),
     ],
 )
 def test_errors(model, given, text):

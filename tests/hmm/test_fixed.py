@@ -354,6 +354,8 @@ def test_relabelled():
         ("poisson", {"fixed": ("rates",), "emission": "poisson"}, "give rates_init"),
         ("column", {"fixed": ("means",)}, "must be names among .*'level__means'"),
         ("full", {"fixed": 1.5}, "fixed=1.5: must be names among"),
+        ("full", {"fixed": np.array("means")}, r"fixed=array\('means'.*\): must be names among"),
+        ("full", {"fixed": [np.zeros(2)]}, r"fixed has array\(\[0., 0.\]\): must be names among"),
     ],
 )
 def test_errors(family, settings, text):
