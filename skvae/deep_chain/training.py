@@ -304,6 +304,19 @@ class SequenceNet(BaseEstimator):
             or an attribute that you have set: set it to another value first.
         OSError
             The file cannot be written, or `path` is a folder, a pipe, a socket or a device.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from skvae import EGHiddenMarkov
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = EGHiddenMarkov(2, max_epochs=5, random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "geyser.safetensors")
+        ...     model.save(path)
+        ...     EGHiddenMarkov.load(path).score(X) == model.score(X)
+        True
         """
         check_is_fitted(self)
         write_estimator(self, path)
@@ -328,6 +341,18 @@ class SequenceNet(BaseEstimator):
         ------
         ValueError
             The file is damaged or not of such an estimator, or a module is missing.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from skvae import EGHiddenMarkov
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "data.txt"
+        ...     _ = path.write_text("no model")
+        ...     EGHiddenMarkov.load(path)
+        Traceback (most recent call last):
+        ValueError: ...
         """
         if foreign := modules.keys() - set(cls._module_names):
             raise TypeError(f"load() got an unexpected keyword argument {foreign.pop()!r}")

@@ -12,7 +12,7 @@ from sklearn.base import clone
 
 from skvae import EGHiddenMarkov, EMHiddenMarkov, compare
 from skvae.hmm import CategoricalEmission, PoissonEmission
-from skvae.inspection import StatePathDisplay, TransitionDisplay
+from skvae.inspection import StatePathDisplay, TransitionDisplay, elbo_decomposition
 
 QUICK = {"random_state": 0, "max_epochs": 3}
 FULL = {"likelihood_params": {"covariance": "full"}}
@@ -370,6 +370,18 @@ def test_displays_and_comparison():
         cv=2,
     )
     assert "autoregressions" in repr(found)
+
+
+def test_both_sides_of_the_bound():
+    sequences, _ = regimes(6)
+    model = EGHiddenMarkov(2, history=1, **QUICK).fit(sequences)
+    terms = elbo_decomposition(model, sequences)
+    for gap, entropy in zip(terms.gap, terms.entropy, strict=True):
+        np.testing.assert_allclose(gap.sum(), 0.0, atol=1e-9)
+        assert (entropy >= -1e-12).all()
+    varying = EGHiddenMarkov(2, history=1, transition="history", **QUICK).fit(sequences)
+    with pytest.raises(TypeError, match=r"transition='history'"):
+        elbo_decomposition(varying, sequences)
 
 
 def test_a_language_model_of_discrete_symbols():

@@ -32,7 +32,7 @@ _SUPPORTED = (
 )
 _MIXTURE = ("weights_", "means_", "covariances_", "covariance_type", "predict_proba")
 _BAYESIAN = ("elbo_", "weight_concentration_", "mean_precision_", "degrees_of_freedom_")
-_CHAIN = ("startprob_", "transmat_", "emission_")
+_CHAIN = ("startprob_", "transmat_", "log_emissions")
 _AUTOENCODER = ("elbo", "standard_error")
 
 
@@ -84,7 +84,8 @@ def elbo_decomposition(estimator, X, *, groups=None, posterior=None):
         :math:`E \ln p(z_t \mid z_{t-1}) + E \ln p(x_t \mid z_t)` and
         :math:`H(z_t \mid z_{t+1}, x)`, the last row of a sequence :math:`H(z_T \mid x)`; the other
         side has :math:`\ln p(x_t \mid x_1, \ldots, x_{t-1})`. Sums over a sequence are those of the
-        path. So the gap of a row may have either sign; the sum over a sequence is zero.
+        path. So the gap of a row may have either sign; the sum over a sequence is zero. With a
+        history, densities are also conditional on the earlier rows.
     Bayesian mixture
         z is the component, θ the weights, means and precisions, and q(θ) q(z) the fitted posterior.
         A row's terms are :math:`E \ln p(x, z \mid \theta)` and :math:`H(q(z))`. The divergence of
@@ -178,6 +179,11 @@ def _decomposer(estimator):
         return all(hasattr(estimator, name) for name in names)
 
     if has(_CHAIN):
+        if getattr(estimator, "transition", "constant") != "constant":
+            raise TypeError(
+                f"{type(estimator).__name__} has transition={estimator.transition!r}: the "
+                "decomposition is that of constant transitions"
+            )
         return _chain
     if has((*_MIXTURE, *_BAYESIAN)):
         return _bayesian

@@ -43,9 +43,9 @@ def chain_terms(estimator, X, groups, posterior):
     rows, offsets = sequences.X, sequences.offsets
     if sequences.listed:
         log_evidence = np.concatenate(log_evidence)
-    log_density = estimator.emission_.log_density(rows)
+    log_density = _log_density(estimator, rows, offsets)
     same = posterior is estimator
-    log_density_q = log_density if same else posterior.emission_.log_density(rows)
+    log_density_q = log_density if same else _log_density(posterior, rows, offsets)
     log_filtered, smoothed, log_transmat_q = _posterior(posterior, log_density_q, offsets)
     begins, ends = offsets[:-1], offsets[1:] - 1
     with np.errstate(divide="ignore"):
@@ -63,6 +63,14 @@ def chain_terms(estimator, X, groups, posterior):
         expected[now + 1] += expectations(pairs, log_transmat)
         entropy[now] = -expectations(pairs, backward)
     return sequences, (expected, entropy, np.asarray(log_evidence, np.float64))
+
+
+def _log_density(chain, rows, offsets):
+    """Return ln p(x_t | z_t), and the earlier rows if it depends on them, (n, K)."""
+    if hasattr(chain, "emission_"):
+        return chain.emission_.log_density(rows)
+    groups = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    return chain.log_emissions(rows, groups=groups)
 
 
 def _posterior(chain, log_density, offsets):
