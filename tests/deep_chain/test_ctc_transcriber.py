@@ -450,3 +450,20 @@ def test_scikit_learn_s_checks_fail_by_the_labels_alone():
         text = f"{error} {error.__cause__}"
         assert "must be the labels of a sequence" in text, (result["check_name"], text)
     assert sum(result["status"] == "passed" for result in results) > 15
+
+
+def test_skops_trusts_no_type(model):
+    skops = pytest.importorskip("skops.io")
+    data = skops.dumps(model)
+    assert skops.get_untrusted_types(data=data) == [
+        "skvae.deep_chain.ctc_transcriber.CTCTranscriber"
+    ]
+    other = skops.loads(data, trusted=["skvae.deep_chain.ctc_transcriber.CTCTranscriber"])
+    assert other.score(X, Y) == model.score(X, Y)
+
+
+def test_early_stopping_waits_until_labels_are_found():
+    """At first all rows are blanks for many epochs of few steps, and the bound hardly rises."""
+    few = CTCTranscriber(random_state=0, lr=1e-4, n_iter_no_change=1).fit(X[1:21], Y[1:21])
+    n_steps = few.net_.history[-1]["train_batch_count"]
+    assert len(few.history_["bound"]) * n_steps >= 300
