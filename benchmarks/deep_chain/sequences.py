@@ -42,68 +42,56 @@ def curved_regimes(n_sequences, n_steps=50, *, n_features=8, noise=0.05, seed=0)
 
 
 def spoken_units(
-    n_sequences,
-    n_units_spoken=12,
-    *,
-    n_units=6,
-    n_bands=16,
-    warp=0.1,
-    spread=0.3,
-    noise=0.05,
-    seed=0,
+    n_sequences, n_said=12, *, n_units=6, n_features=12, shift=0.8, noise=0.05, seed=0
 ):
     """Return sequences of repeated units under speaker-like distortion, and their units.
 
-    A unit is a pattern over frequency bands, the sum of two resonances. Each sequence has a
-    speaker, who shifts all resonances by a common factor, as a vocal tract of another length does,
-    and has a loudness of his own. Units last three to six rows, and their order is that of a
-    hidden chain with few successors each.
+    A unit is a place on an axis of the articulators, six places in a row. Each sequence has a
+    speaker, who shifts all places along a second axis. Sines bend the plane of both axes into the
+    space of features, so that the rows of a unit lie on a curve along the speakers. A unit lasts
+    three to six rows, and each unit has few successors.
 
     Parameters
     ----------
     n_sequences : int
         The number of sequences, each of another speaker.
-    n_units_spoken : int
+    n_said : int
         The number of units in a sequence.
-    n_units : int
-        The number of different units.
-    n_bands : int
-        The number of features.
-    warp : float
-        The largest relative shift of a speaker's resonances.
-    spread : float
-        The largest relative change of a speaker's loudness.
+    n_units, n_features : int
+        Sizes.
+    shift : float
+        The standard deviation of a speaker's shift; neighbouring units are 0.8 apart.
     noise : float
-        The standard deviation of each feature about the pattern.
+        The standard deviation of each feature about the surface.
     seed : int
-        Seed of the draws. The units and their order are always the same.
+        Seed of the draws. The surface, the units and their order are always the same.
 
     Returns
     -------
-    sequences : list of ndarray of shape (n_steps, n_bands)
+    sequences : list of ndarray of shape (n_steps, n_features)
         The rows.
     units : list of ndarray of shape (n_steps,)
         The unit of each row.
     """
-    patterns = np.random.default_rng(3)
-    resonances = np.sort(patterns.uniform(0.15, 0.85, size=(n_units, 2)), axis=1)
-    heights = patterns.uniform(0.6, 1.4, size=(n_units, 2))
-    order = patterns.dirichlet(np.full(n_units, 0.3), size=n_units)
+    fixed = np.random.default_rng(5)
+    directions = 1.2 * fixed.normal(size=(2, n_features))
+    phases = fixed.uniform(0, 2 * np.pi, size=n_features)
+    places = 0.8 * (np.arange(n_units) - (n_units - 1) / 2)
+    order = fixed.dirichlet(np.full(n_units, 0.5), size=n_units)
     np.fill_diagonal(order, 0.0)
     order /= order.sum(1, keepdims=True)
-    bands = np.linspace(0, 1, n_bands)
     rng = np.random.default_rng(seed)
     sequences, units = [], []
     for _ in range(n_sequences):
-        shift, loudness = rng.uniform(1 - warp, 1 + warp), rng.uniform(1 - spread, 1 + spread)
+        speaker = shift * rng.normal()
         unit, said = rng.integers(n_units), []
-        for _ in range(n_units_spoken):
+        for _ in range(n_said):
             said += [unit] * rng.integers(3, 7)
             unit = rng.choice(n_units, p=order[unit])
         said = np.array(said)
-        places = shift * resonances[said] * rng.normal(1, 0.02, size=(len(said), 1))
-        distance = (bands[:, None] - places[:, None]) / 0.08
-        x = loudness * (heights[said][:, None] * np.exp(-0.5 * distance**2)).sum(-1)
+        z = np.column_stack([places[said], np.full(len(said), speaker)])
+        z += 0.15 * rng.normal(size=z.shape)
+        x = np.sin(z @ directions + phases)
         sequences.append(x + noise * rng.normal(size=x.shape))
         units.append(said)
     return sequences, units
