@@ -9,11 +9,15 @@ import time
 import numpy as np
 
 from benchmarks.suite import Section
-from skvae import EGHiddenMarkov, EMHiddenMarkov
+from skvae import EGHiddenMarkov, EMHiddenMarkov, HiddenMarkovAutoencoder
 
 FULL = {"history": 1, "likelihood_params": {"covariance": "full"}, "random_state": 0}
 CASES = {
     "EMHiddenMarkov, 24 states": (EMHiddenMarkov(24, random_state=0), None),
+    "HiddenMarkovAutoencoder, 24 states": (
+        HiddenMarkovAutoencoder(8, n_states=24, max_epochs=120, lr=3e-3, random_state=0),
+        None,
+    ),
     "linear autoregression": (EGHiddenMarkov(1, **FULL), None),
     "EGHiddenMarkov, 4 states": (EGHiddenMarkov(4, **FULL), 21.5),
     "EGHiddenMarkov, 4 states, 64 units": (
@@ -46,7 +50,8 @@ def measure(case, settings):
     (X, y), (X_test, y_test) = (
         read(settings.data / f"JapaneseVowels_{part}.ts") for part in ("TRAIN", "TEST")
     )
-    name = f"{type(model).__name__}, K={model.n_components}"
+    n_states = getattr(model, "n_states", model.n_components)
+    name = f"{type(model).__name__}, K={n_states}"
     if getattr(model, "hidden_layer_sizes", ()):
         name += f", {model.hidden_layer_sizes[0]} units"
     begin = time.process_time()
