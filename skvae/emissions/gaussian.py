@@ -44,16 +44,16 @@ class GaussianEmission(LocationScaleEmission):
     covariances_init : array-like, default=None
         First covariances, in the shape of ``covariances_``.
     mean_prior : array-like of shape (n_features,), default=None
-        m₀ of the prior N(m₀, Σ/κ) of each mean; None is no prior. The log-density of the priors is
-        part of the objective, so that the parameters are the most probable ones.
+        The m₀ of the prior N(m₀, Σ/κ) of each mean; None is no prior. The log-density of the
+        priors is part of the objective, so that the parameters are the most probable ones.
     mean_precision_prior : float, default=None
-        κ > 0, the number of rows at m₀ that the prior counts as; None is 1 with ``mean_prior``.
+        The number κ > 0 of rows at m₀ that the prior counts as; None is 1 with ``mean_prior``.
     covariance_prior : array-like, default=None
-        Ψ of the inverse-Wishart prior of each covariance: (D, D) for 'full' and 'tied', (D,) for
-        'diag' and a number for 'spherical', which have inverse gamma priors
+        The Ψ of the inverse-Wishart prior of each covariance: (D, D) for 'full' and 'tied', (D,)
+        for 'diag' and a number for 'spherical', which have inverse gamma priors
         IG(ν/2, Ψ/2); None is no prior.
     degrees_of_freedom_prior : float, default=None
-        ν > D − 1 of that prior, or > 0 for 'diag' and 'spherical'; None is D with
+        The ν > D − 1 of that prior, or > 0 for 'diag' and 'spherical'; None is D with
         ``covariance_prior``.
 
     Attributes

@@ -105,11 +105,11 @@ class PoissonEmission(Emission):
     rates_init : array-like of shape (n_components, n_features), default=None
         First rates, above zero or, where a state excludes all but zero, zero.
     rate_prior : float or array-like of shape (n_features,), default=None
-        λ₀ > 0 of the prior Gamma(1 + w λ₀, w) of each rate, its most probable value; None is no
+        The most probable value λ₀ > 0 of the prior Gamma(1 + w λ₀, w) of each rate; None is no
         prior. Its log-density is part of the objective, so that the rates are the most probable
         ones, (w λ₀ + Σ x) / (w + n).
     rate_precision_prior : float, default=None
-        w > 0, the number of rows that the prior counts as; None is 1 with ``rate_prior``.
+        The number w > 0 of rows that the prior counts as; None is 1 with ``rate_prior``.
 
     Attributes
     ----------
