@@ -64,12 +64,12 @@ def test_sums_over_blocks_that_fail(learner, error, method, X, monkeypatch):
     state, before, calls = state_of(model), surroundings(), []
     plain = Workers.map
 
-    def failing(self, function, n_rows, block):
+    def failing(self, function, n_rows, block, *work):
         def fail(start, stop):
             raise error
 
         calls.append(n_rows)
-        return plain(self, fail if len(calls) == due else function, n_rows, block)
+        return plain(self, fail if len(calls) == due else function, n_rows, block, *work)
 
     monkeypatch.setattr(Workers, "map", failing)
     due = 0
