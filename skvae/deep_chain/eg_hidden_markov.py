@@ -16,8 +16,7 @@ import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
 
-from skvae.base import LatentVariableModel
-from skvae.blocks import as_sequences, is_distributed, is_list_of_sequences, warn_of_lengths
+from skvae.blocks import as_sequences, is_distributed, warn_of_lengths
 from skvae.deep_chain.evaluation import drawn, evaluated
 from skvae.deep_chain.neural_chain import (
     ChainBound,
@@ -26,14 +25,14 @@ from skvae.deep_chain.neural_chain import (
     restored_likelihood,
 )
 from skvae.deep_chain.start import start_at_autoregression
-from skvae.deep_chain.training import SequenceNet, in_double
+from skvae.deep_chain.training import SequenceDensity, in_double
 from skvae.neural.training.sequences import PreparedSequences
 from skvae.validation import check_choice, check_number, check_stochastic
 
 _LEARNING = {"groups": True, "sequence_weight": True, "sample_weight": UNUSED}
 
 
-class EGHiddenMarkov(SequenceNet, LatentVariableModel, auto_wrap_output_keys=None):
+class EGHiddenMarkov(SequenceDensity):
     """Hidden Markov model whose emissions are networks of earlier rows, by expected gradients.
 
     The path of states is summed out exactly, so ``score_samples`` is an exact log-density and no
@@ -167,7 +166,7 @@ class EGHiddenMarkov(SequenceNet, LatentVariableModel, auto_wrap_output_keys=Non
         *("n_components", "history", "hidden_layer_sizes", "activation", "likelihood"),
         *("likelihood_params", "transition", "transmat_init"),
     )
-    _sizes = (*SequenceNet._sizes, "_n_features_out")
+    _sizes = (*SequenceDensity._sizes, "_n_features_out")
     _starts_at_optimum = True  # of linear autoregressions
 
     __metadata_request__fit = _LEARNING
@@ -540,61 +539,6 @@ class EGHiddenMarkov(SequenceNet, LatentVariableModel, auto_wrap_output_keys=Non
         found = self._evaluated(X, groups)
         filtering = self.inference == "filter"
         return found.in_form(found.filtered() if filtering else found.smoothed())
-
-    def transform(self, X, *, groups=None):
-        """Return the posterior probabilities of the states, as :meth:`predict_proba` does.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or list of such
-            Rows in time order; NaN is missing.
-        groups : array-like of shape (n_samples,), default=None
-            The sequence of each row; None is one sequence.
-
-        Returns
-        -------
-        posterior : ndarray of shape (n_samples, n_components), or list of such
-            Each row sums to one; float32 if X is.
-
-        Examples
-        --------
-        >>> from skvae import EGHiddenMarkov
-        >>> from skvae.datasets import load_geyser
-        >>> X = load_geyser().data
-        >>> EGHiddenMarkov(2, max_epochs=5, random_state=0).fit(X).transform(X).shape
-        (299, 2)
-        """
-        if is_list_of_sequences(X):
-            return self.predict_proba(X, groups=groups)
-        return super().transform(X, groups=groups)
-
-    def fit_transform(self, X, y=None, **params):
-        """Return the posterior probabilities of the states of X, after fitting to it.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), or list of such
-            Rows in time order; NaN is missing.
-        y : None
-            Ignored.
-        **params : dict
-            Arguments of ``fit``; ``groups`` goes to ``transform`` too.
-
-        Returns
-        -------
-        posterior : ndarray of shape (n_samples, n_components), or list of such
-            Each row sums to one; float32 if X is.
-
-        Examples
-        --------
-        >>> from skvae import EGHiddenMarkov
-        >>> from skvae.datasets import load_geyser
-        >>> EGHiddenMarkov(2, max_epochs=5, random_state=0).fit_transform(load_geyser().data).shape
-        (299, 2)
-        """
-        if y is not None and params.get("groups") is None:
-            warn_of_lengths(y, X)
-        return self.fit(X, **params).transform(X, groups=params.get("groups"))
 
     def predict(self, X, *, groups=None):
         """Return the most probable path of states of each sequence (Viterbi's algorithm).

@@ -15,7 +15,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.blocks import as_sequences, is_distributed
+from skvae.base import LatentVariableModel
+from skvae.blocks import as_sequences, is_distributed, is_list_of_sequences, warn_of_lengths
 from skvae.neural.estimator_file import read_estimator, write_estimator
 from skvae.neural.model_file import pack_tensors, unpack_tensors
 from skvae.neural.networks import one_thread_if_forked
@@ -358,6 +359,66 @@ class SequenceNet(BaseEstimator):
             raise TypeError(f"load() got an unexpected keyword argument {foreign.pop()!r}")
         modules = {name: modules.get(name) for name in cls._module_names}
         return read_estimator(cls, path, modules)
+
+
+# auto_wrap_output_keys=None, as set_output would make one table of a list of sequences.
+class SequenceDensity(SequenceNet, LatentVariableModel, auto_wrap_output_keys=None):
+    """Base of the densities of sequences, which transform rows to posteriors of their states."""
+
+    def transform(self, X, *, groups=None):
+        """Return the posterior probabilities of the states, as :meth:`predict_proba` does.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+
+        Returns
+        -------
+        posterior : ndarray of shape (n_samples, n_components), or list of such
+            Each row sums to one; float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import EGHiddenMarkov
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> EGHiddenMarkov(2, max_epochs=5, random_state=0).fit(X).transform(X).shape
+        (299, 2)
+        """
+        if is_list_of_sequences(X):
+            return self.predict_proba(X, groups=groups)
+        return super().transform(X, groups=groups)
+
+    def fit_transform(self, X, y=None, **params):
+        """Return the posterior probabilities of the states of X, after fitting to it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        y : None
+            Ignored.
+        **params : dict
+            Arguments of ``fit``; ``groups`` goes to ``transform`` too.
+
+        Returns
+        -------
+        posterior : ndarray of shape (n_samples, n_components), or list of such
+            Each row sums to one; float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import EGHiddenMarkov
+        >>> from skvae.datasets import load_geyser
+        >>> EGHiddenMarkov(2, max_epochs=5, random_state=0).fit_transform(load_geyser().data).shape
+        (299, 2)
+        """
+        if y is not None and params.get("groups") is None:
+            warn_of_lengths(y, X)
+        return self.fit(X, **params).transform(X, groups=params.get("groups"))
 
 
 def in_double(module):

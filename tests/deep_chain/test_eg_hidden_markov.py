@@ -372,6 +372,15 @@ def test_displays_and_comparison():
     assert "autoregressions" in repr(found)
 
 
+def test_posteriors_as_tables_and_as_lists():
+    pd = pytest.importorskip("pandas")
+    sequences, _ = regimes(6)
+    model = EGHiddenMarkov(2, **QUICK).set_output(transform="pandas").fit(sequences)
+    table = model.transform(pd.DataFrame(sequences[0]))
+    assert list(table.columns) == ["eghiddenmarkov0", "eghiddenmarkov1"]
+    np.testing.assert_array_equal(model.transform(sequences)[0], table.to_numpy())
+
+
 def test_both_sides_of_the_bound():
     sequences, _ = regimes(6)
     model = EGHiddenMarkov(2, history=1, **QUICK).fit(sequences)
