@@ -115,9 +115,13 @@ def log_density(counts, rates, dispersions):
     # ln x! − x ln x + x is zero at zero.
     factorial = np.where(x > 0, 0.5 * np.log(2 * np.pi * some) + _remainder(some), 0.0)
     mu = np.maximum(rates, _TINY)
-    rising = (x + r) * _log_ratio(x + r, rates + r, x - rates) - 0.5 * np.log1p(x / r)
-    found = rising + _remainder(x + r) - _remainder(r) - factorial
-    found = found - np.where(x > 0, x * _log_ratio(some, mu, some - mu), 0.0)
+    ratio = _log_ratio(x + r, rates + r, x - rates)
+    near = (x + r) * ratio - np.where(x > 0, x * _log_ratio(some, mu, some - mu), 0.0)
+    # The same sum, without the terms of size x that cancel where r is smaller.
+    small = np.minimum(r, mu)
+    wide = r * ratio + np.where(x > 0, x * (np.log1p(small / some) - np.log1p(small / mu)), 0.0)
+    found = np.where(r < mu, wide, near) - 0.5 * np.log1p(x / r)
+    found = found + _remainder(x + r) - _remainder(r) - factorial
     return np.where((rates == 0) & (x > 0), -np.inf, np.where(rates == 0, 0.0, found))
 
 

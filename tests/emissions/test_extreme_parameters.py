@@ -177,7 +177,7 @@ def test_expected_shares_are_those_of_a_distribution(rate, dispersion):
     small = np.arange(64)
     if rate < 1e3 and dispersion > 1e-4:
         expected = nbinom.pmf(small, r, r / (r + rate))
-        assert_allclose(shares[:64], expected, rtol=1e-9, atol=1e-14)
+        assert_allclose(shares[:64], expected, rtol=1e-7, atol=1e-14)  # scipy's have errors
 
 
 @pytest.mark.parametrize("seed", range(10))
