@@ -24,6 +24,17 @@ def dequantised_digits(seed):
     return X + np.random.default_rng(seed).uniform(size=X.shape)
 
 
+def spread_diabetes(seed):
+    """Return the diabetes data standardised, its two-valued column with uniform noise over its gap.
+
+    Two values have no density, as whole numbers have none.
+    """
+    X = datasets.load_diabetes().data.copy()
+    low, high = np.unique(X[:, 1])
+    X[:, 1] += np.random.default_rng(seed).uniform(0.0, high - low, size=len(X))
+    return StandardScaler().fit_transform(X)
+
+
 def curved_surface(n_samples, seed, *, n_features=20, noise=0.1):
     """Return rows on a smooth surface of two dimensions, with Gaussian noise.
 
