@@ -107,9 +107,9 @@ def test_a_linear_model_of_two_states_reaches_the_chain_in_closed_form():
 @pytest.mark.slow
 def test_a_curved_surface_with_regimes():
     """Above the best Gaussian chain, and above an autoencoder that does not see the time."""
-    X, _ = curved_regimes(60, seed=1)
-    test, regimes = curved_regimes(20, seed=2)
-    settings = {"hidden_layer_sizes": (64, 64), "max_epochs": 150, "random_state": 0, "lr": 5e-3}
+    X, _ = curved_regimes(80, seed=1)
+    test, regimes = curved_regimes(40, seed=2)
+    settings = {"hidden_layer_sizes": (64, 64), "max_epochs": 100, "random_state": 0}
     chain = HiddenMarkovAutoencoder(2, n_states=4, **settings).fit(X)
     gaussian = [EMHiddenMarkov(n, random_state=0).fit(X).score(test) for n in (4, 8, 16, 32)]
     vae = VariationalAutoencoder(2, prior="mixture", n_prior_components=4, **settings)
