@@ -62,6 +62,7 @@ CHANGES = {
     "transmat_init": (OTHER, "used"),
     "means_init": ([[0.0, 0.0], [1.0, 1.0]], "refused"),
     "covariances_init": (np.stack([np.eye(2)] * 2), "refused"),
+    "fixed": (("means", "transmat"), "used"),
 }
 OF_THE_FIT = {"tol", "max_iter", "acceleration", "verbose", "verbose_interval", "n_jobs"}
 ELSEWHERE = {"inference", "random_state", "warm_start", "checkpoint"}
@@ -97,6 +98,8 @@ EMISSIONS = {
         "reg_covar": (0.9, "used"),
         "means_init": ([[0.0], [1.0]], "refused"),
         "covariances_init": ([[[1.0]], [[1.0]]], "refused"),
+        "mean_prior": ([3.0], "used"),
+        "covariance_prior": ([[9.0]], "used"),
     },
     GaussianMixtureEmission: {
         "n_mix": (3, "refused"),
@@ -119,7 +122,10 @@ EMISSIONS = {
         "prior": (3.0, "used"),
         "probabilities_init": ([[[0.25] * 4]] * 2, "refused"),
     },
-    PoissonEmission: {"rates_init": ([[1.0], [5.0]], "refused")},
+    PoissonEmission: {
+        "rates_init": ([[1.0], [5.0]], "refused"),
+        "rate_prior": (30.0, "used"),
+    },
     GammaEmission: {
         "shapes_init": ([[1.0], [2.0]], "refused"),
         "scales_init": ([[1.0], [2.0]], "refused"),
@@ -143,6 +149,13 @@ EMISSIONS = {
 }
 
 
+# Errors without the prior that they belong to, see tests/emissions/test_priors.py.
+OF_A_PRIOR = {
+    GaussianEmission: {"mean_precision_prior", "degrees_of_freedom_prior"},
+    PoissonEmission: {"rate_precision_prior"},
+}
+
+
 def rows_for(emission):
     if emission is StudentTEmission:
         rng = np.random.default_rng(0)
@@ -158,7 +171,8 @@ def rows_for(emission):
 
 @pytest.mark.parametrize("emission", EMISSIONS)
 def test_every_parameter_of_an_emission_is_listed(emission):
-    assert set(emission().get_params()) == set(EMISSIONS[emission])
+    listed = {*EMISSIONS[emission], *OF_A_PRIOR.get(emission, ())}
+    assert set(emission().get_params()) == listed
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -33,7 +33,7 @@ CHANGES = {
     "precisions_init": (np.stack([np.eye(3)] * 2), "refused"),
 }
 OF_THE_FIT = {"tol", "max_iter", "acceleration", "verbose", "verbose_interval", "n_jobs"}
-ELSEWHERE = {"random_state", "warm_start", "checkpoint"}
+ELSEWHERE = {"random_state", "warm_start", "checkpoint", "fixed"}  # test_fixed has the last
 
 
 def test_every_parameter_is_in_one_of_these():
