@@ -95,8 +95,8 @@ def test_constructor_is_a_superset_with_equal_defaults():
         assert ours[name].default == parameter.default, name
         assert ours[name].kind == parameter.kind, name
     added = {name: ours[name] for name in set(ours) - set(theirs)}
-    assert set(added) == {"acceleration", "n_jobs", "checkpoint"}
-    assert all(p.default is None for p in added.values())
+    assert set(added) == {"acceleration", "n_jobs", "checkpoint", "fixed"}
+    assert all(p.default in (None, ()) for p in added.values())
     assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in added.values())
 
 

@@ -204,6 +204,8 @@ class DistributedRows(NamedTuple):
     total: float
     arranged: bool = True
 
+    order = None  # a task has one of its own
+
     @classmethod
     def readable(cls, X, weights=None):
         """Return the rows (n_samples, n_features) without those of weight zero."""

@@ -201,7 +201,7 @@ class GammaEmission(Emission):
         --------
         >>> from skvae.hmm import GammaEmission
         >>> GammaEmission.from_parameters([[1.0], [4.0]], [[0.5], [3.0]]).log_density([[2.0]])
-        array([[-3.30685282, -4.77340671]])
+        array([[-3.30685282, -4.77343375]])
         """
         return cls._known(shapes=shapes, scales=scales)
 

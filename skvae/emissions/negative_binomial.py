@@ -407,7 +407,7 @@ class NegativeBinomialEmission(Emission):
         >>> from skvae.hmm import NegativeBinomialEmission
         >>> emission = NegativeBinomialEmission.from_parameters([[2.0], [9.0]], [[0.0], [0.5]])
         >>> emission.log_density([[3]]).round(4)
-        array([[-1.7123, -2.6265]])
+        array([[-1.7123, -2.6252]])
         """
         return cls._known(rates=rates, dispersions=dispersions)
 

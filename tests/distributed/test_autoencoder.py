@@ -12,7 +12,7 @@ from skvae.neural.training import rows_on_disk
 from tests.combinations import slow
 from tests.neural.training.training_problems import At, weights
 from tests.problems import assert_same_state, knock_out, state_of
-from tests.vae.estimator_problems import autoencoder, rows
+from tests.vae.estimator_problems import autoencoder, rows, with_many_modes
 
 da = pytest.importorskip("dask.array")
 
@@ -210,11 +210,8 @@ def test_bounds_scores_and_active_units(cut, X, fitted):
 
 @pytest.mark.filterwarnings("default::skvae.vae.EffectiveSizeWarning")
 def test_a_score_that_cannot_be_trusted_says_so(X):
-    vae = copy.deepcopy(autoencoder(n_score_samples=3, max_epochs=1).fit(X))
-    vae.set_params(n_score_samples=100)
-    scale = np.where(np.isnan(X), np.nan, 30 * X)
-    messages = []
-    for data in (scale, da.from_array(scale, chunks=(50, 3))):
+    vae, far, messages = with_many_modes(X), 1.05 * X, []
+    for data in (far, da.from_array(far, chunks=(50, 3))):
         with pytest.warns(match="rows have fewer than 10") as caught:
             vae.score(data)
         assert caught[0].filename == __file__

@@ -1,6 +1,8 @@
 """Rows and small fits that the tests of the estimator share."""
 
 import numpy as np
+import torch
+from torch import nn
 
 from skvae import VariationalAutoencoder
 from tests.vae.oracles import LinearGaussian
@@ -12,6 +14,26 @@ def autoencoder(n_components=2, **parameters):
     """An estimator that is fitted in a blink."""
     small = {"hidden_layer_sizes": (8,), "max_epochs": 3, "random_state": 0, "device": "cpu"}
     return VariationalAutoencoder(n_components, **{**small, **parameters})
+
+
+class Wavy(nn.Module):
+    """A decoder of three features that swing fast: a row's posterior has hundreds of modes."""
+
+    def __init__(self):
+        super().__init__()
+        self.size = nn.Parameter(torch.ones(3))
+
+    def forward(self, z):
+        return self.size * torch.sin(200.0 * torch.cat([z, z[:, :1] * z[:, 1:]], 1))
+
+
+def with_many_modes(X):
+    """A fitted autoencoder of three features whose scores cannot be trusted."""
+    parameters = {"likelihood_params": {"min_scale": 0.01}, "decoder": Wavy, "max_epochs": 1}
+    vae = autoencoder(2, **parameters).fit(X)
+    with torch.no_grad():
+        vae.net_.module_.model.likelihood.raw_scale.fill_(-5.0)
+    return vae
 
 
 def rows(n_samples=60, n_features=3, *, seed=0):

@@ -21,6 +21,7 @@ from tests.vae.estimator_problems import (
     autoencoder,
     linear_autoencoder,
     rows,
+    with_many_modes,
 )
 from tests.vae.oracles import log_mixture
 
@@ -180,22 +181,8 @@ def test_effective_size_tells_the_draws_that_count(deep, X):
     assert (more.standard_error(X).mean() < 0.7 * deep.standard_error(X).mean()).all()
 
 
-class Wavy(nn.Module):
-    """A decoder of three features that swing fast: a row's posterior has hundreds of modes."""
-
-    def __init__(self):
-        super().__init__()
-        self.size = nn.Parameter(torch.ones(3))
-
-    def forward(self, z):
-        return self.size * torch.sin(200.0 * torch.cat([z, z[:, :1] * z[:, 1:]], 1))
-
-
 def test_too_small_an_effective_size_is_a_warning_where_it_is_called(X):
-    parameters = {"likelihood_params": {"min_scale": 0.01}, "n_score_samples": 50}
-    vae = autoencoder(2, max_epochs=1, decoder=Wavy, **parameters).fit(X)
-    with torch.no_grad():
-        vae.net_.module_.model.likelihood.raw_scale.fill_(-5.0)
+    vae = with_many_modes(X).set_params(n_score_samples=50)
     far = 1.05 * X
     for call in (vae.score_samples, vae.score):
         with pytest.warns(EffectiveSizeWarning, match="n_score_samples=50") as caught:
