@@ -1,9 +1,10 @@
 r"""Importance sampling within a chain: draws for the integral of each row, an exact sum over paths.
 
-With draws :math:`z_{ts} \sim q(z \mid x_t)` the integrals of each row and state are estimated by
+With draws :math:`z_{ts} \sim q_t(z)` from the proposals of :mod:`skvae.neural.proposal` the
+integrals of each row and state are estimated by
 
 .. math:: \hat b_t(k) = \frac{1}{S} \sum_s w_{ts}(k), \qquad
-    w_{ts}(k) = p(x_t \mid z_{ts})\, N_k(z_{ts}) / q(z_{ts} \mid x_t),
+    w_{ts}(k) = p(x_t \mid z_{ts})\, N_k(z_{ts}) / q_t(z_{ts}),
 
 without bias. p(x) is linear in the integrals of each row, and draws of different rows are
 independent, so that the chain's exact sum over :math:`\hat b` has expectation p(x): its logarithm

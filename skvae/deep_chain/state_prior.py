@@ -33,6 +33,7 @@ from skvae.neural.priors import MIN_VARIANCE, MixtureDensity
 _STARTS = 5
 _MAX_ITER = 100
 _TOL = 1e-4  # nats a row
+_HORIZON = 100  # rows of a sequence whose average density proposals are made for
 _STAY = 0.5  # share of a row's first transitions that stay, besides those that are counted
 
 
@@ -84,13 +85,19 @@ class StatePrior(nn.Module):
         return torch.log_softmax(self.start_logits, 0), torch.log_softmax(logits, 1)
 
     def density(self, encode=None):
-        """Return the states' Gaussians as a mixture with equal weights.
+        """Return the average density of the first rows of a sequence, a mixture of the states.
 
-        It is not the density of a row, whose weights depend on the other rows: they are passed to
-        :func:`skvae.neural.importance_weights.weighted_groups`.
+        Its weights are the states' shares of the first ``_HORIZON`` rows. They choose the proposals
+        of importance sampling. The density of a row given the others has other weights, which are
+        passed to :func:`skvae.neural.importance_weights.weighted_groups`.
         """
-        equal = self.start_logits.new_full((self.n_states,), -math.log(self.n_states))
-        return MixtureDensity(equal, self.states())
+        with torch.no_grad():
+            log_start, log_transmat = (part.double() for part in self.log_chain())
+            occupied, transmat = [log_start.exp()], log_transmat.exp()
+            for _ in range(_HORIZON - 1):
+                occupied.append(occupied[-1] @ transmat)
+            log_weights = torch.stack(occupied).mean(0).log().to(self.means)
+        return MixtureDensity(log_weights, self.states())
 
     def parameters_of_chain(self):
         """Return the current values as StateChain, in float64."""
