@@ -70,7 +70,7 @@ def test_messages_need_not_be_probabilities(varying, n_states):
     parts = _problem(n_states, varying=varying)
     shifts = 0.3, -0.2, 0.7
     shifted = [(part + by).detach() for part, by in zip(parts, shifts, strict=True)]
-    lengths = torch.from_numpy(np.diff(OFFSETS))
+    lengths = torch.from_numpy(np.diff(OFFSETS)).double()
     by = 0.3 - 0.2 * (lengths - 1) + 0.7 * lengths
     torch.testing.assert_close(
         chain_log_likelihood(*shifted, OFFSETS), chain_log_likelihood(*parts, OFFSETS) + by
