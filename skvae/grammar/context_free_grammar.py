@@ -62,9 +62,9 @@ class EMContextFreeGrammar(AscentEstimator, ContextFreeGrammar):
     n_components : int, default=1
         The number of nonterminals.
     emission : str or Emission, default='categorical'
-        The distribution of a row given the label of its leaf: 'categorical', 'gaussian',
-        'gaussian_mixture', 'poisson', 'bernoulli', 'student_t', or an object of :mod:`skvae.hmm`;
-        its parameters can be searched as ``emission__...``.
+        The distribution of a row given the label of its leaf: 'categorical', 'gaussian', any other
+        name that ``EMHiddenMarkov`` takes, or an object of :mod:`skvae.hmm`; its parameters can be
+        searched as ``emission__...``.
     startprob_prior : float or array-like of shape (n_components,), default=1.0
         Concentration of the Dirichlet prior of the start probabilities, ≥ 1; 1 is no prior.
     rules_prior : float or array-like of shape (n_components,), default=1.0

@@ -82,7 +82,7 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
         Parameters
         ----------
         q : float or array-like of shape (n_quantiles,)
-            Probabilities, between 0 and 1, without these.
+            Probabilities, between 0 and 1, both excluded.
 
         Returns
         -------
@@ -251,7 +251,9 @@ def _probabilities(name, value):
     """Return an array of probabilities; raise ValueError unless all are between 0 and 1."""
     array = check_array_parameter(name, value, None, "between 0 and 1")
     if array.ndim > 1 or not array.size or not ((array > 0) & (array < 1)).all():
-        raise ValueError(f"{name}={value!r}: must be between 0 and 1, without these")
+        raise ValueError(
+            f"{name}={value!r}: must be numbers between 0 and 1, both excluded, in one dimension"
+        )
     return array
 
 

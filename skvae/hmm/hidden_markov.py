@@ -63,9 +63,10 @@ class EMHiddenMarkov(AscentEstimator, HiddenMarkovModel):
     n_components : int, default=1
         The number of states.
     emission : str or Emission, default='gaussian'
-        The distribution of a row given its state: 'gaussian', 'gaussian_mixture', 'categorical',
-        'poisson', 'bernoulli', 'student_t', or an object of :mod:`skvae.hmm`; its parameters can
-        be searched as ``emission__...``.
+        The distribution of a row given its state: 'gaussian', 'gaussian_mixture', 'student_t',
+        'gamma', 'von_mises', 'categorical', 'bernoulli', 'poisson', 'negative_binomial',
+        'zero_inflated_poisson', 'multinomial', or an object of :mod:`skvae.hmm`; its parameters
+        can be searched as ``emission__...``.
     covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
         The form of the covariances of ``emission='gaussian'``: a matrix for each state, one matrix
         for all, a variance per feature and state, or a variance per state.
@@ -114,7 +115,8 @@ default='kmeans'
         'rates', or 'part__rates' of a part of a ColumnEmission; or a dict from names to lists of
         states, such as ``{'means': [0, 2]}``. They need initial values, or an earlier fit that
         continues. For a state, 'transmat' is its row. Covariances are learned about fixed means,
-        and free start probabilities share the rest. ``bic`` and ``aic`` do not count fixed
+        and free start probabilities share the rest. Of other families with several parameters a
+        state keeps all or none. ``bic`` and ``aic`` do not count fixed
         parameters, and ``reg_covar`` does not raise fixed covariances.
     random_state : int, RandomState instance or None, default=None
         Source of the starts, and of the draws of :meth:`sample` without its own ``random_state``.
