@@ -67,9 +67,7 @@ class SequenceNet(BaseEstimator):
     _module_names = ()
     _sizes = ("n_features_in_", "n_iter_", "_noise_seed")
     _net_parameters = ()  # further parameters that make_net takes
-    _prior_share = (
-        None  # the share of the epochs before the prior's components are set, its inverse
-    )
+    _prior_share = None  # one in so many epochs is over before the prior's components are set
     _first_steps = 0  # steps before early stopping counts an epoch
     _starts_at_optimum = False  # of a part of the model: what replaces it must be better
     _densities = ("bound",)  # terms that are log-densities of prepared rows
