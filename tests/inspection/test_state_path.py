@@ -31,7 +31,7 @@ def X(chain):
 
 
 def _colors(*names):
-    return mpl.colors.to_rgba_array(names)
+    return mpl.colors.to_rgba_array(list(names))  # a pair would be a colour and its opacity
 
 
 def _boundaries(display):
