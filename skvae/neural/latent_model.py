@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from skvae.neural.networks import isolated_random, mlp, resolve_module
+from skvae.neural.networks import LinearBeside, isolated_random, mlp, resolve_module
 from skvae.neural.posteriors import (
     COVARIANCES,
     DiagonalPosterior,
@@ -177,6 +177,7 @@ def make_model(
     prior="normal",
     n_prior_components=10,
     pseudo_inputs=None,
+    linear_beside=False,
     seed,
 ):
     """Return a model with its first weights, on the CPU.
@@ -203,6 +204,8 @@ def make_model(
         The number of components of a mixture, or of pseudo-inputs.
     pseudo_inputs : Tensor of shape (n, n_inputs), default=None
         Data rows as the encoder reads them, ``likelihood.inputs(x)``, that VampPrior starts from.
+    linear_beside : bool
+        Whether both perceptrons with hidden layers have a linear map beside them.
     seed : int
         Seeds all first weights. Torch's global random state stays as it is.
 
@@ -227,11 +230,13 @@ def make_model(
         # differs between rows at once, before the prior has drawn all z to the same place.
         sizes = (likelihood.n_inputs, *hidden, n_encoder_outputs(n_components, covariance))
         encoder = mlp(sizes, activation, generators[0], last_gain=1.0)
+        encoder = LinearBeside(encoder) if linear_beside else encoder
     else:
         encoder = resolve_module(encoder, "encoder", seeds[0])
     if decoder is None:
         sizes = (n_components, *reversed(hidden), likelihood.n_outputs)
         decoder = mlp(sizes, activation, generators[1])
+        decoder = LinearBeside(decoder) if linear_beside else decoder
     else:
         decoder = resolve_module(decoder, "decoder", seeds[1])
     prior = make_prior(

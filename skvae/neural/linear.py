@@ -41,8 +41,9 @@ from torch import nn
 from skvae.ascent.anderson import AndersonStep
 from skvae.ascent.loop import Step, ascend
 from skvae.neural.likelihoods.gaussian import Gaussian
+from skvae.neural.networks import LinearBeside
 from skvae.neural.posteriors import FullPosterior
-from skvae.neural.priors import Normal
+from skvae.neural.priors import Mixture, Normal
 from skvae.neural.training.rows_on_disk import blocks_of
 
 _TOL = 1e-7  # nats per row
@@ -192,39 +193,61 @@ def moments_of_rows(x):
 # The model ----------------------------------------------------------------------------------------
 
 
-def start_at_factor_analysis(model, settings, x):
-    """Set the weights of a linear Gaussian model to the optimum of its likelihood for some rows.
+def can_start_at_factor_analysis(settings, likelihood, shape):
+    """Return whether the training of built-in networks can begin at a factor analysis.
 
-    Models of another form, and rows of more features than `_MAX_FEATURES`, or of few rows for their
-    features, keep their weights.
+    Parameters
+    ----------
+    settings : dict
+        The estimator's parameters.
+    likelihood : Likelihood
+        p(x | z), which must be Gaussian.
+    shape : tuple of int
+        The numbers of rows and of features; there must be enough rows, and not too many features.
+    """
+    n_rows, n_features = shape
+    own = settings["encoder"] is not None or settings["decoder"] is not None
+    few = n_features <= _MAX_FEATURES and n_rows >= _ROWS_A_FEATURE * n_features
+    return few and not own and type(likelihood) is Gaussian
+
+
+def start_at_factor_analysis(model, x):
+    """Set the weights of a Gaussian model with linear maps to the factor analysis of some rows.
+
+    Networks without hidden layers, or with a linear map beside them, then give its density and its
+    posterior exactly, and a prior is standard normal. Others keep their weights.
 
     Parameters
     ----------
     model : LatentModel
         Changed in place.
-    settings : dict
-        The estimator's parameters.
     x : ndarray or RowsOnDisk of shape (n, D)
-        All prepared rows; NaN is missing.
+        Prepared rows; NaN is missing.
     """
+    maps = [_linear_map(network) for network in (model.encoder, model.decoder)]
+    if None in maps:
+        return
     likelihood = model.likelihood
-    own = settings["encoder"] is not None or settings["decoder"] is not None
-    if own or not (_is_factor_analysis(model) and _is_linear(model.encoder)):
-        return
-    n_rows, n_features = x.shape
-    if n_features > _MAX_FEATURES or n_rows < _ROWS_A_FEATURE * n_features:
-        return
     shared, floor = likelihood.scale == "shared", likelihood.min_scale**2
     moments = moments_of_rows(x)
     factors = factor_analysis(*moments, model.n_components, shared=shared, floor=floor)
-    _set_weights(model, *(torch.from_numpy(array) for array in factors))
+    _set_weights(*maps, likelihood, *(torch.from_numpy(array) for array in factors))
+    if isinstance(model.prior, Mixture):
+        with torch.no_grad():
+            model.prior.means.zero_()
+
+
+def _linear_map(network):
+    """Return the linear part of one of our networks, or None if it has none."""
+    if isinstance(network, LinearBeside):
+        return network.linear
+    return network[0] if _is_linear(network) else None
 
 
 @torch.no_grad()
-def _set_weights(model, mean, loadings, variances):
+def _set_weights(encoder, decoder, likelihood, mean, loadings, variances):
     """Set the weights of a linear model to factors, and its encoder to their posterior."""
-    likelihood, (n_features, n_latents) = model.likelihood, loadings.shape
-    encoder, decoder = model.encoder[0], model.decoder[0]
+    n_features, n_latents = loadings.shape
     scaled = loadings / variances[:, None]
     precision = 1.0 + (scaled * loadings).sum(0)
     gain = scaled.T / precision[:, None]

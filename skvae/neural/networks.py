@@ -92,6 +92,29 @@ def mlp(sizes, activation, generator, *, last_gain=0.1):
     return nn.Sequential(*layers[:-1])
 
 
+class LinearBeside(nn.Module):
+    """A linear map beside a network, W x + b + f(x): training can begin at a linear model.
+
+    Parameters
+    ----------
+    network : nn.Sequential
+        f, a multilayer perceptron; its last layer is set to zero.
+    """
+
+    def __init__(self, network):
+        super().__init__()
+        first, last = network[0], network[-1]
+        self.linear = skip_init(nn.Linear, first.in_features, last.out_features)
+        self.network = network
+        with torch.no_grad():
+            for weight in (*self.linear.parameters(), *last.parameters()):
+                weight.zero_()
+
+    def forward(self, x):
+        """Return the outputs for inputs x (n, n_inputs)."""
+        return self.linear(x) + self.network(x)
+
+
 def resolve_module(spec, name, seed):
     """Return a copy of the module that a user passed, or the one that a callable returns.
 

@@ -12,6 +12,7 @@ likelihood (``x`` below, in its units; ``X`` is in the user's). The model and it
 import warnings
 from inspect import signature
 from numbers import Integral, Real
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -21,22 +22,52 @@ from skvae.neural import importance
 from skvae.neural.estimator_file import read_estimator, write_estimator
 from skvae.neural.likelihoods import make_likelihood
 from skvae.neural.likelihoods.base import prepared
-from skvae.neural.linear import start_at_factor_analysis
+from skvae.neural.linear import can_start_at_factor_analysis, start_at_factor_analysis
 from skvae.neural.model_file import pack_tensors, unpack_tensors
 from skvae.neural.posteriors import COVARIANCES
 from skvae.neural.priors import PRIORS
 from skvae.neural.training.net import train
 from skvae.neural.training.parameters import LARGEST, check_training, same
 from skvae.neural.training.processes import Processes, agreement
-from skvae.neural.training.record import Divergence
+from skvae.neural.training.record import Divergence, TrainingRecord
+from skvae.neural.training.rows_on_disk import RowsOnDisk
 from skvae.neural.training.settings import device_name
-from skvae.neural.training.streaming import mean_over_blocks, split_rows
+from skvae.neural.training.streaming import Split, mean_over_blocks, split_rows
 from skvae.vae.base import Autoencoder
 from skvae.vae.build import ARCHITECTURE, build_model, build_net, training_digests
 from skvae.vae.saving import net_state, restored_net
 from skvae.validation import check_as_fitted, check_choice, check_number
 
 _BATCH = 16, 128  # rows: few rows need small batches, for enough steps
+_WARMUP = 20  # epochs
+# The values of parameters that files of earlier versions do not have.
+_OF_EARLIER_FILES = {"lr_schedule": "constant"}
+
+
+class Training(NamedTuple):
+    """A net after its training.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        With the weights to keep.
+    rows : Split
+        Its rows.
+    record : TrainingRecord
+        The course of the training.
+    failure : Divergence or None
+        The reason for its end, if the loss became NaN.
+    """
+
+    net: Any
+    rows: Split
+    record: TrainingRecord
+    failure: Divergence | None
+
+    @property
+    def rank(self):
+        """Return the order among trainings: failures last, then the objective of validation."""
+        return self.failure is None, self.record.best_objective
 
 
 class VariationalAutoencoder(Autoencoder):
@@ -73,17 +104,19 @@ class VariationalAutoencoder(Autoencoder):
         Parameters of the likelihood: ``scale`` ('feature', 'shared' or 'decoder': the source of σ),
         ``min_scale`` (its floor, in standard deviations of the features), both of 'gaussian' and
         'student_t', ``dof`` of 'student_t', ``n_categories`` of 'categorical'.
-    prior : {'normal', 'mixture', 'vamp'}, default='normal'
+    prior : {'auto', 'normal', 'mixture', 'vamp'}, default='auto'
         p(z): standard normal; a learned Gaussian mixture, whose components are clusters; or the
-        mixture of the posteriors of learned pseudo-inputs.
+        mixture of the posteriors of learned pseudo-inputs. 'auto' is 'mixture' where the likelihood
+        is 'gaussian' and the built-in networks have hidden layers, and 'normal' elsewhere.
     n_prior_components : int, default=10
         The number of components of 'mixture' and 'vamp'.
     beta : float, default=1.0
         Weight of the KL divergence in training. It does not change the definition of ``score``, nor
         do the next three.
-    kl_warmup : int, default=20
+    kl_warmup : int, default=None
         Epochs during which that weight rises linearly, at most a quarter of ``max_epochs``. Without
-        a warm-up, latent dimensions are often lost before the decoder has learned to use them.
+        a warm-up, latent dimensions are often lost before the decoder has learned to use them. None
+        is 20, or 0 where training begins at a factor analysis, which uses them.
     free_bits : float, default=0.0
         The least nats that each latent dimension's KL counts as in training.
     n_importance_samples : int, default=1
@@ -97,6 +130,9 @@ class VariationalAutoencoder(Autoencoder):
         but at least 16.
     lr : float, default=2e-3
         Learning rate; the likelihood's own parameters, such as σ, have ten times it.
+    lr_schedule : {'plateau', 'constant'}, default='plateau'
+        'plateau' multiplies the learning rate by 0.3 after every third of ``n_iter_no_change``
+        epochs without improvement of the validation rows, if there are any.
     optimizer : {'adam', 'adamw', 'rmsprop', 'sgd'} or class of torch.optim, default='adam'
         The optimiser.
     gradient_clip : float, default=None
@@ -209,16 +245,17 @@ class VariationalAutoencoder(Autoencoder):
         encoder_covariance="diag",
         likelihood="gaussian",
         likelihood_params=None,
-        prior="normal",
+        prior="auto",
         n_prior_components=10,
         beta=1.0,
-        kl_warmup=20,
+        kl_warmup=None,
         free_bits=0.0,
         n_importance_samples=1,
         n_score_samples=100,
         max_epochs=500,
         batch_size=None,
         lr=2e-3,
+        lr_schedule="plateau",
         optimizer="adam",
         gradient_clip=None,
         early_stopping=True,
@@ -251,6 +288,7 @@ class VariationalAutoencoder(Autoencoder):
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
+        self.lr_schedule = lr_schedule
         self.optimizer = optimizer
         self.gradient_clip = gradient_clip
         self.early_stopping = early_stopping
@@ -307,14 +345,15 @@ class VariationalAutoencoder(Autoencoder):
             self._check_parameters()
             going_on = self.warm_start and hasattr(self, "net_")
             rng = check_random_state(self.random_state)
+            fraction = self.validation_fraction if self.early_stopping else None
             if going_on:
                 net, x = self._continued(X, "warm_start=True")
+                # The same seed keeps the same rows aside, so that no row validates after training.
+                training = self._train(net, x, fraction, self.max_epochs, self._noise_seed, agree)
+                failure = self._keep(training, self.max_epochs, self._noise_seed)
             else:
-                net, x = self._begun(X, rng)
-            # The earlier seed keeps the same rows aside, so that no row validates after training.
-            seed = self._noise_seed if going_on else int(rng.randint(2**31 - 1))
-            fraction = self.validation_fraction if self.early_stopping else None
-            failure = self._train(net, x, fraction, self.max_epochs, seed, agree)
+                X, seeds = self._rows(X, reset=True, min_rows=2), rng.randint(2**31 - 1, size=2)
+                failure = self._best_of_scales(X, fraction, seeds.tolist(), agree)
         if failure is not None:
             raise failure
         return self
@@ -359,8 +398,10 @@ class VariationalAutoencoder(Autoencoder):
             if hasattr(self, "net_"):
                 net, x = self._continued(X, "partial_fit")
             else:
-                net, x = self._begun(X, rng)
-            failure = self._train(net, x, None, 1, int(rng.randint(2**31 - 1)), agree)
+                X, seed = self._rows(X, reset=True, min_rows=2), int(rng.randint(2**31 - 1))
+                net, x = self._begun(X, self._scales(X, None)[0], seed)
+            seed = int(rng.randint(2**31 - 1))
+            failure = self._keep(self._train(net, x, None, 1, seed, agree), 1, seed)
             if failure is not None:
                 raise failure
         return self
@@ -374,8 +415,10 @@ class VariationalAutoencoder(Autoencoder):
         return state
 
     def __setstate__(self, state):
-        state = dict(state)
+        state = {**_OF_EARLIER_FILES, **state}
         packed = state.pop("_net_state", None)
+        if "_settings" in state:
+            state["_settings"] = {**_OF_EARLIER_FILES, **state["_settings"]}
         super().__setstate__(state)
         if packed is not None:
             self.net_ = restored_net(self._settings, unpack_tensors(*packed))
@@ -455,15 +498,58 @@ class VariationalAutoencoder(Autoencoder):
 
     # Steps of a fit ------------------------------------------------------------------------------
 
-    def _begun(self, X, rng):
-        """Return a new net, and the prepared rows."""
-        X = self._rows(X, reset=True, min_rows=2)
-        names = getattr(self, "feature_names_in_", None)
-        likelihood = make_likelihood(self.likelihood, X, self.likelihood_params, names=names)
+    def _scales(self, X, fraction):
+        """Return the values of ``scale`` to train with: one, or several to choose from.
+
+        A choice takes validation rows, and a decoder that can give σ or not.
+        """
+        params = self.likelihood_params
+        if self.likelihood != "gaussian" or not (params is None or isinstance(params, dict)):
+            return (None,)
+        scale = (params or {}).get("scale", "auto")
+        if scale != "auto":
+            return (scale,)
+        no_choice = fraction is None or not self.hidden_layer_sizes or self.decoder is not None
+        streamed = isinstance(X, RowsOnDisk) or Processes.here() is not None
+        return ("feature",) if no_choice or streamed else ("feature", "decoder")
+
+    def _best_of_scales(self, X, fraction, seeds, agree):
+        """Train with every scale, and keep the best for the validation rows; return its failure."""
+        best, problem = None, None
+        for scale in self._scales(X, fraction):
+            net, x = self._begun(X, scale, seeds[0])
+            try:
+                trained = self._train(net, x, fraction, self.max_epochs, seeds[1], agree)
+            except Divergence as divergence:
+                problem = divergence
+                continue
+            except KeyboardInterrupt:
+                if best is None:
+                    raise
+                break
+            if best is None or trained.rank > best.rank:
+                best = trained
+            if trained.record.interrupted:
+                break
+        if best is None:
+            raise problem
+        return self._keep(best, self.max_epochs, seeds[1])
+
+    def _begun(self, X, scale, seed):
+        """Return a new net, and the prepared rows.
+
+        ``scale`` replaces that of ``likelihood_params``, unless it is None.
+        """
+        names, params = getattr(self, "feature_names_in_", None), self.likelihood_params
+        if scale is not None:
+            params = {**(params or {}), "scale": scale}
+        likelihood = make_likelihood(self.likelihood, X, params, names=names)
         x = prepared(likelihood, X)
         self._settings = self._current_settings(len(x))
-        seed = int(rng.randint(2**31 - 1))
-        model = build_model(self._settings, likelihood, seed, x)
+        beside = can_start_at_factor_analysis(self._settings, likelihood, x.shape)
+        if self.kl_warmup is None and beside:
+            self._settings["kl_warmup"] = 0  # the first weights use the latent vectors
+        model = build_model(self._settings, likelihood, seed, x, linear_beside=beside)
         self.history_ = {"bound": [], "reconstruction": [], "kl": []}
         return build_net(self._settings, model, seed), x
 
@@ -488,13 +574,15 @@ class VariationalAutoencoder(Autoencoder):
         for name, value in settings.items():
             if isinstance(value, np.generic):  # from a grid; torch needs Python's numbers
                 settings[name] = value.item()
-        settings["kl_warmup"] = min(self.kl_warmup, self.max_epochs // 4)
+        settings["prior"] = self._kind_of_prior()
+        warmup = _WARMUP if self.kl_warmup is None else self.kl_warmup
+        settings["kl_warmup"] = min(warmup, self.max_epochs // 4)
         if self.batch_size is None:
             settings["batch_size"] = int(np.clip(n_rows // 10, *_BATCH))
         return settings
 
     def _train(self, net, x, fraction, n_epochs, seed, agree):
-        """Train the net and set the attributes; return the Divergence that ended it, or None.
+        """Return the Training of a net.
 
         ``fraction`` is the share of validation rows, or None; ``agree`` compares the inputs of all
         processes first.
@@ -503,9 +591,11 @@ class VariationalAutoencoder(Autoencoder):
         rows = split_rows(x, model.likelihood, fraction, seed)
         if Processes.here() is not None:
             agree(training_digests(self._settings, net, rows, n_epochs))
-        if not net.history:
-            # Of all rows: a closed form needs no validation, and the optimum is that of X.
-            start_at_factor_analysis(model, self._settings, x)
+        if not net.history and can_start_at_factor_analysis(
+            self._settings, model.likelihood, x.shape
+        ):
+            # Without hidden layers it is the optimum, of all rows: it needs no validation.
+            start_at_factor_analysis(model, rows.x if self._settings["hidden_layer_sizes"] else x)
         failure = None
         try:
             record = train(net, rows.x, rows.x_valid, n_epochs=n_epochs, volume=rows.volume)
@@ -516,18 +606,23 @@ class VariationalAutoencoder(Autoencoder):
         # Without a complete epoch there are no weights to keep; other processes may have others.
         if record.interrupted and (record.n_epochs == 0 or Processes.here() is not None):
             raise KeyboardInterrupt
+        return Training(net, rows, record, failure)
+
+    def _keep(self, training, n_epochs, seed):
+        """Set the attributes of a training; return its failure."""
+        record = training.record
         if record.interrupted:
             warnings.warn(
                 f"training was interrupted after {record.n_epochs} of {n_epochs} epochs: the "
                 f"weights kept are those of epoch {record.best_epoch}, the best so far",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-        self.net_ = net
+        self.net_ = training.net
         self._n_features_out = self.n_components
         self._noise_seed = seed
-        self._record(record, rows)
-        return failure
+        self._record(record, training.rows)
+        return training.failure
 
     def _record(self, record, rows):
         """Set the attributes of the course of the training, in the units of X."""
@@ -581,12 +676,14 @@ def _check_values(estimator):
     check_training(estimator)
     for name in ("beta", "free_bits"):
         check_number(name, getattr(estimator, name), Real, 0, LARGEST)
-    check_number("kl_warmup", estimator.kl_warmup, Integral, 0)
+    if estimator.kl_warmup is not None:
+        check_number("kl_warmup", estimator.kl_warmup, Integral, 0)
     if estimator.free_bits and estimator.n_importance_samples > 1:
         raise ValueError(
             f"free_bits={estimator.free_bits!r}: must be 0 with n_importance_samples > 1, as that "
             "bound has no divergence of its own"
         )
     check_choice("encoder_covariance", estimator.encoder_covariance, COVARIANCES)
-    check_choice("prior", estimator.prior, PRIORS)
+    check_choice("prior", estimator.prior, ("auto", *PRIORS))
+    check_choice("lr_schedule", estimator.lr_schedule, ("plateau", "constant"))
     check_choice("mixed_precision", estimator.mixed_precision, (True, False))

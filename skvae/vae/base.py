@@ -47,9 +47,8 @@ class _OfClusters:
     def __get__(self, estimator, owner=None):
         if estimator is None:
             return self._method
-        prior = estimator.prior
-        if hasattr(estimator, "net_"):
-            prior = estimator._settings["prior"]
+        fitted = hasattr(estimator, "net_")
+        prior = estimator._settings["prior"] if fitted else estimator._kind_of_prior()
         if prior != "mixture":
             raise AttributeError(
                 f"this {type(estimator).__name__} has no {self._method.__name__}, as "
@@ -69,6 +68,14 @@ class Autoencoder(LatentVariableModel):
 
     __metadata_request__fit = {"sample_weight": metadata_routing.UNUSED}
     __metadata_request__partial_fit = {"sample_weight": metadata_routing.UNUSED}
+
+    def _kind_of_prior(self):
+        """Return the prior's kind; that of 'auto' depends on other parameters."""
+        if self.prior != "auto":
+            return self.prior
+        networks = self.encoder is None and self.decoder is None and self.hidden_layer_sizes
+        gaussian = isinstance(self.likelihood, str) and self.likelihood == "gaussian"
+        return "mixture" if networks and gaussian else "normal"
 
     # Densities ----------------------------------------------------------------------------------
 

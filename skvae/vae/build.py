@@ -9,7 +9,7 @@ import copy
 import torch
 
 from skvae.neural.latent_model import make_model
-from skvae.neural.networks import one_thread_if_forked
+from skvae.neural.networks import LinearBeside, one_thread_if_forked
 from skvae.neural.training.net import make_net
 from skvae.neural.training.processes import digest
 from skvae.neural.training.rows_on_disk import RowsOnDisk, blocks_of
@@ -22,16 +22,17 @@ ARCHITECTURE = (
 )
 _OBJECTIVE = ("beta", "free_bits", "n_importance_samples", "mixed_precision")
 _TRAINING = (
-    *("optimizer", "lr", "batch_size", "max_epochs", "kl_warmup", "early_stopping"),
+    *("optimizer", "lr", "lr_schedule", "batch_size", "max_epochs", "kl_warmup", "early_stopping"),
     *("n_iter_no_change", "tol", "gradient_clip", "verbose", "net_params"),
 )
 
 # At first the bound hardly rises, until the latent vectors carry information. For few rows that
 # takes many epochs (measured on iris: 300 steps).
 _FIRST_STEPS = 300
+_SHORT_WARMUP = 10  # epochs
 
 
-def build_model(settings, likelihood, seed, x=None):
+def build_model(settings, likelihood, seed, x=None, *, linear_beside=False):
     """Return the LatentModel of the settings, with its first weights.
 
     Parameters
@@ -44,6 +45,8 @@ def build_model(settings, likelihood, seed, x=None):
         Seed of the first weights.
     x : ndarray or RowsOnDisk of shape (n, n_features), default=None
         Prepared rows, from which VampPrior draws its first pseudo-inputs.
+    linear_beside : bool
+        Whether networks with hidden layers have a linear map beside them.
     """
     one_thread_if_forked()
     names = ("n_components", "hidden_layer_sizes", "activation", "encoder", "decoder", "prior")
@@ -58,6 +61,7 @@ def build_model(settings, likelihood, seed, x=None):
         covariance=settings["encoder_covariance"],
         n_prior_components=settings["n_prior_components"],
         pseudo_inputs=rows,
+        linear_beside=linear_beside and bool(settings["hidden_layer_sizes"]),
         seed=seed,
     )
 
@@ -84,11 +88,20 @@ def build_net(settings, model, seed):
     return make_net(
         bound,
         **{name: settings[name] for name in _TRAINING},
-        prior_warmup=settings["max_epochs"] // 4 if settings["prior"] == "mixture" else None,
+        prior_warmup=_prior_warmup(settings, model),
         callbacks=_copied(settings["callbacks"]),
         device=settings["device"],
         first_steps=_FIRST_STEPS,
     )
+
+
+def _prior_warmup(settings, model):
+    """Return the number of epochs with a fixed prior, or None if it is no mixture."""
+    if settings["prior"] != "mixture":
+        return None
+    longest = settings["max_epochs"] // 4
+    # A factor analysis shows clusters at once, if there are any; other first weights do not.
+    return min(longest, _SHORT_WARMUP) if isinstance(model.decoder, LinearBeside) else longest
 
 
 def _copied(callbacks):

@@ -10,6 +10,9 @@ from skvae.neural.likelihoods import likelihood_from_settings
 from skvae.neural.training.state import available, set_training_state, stored_seed, training_state
 from skvae.vae.build import build_model, build_net
 
+# The weights of the linear maps beside networks.
+_BESIDE = "encoder.linear.weight", "decoder.linear.weight"
+
 
 def net_state(net):
     """Return the state of a trained net, as nested dicts of tensors, numbers and strings.
@@ -40,7 +43,9 @@ def restored_net(settings, state):
     """
     settings = {**settings, "device": available(settings["device"])}
     _check_sizes(settings, state["weights"])
-    model = build_model(settings, likelihood_from_settings(state["likelihood"]), seed=0)
+    likelihood = likelihood_from_settings(state["likelihood"])
+    beside = all(name in state["weights"] for name in _BESIDE)
+    model = build_model(settings, likelihood, seed=0, linear_beside=beside)
     return set_training_state(build_net(settings, model, stored_seed(state)), state)
 
 

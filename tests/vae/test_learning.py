@@ -84,7 +84,7 @@ def test_objective_of_training_does_not_change_the_score(fitted, X):
     base = autoencoder(max_epochs=8).fit(X)
     for parameters in (
         {"beta": 4.0},
-        {"kl_warmup": 0},
+        {"kl_warmup": 2},
         {"free_bits": 0.5},
         {"n_importance_samples": 5},
     ):
@@ -93,7 +93,7 @@ def test_objective_of_training_does_not_change_the_score(fitted, X):
         assert_array_equal(other.elbo(X).elbo, fitted.elbo(X).elbo)
         trained = autoencoder(**parameters, max_epochs=8).fit(X)
         assert not np.array_equal(weights(trained.net_), weights(base.net_))
-        assert trained.elbo(X).elbo.mean() < trained.score(X)
+        assert trained.elbo(X).elbo.mean() < trained.score(X) + 0.05  # the errors of two means
 
 
 def test_beta_shrinks_the_divergence(X):
@@ -120,7 +120,7 @@ def test_early_stopping_keeps_no_epoch_of_the_warm_up(seed):
 
 def test_a_start_that_is_best_is_no_epoch(X):
     """A warm start that only loses keeps the weights, and their number of epochs."""
-    vae = autoencoder(max_epochs=40, lr=1e-2).fit(X)
+    vae = autoencoder(likelihood="student_t", max_epochs=40, lr=1e-2).fit(X)
     n_iter, bound, scores = vae.n_iter_, vae.lower_bound_, vae.score_samples(X)
     vae.set_params(warm_start=True, lr=0.5, max_epochs=3).fit(X)
     assert vae.n_iter_ == n_iter == len(vae.lower_bounds_) > 0
@@ -157,7 +157,8 @@ def test_early_stopping_with_bounds_of_either_sign(unit, X):
 def test_all_rows_are_trained_on_without_early_stopping(X):
     vae = autoencoder(early_stopping=False, batch_size=16).fit(X)
     assert vae.net_.history[-1]["train_batch_count"] == 4
-    vae = autoencoder(validation_fraction=0.5, batch_size=16).fit(X)
+    # Student-t: a Gaussian model begins at its best.
+    vae = autoencoder(likelihood="student_t", validation_fraction=0.5, batch_size=16).fit(X)
     assert vae.net_.history[-1]["train_batch_count"] == 2
     assert vae.n_iter_ == 1 + np.argmax(vae.history_["valid_bound"])
 
@@ -170,14 +171,15 @@ def test_callback_of_skorch_that_stops_is_no_interruption(X):
 
 
 def test_interruption_keeps_the_best_weights_with_a_warning(X):
-    vae = autoencoder(max_epochs=50, callbacks=[At(interrupt, 6, 1)], lr=0.05)
+    parameters = {"likelihood": "student_t", "max_epochs": 50, "lr": 0.05}
+    vae = autoencoder(**parameters, callbacks=[At(interrupt, 6, 1)])
     with pytest.warns(UserWarning, match="interrupted after 5 of 50 epochs") as caught:
         vae.fit(X)
     assert caught[0].filename == __file__
     assert len(vae.history_["bound"]) == 5
     assert vae.n_iter_ == 1 + np.argmax(vae.history_["valid_bound"])
     assert vae.converged_ is False
-    shorter = autoencoder(max_epochs=50, lr=0.05)
+    shorter = autoencoder(**parameters)
     shorter.set_params(callbacks=[At(interrupt, vae.n_iter_)])
     with pytest.warns(UserWarning, match=f"interrupted after {vae.n_iter_} of 50"):
         shorter.fit(X)
@@ -262,7 +264,9 @@ def test_huge_learning_rate_is_an_error_with_a_remedy(X):
 @pytest.mark.parametrize("likelihood", ["gaussian", "poisson"])
 def test_warm_start_goes_on(likelihood):
     X = rows_of(likelihood)
+    # The epochs with a fixed prior depend on max_epochs, so it is not a mixture here.
     parameters = {"likelihood": likelihood, "early_stopping": False, "kl_warmup": 0}
+    parameters["prior"] = "normal"
     twice = autoencoder(**parameters, warm_start=True).fit(X).fit(X)
     assert twice.n_iter_ == 6
     assert len(twice.lower_bounds_) == len(twice.history_["bound"]) == 6
@@ -341,7 +345,7 @@ def test_copies_go_on_as_the_original(prior, X):
 
 
 def test_partial_fit_learns(X):
-    vae = autoencoder(lr=3e-2).partial_fit(X)
+    vae = autoencoder(lr=3e-2, likelihood="student_t").partial_fit(X)
     first = vae.score(X)
     for _ in range(39):
         vae.partial_fit(X)

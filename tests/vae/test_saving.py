@@ -325,7 +325,7 @@ ALTERATIONS = {
     "an unknown parameter": lambda tree, arrays: tree["parts"]["parameters"].update(depth=3),
     "an unknown setting": lambda tree, arrays: tree["parts"]["settings"].update(depth=3),
     "another size": lambda tree, arrays: tree["parts"]["settings"].update(n_components=5),
-    "another prior": lambda tree, arrays: tree["parts"]["settings"].update(prior="mixture"),
+    "another prior": lambda tree, arrays: tree["parts"]["settings"].update(prior="vamp"),
     "layers of a word": lambda tree, arrays: tree["parts"]["settings"].update(
         hidden_layer_sizes="wide"
     ),

@@ -45,6 +45,8 @@ _SOFT_ONE = math.log(math.expm1(1.0))  # the softplus of it is one
 # Differences of numbers of size one that float32 still represents.
 _SMALLEST_FLOOR = 1e-6
 _WHERE = ("feature", "shared", "decoder")
+# σ of one row may fall as far as rows lie near one another by chance, that of a feature hardly.
+_FLOOR, _FLOORS = 1e-3, {"decoder": 0.1}
 # Beyond it squares, and products of a few, would overflow; every density is negligible there.
 _FAR = 1e100
 # From here on the series of ln Γ(x + ½) − ln Γ(x) is exact to float64.
@@ -60,6 +62,8 @@ class _LocationScale(Likelihood):
         if location.ndim != 1 or not (units > 0).all():
             raise ValueError(f"units={units!r}: must be above 0, one for each feature")
         check_choice("scale", scale, _WHERE)
+        if min_scale is None:
+            min_scale = _FLOORS.get(scale, _FLOOR)
         if not _is_number(min_scale) or not _SMALLEST_FLOOR <= min_scale < 1:
             raise ValueError(
                 f"min_scale={min_scale!r}: must be a number from {_SMALLEST_FLOOR} to below 1, in "
@@ -176,8 +180,9 @@ class Gaussian(_LocationScale):
     scale : {"feature", "shared", "decoder"}, default="feature"
         Whether σ is learned for each feature, one for all features, or given by the decoder: then
         its outputs are (μ, r), each of n_features.
-    min_scale : float, default=1e-3
-        The floor of σ, in standard deviations of a feature, from 1e-6 to below 1.
+    min_scale : float, default=None
+        The floor of σ, in standard deviations of a feature, from 1e-6 to below 1. None is 1e-3, or
+        0.1 where σ is from the decoder.
 
     Examples
     --------
@@ -192,7 +197,7 @@ class Gaussian(_LocationScale):
     rule = "a Gaussian likelihood takes finite numbers"
     takes = ("scale", "min_scale")
 
-    def __init__(self, location, units, scale="feature", min_scale=1e-3):
+    def __init__(self, location, units, scale="feature", min_scale=None):
         super().__init__(location, units, scale, min_scale)
 
     def log_prob(self, x, outputs, observed=None):
@@ -238,8 +243,9 @@ class StudentT(_LocationScale):
     scale : {"feature", "shared", "decoder"}, default="feature"
         Whether σ is learned for each feature, one for all features, or given by the decoder: then
         its outputs have r after μ.
-    min_scale : float, default=1e-3
-        The floor of σ, in standard deviations of a feature, from 1e-6 to below 1.
+    min_scale : float, default=None
+        The floor of σ, in standard deviations of a feature, from 1e-6 to below 1. None is 1e-3, or
+        0.1 where σ is from the decoder.
     dof : {"feature", "shared", "decoder"} or float, default="feature"
         The source of ν, likewise; the decoder's outputs have s last. A number, above 2, is ν
         itself. A learned ν is above 2.01, so that the variance is finite, and is 8 at first.
@@ -261,7 +267,7 @@ class StudentT(_LocationScale):
     rule = "a Student-t likelihood takes finite numbers"
     takes = ("scale", "min_scale", "dof")
 
-    def __init__(self, location, units, scale="feature", min_scale=1e-3, dof="feature"):
+    def __init__(self, location, units, scale="feature", min_scale=None, dof="feature"):
         if _is_number(dof) and 2 < dof < math.inf:
             dof = float(dof)
         elif not isinstance(dof, str) or dof not in _WHERE:

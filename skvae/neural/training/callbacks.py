@@ -4,12 +4,14 @@ The weights that remain are kept in :mod:`skvae.neural.training.best_weights`.
 """
 
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 from skorch.history import History
 from skorch.utils import to_tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from skvae.neural.training.batches import CLUSTERS, RowDataset, epoch_seed
 
+_LOWER = 0.3  # of the learning rate, on a plateau
 _ADDED_UP = 1 << 20  # rows whose terms are kept before they are summed
 
 
@@ -63,6 +65,25 @@ class PriorWarmup(Callback):
             # The optimiser's averages are those of the old components.
             for parameter in module.prior.parameters():
                 net.optimizer_.state.pop(parameter, None)
+
+
+def lower_on_plateau(patience, tol):
+    """Return a callback that lowers the learning rate where validation no longer improves.
+
+    Parameters
+    ----------
+    patience : int
+        The number of epochs without improvement before the rate falls.
+    tol : float
+        The smallest improvement that counts, in nats per row.
+    """
+    options = {"factor": _LOWER, "patience": patience, "threshold": tol, "threshold_mode": "abs"}
+    return LRScheduler(ReduceLROnPlateau, monitor=_validation_loss, event_name=None, **options)
+
+
+def _validation_loss(net):
+    """Return the loss of the validation rows; without any, one that falls in every epoch."""
+    return net.history[-1].get("valid_loss", -len(net.history))
 
 
 class EpochSeeds(Callback):

@@ -40,6 +40,7 @@ from skvae.neural.training.callbacks import (
     KLWarmup,
     PriorWarmup,
     StopEarly,
+    lower_on_plateau,
 )
 from skvae.neural.training.processes import Processes, SharedSteps
 from skvae.neural.training.record import record_of
@@ -79,6 +80,7 @@ def make_net(
     first_steps=0,
     tol=1e-3,
     gradient_clip=None,
+    lr_schedule="constant",
     callbacks=None,
     device="auto",
     verbose=0,
@@ -115,6 +117,9 @@ def make_net(
         The smallest improvement that counts, in nats per row.
     gradient_clip : float, default=None
         The largest norm of the gradient.
+    lr_schedule : {'constant', 'plateau'}
+        Whether the learning rate falls, by a factor of 0.3, after epochs without improvement: a
+        third of ``n_iter_no_change``.
     callbacks : list, default=None
         Callbacks of skorch, which are called after those made here.
     device : str
@@ -140,6 +145,8 @@ def make_net(
         early_stopping, n_iter_no_change, tol, max(kl_warmup, prior_warmup or 0), first_steps
     )
     own = _own_callbacks(bound.seed, kl_warmup, prior_warmup, best_weights, gradient_clip, verbose)
+    if lr_schedule == "plateau" and early_stopping:
+        own.append(("lr_schedule", lower_on_plateau(n_iter_no_change // 3, tol)))
     optimizer, device = optimizer_class(optimizer), device_name(device)
     net = NeuralNet(
         bound,

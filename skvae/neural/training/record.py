@@ -20,6 +20,8 @@ class TrainingRecord(NamedTuple):
     best_epoch : int
         The epoch whose weights are kept, counted from 1 over all trainings of the net. The number
         of the epochs of earlier trainings, 0 in the first one, if it is none of these.
+    best_objective : float
+        The objective of the validation rows under these weights; −inf without such rows.
     stopped_early : bool
         Whether training ended because validation no longer improved.
     interrupted : bool
@@ -30,6 +32,7 @@ class TrainingRecord(NamedTuple):
     valid_bounds: np.ndarray | None
     n_epochs: int
     best_epoch: int
+    best_objective: float
     stopped_early: bool
     interrupted: bool
 
@@ -72,6 +75,7 @@ def record_of(net, best_weights):
         valid_bounds=column("valid_bound") if validated else None,
         n_epochs=n_epochs,
         best_epoch=best_weights.kept_epoch_,
+        best_objective=best_weights.best_objective_,
         stopped_early=best_weights.stopped_,
         interrupted=best_weights.interrupted_,
     )

@@ -26,7 +26,7 @@ def sigma_of(raw):
 
 
 def sigma_of_decoder(raw):
-    return 1e-3 + (1 - 1e-3) * softplus(raw + np.log(np.expm1(1.0)))
+    return 0.1 + (1 - 0.1) * softplus(raw + np.log(np.expm1(1.0)))
 
 
 def dof_of(raw):
