@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skvae.base import LatentVariableModel
+from skvae.base import LatentVariableModel, not_named
 from skvae.blocks import as_sequences, is_distributed, is_list_of_sequences, warn_of_lengths
 from skvae.neural.estimator_file import read_estimator, write_estimator
 from skvae.neural.model_file import pack_tensors, unpack_tensors
@@ -43,6 +43,7 @@ _TRAINING = (
 )
 
 
+@not_named
 class SequenceNet(BaseEstimator):
     """Base of the estimators with a net that skorch trains on batches of whole sequences.
 
@@ -360,6 +361,7 @@ class SequenceNet(BaseEstimator):
 
 
 # auto_wrap_output_keys=None, as set_output would make one table of a list of sequences.
+@not_named
 class SequenceDensity(SequenceNet, LatentVariableModel, auto_wrap_output_keys=None):
     """Base of the densities of sequences, which transform rows to posteriors of their states."""
 

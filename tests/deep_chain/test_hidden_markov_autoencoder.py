@@ -58,9 +58,8 @@ def as_mixture(chain, X):
     vae = VariationalAutoencoder(**settings, **{name: getattr(chain, name) for name in names})
     vae.fit(np.concatenate(X))
     one, other = vae.net_.module_.model, chain.net_.module_.model
-    one.likelihood = copy.deepcopy(other.likelihood)
-    for part in ("encoder", "decoder"):
-        getattr(one, part).load_state_dict(getattr(other, part).state_dict())
+    for part in ("likelihood", "encoder", "decoder"):
+        setattr(one, part, copy.deepcopy(getattr(other, part)))
     with torch.no_grad():
         one.prior.logits.copy_(other.prior.start_logits)
         one.prior.means.copy_(other.prior.means)
