@@ -53,10 +53,11 @@ def solve_shapes(gaps):
 def log_density(X, shapes, scales):
     """Return ln p(x_d | state) of numbers above zero (n, D), shape (K, n, D)."""
     a, means = shapes[:, None], (shapes * scales)[:, None]
-    with np.errstate(over="ignore"):
-        t = np.maximum(X / means, _TINY)  # a quotient may underflow, also of a number above zero
+    with np.errstate(over="ignore", divide="ignore"):  # the quotient may overflow or underflow
+        t = X / means
+        log_t = np.where(t < _TINY, np.log(X) - np.log(means), np.log(t))
     constants = gamma_excess(a) + a * log_minus_digamma(a)
-    return a * (np.log(t) - (t - 1.0)) + constants - np.log(X)
+    return a * (log_t - (t - 1.0)) + constants - np.log(X)
 
 
 class _Shape(Limited):

@@ -15,10 +15,11 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.special import bdtr, gammaln
 
+from skvae.emissions import poisson
 from skvae.emissions.base import Emission
 from skvae.emissions.domains import Simplex
 from skvae.emissions.parameters import DensityKernel, EmissionParameters
-from skvae.emissions.poisson import is_count
+from skvae.emissions.poisson import LARGE_COUNT, is_count
 from skvae.validation import check_number
 
 
@@ -26,11 +27,18 @@ def log_density(X, probabilities):
     """Return ln p(x | N, state) of rows of counts (n, D), shape (K, n); 0 for a row with NaN."""
     missing = np.isnan(X).any(axis=1)
     X = np.where(missing[:, None], 0.0, X)
-    terms = gammaln(X.sum(axis=1) + 1.0) - gammaln(X + 1.0).sum(axis=1)
+    totals = X.sum(axis=1)
+    terms = gammaln(totals + 1.0) - gammaln(X + 1.0).sum(axis=1)
     with np.errstate(divide="ignore"):
         logs = np.log(probabilities)
     zero = np.isneginf(logs)
     found = np.where(zero, 0.0, logs) @ X.T + terms
+    large = np.flatnonzero(totals > LARGE_COUNT)
+    if len(large):  # as independent Poisson counts, given their total
+        rates = totals[large, None] * np.where(zero, 0.0, probabilities)[:, None]
+        counts = np.where(zero[:, None], 0.0, X[large])
+        found[:, large] = poisson.log_density(counts, rates).sum(axis=2)
+        found[:, large] -= poisson.log_density(totals[large], totals[large])
     if zero.any():
         found[zero.astype(np.float64) @ X.T > 0] = -np.inf
     return found

@@ -26,13 +26,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.special import betainc, gammaln, pdtr
+from scipy.special import betainc, pdtr
 
 from skvae.blocks import block_rows
 from skvae.emissions.base import Emission
 from skvae.emissions.limited import Limited
 from skvae.emissions.parameters import DensityKernel, EmissionParameters
-from skvae.emissions.poisson import LARGEST_COUNT, Rate, is_count
+from skvae.emissions.poisson import (
+    LARGEST_COUNT,
+    Rate,
+    is_count,
+    log_ratio,
+    stirling_remainder,
+)
 from skvae.emissions.roots import bracketed_root
 from skvae.gaussian.student import log_minus_digamma
 
@@ -82,24 +88,6 @@ def spread(counts):
     return csr_array((shares, places, ends), shape=(len(counts), len(NODES)))
 
 
-def _remainder(x):
-    """Return S(x), the remainder of Stirling's formula, for x > 0."""
-    far = np.maximum(x, 50.0)
-    y = 1.0 / far
-    square = y * y
-    series = y * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680)))
-    near = np.minimum(x, 50.0)
-    direct = gammaln(near) - (near - 0.5) * np.log(near) + near - 0.5 * np.log(2 * np.pi)
-    return np.where(x < 50.0, direct, series)
-
-
-def _log_ratio(a, b, change):
-    """Return ln(a / b), where a = b + change, to full relative precision."""
-    with np.errstate(divide="ignore", over="ignore"):
-        change = change / b
-        return np.where(np.abs(change) < 0.5, np.log1p(change.clip(-0.5, 0.5)), np.log(a / b))
-
-
 def log_density(counts, rates, dispersions):
     """Return ln p(x) of counts; all arguments broadcast.
 
@@ -113,15 +101,16 @@ def log_density(counts, rates, dispersions):
     x, r = counts, 1.0 / np.maximum(dispersions, 1e-300)
     some = np.maximum(x, 1.0)
     # ln x! − x ln x + x is zero at zero.
-    factorial = np.where(x > 0, 0.5 * np.log(2 * np.pi * some) + _remainder(some), 0.0)
+    factorial = np.where(x > 0, 0.5 * np.log(2 * np.pi * some) + stirling_remainder(some), 0.0)
     mu = np.maximum(rates, _TINY)
-    ratio = _log_ratio(x + r, rates + r, x - rates)
-    near = (x + r) * ratio - np.where(x > 0, x * _log_ratio(some, mu, some - mu), 0.0)
+    ratio = log_ratio(x + r, rates + r, x - rates)
+    near = (x + r) * ratio - np.where(x > 0, x * log_ratio(some, mu, some - mu), 0.0)
     # The same sum, without the terms of size x that cancel where r is smaller.
     small = np.minimum(r, mu)
-    wide = r * ratio + np.where(x > 0, x * (np.log1p(small / some) - np.log1p(small / mu)), 0.0)
+    excess = small / (mu + small) * ((mu - some) / some)
+    wide = r * ratio + np.where(x > 0, x * np.log1p(excess), 0.0)
     found = np.where(r < mu, wide, near) - 0.5 * np.log1p(x / r)
-    found = found + _remainder(x + r) - _remainder(r) - factorial
+    found = found + stirling_remainder(x + r) - stirling_remainder(r) - factorial
     return np.where((rates == 0) & (x > 0), -np.inf, np.where(rates == 0, 0.0, found))
 
 
@@ -146,8 +135,7 @@ def solve_dispersions(weights, rates):
     def fall(log_dispersion, which):
         """Return ln of the ratio of both parts of the derivative: above zero is more dispersed."""
         r, w, m = np.exp(-log_dispersion)[:, None], weights[which], mu[which]
-        log_ratio = _log_ratio(x + r, m + r, x - m)
-        spread = (w * ((x - m) / (m + r) - log_ratio)).sum(axis=1)
+        spread = (w * ((x - m) / (m + r) - log_ratio(x + r, m + r, x - m))).sum(axis=1)
         own = (w * (log_minus_digamma(r) - log_minus_digamma(x + r))).sum(axis=1)
         return np.log(np.maximum(spread, _TINY)) - np.log(np.maximum(own, _TINY))
 

@@ -71,9 +71,16 @@ def solve_concentrations(lengths):
 
 def log_density(X, directions, concentrations):
     """Return ln p(x_d | state) of angles (n, D), shape (K, n, D)."""
-    half = np.sin(0.5 * (X - directions[:, None]))
+    half = np.sin(0.5 * (_near_zero(X) - _near_zero(directions)[:, None]))
     peaks = -np.log(2 * np.pi * i0e(concentrations))
     return peaks[:, None] - 2.0 * concentrations[:, None] * half * half
+
+
+def _near_zero(angles):
+    """Return angles modulo 2π: differences of large ones would lose the digits of their cosines."""
+    if (np.abs(angles) > 2 * np.pi).any():
+        return np.arctan2(np.sin(angles), np.cos(angles))
+    return angles
 
 
 def angular_variance(concentrations):

@@ -13,14 +13,15 @@ one factor for θ and one for λ (Lambert, Technometrics 34, 1992, section 2). W
           \pi = 1 - \frac{\bar\theta}{1 - e^{-\lambda}} .
 
 If that π is negative, as there are fewer zeros than under a Poisson distribution, the maximum is at
-π = 0 and λ = x̄. As for Poisson emissions, rounding leaves an error of about ε x ln x in nats.
+π = 0 and λ = x̄.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln, pdtr, xlogy
+from scipy.special import pdtr
 
+from skvae.emissions import poisson
 from skvae.emissions.base import Emission
 from skvae.emissions.domains import Probability
 from skvae.emissions.parameters import EmissionParameters
@@ -71,8 +72,7 @@ def log_density(X, rates, zeros):
     """Return ln p(x_d | state) of counts (n, D), shape (K, n, D)."""
     with np.errstate(divide="ignore"):
         at_zero = np.logaddexp(np.log(zeros), np.log1p(-zeros) - rates)
-        above = np.log1p(-zeros) - rates
-    counted = xlogy(X, rates[:, None]) - gammaln(X + 1.0) + above[:, None]
+        counted = np.log1p(-zeros)[:, None] + poisson.log_density(X, rates[:, None])
     return np.where(X == 0, at_zero[:, None], counted)
 
 

@@ -1,5 +1,6 @@
 """M steps and densities of gamma, von Mises and count families at the ends of their ranges."""
 
+import mpmath
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -8,6 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import digamma, gammaln, i0e, i1e, ive
 from scipy.stats import gamma, nbinom, poisson, vonmises
 
+from skvae import EMHiddenMarkov
 from skvae.emissions import gamma as gammas
 from skvae.emissions import negative_binomial as counts
 from skvae.emissions import von_mises as angles
@@ -17,6 +19,7 @@ from skvae.hmm import (
     GammaEmission,
     MultinomialEmission,
     NegativeBinomialEmission,
+    PoissonEmission,
     VonMisesEmission,
     ZeroInflatedPoissonEmission,
 )
@@ -314,3 +317,62 @@ def test_responsibilities_weigh_rows():
     found = MultinomialEmission().maximize(old, statistics(old, X, resp), None)
     expected = resp @ X
     assert_allclose(found.probabilities, expected / expected.sum(axis=1, keepdims=True), rtol=1e-13)
+
+
+# Counts and angles of any size --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "rate"),
+    [(2e6, 2.1e6), (3e9, 3e9 + 1e5), (1e15, 1e15 + 1e8), (2.0**53, 2.0**53 - 1e9), (4e12, 9.0)],
+)
+def test_densities_of_large_counts_do_not_cancel(count, rate):
+    with mpmath.workdps(50):
+        x, mean = mpmath.mpf(count), mpmath.mpf(rate)
+        oracle = float(x * mpmath.log(mean) - mean - mpmath.loggamma(x + 1))
+    poisson = PoissonEmission.from_parameters([[rate, rate]])
+    X = [[count, np.nan], [count, count], [np.nan, np.nan]]
+    found = poisson.log_density(X)[:, 0]
+    assert_allclose(found, [oracle, 2 * oracle, 0.0], rtol=1e-14, atol=1e-15 * abs(count - rate))
+    inflated = ZeroInflatedPoissonEmission.from_parameters([[rate]], [[0.25]])
+    found = inflated.log_density([[count]])
+    assert_allclose(found, oracle + np.log(0.75), rtol=1e-14, atol=1e-15 * abs(count - rate))
+
+
+@pytest.mark.parametrize("total", [3e6, 1e10, 5e15])
+def test_multinomial_densities_of_large_counts_do_not_cancel(total):
+    p = np.array([0.0625, 0.25, 0.6875])
+    counts = np.floor(p * total + np.sqrt(total) * np.array([0.3, -0.7, 0.4]))
+    with mpmath.workdps(50):
+        oracle = mpmath.loggamma(mpmath.mpf(counts.sum()) + 1)
+        for x, share in zip(counts.tolist(), p.tolist(), strict=True):
+            oracle += mpmath.mpf(x) * mpmath.log(share) - mpmath.loggamma(mpmath.mpf(x) + 1)
+    emission = MultinomialEmission.from_parameters([p, [0.0, 0.5, 0.5]], total=4)
+    found = emission.log_density([counts, [np.nan, total, total]])
+    assert_allclose(found[0], [float(oracle), -np.inf], rtol=0, atol=1e-8)
+    assert_array_equal(found[1], 0.0)
+
+
+@pytest.mark.parametrize("scale", [1e9, 1e12, 4e15])
+@pytest.mark.parametrize("emission", ["poisson", "negative_binomial", "zero_inflated_poisson"])
+def test_the_bound_of_large_counts_never_falls(emission, scale):
+    rng = np.random.default_rng(5)
+    X = np.round(scale * (1 + np.repeat([0, 1, 0], 40) + 1e-5 * rng.normal(size=120)))[:, None]
+    chain = EMHiddenMarkov(2, emission=emission, tol=1e-9, random_state=0).fit(X)
+    bounds = np.array(chain.lower_bounds_)
+    assert (np.diff(bounds) >= -1e-9 * np.abs(bounds[1:])).all()
+
+
+@pytest.mark.parametrize("angle", [4e3, 1e9, 1e15, 1e100])
+def test_the_density_of_a_large_angle_is_that_of_its_cosine(angle):
+    same = np.arctan2(np.sin(angle), np.cos(angle))
+    small = VonMisesEmission.from_parameters([[1.0]], [[1e4]])
+    assert_allclose(small.log_density([[angle]]), small.log_density([[same]]), rtol=1e-12)
+    large = VonMisesEmission.from_parameters([[angle]], [[1e4]])
+    assert_allclose(large.log_density([[1.0]]), small.log_density([[same]]), rtol=1e-12)
+
+
+def test_the_gamma_density_of_the_smallest_number():
+    emission = GammaEmission.from_parameters([[1.5]], [[50.0]])
+    oracle = 0.5 * np.log(5e-324) - gammaln(1.5) - 1.5 * np.log(50.0)
+    assert_allclose(emission.log_density([[5e-324]]), [[oracle]], rtol=1e-14)
