@@ -42,6 +42,11 @@ class DiagonalPosterior:
         self.variance = self.log_var.exp()
         self.std = self.variance.sqrt()
 
+    @property
+    def covariance(self):
+        """Covariances, diagonal matrices, (B, L, L)."""
+        return torch.diag_embed(self.variance)
+
     def draw(self, noise):
         """Return the draws z of standard normal noise, both (..., B, L)."""
         return torch.addcmul(self.mean, self.std, noise)
@@ -109,6 +114,11 @@ class FullPosterior:
     def variance(self):
         """Variances, the diagonals of the covariances, (B, L)."""
         return self.factor.square().sum(-1)
+
+    @property
+    def covariance(self):
+        """Covariances, (B, L, L)."""
+        return self.factor @ self.factor.mT
 
     def draw(self, noise):
         """Return the draws z of standard normal noise, both (..., B, L)."""

@@ -28,6 +28,21 @@ _ROWS = 4096  # drawn, encoded or decoded together
 _ACTIVE = 0.01  # variance of the posterior mean over rows, Burda et al. (2016), section 5.1
 
 
+class LatentPosterior(NamedTuple):
+    """Gaussian posteriors q(z | x) of the latent vectors of rows.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (n_samples, n_components)
+        Their means.
+    covariance : ndarray of shape (n_samples, n_components, n_components)
+        Their covariances.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+
 class _OfClusters:
     """A method that only a model with a mixture prior has.
 
@@ -38,16 +53,18 @@ class _OfClusters:
     ----------
     method : function
         The method.
+    learns : bool
+        Whether it fits the model first, so that the parameters of an earlier fit do not matter.
     """
 
-    def __init__(self, method):
-        self._method = method
+    def __init__(self, method, learns=False):
+        self._method, self._learns = method, learns
         update_wrapper(self, method)
 
     def __get__(self, estimator, owner=None):
         if estimator is None:
             return self._method
-        fitted = hasattr(estimator, "net_")
+        fitted = hasattr(estimator, "net_") and not self._learns
         prior = estimator._settings["prior"] if fitted else estimator._kind_of_prior()
         if prior != "mixture":
             raise AttributeError(
@@ -262,6 +279,46 @@ class Autoencoder(LatentVariableModel):
         check_is_fitted(self)
         return self._by_row(X, Evaluator.latent_mean, width=self._n_features_out)
 
+    def posterior(self, X):
+        """Return mean and covariance of q(z | x), the Gaussian of each row by the encoder.
+
+        It is the approximation of p(z | x) that the bound has, by a single pass of the encoder, and
+        not p(z | x) itself: `elbo` is lower than the log-density by their divergence.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+
+        Returns
+        -------
+        posterior : LatentPosterior
+            Named tuple of arrays: ``mean`` (n_samples, n_components), which is the result of
+            :meth:`transform`, and ``covariance`` (n_samples, n_components, n_components), diagonal
+            with ``encoder_covariance='diag'``. float32 if X is.
+
+        Examples
+        --------
+        >>> from skvae import VariationalAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> vae = VariationalAutoencoder(2, max_epochs=5, random_state=0).fit(X)
+        >>> mean, covariance = vae.posterior(X)
+        >>> mean.shape, covariance.shape
+        ((299, 2), (299, 2, 2))
+        """
+        check_is_fitted(self)
+        n = self._n_features_out
+        numbers = self._by_row(X, Evaluator.posterior, width=n + n * n)
+        mean, entries = numbers[:, :n], numbers[:, n:]
+        if not is_distributed(numbers):
+            return LatentPosterior(mean.copy(), entries.reshape(-1, n, n))
+        chunks = entries.chunks[0], n, n
+        covariance = entries.map_blocks(
+            _as_matrices, n, new_axis=2, chunks=chunks, dtype=entries.dtype
+        )
+        return LatentPosterior(mean, covariance)
+
     def inverse_transform(self, Z):
         """Return E[x | z], the expected row of each latent vector, in the units of X.
 
@@ -285,16 +342,51 @@ class Autoencoder(LatentVariableModel):
         >>> vae.inverse_transform([[0.0], [1.0]]).shape
         (2, 2)
         """
-        check_is_fitted(self)
-        with reading("Z"):
-            Z = numbers_of(Z, "Z")
-            Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
-        if Z.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"Z has {Z.shape[1]} columns: must have n_components={self._n_features_out}"
-            )
-        model = self._double()
+        Z, model = self._latent_vectors(Z), self._double()
         return _decoded(model, Z, model.likelihood.mean).astype(Z.dtype, copy=False)
+
+    def likelihood_parameters(self, Z):
+        """Return the parameters of p(x | z) of each latent vector, by name, in the units of X.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+            Latent vectors.
+
+        Returns
+        -------
+        parameters : dict of str to ndarray of shape (n_samples, n_features)
+            float32 if Z is. The names depend on the likelihood:
+
+            * 'gaussian': ``mean``, and ``scale``, the standard deviation;
+            * 'student_t': ``mean``, ``scale`` and ``dof``, the degrees of freedom;
+            * 'bernoulli': ``probability`` of a one;
+            * 'continuous_bernoulli': ``mean``, and ``log_odds``, the slope of the log-density;
+            * 'categorical': ``probabilities``, of shape (n_samples, n_features, n_categories), zero
+              beyond the categories of a column;
+            * 'poisson': ``mean``;
+            * 'negative_binomial': ``mean``, and ``dispersion``: the variance is
+              mean + dispersion · mean².
+
+            Of a list of likelihoods there are the names of all parts; an array has NaN in columns
+            without such a parameter.
+
+        Examples
+        --------
+        >>> from skvae import VariationalAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> vae = VariationalAutoencoder(1, max_epochs=5, random_state=0).fit(X)
+        >>> parameters = vae.likelihood_parameters([[0.0], [1.0]])
+        >>> list(parameters), parameters["scale"].shape
+        (['mean', 'scale'], (2, 2))
+        """
+        Z, model = self._latent_vectors(Z), self._double()
+        found = [_parameters_of_block(model, Z[a:b]) for a, b in ranges(0, len(Z), _ROWS)]
+        return {
+            name: np.concatenate([block[name] for block in found]).astype(Z.dtype, copy=False)
+            for name in found[0]
+        }
 
     def reconstruct(self, X):
         """Return the expected row at the posterior mean of each row's latent vector.
@@ -410,6 +502,36 @@ class Autoencoder(LatentVariableModel):
         """
         return self._by_row(X, Evaluator.label, dtype=np.intp)
 
+    @partial(_OfClusters, learns=True)
+    def fit_predict(self, X, y=None, **params):
+        """Return the most probable component of a mixture prior for each row, after fitting.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        y : None
+            Ignored.
+        **params : dict
+            Arguments of ``fit``.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Components, int.
+
+        Examples
+        --------
+        >>> from skvae import VariationalAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> vae = VariationalAutoencoder(
+        ...     1, prior="mixture", n_prior_components=2, max_epochs=5, random_state=0
+        ... )
+        >>> vae.fit_predict(load_geyser().data).shape
+        (299,)
+        """
+        return self.fit(X, y, **params).predict(X)
+
     # Draws --------------------------------------------------------------------------------------
 
     def sample(self, n_samples=1, *, random_state=None):
@@ -498,6 +620,18 @@ class Autoencoder(LatentVariableModel):
         return self._by_row(X, partial(Evaluator.drawn, seed=seed))
 
     # Row by row ---------------------------------------------------------------------------------
+
+    def _latent_vectors(self, Z):
+        """Return checked latent vectors, a float array (n_samples, n_components)."""
+        check_is_fitted(self)
+        with reading("Z"):
+            Z = numbers_of(Z, "Z")
+            Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
+        if Z.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"Z has {Z.shape[1]} columns: must have n_components={self._n_features_out}"
+            )
+        return Z
 
     def _model(self):
         """Return the fitted LatentModel."""
@@ -603,6 +737,11 @@ class Evaluator(NamedTuple):
         """Return the posterior mean of each row's latent vector, (n, L), and None."""
         return _encoded(importance.in_double(self.model), self.prepared(X)), None
 
+    def posterior(self, X):
+        """Return mean and covariance of each row's q(z | x), (n, L + L²), and None."""
+        model = importance.in_double(self.model)
+        return _encoded(model, self.prepared(X), with_covariance=True), None
+
     def reconstruction(self, X):
         """Return the expected row at each row's posterior mean, (n, D), and None."""
         model = importance.in_double(self.model)
@@ -691,14 +830,23 @@ def _summed_latents(rows, _pool, evaluator):
 
 
 @torch.no_grad()
-def _encoded(model, x):
-    """Return posterior means of prepared rows, float64 (n, L)."""
-    Z, device = np.empty((len(x), model.n_components)), _device(model)
+def _encoded(model, x, *, with_covariance=False):
+    """Return posterior means of prepared rows, float64 (n, L), or with covariances (n, L + L²)."""
+    n = model.n_components
+    Z, device = np.empty((len(x), n + n * n if with_covariance else n)), _device(model)
     for a, b in ranges(0, len(x), _ROWS):
         # torch warns of arrays that are not writable, as pandas' are.
         rows = torch.as_tensor(np.require(x[a:b], requirements="W"), device=device)
-        Z[a:b] = model.encode(rows).mean.cpu().numpy()
+        posterior = model.encode(rows)
+        Z[a:b, :n] = posterior.mean.cpu().numpy()
+        if with_covariance:
+            Z[a:b, n:] = posterior.covariance.flatten(1).cpu().numpy()
     return Z
+
+
+def _as_matrices(entries, n):
+    """Return rows of n² entries as matrices, (n_samples, n, n)."""
+    return entries.reshape(-1, n, n)
 
 
 @torch.no_grad()
@@ -709,6 +857,14 @@ def _decoded(model, Z, function):
         z = torch.as_tensor(np.array(Z[a:b], dtype=np.float64), device=device)
         X[a:b] = function(model.decode(z)).cpu().numpy()
     return X
+
+
+@torch.no_grad()
+def _parameters_of_block(model, Z):
+    """Return the parameters of p(x | z) of some latent vectors, by name, as arrays."""
+    z = torch.as_tensor(np.array(Z, dtype=np.float64), device=_device(model))
+    found = model.likelihood.density_parameters(model.decode(z))
+    return {name: values.cpu().numpy() for name, values in found.items()}
 
 
 def _device(model):

@@ -160,6 +160,7 @@ VERBS = {
     NET: (
         *("score_samples", "score", "transform", "impute", "elbo", "reconstruct", "active_units"),
         *("standard_error", "effective_sample_size", "inverse_transform", "fit_transform"),
+        "posterior",
     ),
 }
 LEARNING = ("fit", "partial_fit", "fit_predict", "fit_transform")
@@ -172,6 +173,7 @@ QUESTIONS = {
     "conditional on features": lambda model, junk: model.conditional(junk, [0.5]),
     "credible_interval": lambda model, junk: model.credible_interval(junk),
     "decoded": lambda model, junk: model.inverse_transform(junk),
+    "likelihood": lambda model, junk: model.likelihood_parameters(junk),
     "k best paths": lambda model, junk: model.k_best([[0.0, 1.0]] * 3, junk),
     "forecast of steps": lambda model, junk: model.forecast([[0.0, 1.0]] * 3, junk),
     "paths": lambda model, junk: model.sample_posterior([[0.0, 1.0]] * 3, junk),

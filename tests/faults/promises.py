@@ -41,7 +41,7 @@ def check_answer(name, verb, answer, X, recipe=None):
     rows = verb not in ("active_units", "sample_posterior")
     answer = np.concatenate(answer, axis=0 if rows else -1) if isinstance(answer, list) else answer
     # Of a bound its terms: what a sum over infinite draws is worth, no one knows.
-    for part in answer[:3] if verb == "elbo" else [answer]:
+    for part in answer[:3] if verb in ("elbo", "posterior") else [answer]:
         _check_array(name, verb, np.asarray(part), X, recipe)
 
 

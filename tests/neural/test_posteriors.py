@@ -241,3 +241,10 @@ def test_wrong_outputs(outputs, covariance, given):
     needed = rf"encoder gave .*{given}: for n_components=3 .* must give \(rows, {width}\)"
     with pytest.raises(ValueError, match=needed):
         posterior_from(outputs, 3, covariance)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_covariance_is_the_covariance(covariance):
+    posterior = make(covariance)
+    assert_allclose(posterior.covariance, posterior_covariances(posterior), rtol=1e-12)
+    assert_allclose(posterior.covariance.diagonal(dim1=1, dim2=2), posterior.variance, rtol=1e-12)

@@ -23,7 +23,7 @@ from tests.vae.estimator_problems import (
     rows,
     with_many_modes,
 )
-from tests.vae.oracles import log_mixture
+from tests.vae.oracles import kl_gaussians, log_mixture
 
 # Models of a few epochs have encoders that are far from the posterior.
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.EffectiveSizeWarning")
@@ -249,17 +249,69 @@ def test_latent_mean_is_the_encoder_s(deep, X):
     assert deep.active_units(X).dtype == bool
 
 
+@pytest.mark.parametrize("covariance", ["diag", "full"])
+def test_posterior_is_the_encoder_s(covariance, X):
+    """ln p(x) less the bound is the divergence from p(z | x), which a linear model has."""
+    vae = linear_autoencoder(X, 2, encoder_covariance=covariance)
+    holes = knock_out(X)
+    mean, covariances = vae.posterior(holes)
+    assert_array_equal(mean, vae.transform(holes))
+    assert covariances.shape == (len(X), 2, 2)
+    assert_array_equal(covariances, covariances.transpose(0, 2, 1))
+    assert covariance == "full" or (covariances[:, 0, 1] == 0).all()
+    means, exact = as_factor_analysis(vae).posterior(holes)
+    gaps = vae.score_samples(holes) - vae.elbo(holes).elbo
+    expected = [kl_gaussians(*q) for q in zip(mean, covariances, means, exact, strict=True)]
+    error = vae.elbo(holes).standard_error
+    assert (np.abs(gaps - expected) < 6 * error + 1e-6).all()
+    complete = vae.posterior(X)  # training begins at the closed form
+    assert_allclose(complete.mean, as_factor_analysis(vae).posterior(X)[0], atol=0.05)
+    assert vae.posterior(X.astype(np.float32)).covariance.dtype == np.float32
+
+
+def test_posterior_of_a_dask_array_is_lazy(deep, X):
+    mean, covariance = deep.posterior(da.from_array(X, chunks=(30, 3)))
+    assert covariance.shape == (len(X), 2, 2)
+    expected = deep.posterior(X)
+    assert_allclose(mean.compute(), expected.mean, rtol=1e-12)
+    assert_allclose(covariance.compute(), expected.covariance, rtol=1e-12)
+    assert covariance.dtype == covariance.compute().dtype
+
+
 def test_units_without_information_are_not_active():
     noise = np.random.default_rng(0).normal(size=(100, 3))
     vae = autoencoder(2, hidden_layer_sizes=(), beta=10.0, kl_warmup=0, max_epochs=60, lr=1e-2)
     assert not vae.fit(noise).active_units(noise).any()
 
 
-def test_wrong_latent_vectors(deep):
+@pytest.mark.parametrize("method", ["inverse_transform", "likelihood_parameters"])
+def test_wrong_latent_vectors(deep, method):
     with pytest.raises(ValueError, match=r"Z has 3 columns.*n_components=2"):
-        deep.inverse_transform(np.ones((2, 3)))
+        getattr(deep, method)(np.ones((2, 3)))
     with pytest.raises(ValueError, match="Z contains NaN"):
-        deep.inverse_transform([[0.0, np.nan]])
+        getattr(deep, method)([[0.0, np.nan]])
+
+
+def test_parameters_of_the_likelihood_are_in_the_units_of_the_rows(linear, X):
+    model, Z = as_factor_analysis(linear), np.linspace(-2.0, 2.0, 5)[:, None]
+    parameters = linear.likelihood_parameters(Z)
+    assert list(parameters) == ["mean", "scale"]
+    assert_allclose(parameters["mean"], model.offset + Z @ model.loadings.T, rtol=1e-9)
+    assert_allclose(parameters["scale"], np.sqrt(np.tile(model.variances, (5, 1))), rtol=1e-9)
+    single = linear.likelihood_parameters(Z.astype(np.float32))
+    assert {value.dtype for value in single.values()} == {np.dtype(np.float32)}
+
+
+def test_parameters_of_the_likelihood_of_many_vectors_and_parts(nominal):
+    vae, Z = nominal[1], np.linspace(-2.0, 2.0, 9001)[:, None]  # more than are decoded together
+    parameters = vae.likelihood_parameters(Z)
+    assert set(parameters) == {"probabilities", "probability", "mean", "scale"}
+    assert parameters["probabilities"].shape == (9001, 3, 3)
+    assert np.isnan(parameters["probabilities"][:, 1:]).all()
+    expected = vae.inverse_transform(Z)
+    assert_array_equal(parameters["probability"][:, 1], expected[:, 1])
+    assert_array_equal(parameters["mean"][:, 2], expected[:, 2])
+    assert_array_equal(parameters["probabilities"][:, 0].argmax(axis=1), expected[:, 0])
 
 
 # Draws and missing values -------------------------------------------------------------------------
@@ -460,13 +512,24 @@ def test_clusters_are_those_of_the_prior(clustered):
     assert_array_equal(vae.predict(X)[sure], resp[sure].argmax(axis=1))
 
 
+def test_clusters_of_the_rows_that_are_learned(clustered, X):
+    rows = clustered[0]
+    vae = autoencoder(prior="mixture", n_prior_components=3)
+    labels = vae.fit_predict(rows)
+    assert_array_equal(labels, vae.predict(rows))
+    assert labels.dtype.kind == "i"
+    normal = autoencoder(prior="normal").fit(X)
+    assert hasattr(normal.set_params(prior="mixture"), "fit_predict")  # unlike predict
+    assert normal.fit_predict(X).shape == (len(X),)
+
+
 @pytest.mark.parametrize("prior", ["normal", "vamp"])
 def test_there_are_no_clusters_without_a_mixture_prior(prior, X):
     vae = autoencoder(prior=prior)
     for model in (vae, vae.fit(X)):
-        for method in ("predict", "predict_proba"):
+        for method in ("predict", "predict_proba", "fit_predict"):
             assert not hasattr(model, method)
-    for method in ("predict", "predict_proba"):
+    for method in ("predict", "predict_proba", "fit_predict"):
         message = rf"has no {method}, as prior='{prior}' has no clusters: fit with prior='mixture'"
         with pytest.raises(AttributeError, match=message):
             getattr(vae, method)(X)

@@ -34,7 +34,7 @@ class Likelihood(nn.Module):
 
     * ``of_data(X, *, names=None, **likelihood_params)``, the likelihood with first values from X,
     * ``allowed(values)``, whether its density is positive,
-    * ``log_terms``, ``mean``, ``sample``, ``inputs``, ``constants``,
+    * ``log_terms``, ``mean``, ``density_parameters``, ``sample``, ``inputs``, ``constants``,
     * if its values are nominal, ``expectations`` and ``values_of``.
 
     Parameters
@@ -256,6 +256,31 @@ class Likelihood(nn.Module):
         >>> likelihood = make_likelihood("gaussian", np.array([[1.0, 2.0], [3.0, 6.0]]))
         >>> likelihood.mean(torch.tensor([[0.0, 1.0]]))
         tensor([[2., 6.]], dtype=torch.float64)
+        """
+        raise NotImplementedError
+
+    def density_parameters(self, outputs):
+        """Return the parameters of p(x | z) by name, in the user's units.
+
+        Parameters
+        ----------
+        outputs : tensor of shape (..., n_outputs)
+            The decoder's outputs.
+
+        Returns
+        -------
+        parameters : dict of str to tensor of shape (..., D)
+            float64; of a categorical feature (..., D, C), zero beyond its own categories.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import torch
+        >>> from skvae.neural.likelihoods import make_likelihood
+        >>> likelihood = make_likelihood("gaussian", np.array([[1.0, 2.0], [3.0, 6.0]]))
+        >>> parameters = likelihood.density_parameters(torch.zeros(1, 2))
+        >>> parameters["mean"]
+        tensor([[2., 4.]], dtype=torch.float64)
         """
         raise NotImplementedError
 

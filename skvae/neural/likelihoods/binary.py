@@ -144,6 +144,10 @@ class Bernoulli(_LogOdds):
     def mean(self, outputs):
         return torch.exp(-softplus(-(outputs.double() + self.log_odds)))
 
+    @torch.no_grad()
+    def density_parameters(self, outputs):
+        return {"probability": self.mean(outputs)}
+
     def values_of(self, expectations):
         return (expectations > 0.5).double()
 
@@ -201,6 +205,10 @@ class ContinuousBernoulli(_LogOdds):
 
     def mean(self, outputs):
         return _mean(outputs.double() + self.log_odds)
+
+    @torch.no_grad()
+    def density_parameters(self, outputs):
+        return {"mean": self.mean(outputs), "log_odds": outputs.double() + self.log_odds}
 
     @torch.no_grad()
     def sample(self, outputs, generator):

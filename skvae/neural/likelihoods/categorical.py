@@ -136,12 +136,16 @@ class Categorical(Likelihood):
     def mean(self, outputs):
         return self.values_of(self.expectations(outputs))
 
+    @torch.no_grad()
+    def density_parameters(self, outputs):
+        return {"probabilities": torch.softmax(self._log_weights(outputs.double()), dim=-1)}
+
     @property
     def n_expectations(self):
         return self.places.numel()
 
     def expectations(self, outputs):
-        return torch.softmax(self._log_weights(outputs.double()), dim=-1).flatten(-2)
+        return self.density_parameters(outputs)["probabilities"].flatten(-2)
 
     def values_of(self, expectations):
         return expectations.unflatten(-1, self.places.shape).argmax(dim=-1).double()

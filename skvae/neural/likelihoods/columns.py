@@ -9,6 +9,7 @@ an encoder, are those of the parts, one after the other:
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from skvae.columns import columns_of_parts, in_part, part_names
 from skvae.neural.likelihoods.base import Likelihood
@@ -162,6 +163,20 @@ class Columns(Likelihood):
     def mean(self, outputs):
         return self._gather([part.mean(own) for part, own in self._outputs_of_parts(outputs)])
 
+    def density_parameters(self, outputs):
+        """Return the parameters by name; NaN for a feature that has none of the name."""
+        found = [part.density_parameters(own) for part, own in self._outputs_of_parts(outputs)]
+        together, shape = {}, outputs.shape[:-1]
+        for name in dict.fromkeys(name for own in found for name in own):
+            # An axis for categories comes after that of the features.
+            more = max(own[name].shape[len(shape) + 1 :] for own in found if name in own)
+            values = [
+                _filled(own.get(name), (*shape, part.n_features, *more), outputs)
+                for part, own in zip(self.parts, found, strict=True)
+            ]
+            together[name] = torch.cat(values, len(shape)).index_select(len(shape), self.order)
+        return together
+
     @property
     def n_expectations(self):
         return sum(part.n_expectations for part in self.parts)
@@ -187,6 +202,13 @@ class Columns(Likelihood):
 
     def constants(self):
         return {"parts": [part.settings() for part in self.parts], "columns": self.columns}
+
+
+def _filled(values, shape, like):
+    """Return values filled with zeros up to a shape; None becomes NaN of the shape, float64."""
+    if values is None:
+        return like.new_full(shape, torch.nan, dtype=torch.float64)
+    return functional.pad(values, (0, shape[-1] - values.shape[-1]))
 
 
 def likelihood_of(name, X, params=None, *, names=None):

@@ -105,6 +105,10 @@ class _Counts(Likelihood):
     def mean(self, outputs):
         return self._log_mean_of(outputs.double()).exp()
 
+    @torch.no_grad()
+    def density_parameters(self, outputs):
+        return {"mean": self.mean(outputs)}
+
     def constants(self):
         names = ("log_mean", "log1p_mean", "log1p_std")
         return {name: getattr(self, name).tolist() for name in names}
@@ -207,6 +211,11 @@ class NegativeBinomial(_Counts):
         log_not_p = -softplus(log_mean - log_r)
         of_x = _log_rising(r, x) - torch.lgamma(x + 1.0)
         return of_x + x * (log_r + log_p) + r * log_not_p
+
+    @torch.no_grad()
+    def density_parameters(self, outputs):
+        mean = self.mean(outputs)
+        return {"mean": mean, "dispersion": self.dispersion().expand_as(mean)}
 
     @torch.no_grad()
     def sample(self, outputs, generator):

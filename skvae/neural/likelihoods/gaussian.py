@@ -124,6 +124,11 @@ class _LocationScale(Likelihood):
     def mean(self, outputs):
         return self._to_user(outputs[..., : self.n_features].double())
 
+    def _scale_of(self, log_precision):
+        """Return σ in the user's units, (..., D), from −ln σ."""
+        units = torch.as_tensor(self.units, device=log_precision.device)
+        return torch.exp(-log_precision) * units
+
     def _to_user(self, x):
         """Return prepared float64 numbers in the user's units."""
         location = torch.as_tensor(self.location, device=x.device)
@@ -217,6 +222,12 @@ class Gaussian(_LocationScale):
         residual = (x - mu) * log_precision.exp()
         return log_precision - HALF_LOG_2PI - 0.5 * residual.square()
 
+    @torch.no_grad()
+    def density_parameters(self, outputs):
+        mean = self.mean(outputs)
+        scale = self._scale_of(self._split(outputs.double())[1])
+        return {"mean": mean, "scale": scale.expand_as(mean)}
+
     def variance(self, outputs):
         """Return σ² of prepared rows, shape (..., D), given the decoder's outputs."""
         return torch.exp(-2.0 * self._split(outputs)[1]).expand(
@@ -293,6 +304,12 @@ class StudentT(_LocationScale):
         half, residual = 0.5 * dof, (x - mu) * log_precision.exp()
         peak = _half_step(half) + log_precision - HALF_LOG_2PI
         return peak - (half + 0.5) * torch.log1p(residual.square() / dof)
+
+    @torch.no_grad()
+    def density_parameters(self, outputs):
+        mu, log_precision, dof = self._parameters_of(outputs.double())
+        found = {"mean": self._to_user(mu), "scale": self._scale_of(log_precision), "dof": dof}
+        return {name: value.expand_as(mu) for name, value in found.items()}
 
     @torch.no_grad()
     def sample(self, outputs, generator):
