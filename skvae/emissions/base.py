@@ -33,6 +33,7 @@ returns an object that computes densities and statistics of blocks of rows, as
 """
 
 import inspect
+import re
 from dataclasses import fields
 
 import numpy as np
@@ -84,6 +85,9 @@ class Emission(BaseEstimator):
     # The end of the message about a value that `accepts` refuses, after the column and the value.
     rule = None
 
+    # The smallest and the largest value of a family that has a prior and the value as statistic.
+    limits = None
+
     # Whether first states are clusters of averages over neighbouring rows: a single row of
     # categories holds little about its state, and one state per symbol is a poor fixed point of EM.
     smooth_start = False
@@ -101,6 +105,8 @@ class Emission(BaseEstimator):
                 attribute = FittedArray(tied=field.name not in domains(cls.record))
                 attribute.__set_name__(cls, f"{field.name}_")
                 setattr(cls, f"{field.name}_", attribute)
+            if "from_parameters" not in vars(cls):
+                cls.from_parameters = classmethod(_from_parameters_of(cls))
 
     @property
     def is_given(self):
@@ -355,7 +361,32 @@ class Emission(BaseEstimator):
             ...
         ValueError: prior=0.5: must be a finite number >= 1
         """
-        self._first_values(n_components)
+        self.conjugate_prior()
+        given = self._first_values(n_components)
+        if len(given) == len(domains(self.record)):
+            self._check_not_excluded(given)
+
+    def _check_not_excluded(self, given):
+        """Raise ValueError if the prior excludes the first values of all fields."""
+        first = self.record(**given)
+        if self.log_prior(first, None) > -np.inf:
+            return
+        inside = first.inside()
+        for name, array in given.items():
+            for place in np.argwhere(array != getattr(inside, name)):
+                entry, moved = array[*place], getattr(inside, name).copy()
+                side = "above" if moved[*place] > entry else "below"
+                moved[*place] = entry
+                if self.log_prior(inside._replace(**{name: moved}), None) == -np.inf:
+                    raise ValueError(
+                        f"{name}_init has an entry {entry:g}: must be {side} it, as "
+                        f"{self._prior_in_words()} excludes it"
+                    )
+
+    def _prior_in_words(self):
+        """Return the constructor parameter of the prior with its value."""
+        names = inspect.signature(type(self)).parameters
+        return next(f"{name}={getattr(self, name)!r}" for name in names if "prior" in name)
 
     def _first_values(self, n_components, n_features=None):
         """Return the first values that are given, checked arrays by the names of the fields."""
@@ -404,6 +435,7 @@ class Emission(BaseEstimator):
             given = getattr(self, f"{name}_init", None)
             if given is not None:
                 check_width(f"{name}_init", np.asarray(given), X.shape[1])
+        self.conjugate_prior(X.shape[1])
         if self.rule is not None:
             check_values(X, feature_names, self.accepts, self.rule)
 
@@ -553,6 +585,33 @@ class Emission(BaseEstimator):
         averages = np.where(some, sums / np.where(some, weight, 1.0), old.expected_statistics())
         return self.estimate(averages, old)._kept(old, some)
 
+    def conjugate_prior(self, n_features=None):
+        """Return the conjugate prior as rows with their mean as statistic, checked.
+
+        Parameters
+        ----------
+        n_features : int, default=None
+            The number of features of X, which arrays of the prior must have; None is not known.
+
+        Returns
+        -------
+        prior : tuple of (float or ndarray, float or ndarray) or None
+            The weight of the rows, and the sums of their values, for each feature or for all;
+            None without a prior, which is the default.
+
+        Raises
+        ------
+        ValueError
+            A constructor parameter of the prior is not usable.
+
+        Examples
+        --------
+        >>> from skvae.hmm import BernoulliEmission
+        >>> BernoulliEmission(prior=3.0).conjugate_prior()  # rows, ones
+        (4.0, 2.0)
+        """
+        return
+
     def prior_statistics(self, parameters):
         """Return the statistics that a conjugate prior adds to those of the rows.
 
@@ -564,7 +623,8 @@ class Emission(BaseEstimator):
         Returns
         -------
         statistics : ndarray of shape (1 + n_statistics, n_components, n_features) or float
-            Numbers of rows, and sums of their sufficient statistics; 0.0 without a prior.
+            Numbers of rows, and sums of their sufficient statistics; 0.0 without a prior. By
+            default those of :meth:`conjugate_prior` in each state.
 
         Examples
         --------
@@ -573,7 +633,11 @@ class Emission(BaseEstimator):
         >>> emission.prior_statistics(emission.parameters()).ravel()  # rows, ones
         array([4., 2.])
         """
-        return 0.0
+        prior = self.conjugate_prior(parameters.n_features)
+        if prior is None:
+            return 0.0
+        shape = parameters.n_components, parameters.n_features
+        return np.stack([np.broadcast_to(each, shape) for each in prior])
 
     def log_prior(self, parameters, summary):
         """Return the log-density of the priors in the objective of :meth:`maximize`.
@@ -679,7 +743,11 @@ rates_init=None; keep it, or fit a new estimator
         for name, now in self.get_params(deep=False).items():
             if name.endswith("_init") and now is not None:
                 check_as_fitted(name, now, getattr(earlier, name), why, same_value)
-        return earlier.parameters()
+        parameters = earlier.parameters()
+        if np.ndim(self.prior_statistics(parameters)) == 0:
+            return parameters
+        # Without a prior EM may have ended where the density of the prior is zero.
+        return parameters.inside()
 
     def summarize_batch(self, parameters, rows, pool, feature_names=None):
         """Return the summary for the M step of a batch, in which a feature may be missing.
@@ -744,8 +812,11 @@ rates_init=None; keep it, or fit a new estimator
             return parameters.statistics(weights)
         # With them, the averages of all statistics are the expected ones of the parameters.
         total = np.asarray(weights, dtype=np.float64)[:, None] + prior[0]
-        expected = parameters.expected_statistics()
-        return np.concatenate([total[None], total * expected]) - prior
+        found = np.concatenate([total[None], total * parameters.expected_statistics()]) - prior
+        if self.limits is not None:  # other parameters may be no result of the M step
+            lowest, highest = self.limits
+            np.clip(found[1:], lowest * found[0], highest * found[0], out=found[1:])
+        return found
 
     # Fitted attributes that are set by hand ---------------------------------------------------
 
@@ -753,8 +824,6 @@ rates_init=None; keep it, or fit a new estimator
         """Replace one of the fitted arrays, checked together with the others."""
         parameter, shape = name.removesuffix("_"), vars(self)[name].shape
         taken = inspect.signature(self.from_parameters).parameters
-        if "arrays" in taken:  # the fields of the record
-            taken = inspect.signature(self.record).parameters
         if parameter not in taken:
             raise AttributeError(f"{name} follows from covariances_ and cannot be set: set these")
         if np.shape(value) != shape:
@@ -765,6 +834,56 @@ rates_init=None; keep it, or fit a new estimator
 
 
 # Helpers ------------------------------------------------------------------------------------------
+
+
+def _from_parameters_of(family):
+    """Return the ``from_parameters`` of a family, with the fields of its record as parameters.
+
+    Its docstring has the "Parameters" of the record and the "Examples" of the family.
+    """
+    taken = inspect.signature(family.record)
+
+    def from_parameters(cls, *arrays, **named):
+        return cls._known(**taken.bind(*arrays, **named).arguments)
+
+    own = inspect.Parameter("cls", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    each = (field.replace(annotation=own.empty) for field in taken.parameters.values())
+    from_parameters.__signature__ = inspect.Signature([own, *each])
+    from_parameters.__module__ = family.__module__
+    from_parameters.__qualname__ = f"{family.__qualname__}.from_parameters"
+    given = _section(family.record, "Parameters").replace(": ndarray", ": array-like")
+    examples = _section(family, "Examples")
+    if given and examples:
+        from_parameters.__doc__ = _FROM_PARAMETERS.format(given, family.__name__, examples)
+    return from_parameters
+
+
+_FROM_PARAMETERS = """Return a fitted emission with known parameters.
+
+Parameters
+----------
+{}
+
+Returns
+-------
+emission : {}
+    Fitted.
+
+Raises
+------
+ValueError
+    A shape does not fit, or an entry is outside the domain of its field.
+
+Examples
+--------
+{}
+"""
+
+
+def _section(documented, title):
+    """Return the lines of a section of a numpydoc docstring, or nothing."""
+    parts = re.split(r"^(\w.*)\n-+\n", inspect.getdoc(documented) or "", flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True)).get(title, "").strip()
 
 
 def log_density_of(parameters, X):

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import xlog1py, xlogy
 
 from skvae.emissions.base import Emission
-from skvae.emissions.domains import LARGEST, SMALLEST, Probability
+from skvae.emissions.domains import Probability
 from skvae.emissions.exponential_family import ExponentialFamilyKernel
 from skvae.emissions.parameters import EmissionParameters
 from skvae.validation import check_concentration, check_number
@@ -108,59 +108,12 @@ class BernoulliEmission(Emission):
 
     record = BernoulliParameters
     rule = "a Bernoulli emission takes 0 and 1"
+    limits = 0.0, 1.0
     smooth_start = True
 
     def __init__(self, *, prior=1.0, probabilities_init=None):
         self.prior = prior
         self.probabilities_init = probabilities_init
-
-    @classmethod
-    def from_parameters(cls, probabilities):
-        """Return a fitted emission with known parameters.
-
-        Parameters
-        ----------
-        probabilities : array-like of shape (n_components, n_features)
-            The probabilities of a one.
-
-        Returns
-        -------
-        emission : BernoulliEmission
-            Fitted.
-
-        Raises
-        ------
-        ValueError
-            The probabilities are not usable.
-
-        Examples
-        --------
-        >>> from skvae.hmm import BernoulliEmission
-        >>> BernoulliEmission.from_parameters([[0.1, 0.5], [0.9, 0.5]]).n_features_in_
-        2
-        """
-        return cls._known(probabilities=probabilities)
-
-    def check_parameters(self, n_components):
-        if np.ndim(self.prior) == 0:
-            check_number("prior", self.prior, Real, 1)
-        else:
-            check_concentration("prior", self.prior, [(2,)])
-        ones, zeros = self._extra()
-        for array in self._first_values(n_components).values():
-            if (ones > 0 and (array == 0).any()) or (zeros > 0 and (array == 1).any()):
-                both = "both" if ones and zeros else "it"
-                raise ValueError(
-                    "probabilities_init has an entry 0 or 1: must be between them, as "
-                    f"prior={self.prior!r} excludes {both}"
-                )
-
-    def _extra(self):
-        """Return (ones, zeros): rows that the prior adds."""
-        if type(self.prior) is float:
-            return self.prior - 1.0, self.prior - 1.0
-        ones, zeros = np.broadcast_to(np.asarray(self.prior, dtype=np.float64) - 1.0, (2,))
-        return float(ones), float(zeros)
 
     def accepts(self, values):
         return (values == 0) | (values == 1)
@@ -171,22 +124,22 @@ class BernoulliEmission(Emission):
     def estimate(self, averages, old):
         return BernoulliParameters(np.minimum(averages[0], 1.0))  # n and s are rounded separately
 
-    def prior_statistics(self, parameters):
-        (ones, zeros), shape = self._extra(), parameters.probabilities.shape
-        return np.stack([np.full(shape, ones + zeros), np.full(shape, ones)])
+    def conjugate_prior(self, n_features=None):
+        if type(self.prior) is float and self.prior == 1.0:
+            return None
+        if np.ndim(self.prior) == 0:
+            check_number("prior", self.prior, Real, 1)
+        else:
+            check_concentration("prior", self.prior, [(2,)])
+        ones, zeros = self._extra()
+        return (ones + zeros, ones) if ones or zeros else None
+
+    def _extra(self):
+        """Return (ones, zeros): rows that the prior adds."""
+        return np.broadcast_to(np.asarray(self.prior, dtype=np.float64) - 1.0, 2).tolist()
 
     def log_prior(self, parameters, summary):
-        ones, zeros = self._extra()
-        p = parameters.probabilities
-        return float((xlogy(ones, p) + xlog1py(zeros, -p)).sum()) if ones or zeros else 0.0
-
-    def continued(self, earlier, why, feature_names=None):
-        parameters = super().continued(earlier, why, feature_names)
-        if not any(self._extra()):
-            return parameters
-        # Without a prior EM may have ended at 0 or 1, where the prior's density is zero.
-        return BernoulliParameters(np.clip(parameters.probabilities, SMALLEST, LARGEST))
-
-    def earlier_statistics(self, parameters, weights):
-        weight, ones = super().earlier_statistics(parameters, weights)
-        return np.stack([weight, np.clip(ones, 0.0, weight)])
+        if self.conjugate_prior() is None:
+            return 0.0
+        (ones, zeros), p = self._extra(), parameters.probabilities
+        return float((xlogy(ones, p) + xlog1py(zeros, -p)).sum())

@@ -134,6 +134,31 @@ class Real:
         return array + unit * (rng.uniform(0.5, 1.5, size=array.shape) - 1.0)
 
     @classmethod
+    def inside(cls, array):
+        """Return entries that are not on the border of the domain.
+
+        Parameters
+        ----------
+        array : ndarray of shape (n_components, n_features)
+            Entries of the domain.
+
+        Returns
+        -------
+        array : ndarray of shape (n_components, n_features)
+            The same entries, but for those on the border, which are moved as little as possible.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae.emissions import NonNegative, Real
+        >>> NonNegative.inside(np.array([[0.0, 2.0]]))
+        array([[1.e-300, 2.e+000]])
+        >>> Real.inside(np.array([[0.0, 2.0]]))
+        array([[0., 2.]])
+        """
+        return array
+
+    @classmethod
     def n_free(cls, shape):
         """Return the number of free parameters of each state.
 
@@ -187,6 +212,10 @@ class NonNegative(Real):
     @classmethod
     def nudged(cls, array, unit, rng):
         return array * rng.uniform(0.5, 1.5, size=array.shape)
+
+    @classmethod
+    def inside(cls, array):
+        return np.maximum(array, SMALLEST)
 
 
 class Positive(NonNegative):
@@ -250,6 +279,10 @@ class Probability(Real):
         odds *= rng.uniform(0.5, 2.0, size=odds.shape)
         return odds / (1.0 + odds)
 
+    @classmethod
+    def inside(cls, array):
+        return np.clip(array, SMALLEST, LARGEST)
+
 
 class Simplex(Probability):
     """The domain of probabilities that sum to one in each state, over the last axis.
@@ -291,6 +324,13 @@ class Simplex(Probability):
     @classmethod
     def nudged(cls, array, unit, rng):
         found = array * rng.uniform(0.5, 1.5, size=array.shape)
+        return found / found.sum(axis=-1, keepdims=True)
+
+    @classmethod
+    def inside(cls, array):
+        if (array >= SMALLEST).all():
+            return array
+        found = np.maximum(array, SMALLEST)
         return found / found.sum(axis=-1, keepdims=True)
 
     @classmethod

@@ -73,7 +73,7 @@ class GammaParameters(EmissionParameters):
     Parameters
     ----------
     shapes, scales : ndarray of shape (n_components, n_features)
-        Shapes a and scales s; the means are a s.
+        Shapes a, from 1e-4 to 1e8, and scales s, above zero; the means are a s.
 
     Examples
     --------
@@ -176,35 +176,6 @@ class GammaEmission(Emission):
     def __init__(self, *, shapes_init=None, scales_init=None):
         self.shapes_init = shapes_init
         self.scales_init = scales_init
-
-    @classmethod
-    def from_parameters(cls, shapes, scales):
-        """Return a fitted emission with known parameters.
-
-        Parameters
-        ----------
-        shapes : array-like of shape (n_components, n_features)
-            The shapes, from 1e-4 to 1e8.
-        scales : array-like of shape (n_components, n_features)
-            The scales, above zero.
-
-        Returns
-        -------
-        emission : GammaEmission
-            Fitted.
-
-        Raises
-        ------
-        ValueError
-            The shapes or the scales are not usable.
-
-        Examples
-        --------
-        >>> from skvae.hmm import GammaEmission
-        >>> GammaEmission.from_parameters([[1.0], [4.0]], [[0.5], [3.0]]).log_density([[2.0]])
-        array([[-3.30685282, -4.77343375]])
-        """
-        return cls._known(shapes=shapes, scales=scales)
 
     def accepts(self, values):
         return values > 0

@@ -206,7 +206,7 @@ class NegativeBinomialParameters(EmissionParameters):
     Parameters
     ----------
     rates, dispersions : ndarray of shape (n_components, n_features)
-        Rates μ and dispersions α, at least zero.
+        Rates μ, at least zero, and dispersions α, from 0 to 1e8.
 
     Examples
     --------
@@ -368,36 +368,6 @@ class NegativeBinomialEmission(Emission):
     def __init__(self, *, rates_init=None, dispersions_init=None):
         self.rates_init = rates_init
         self.dispersions_init = dispersions_init
-
-    @classmethod
-    def from_parameters(cls, rates, dispersions):
-        """Return a fitted emission with known parameters.
-
-        Parameters
-        ----------
-        rates : array-like of shape (n_components, n_features)
-            The expected counts, at least zero.
-        dispersions : array-like of shape (n_components, n_features)
-            The dispersions, from 0 to 1e8.
-
-        Returns
-        -------
-        emission : NegativeBinomialEmission
-            Fitted.
-
-        Raises
-        ------
-        ValueError
-            The rates or the dispersions are not usable.
-
-        Examples
-        --------
-        >>> from skvae.hmm import NegativeBinomialEmission
-        >>> emission = NegativeBinomialEmission.from_parameters([[2.0], [9.0]], [[0.0], [0.5]])
-        >>> emission.log_density([[3]]).round(4)
-        array([[-1.7123, -2.6252]])
-        """
-        return cls._known(rates=rates, dispersions=dispersions)
 
     def accepts(self, values):
         return is_count(values)

@@ -430,6 +430,23 @@ class EmissionParameters:
                 found[field.name] = value.reordered(order)
         return replace(self, **found)
 
+    def inside(self):
+        """Return the parameters without entries on the border of their domains.
+
+        Returns
+        -------
+        parameters : EmissionParameters
+            The density of a prior may be zero on a border.
+
+        Examples
+        --------
+        >>> from skvae.hmm import PoissonEmission
+        >>> PoissonEmission.from_parameters([[0.0], [5.0]]).parameters().inside().rates
+        array([[1.e-300],
+               [5.e+000]])
+        """
+        return replace(self, **{name: d.inside(array) for name, d, array in self._arrays()})
+
     def _replace(self, **values):
         """Return the record with other values of some fields."""
         return replace(self, **values)

@@ -20,7 +20,7 @@ from scipy.special import gammaln, pdtr, xlogy
 
 from skvae.ascent.loop import Collapse
 from skvae.emissions.base import Emission
-from skvae.emissions.domains import SMALLEST, NonNegative
+from skvae.emissions.domains import NonNegative
 from skvae.emissions.exponential_family import ExponentialFamilyKernel
 from skvae.emissions.parameters import EmissionParameters
 from skvae.validation import check_array_parameter, check_number
@@ -193,6 +193,7 @@ class PoissonEmission(Emission):
 
     record = PoissonParameters
     rule = "a Poisson emission takes whole numbers from 0 to 2**53"
+    limits = 0.0, LARGEST_COUNT
 
     rate_prior = rate_precision_prior = None  # emissions of earlier versions have none
 
@@ -200,33 +201,6 @@ class PoissonEmission(Emission):
         self.rates_init = rates_init
         self.rate_prior = rate_prior
         self.rate_precision_prior = rate_precision_prior
-
-    @classmethod
-    def from_parameters(cls, rates):
-        """Return a fitted emission with known parameters.
-
-        Parameters
-        ----------
-        rates : array-like of shape (n_components, n_features)
-            The rates, at least zero.
-
-        Returns
-        -------
-        emission : PoissonEmission
-            Fitted.
-
-        Raises
-        ------
-        ValueError
-            The rates are not usable.
-
-        Examples
-        --------
-        >>> from skvae.hmm import PoissonEmission
-        >>> PoissonEmission.from_parameters([[1.0, 0.0], [5.0, 2.0]]).n_features_in_
-        2
-        """
-        return cls._known(rates=rates)
 
     def accepts(self, values):
         return is_count(values)
@@ -237,62 +211,34 @@ class PoissonEmission(Emission):
     def estimate(self, averages, old):
         return PoissonParameters(averages[0])
 
-    def check_parameters(self, n_components):
-        if self.rate_prior is None and self.rate_precision_prior is not None:
+    def conjugate_prior(self, n_features=None):
+        if self.rate_prior is None:
+            if self.rate_precision_prior is None:
+                return None
             raise ValueError(
                 f"rate_precision_prior={self.rate_precision_prior!r}, but rate_prior=None: give "
                 "rate_prior too"
             )
-        if self.rate_prior is not None:
-            self._prior()
-        for array in self._first_values(n_components).values():
-            if self.rate_prior is not None and not array.all():
-                raise ValueError(
-                    "rates_init has an entry 0: must be above it, as "
-                    f"rate_prior={self.rate_prior!r} excludes it"
-                )
-
-    def _prior(self):
-        """Return (λ₀, w) of the prior, checked."""
         rates = check_array_parameter("rate_prior", self.rate_prior, None, "")
         if rates.ndim > 1 or not (rates > 0).all():
             raise ValueError(
                 f"rate_prior={self.rate_prior!r}: must be a number > 0, or one for each feature"
             )
+        if n_features is not None and rates.shape not in ((), (n_features,)):
+            raise ValueError(
+                f"rate_prior has {len(rates)} entries: must have one for each of the {n_features} "
+                "features"
+            )
         weight = 1.0 if self.rate_precision_prior is None else self.rate_precision_prior
         check_number("rate_precision_prior", weight, Real, 0, 1e280)
         if weight <= 0:
             raise ValueError(f"rate_precision_prior={weight!r}: must be > 0")
-        return rates, float(weight)
-
-    def check_rows(self, X, feature_names=None):
-        if np.ndim(self.rate_prior) == 1 and len(self.rate_prior) != X.shape[1]:
-            raise ValueError(
-                f"rate_prior has {len(self.rate_prior)} entries: must have one for each of the "
-                f"{X.shape[1]} features"
-            )
-        super().check_rows(X, feature_names)
-
-    def prior_statistics(self, parameters):
-        if self.rate_prior is None:
-            return 0.0
-        (rates, weight), shape = self._prior(), parameters.rates.shape
-        return np.stack([np.full(shape, weight), np.broadcast_to(weight * rates, shape)])
+        return float(weight), float(weight) * rates
 
     def log_prior(self, parameters, summary):
-        if self.rate_prior is None:
+        prior = self.conjugate_prior(parameters.n_features)
+        if prior is None:
             return 0.0
-        weight, sums = self.prior_statistics(parameters)
+        weight, sums = prior
         with np.errstate(divide="ignore"):
             return float((sums * np.log(parameters.rates) - weight * parameters.rates).sum())
-
-    def continued(self, earlier, why, feature_names=None):
-        parameters = super().continued(earlier, why, feature_names)
-        if self.rate_prior is None:
-            return parameters
-        # Without a prior EM may have ended at zero, where the prior's density is zero.
-        return PoissonParameters(np.maximum(parameters.rates, SMALLEST))
-
-    def earlier_statistics(self, parameters, weights):
-        found = super().earlier_statistics(parameters, weights)
-        return found if self.rate_prior is None else np.maximum(found, 0.0)

@@ -118,7 +118,7 @@ class VonMisesParameters(EmissionParameters):
     Parameters
     ----------
     directions, concentrations : ndarray of shape (n_components, n_features)
-        Mean directions μ in radians, and concentrations κ.
+        Mean directions μ in radians, and concentrations κ, from 0 to 1e8.
 
     Examples
     --------
@@ -236,38 +236,6 @@ class VonMisesEmission(Emission):
     def __init__(self, *, directions_init=None, concentrations_init=None):
         self.directions_init = directions_init
         self.concentrations_init = concentrations_init
-
-    @classmethod
-    def from_parameters(cls, directions, concentrations):
-        """Return a fitted emission with known parameters.
-
-        Parameters
-        ----------
-        directions : array-like of shape (n_components, n_features)
-            The mean directions, in radians.
-        concentrations : array-like of shape (n_components, n_features)
-            The concentrations, from 0 to 1e8.
-
-        Returns
-        -------
-        emission : VonMisesEmission
-            Fitted.
-
-        Raises
-        ------
-        ValueError
-            The directions or the concentrations are not usable.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skvae.hmm import VonMisesEmission
-        >>> emission = VonMisesEmission.from_parameters([[0.0], [3.1]], [[0.0], [2.0]])
-        >>> emission.log_density([[3.1], [3.1 - 2 * np.pi]]).round(6)
-        array([[-1.837877, -0.661871],
-               [-1.837877, -0.661871]])
-        """
-        return cls._known(directions=directions, concentrations=concentrations)
 
     def features(self, X, summary):
         X = np.asarray(X, dtype=np.float64)

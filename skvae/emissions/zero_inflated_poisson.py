@@ -95,7 +95,8 @@ class ZeroInflatedPoissonParameters(EmissionParameters):
     Parameters
     ----------
     rates, zero_weights : ndarray of shape (n_components, n_features)
-        Rates λ of the Poisson distribution, and probabilities π of an additional zero.
+        Rates λ of the Poisson distribution, at least zero, and probabilities π of an additional
+        zero.
 
     Examples
     --------
@@ -194,37 +195,6 @@ class ZeroInflatedPoissonEmission(Emission):
     def __init__(self, *, rates_init=None, zero_weights_init=None):
         self.rates_init = rates_init
         self.zero_weights_init = zero_weights_init
-
-    @classmethod
-    def from_parameters(cls, rates, zero_weights):
-        """Return a fitted emission with known parameters.
-
-        Parameters
-        ----------
-        rates : array-like of shape (n_components, n_features)
-            The rates of the Poisson distribution, at least zero.
-        zero_weights : array-like of shape (n_components, n_features)
-            The probabilities of an additional zero.
-
-        Returns
-        -------
-        emission : ZeroInflatedPoissonEmission
-            Fitted.
-
-        Raises
-        ------
-        ValueError
-            The rates or the probabilities are not usable.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skvae.hmm import ZeroInflatedPoissonEmission
-        >>> emission = ZeroInflatedPoissonEmission.from_parameters([[2.0], [9.0]], [[0.5], [0.0]])
-        >>> np.exp(emission.log_density([[0]])).round(6)
-        array([[5.67668e-01, 1.23000e-04]])
-        """
-        return cls._known(rates=rates, zero_weights=zero_weights)
 
     def accepts(self, values):
         return is_count(values)

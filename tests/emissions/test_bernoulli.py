@@ -233,7 +233,7 @@ def test_rows_must_be_zeros_and_ones(value):
         ({"probabilities_init": -P}, r"probabilities_init has an entry -0.95: must be in \[0, 1\]"),
         (
             {"probabilities_init": [[0.0], [0.5]], "prior": 2},
-            "probabilities_init has an entry 0 or 1: must be between them, as prior=2 excludes",
+            "probabilities_init has an entry 0: must be above it, as prior=2 excludes it",
         ),
     ],
 )

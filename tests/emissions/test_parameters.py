@@ -1,6 +1,7 @@
 """Records of parameters and the domains of their fields: coordinates, sizes, order, postponed
 annotations, constants, and statistics of every shape."""
 
+import inspect
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,6 +159,64 @@ def test_postponed_annotations_are_domains():
     )
     exec(compile(text, "postponed", "exec"), space)
     assert domains(space["Rates"]) == {"rates": Positive}
+
+
+@every_domain
+def test_entries_inside_a_domain_are_not_on_its_border(domain):
+    assert_array_equal(domain.inside(SOME[domain][1:]), SOME[domain][1:])
+    border = np.array([[0.0, 1.0, 0.0]])
+    found = domain.inside(border)
+    domain.check("array", found)
+    assert_allclose(found, border, atol=1e-15)
+    limited = issubclass(domain, Probability)
+    if domain is not Real:
+        assert (found > 0).all()
+        assert (found < 1).all() == (limited and domain is not Simplex)
+
+
+def test_known_parameters_are_the_fields_of_the_record():
+    @dataclass(frozen=True)
+    class Errors(EmissionParameters):
+        """Errors.
+
+        Parameters
+        ----------
+        scales : ndarray of shape (n_components, n_features)
+            Scales above zero.
+        """
+
+        scales: Positive
+        unit: np.ndarray = None
+
+        def means(self):
+            return 0.0 * self.scales
+
+    class ErrorEmission(Emission):
+        """Errors.
+
+        Examples
+        --------
+        >>> 1 + 1
+        2
+        """
+
+        record = Errors
+
+    known = ErrorEmission.from_parameters
+    assert list(inspect.signature(known).parameters) == ["scales", "unit"]
+    assert "scales : array-like of shape" in known.__doc__
+    assert ">>> 1 + 1" in known.__doc__
+    assert known([[2.0]]).parameters().unit is None
+    assert known(unit=np.array(3.0), scales=[[2.0]]).unit_ == 3.0
+    with pytest.raises(TypeError, match="missing a required argument: 'scales'"):
+        known()
+    with pytest.raises(ValueError, match=r"scales has an entry 0.0: must be > 0"):
+        known([[0.0]])
+
+    class Plain(Emission):
+        record = Errors
+
+    assert "The fields of the parameters" in inspect.getdoc(Plain.from_parameters)
 
 
 def test_methods_that_a_family_has_to_write():

@@ -16,6 +16,7 @@ from skvae.hmm import (
     BernoulliEmission,
     CategoricalEmission,
     GaussianEmission,
+    MultinomialEmission,
     PoissonEmission,
 )
 from tests.combinations import slow
@@ -300,6 +301,14 @@ def test_batches_copies_and_no_prior():
         (
             PoissonEmission(rate_prior=1.0, rates_init=[[0.0, 1.0], [1.0, 1.0]]),
             "rates_init has an entry 0: must be above it, as rate_prior=1.0 excludes it",
+        ),
+        (
+            BernoulliEmission(prior=[1.0, 2.0], probabilities_init=[[0.0, 0.5], [0.5, 1.0]]),
+            "probabilities_init has an entry 1: must be below it, as prior=.* excludes it",
+        ),
+        (
+            MultinomialEmission(prior=2, probabilities_init=[[0.0, 1.0], [0.5, 0.5]]),
+            "probabilities_init has an entry 0: must be above it, as prior=2 excludes it",
         ),
     ],
 )
