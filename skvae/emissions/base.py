@@ -882,7 +882,9 @@ Examples
 
 def _section(documented, title):
     """Return the lines of a section of a numpydoc docstring, or nothing."""
-    parts = re.split(r"^(\w.*)\n-+\n", inspect.getdoc(documented) or "", flags=re.MULTILINE)
+    parts = re.split(
+        r"^(\w.*)\n-+\n", inspect.cleandoc(documented.__doc__ or ""), flags=re.MULTILINE
+    )
     return dict(zip(parts[1::2], parts[2::2], strict=True)).get(title, "").strip()
 
 
