@@ -213,6 +213,26 @@ def responsibilities_of(assignment, n_components):
     return (assignment[:, None] == np.arange(n_components)).astype(np.float64)
 
 
+def start_in_order(init_params, order):
+    """Return ``init_params`` for components in another order, if it has labels or responsibilities.
+
+    Parameters
+    ----------
+    init_params : str, callable, or array-like, or list of such for a list of sequences
+        As it was given to the estimator.
+    order : ndarray of int, shape (n_components,)
+        The component i of the new order is ``order[i]``.
+    """
+    if isinstance(init_params, str) or not hasattr(init_params, "__len__"):
+        return init_params
+    if isinstance(init_params, list | tuple) and len({np.shape(part) for part in init_params}) > 1:
+        return [start_in_order(part, order) for part in init_params]  # one for each sequence
+    array = np.asarray(init_params)
+    if array.ndim > 1 and array.shape[-1] == len(order) and np.allclose(array.sum(axis=-1), 1.0):
+        return array[..., order]
+    return np.append(np.argsort(order), -1)[array.astype(np.intp)]
+
+
 class ResponsibilityDraws:
     """Responsibilities drawn at random for consecutive ranges of rows.
 

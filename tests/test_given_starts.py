@@ -4,6 +4,7 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
@@ -233,3 +234,23 @@ def test_many_rows():
     assert_allclose(model.means_.ravel(), [0.0, 5.0], atol=0.1)
     model = start(EMGaussianMixture(2, init_params=labels), rows)
     assert_allclose(model.means_, [rows[labels == k].mean(axis=0) for k in range(2)])
+
+
+@pytest.mark.parametrize("given", [LABELS, RESP, list(LABELS), pd.Series(LABELS, X[:, 0])])
+@pytest.mark.parametrize("kind", [EMGaussianMixture, EMHiddenMarkov])
+def test_a_relabelled_model_starts_in_its_order(kind, given):
+    order = [2, 0, 1]
+    model = start(kind(3, init_params=given, warm_start=True), X)
+    other = model.relabel(order)
+    assert_allclose(start(clone(other), X).means_, model.means_[order])
+    assert_allclose(quiet(other, X).means_, quiet(model, X).means_[order])  # it continues
+
+
+@pytest.mark.parametrize("ends", [[100], [160], [64, 64 * 2, 64 * 3, 64 * 4]])
+@pytest.mark.parametrize("given", [LABELS, RESP])
+def test_a_relabelled_chain_starts_in_its_order(given, ends):
+    rows, parts = np.split(X, ends), np.split(given, ends)
+    chain = start(EMHiddenMarkov(3, init_params=parts), rows)
+    other = start(clone(chain.relabel([1, 2, 0])), rows)
+    assert_allclose(other.means_, chain.means_[[1, 2, 0]])
+    assert_allclose(other.transmat_, chain.transmat_[np.ix_([1, 2, 0], [1, 2, 0])])

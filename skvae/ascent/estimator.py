@@ -11,7 +11,7 @@ from skvae.ascent.checkpoint import check_path, digest_of_state, resumable, sett
 from skvae.ascent.loop import Collapse, Earlier
 from skvae.base import LatentVariableModel
 from skvae.gaussian.covariance import STRUCTURES
-from skvae.initialization import INIT_PARAMS
+from skvae.initialization import INIT_PARAMS, start_in_order
 from skvae.validation import (
     LARGEST_FLOOR,
     check_as_fitted,
@@ -196,6 +196,14 @@ class AscentEstimator(LatentVariableModel):
                 numbers = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
                 kept = value.copy() if numbers else np.array(value, dtype=object).tolist()
                 self._started_from[name] = kept
+
+    def _start_in_order(self, order):
+        """Bring a given start, labels or responsibilities, into another order of components."""
+        if self.n_components == len(order):  # moves may change the number
+            self.init_params = start_in_order(self.init_params, order)
+            if "init_params" in (self._started_from or {}):
+                before = self._started_from["init_params"]
+                self._started_from["init_params"] = start_in_order(before, order)
 
     def _remember_batch(self, weight, before):
         """Note the weight of the rows of a batch, and that of all rows beside the next one."""

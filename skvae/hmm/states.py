@@ -30,11 +30,6 @@ def relabelled(model, order):
     fitted = copied.emission_
     fitted.set_params(**_first_values(fitted.get_params(), order))
     fitted.store(parameters.emission.reordered(order))
-    if isinstance(model.fixed, dict):
-        place = np.argsort(order)
-        copied.fixed = {
-            name: sorted(place[list(states)].tolist()) for name, states in model.fixed.items()
-        }
     for name in _PER_STATE:
         setattr(copied, name, _in_order(getattr(model, name), order))
     if model._last is not None:
@@ -42,6 +37,7 @@ def relabelled(model, order):
             name: _in_order(value, order, as_list=True) for name, value in model._last.items()
         }
     copied.fixed = fixed_in_order(model.fixed, order)
+    copied._start_in_order(order)
     if isinstance(model.emission, Emission):
         copied.emission = clone(model.emission)
         copied.emission.set_params(**_first_values(model.emission.get_params(), order))

@@ -10,6 +10,7 @@ Bayesian Anal. 1, 2006). In the code ``posterior`` is q(π, μ, Λ), and the ste
 """
 
 import warnings
+from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from skvae.ascent.loop import ascend
 from skvae.ascent.restarts import search
 from skvae.blocks import DistributedRows, workers
 from skvae.fitted import FittedArray
+from skvae.fixed import check_order
 from skvae.gaussian.checks import check_batch
 from skvae.gaussian.conjugate import NormalWishart
 from skvae.mixture.base import MixtureModel
@@ -578,6 +580,52 @@ covariance_prior_ : float or ndarray
 
     def _density_kernel(self):
         return self._parameters().predictive()
+
+    def relabel(self, order):
+        """Return a mixture whose component i is component ``order[i]`` of this one.
+
+        Everything else is unchanged. It needs Dirichlet weights: the sticks of a process are broken
+        in the order of the components, so that another order is another posterior.
+
+        Parameters
+        ----------
+        order : array-like of int, shape (n_components,)
+            A permutation of the components.
+
+        Returns
+        -------
+        mixture : BayesianMixtureSVI
+            A new mixture; this one does not change.
+
+        Raises
+        ------
+        ValueError
+            ``order`` is no permutation, or the weights are those of a Dirichlet process.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvae import BayesianMixtureSVI
+        >>> kind = "dirichlet_distribution"
+        >>> mixture = BayesianMixtureSVI(2, weight_concentration_prior_type=kind, random_state=0)
+        >>> mixture = mixture.fit([[9.0], [9.1], [0.0], [0.1]])
+        >>> mixture.relabel(np.argsort(mixture.means_[:, 0])).means_.round(1)
+        array([[0.1],
+               [9. ]])
+        """
+        check_is_fitted(self)
+        order = check_order(order, len(self.weights_), "component")
+        if self._weight_type == "dirichlet_process":
+            raise ValueError(
+                "the weights of a Dirichlet process depend on the order of the components, largest "
+                "first, so that they keep it: use to_mixture().relabel(order), or fit with "
+                "weight_concentration_prior_type='dirichlet_distribution'"
+            )
+        mixture = deepcopy(self)
+        mixture._store(self._parameters().reordered(order))
+        mixture._n_asked, mixture._given_priors = self._n_asked, self._given_priors
+        mixture._start_in_order(order)
+        return mixture
 
     # Draws, intervals and point estimates -------------------------------------------------------
 

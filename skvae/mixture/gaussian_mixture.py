@@ -650,6 +650,7 @@ default='kmeans'
                 setattr(mixture, name, reordered)
                 if name in (mixture._started_from or {}):  # a warm start compares them
                     mixture._started_from[name] = reordered
+        mixture._start_in_order(order)
         mixture.fixed = fixed_in_order(self.fixed, order)
         if self._fixed is not None:
             mixture._fixed = {name: mask[order] for name, mask in self._fixed.items()}

@@ -188,7 +188,7 @@ ASKED = {
         *("sample", "sample with a seed", "marginal", "conditional", "conditional on features"),
         "another order",
     ),
-    BAYES: ("sample", "sample with a seed", "credible_interval"),
+    BAYES: ("sample", "sample with a seed", "credible_interval", "another order"),
     CHAIN: (
         *("sample", "sample with a seed", "k best paths", "forecast of steps", "paths"),
         *("another order", "continued", "next rows", "quantile", "interval"),

@@ -100,6 +100,8 @@ def test_fixed_states_follow_the_order():
     assert_allclose(other.bic(REAL), chain.bic(REAL), rtol=1e-12)
     other.partial_fit(REAL[:50])
     assert_array_equal(other.means_[1:], [[60.0, 4.0], [0.0, 0.0]])
+    whole = EMHiddenMarkov(3, random_state=0, **settings).set_params(fixed={"means": None})
+    assert whole.fit(REAL).relabel([1, 2, 0]).fixed == {"means": None}
 
 
 @pytest.mark.parametrize("order", [[0], [0, 0], [0, 2], [0, 1, 2], [0.0, 1.0], "01", None])

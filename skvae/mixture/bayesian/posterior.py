@@ -103,6 +103,11 @@ class MixturePosterior(NamedTuple):
         counts = self.weights.counts(self.prior.weights(len(self.components.means)))
         return self.components.statistics(self.prior.components, counts)
 
+    def reordered(self, order):
+        """Return the posterior with component ``order[i]`` in place i, for Dirichlet weights."""
+        weights = DirichletWeights(self.weights.concentrations[order])
+        return self._replace(weights=weights, components=self.components.take(order))
+
     def kernel(self, spread=None):
         """Return the kernel whose log-sum-exp is a row's term of the bound.
 

@@ -262,3 +262,32 @@ def test_effective_components_have_the_weight_of_a_row(seed):
         counts = model.mean_precision_ - model.mean_precision_prior_
         assert model.n_effective_components_ == (counts >= 1 - 1e-9).sum()
         assert_allclose(counts.sum(), 80.0)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+def test_a_relabelled_mixture_is_the_same_posterior(covariance_type):
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(90, 2)) + np.repeat([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]], 30, axis=0)
+    settings = {"weight_concentration_prior_type": "dirichlet_distribution", "random_state": 0}
+    mixture = BayesianMixtureSVI(3, covariance_type=covariance_type, **settings).fit(X)
+    order = [2, 0, 1]
+    other = mixture.relabel(order)
+    assert_array_equal(other.means_, mixture.means_[order])
+    assert_allclose(other.score_samples(X), mixture.score_samples(X), rtol=1e-12)
+    assert_allclose(other.predict_proba(X), mixture.predict_proba(X)[:, order], atol=1e-12)
+    assert other.elbo_ == mixture.elbo_
+    for part, before in zip(other.credible_interval(), mixture.credible_interval(), strict=True):
+        if np.shape(before[0])[0] == 3:  # not the one covariance of all
+            assert_allclose(part[0], before[0][order], rtol=1e-12)
+    other.partial_fit(X[:20])
+    mixture.partial_fit(X[:20])
+    assert_allclose(other.elbo_, mixture.elbo_, rtol=1e-9)
+    assert_allclose(other.score(X), mixture.score(X), rtol=1e-9)
+
+
+def test_the_components_of_a_process_keep_their_order():
+    mixture = BayesianMixtureSVI(2, random_state=0).fit([[0.0], [0.1], [9.0], [9.1], [9.2]])
+    with pytest.raises(ValueError, match=r"keep it: use to_mixture\(\)\.relabel\(order\), or fit"):
+        mixture.relabel([1, 0])
+    with pytest.raises(ValueError, match="must have each component from 0 to 1 once"):
+        mixture.relabel([1, 1])
