@@ -7,7 +7,10 @@ import tomllib
 from pathlib import Path
 
 IN_ONE_VERSION = {"torch"}  # the version of constraints.txt, the only one that installs everywhere
-FOR_TESTS = {"dask[array]", "distributed", "hypothesis", "mpmath", "pandas", "polars", "pytest"}
+FOR_TESTS = {
+    *("dask[array]", "distributed", "hypothesis", "mpmath", "pandas", "polars"),
+    *("pytest", "pytest-xdist"),
+}
 # matplotlib 3.8 calls functions that pyparsing 3.3 deprecates, and warnings are errors.
 OF_THEIR_TIME = ["pyparsing<3.3"]
 

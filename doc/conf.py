@@ -52,6 +52,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "gallery.QuestionOrder",
     "reset_modules": ("matplotlib", "gallery.reset_warnings"),
     "reset_modules_order": "both",
+    "parallel": 2,  # examples at a time
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skvae",),
     "exclude_implicit_doc": {r"skvae\.datasets\..*"},  # no links to examples from the data
