@@ -103,7 +103,10 @@ class VariationalAutoencoder(Autoencoder):
     likelihood_params : dict, default=None
         Parameters of the likelihood: ``scale`` ('feature', 'shared' or 'decoder': the source of σ),
         ``min_scale`` (its floor, in standard deviations of the features), both of 'gaussian' and
-        'student_t', ``dof`` of 'student_t', ``n_categories`` of 'categorical'.
+        'student_t', ``dof`` of 'student_t', ``n_categories`` of 'categorical'. The default
+        ``scale`` of 'gaussian', 'auto', is 'feature' or 'decoder': both are trained, and the one
+        with the higher objective of the validation rows is kept. Without such rows or hidden
+        layers, and for rows that are not read into memory, it is 'feature'.
     prior : {'auto', 'normal', 'mixture', 'vamp'}, default='auto'
         p(z): standard normal; a learned Gaussian mixture, whose components are clusters; or the
         mixture of the posteriors of learned pseudo-inputs. 'auto' is 'mixture' where the likelihood
