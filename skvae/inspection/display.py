@@ -36,9 +36,9 @@ class AxesDisplay:
         for ax in axes:
             ax.set_xlim(axis.edges[0], axis.edges[-1])
             if axis.is_date:
-                locator = AutoDateLocator()
+                locator = AutoDateLocator(tz=axis.zone)
                 ax.xaxis.set_major_locator(locator)
-                ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+                ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=axis.zone))
             ax.set_xlabel(axis.label)
             if ax is not axes[-1] and ax.get_shared_x_axes().joined(ax, axes[-1]):
                 ax.label_outer()

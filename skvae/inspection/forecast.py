@@ -7,6 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae.inspection.display import COLORS, INK, AxesDisplay
 from skvae.inspection.state_path import chosen_features
+from skvae.inspection.times import increases
 
 _FAINTEST, _STRONGEST = 0.15, 0.45  # opacity of the widest and of the narrowest interval
 
@@ -298,9 +299,11 @@ class ForecastDisplay(AxesDisplay):
 
 def _joined_times(X, start, n_rows, forecast):
     """Return the times of the last rows and of the steps, or None for numbers of rows."""
-    index, n_steps = forecast.index, len(forecast.mean)
-    if index is None or not hasattr(index, "append"):  # without a rule; of an array
-        if X is None and index is not None:
-            return index
-        return np.arange(start, n_rows + n_steps)
-    return index if X is None else X.index[start:].append(index)
+    ahead, numbers = forecast.index, np.arange(start, n_rows + len(forecast.mean))
+    if not hasattr(ahead, "append"):  # without a rule, or of an array
+        return numbers if X is not None or ahead is None else ahead
+    if X is not None:
+        if not isinstance(getattr(X, "index", None), type(ahead)):
+            return numbers
+        ahead = X.index[start:].append(ahead)
+    return ahead if increases(ahead) else numbers

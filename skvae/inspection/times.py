@@ -1,6 +1,7 @@
 """Times of rows on an axis: numbers, dates and durations."""
 
 import sys
+from datetime import date, timedelta
 
 import numpy as np
 
@@ -28,6 +29,8 @@ class TimeAxis:
         The name of the axis.
     is_date, is_row : bool
         Whether the places are dates, and whether they are the numbers of the rows.
+    zone : datetime.tzinfo or None
+        The time zone of the dates.
 
     Raises
     ------
@@ -36,7 +39,7 @@ class TimeAxis:
     """
 
     def __init__(self, x, n_rows, date2num):
-        self.label, self.is_date, self.is_row = "row", False, x is None
+        self.label, self.is_date, self.is_row, self.zone = "row", False, x is None, None
         self.values = np.arange(float(n_rows)) if x is None else self._numbers(x, date2num)
         if self.values.shape != (n_rows,):
             raise ValueError(
@@ -56,14 +59,18 @@ class TimeAxis:
     def _numbers(self, x, date2num):
         """Return the places as numbers, and set the label and the kind of the axis."""
         self.label = str(getattr(x, "name", None) or "")
-        x = _without_periods(x)
+        x = _as_index(x)
         values = np.asarray(x)
+        first = values.flat[0] if values.dtype == object and values.size else None
+        if isinstance(first, timedelta):
+            values = values.astype("timedelta64[us]")
         if values.dtype.kind == "m":
             self.label = self.label or "seconds"
             return values / np.timedelta64(1, "s")
-        if values.dtype.kind == "M":
+        if values.dtype.kind == "M" or isinstance(first, date):
             self.is_date = True
-            return date2num(values)
+            self.zone = getattr(x, "tz", getattr(first, "tzinfo", None))
+            return date2num(values)  # in UTC if they have a zone, as local hours may repeat
         try:
             return values.astype(np.float64)
         except (TypeError, ValueError) as error:
@@ -76,13 +83,13 @@ class TimeAxis:
         return np.interp(rows, np.arange(len(self.values)), self.values)
 
 
-def _without_periods(x):
-    """Return the first moments of periods, and local times without their zone."""
+def _as_index(x):
+    """Return a Series as an index, and the first moments of periods."""
     pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(x, pandas.Series):
+        x = pandas.Index(x)
     if pandas is not None and isinstance(x, pandas.PeriodIndex):
         return x.to_timestamp()
-    if pandas is not None and isinstance(x, pandas.DatetimeIndex) and x.tz is not None:
-        return x.tz_localize(None)
     return x
 
 
@@ -92,5 +99,9 @@ def times_of(X):
     if pandas is None or not isinstance(X, pandas.DataFrame | pandas.Series):
         return None
     kinds = pandas.DatetimeIndex | pandas.PeriodIndex
-    index = X.index
-    return index if isinstance(index, kinds) and index.is_monotonic_increasing else None
+    return X.index if isinstance(X.index, kinds) and increases(X.index) else None
+
+
+def increases(index):
+    """Return whether an index increases from row to row; one with NaN or NaT does not."""
+    return index.is_monotonic_increasing and index.is_unique and not index.hasnans

@@ -66,6 +66,21 @@ def test_times_go_on(chain):
     assert_array_equal(display.median_lines_[0].get_xdata(), np.arange(60, 65))
 
 
+@pytest.mark.parametrize("index", [DAYS[::-1], pd.RangeIndex(60, 0, -1)])
+def test_times_that_do_not_increase_are_numbers_of_rows(chain, index):
+    display = ForecastDisplay.from_estimator(chain, FRAME.set_axis(index), 5, n_history=3)
+    assert_array_equal(display.history_lines_[0].get_xdata(), [57, 58, 59])
+    assert_array_equal(display.median_lines_[0].get_xdata(), np.arange(60, 65))
+    alone = ForecastDisplay.from_forecast(chain.forecast(FRAME.set_axis(index), 5))
+    assert_array_equal(alone.median_lines_[0].get_xdata(), np.arange(5))
+
+
+def test_the_rows_may_have_no_index(chain):
+    forecast = chain.forecast(FRAME.set_axis(DAYS), 5)
+    display = ForecastDisplay.from_forecast(forecast, FRAME.to_numpy(), n_history=3)
+    assert_array_equal(display.median_lines_[0].get_xdata(), np.arange(60, 65))
+
+
 def test_a_forecast_alone_and_chosen_features(chain):
     forecast = chain.forecast(FRAME, 4)
     display = ForecastDisplay.from_forecast(forecast, features="duration")

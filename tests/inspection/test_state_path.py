@@ -1,5 +1,6 @@
 """The plot of rows, their states and the probabilities of these."""
 
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import matplotlib as mpl
@@ -144,6 +145,41 @@ def test_x_is_the_time_of_each_row(chain, X):
     ):
         with pytest.raises(ValueError, match=match):
             StatePathDisplay.from_estimator(chain, X, x=wrong)
+
+
+def test_dates_of_a_zone_in_which_hours_repeat(chain, X):
+    hours = pd.date_range("2024-10-26", periods=90, freq="h", tz="Europe/Berlin")
+    frame = pd.DataFrame(X, index=hours)
+    for given, x in ((frame, None), (X, hours), (X, pd.Series(hours)), (X, list(hours))):
+        display = StatePathDisplay.from_estimator(chain, given, x=x, features=0)
+        days = display.lines_[0].get_xdata()
+        assert_allclose(np.diff(days), 1 / 24)
+        assert_allclose(days[0], mpl.dates.date2num(np.datetime64("2024-10-25T22:00")))
+        display.figure_.canvas.draw()
+        formatter = display.posterior_ax_.xaxis.get_major_formatter()
+        assert formatter.format_ticks([days[12]]) == ["12:00"]  # local time
+
+
+@pytest.mark.parametrize("index", ["twice", "NaT", "down"])
+def test_an_index_that_does_not_increase_is_no_time(index, chain, X):
+    days = pd.date_range("2024-01-01", periods=90)
+    indices = {
+        "twice": days[:45].repeat(2),
+        "NaT": days[:89].insert(0, pd.NaT),
+        "down": days[::-1],
+    }
+    frame = pd.DataFrame(X, index=indices[index])
+    display = StatePathDisplay.from_estimator(chain, frame, features=0)
+    assert_array_equal(display.lines_[0].get_xdata(), np.arange(90))
+
+
+def test_python_s_dates_and_durations(chain, X):
+    days = [datetime(2024, 1, 1) + timedelta(days=i) for i in range(90)]
+    display = StatePathDisplay.from_estimator(chain, X, x=days, features=0)
+    assert_allclose(display.lines_[0].get_xdata(), mpl.dates.date2num(days))
+    passed = [day - days[0] for day in days]
+    display = StatePathDisplay.from_estimator(chain, X, x=passed, features=0)
+    assert_allclose(display.lines_[0].get_xdata(), 86400.0 * np.arange(90))
 
 
 def test_several_features_in_one_axes_have_a_lane_each(chain, X):
