@@ -1,6 +1,8 @@
 """The estimators, fitted once: what the tests of the contract share.
 
 An estimator joins by one line in `ESTIMATORS`. The data are the same for all: rows of floats.
+`CTCTranscriber` is no density, and its y is a list of label sequences: it has these tests in
+``deep_chain/test_ctc_transcriber.py``.
 """
 
 import copy
@@ -13,9 +15,11 @@ from sklearn.base import clone
 
 from skvae import (
     BayesianMixtureSVI,
+    EGHiddenMarkov,
     EMContextFreeGrammar,
     EMGaussianMixture,
     EMHiddenMarkov,
+    HiddenMarkovAutoencoder,
     VariationalAutoencoder,
 )
 from tests.problems import blobs
@@ -26,6 +30,10 @@ ESTIMATORS = [
     EMContextFreeGrammar(3, emission="gaussian", random_state=0, max_iter=2000, tol=0.02),
     BayesianMixtureSVI(3, random_state=0, max_iter=2000),
     VariationalAutoencoder(3, random_state=0, max_epochs=5, hidden_layer_sizes=(16,)),
+    EGHiddenMarkov(3, random_state=0, max_epochs=5),
+    HiddenMarkovAutoencoder(
+        3, n_states=2, random_state=0, max_epochs=5, hidden_layer_sizes=(16,), n_score_samples=30
+    ),
 ]
 
 
@@ -35,14 +43,19 @@ def parametrized(estimators):
 
 
 every_estimator = parametrized(ESTIMATORS)
-# Those whose fit is an ascent to a maximum; an autoencoder's training ends before.
-every_ascent = parametrized([e for e in ESTIMATORS if not isinstance(e, VariationalAutoencoder)])
+# Those whose latent variable is a vector, and whose scores are lower bounds.
+AUTOENCODERS = VariationalAutoencoder, HiddenMarkovAutoencoder
+# Those that a net trains, by epochs.
+TRAINED = *AUTOENCODERS, EGHiddenMarkov
+# Those whose fit is an ascent to a maximum; a training ends before.
+ASCENTS = [e for e in ESTIMATORS if not isinstance(e, TRAINED)]
+every_ascent = parametrized(ASCENTS)
 # A grammar takes a time in proportion to the cube of the rows of a sentence.
-LONG = [e for e in ESTIMATORS if not isinstance(e, VariationalAutoencoder | EMContextFreeGrammar)]
+LONG = [e for e in ASCENTS if not isinstance(e, EMContextFreeGrammar)]
 every_ascent_of_long_sequences = parametrized(LONG)
 every_em = parametrized(ESTIMATORS[:2])
 # Those whose rows are in an order: sequences.
-IN_ORDER = EMHiddenMarkov, EMContextFreeGrammar
+IN_ORDER = EMHiddenMarkov, EMContextFreeGrammar, EGHiddenMarkov, HiddenMarkovAutoencoder
 every_set_of_rows = parametrized([e for e in ESTIMATORS if not isinstance(e, IN_ORDER)])
 
 

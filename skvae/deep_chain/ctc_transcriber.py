@@ -66,8 +66,8 @@ class CTCTranscriber(SequenceNet):
     max_epochs : int, default=500
         The largest number of passes over the data, ≥ 1; elsewhere in scikit-learn, ``max_iter``.
     batch_size : int, default=None
-        The largest number of sequences in a batch. None is a tenth of the sequences, but at least 4
-        and at most 32.
+        The largest number of sequences in a batch. None is 32, or a tenth of the sequences if that
+        is fewer, but at least 4.
     lr : float, default=2e-3
         Learning rate.
     optimizer : {'adam', 'adamw', 'rmsprop', 'sgd'} or class of torch.optim, default='adam'
@@ -86,7 +86,7 @@ class CTCTranscriber(SequenceNet):
     callbacks : list, default=None
         Callbacks of skorch, such as a learning-rate schedule or a checkpoint.
     net_params : dict, default=None
-        Any other parameter of ``skorch.NeuralNet``: ``{"compile": True}``,
+        Any other parameter of ``skorch.NeuralNet`` but those of batches, which are whole sequences:
         ``{"optimizer__weight_decay": 0.01}``.
     device : str, default='auto'
         A device of torch; 'auto' is CUDA if there is one, else the CPU.

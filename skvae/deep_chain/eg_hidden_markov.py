@@ -64,8 +64,6 @@ class EGHiddenMarkov(SequenceDensity):
         ``covariance`` of 'gaussian': 'diag', or 'full' for a covariance matrix of each state.
     transition : {'constant', 'history'}, default='constant'
         Whether transition probabilities are constant, or given by a network of the history too.
-    transmat_init : array-like of shape (n_components, n_components), default=None
-        First transition probabilities; zeros stay zero and make left-right and banded chains.
     inference : {'smooth', 'filter'}, default='smooth'
         Whether ``transform`` and ``predict_proba`` look ahead.
     max_epochs : int, default=500
@@ -89,13 +87,15 @@ class EGHiddenMarkov(SequenceDensity):
         Epochs without improvement after which training stops.
     tol : float, default=1e-3
         The smallest improvement of the objective that counts, in nats per row.
+    transmat_init : array-like of shape (n_components, n_components), default=None
+        First transition probabilities; zeros stay zero and make left-right and banded chains.
     callbacks : list, default=None
         Callbacks of skorch, such as a learning-rate schedule or a checkpoint.
     net_params : dict, default=None
-        Any other parameter of ``skorch.NeuralNet``: ``{"optimizer__weight_decay": 0.01}``.
+        Any other parameter of ``skorch.NeuralNet`` but those of batches, which are whole sequences:
+        ``{"optimizer__weight_decay": 0.01}``.
     device : str, default='auto'
-        A device of torch; 'auto' is CUDA if there is one, else the CPU. The recursions over the
-        rows run on the CPU.
+        A device of torch; 'auto' is CUDA if there is one, else the CPU.
     random_state : int, RandomState instance or None, default=None
         The source of the start, the sequences set aside and batches, and of the draws of
         :meth:`sample` without a ``random_state`` of its own.
@@ -106,13 +106,13 @@ class EGHiddenMarkov(SequenceDensity):
 
     Attributes
     ----------
-    net_ : skorch.NeuralNet
-        The net; its model is ``net_.module_.model``, its history ``net_.history``.
     startprob_ : ndarray of shape (n_components,)
         Start probabilities.
     transmat_ : ndarray of shape (n_components, n_components)
         Transition probabilities from row to column; with ``transition="history"`` those after
         earlier rows whose inputs are zero, which is the mean row.
+    net_ : skorch.NeuralNet
+        The net; its model is ``net_.module_.model``, its history ``net_.history``.
     lower_bound_ : float
         The log-likelihood of the stored weights in nats per row, in the units of X: of the
         sequences set aside, or of all if there are none.
@@ -140,7 +140,8 @@ class EGHiddenMarkov(SequenceDensity):
     autoregression of highest likelihood in all states, and a chain of linear autoregressions that
     is fitted to it. NaN in X is missing: marginalised where it is the row's own value, and zero
     with a flag where it is history. The flags are there if X of the first ``fit`` has missing
-    values. Ctrl-C ends ``fit`` with a warning and the best weights so far.
+    values. The recursions over the rows run on the CPU, also with another ``device``. Ctrl-C ends
+    ``fit`` with a warning and the best weights so far.
 
     References
     ----------
@@ -186,7 +187,6 @@ class EGHiddenMarkov(SequenceDensity):
         likelihood="gaussian",
         likelihood_params=None,
         transition="constant",
-        transmat_init=None,
         inference="smooth",
         max_epochs=500,
         batch_size=None,
@@ -197,6 +197,7 @@ class EGHiddenMarkov(SequenceDensity):
         validation_fraction=0.1,
         n_iter_no_change=20,
         tol=1e-3,
+        transmat_init=None,
         callbacks=None,
         net_params=None,
         device="auto",
@@ -211,7 +212,6 @@ class EGHiddenMarkov(SequenceDensity):
         self.likelihood = likelihood
         self.likelihood_params = likelihood_params
         self.transition = transition
-        self.transmat_init = transmat_init
         self.inference = inference
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -222,6 +222,7 @@ class EGHiddenMarkov(SequenceDensity):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.transmat_init = transmat_init
         self.callbacks = callbacks
         self.net_params = net_params
         self.device = device
@@ -342,6 +343,11 @@ class EGHiddenMarkov(SequenceDensity):
         return check_stochastic("transmat_init", self.transmat_init, shape, meaning) > 0
 
     def _constants_of(self, sequences, **_):
+        if self.n_components > len(sequences.X):
+            raise ValueError(
+                f"n_components={self.n_components}: must be <= n_samples, which is "
+                f"{len(sequences.X)}"
+            )
         names = getattr(self, "feature_names_in_", None)
         likelihood = chain_likelihood(self.likelihood, sequences.X, self.likelihood_params, names)
         return {
@@ -392,15 +398,27 @@ class EGHiddenMarkov(SequenceDensity):
 
     # The fitted model ---------------------------------------------------------------------------
 
-    def __getattr__(self, name):
-        if name in ("startprob_", "transmat_") and "net_" in self.__dict__:
-            with torch.no_grad():
-                model = in_double(self.net_.module_.model)
-                inputs = torch.zeros(1, model.n_inputs, dtype=torch.float64)
-                logs = model.log_start() if name == "startprob_" else model.log_transmat(inputs)
-                logs = logs[0] if logs.ndim == 3 else logs
-            return logs.exp().numpy()
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    @property
+    def startprob_(self):
+        """Return the start probabilities, (n_components,)."""
+        with torch.no_grad():
+            return self._chain("startprob_").log_start().exp().numpy()
+
+    @property
+    def transmat_(self):
+        """Return the transition probabilities, (n_components, n_components)."""
+        model = self._chain("transmat_")
+        with torch.no_grad():
+            logs = model.log_transmat(torch.zeros(1, model.n_inputs, dtype=torch.float64))
+            return (logs[0] if logs.ndim == 3 else logs).exp().numpy()
+
+    def _chain(self, name):
+        """Return the fitted NeuralChain in float64; before a fit there is no such attribute."""
+        if not hasattr(self, "net_"):
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}: call fit first"
+            )
+        return in_double(self.net_.module_.model)
 
     def _evaluated(self, X, groups):
         """Return the sequences as Evaluated: log-densities and chain in float64."""

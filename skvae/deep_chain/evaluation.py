@@ -104,7 +104,7 @@ class Evaluated(NamedTuple):
 def evaluated(model, sequences):
     """Return the Evaluated of checked Sequences."""
     likelihood = model.likelihood
-    x = likelihood.prepare(sequences.X)
+    x = np.ascontiguousarray(likelihood.prepare(sequences.X))
     rows = torch.as_tensor(np.array(x, dtype=np.float64))
     first = torch.zeros(len(x), dtype=torch.bool)
     first[torch.as_tensor(sequences.offsets[:-1])] = True

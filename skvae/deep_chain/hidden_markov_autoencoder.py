@@ -61,15 +61,6 @@ class HiddenMarkovAutoencoder(SequenceAutoencoder):
         The number of latent dimensions.
     n_states : int, default=10
         The number of states.
-    transmat_init : array-like of shape (n_states, n_states), default=None
-        First transition probabilities. Zeros stay zero. Without it they begin at those of clusters.
-    bound : {'marginal', 'factored'}, default='marginal'
-        The lower bound of ln p(x) that is maximised. With 'marginal' the path is summed given the
-        drawn latent rows, so that only q(z | x) is approximate; 'factored' has a factor q(path)
-        too: it is lower, and its divergence has no noise. It does not change the definition of
-        ``score``.
-    inference : {'smooth', 'filter'}, default='smooth'
-        What ``predict_proba`` is conditional on: the whole sequence, or the rows up to each one.
     hidden_layer_sizes : tuple of int, default=(128,)
         The widths of the encoder's hidden layers; the decoder has them in reverse. Without any,
         ``()``, both are linear: with the 'gaussian' likelihood training begins at factor analysis
@@ -93,6 +84,13 @@ class HiddenMarkovAutoencoder(SequenceAutoencoder):
         Parameters of the likelihood: ``scale`` ('feature', 'shared' or 'decoder': the source of σ),
         ``min_scale`` (its floor, in standard deviations of the features), both of 'gaussian' and
         'student_t', ``dof`` of 'student_t', ``n_categories`` of 'categorical'.
+    bound : {'marginal', 'factored'}, default='marginal'
+        The lower bound of ln p(x) that is maximised. With 'marginal' the path is summed given the
+        drawn latent rows, so that only q(z | x) is approximate; 'factored' has a factor q(path)
+        too: it is lower, and its divergence has no noise. It does not change the definition of
+        ``score``.
+    inference : {'smooth', 'filter'}, default='smooth'
+        What ``predict_proba`` is conditional on: the whole sequence, or the rows up to each one.
     beta : float, default=1.0
         Weight of the KL divergence in training. It does not change the definition of ``score``, nor
         do the next three.
@@ -117,22 +115,24 @@ class HiddenMarkovAutoencoder(SequenceAutoencoder):
     gradient_clip : float, default=None
         The largest norm of the gradient.
     early_stopping : bool, default=True
-        Whether to set rows aside for validation, stop when their objective no longer rises, and
-        keep the weights with the best one. It is the objective of training with the full ``beta``,
-        also during the warm-up. The first weights count too.
+        Whether to set sequences aside for validation, stop when their objective no longer rises,
+        and keep the weights with the best one. It is the objective of training with the full
+        ``beta``, also during the warm-up. The first weights count too.
     validation_fraction : float, default=0.1
-        The share of those rows.
+        The share of those sequences.
     n_iter_no_change : int, default=20
         Epochs without improvement after which training stops; those before 300 steps do not count.
     tol : float, default=1e-3
         The smallest improvement of the objective that counts, in nats per row.
+    transmat_init : array-like of shape (n_states, n_states), default=None
+        First transition probabilities. Zeros stay zero. Without it they begin at those of clusters.
     mixed_precision : bool, default=False
         Whether encoder and decoder train in bfloat16 where that is safe.
     callbacks : list, default=None
         Callbacks of skorch, such as a learning-rate schedule or a checkpoint.
     net_params : dict, default=None
-        Any other parameter of ``skorch.NeuralNet``: ``{"compile": True}``,
-        ``{"optimizer__weight_decay": 0.01}``, ``{"iterator_train": DataLoader}``.
+        Any other parameter of ``skorch.NeuralNet`` but those of batches, which are whole sequences:
+        ``{"optimizer__weight_decay": 0.01}``.
     device : str, default='auto'
         A device of torch; 'auto' is CUDA if there is one, else the CPU.
     random_state : int, RandomState instance or None, default=None
@@ -146,9 +146,9 @@ class HiddenMarkovAutoencoder(SequenceAutoencoder):
     Attributes
     ----------
     startprob_ : ndarray of shape (n_states,)
-        The probabilities of the first state of a sequence.
+        Start probabilities.
     transmat_ : ndarray of shape (n_states, n_states)
-        Transition probabilities, from row to column.
+        Transition probabilities from row to column.
     state_means_ : ndarray of shape (n_states, n_components)
         The means of the states' Gaussians of latent rows.
     state_variances_ : ndarray of shape (n_states, n_components)
@@ -220,9 +220,6 @@ class HiddenMarkovAutoencoder(SequenceAutoencoder):
         n_components=2,
         *,
         n_states=10,
-        transmat_init=None,
-        bound="marginal",
-        inference="smooth",
         hidden_layer_sizes=(128,),
         activation="relu",
         encoder=None,
@@ -230,6 +227,8 @@ class HiddenMarkovAutoencoder(SequenceAutoencoder):
         encoder_covariance="diag",
         likelihood="gaussian",
         likelihood_params=None,
+        bound="marginal",
+        inference="smooth",
         beta=1.0,
         kl_warmup=20,
         free_bits=0.0,
@@ -244,6 +243,7 @@ class HiddenMarkovAutoencoder(SequenceAutoencoder):
         validation_fraction=0.1,
         n_iter_no_change=20,
         tol=1e-3,
+        transmat_init=None,
         mixed_precision=False,
         callbacks=None,
         net_params=None,
@@ -254,9 +254,6 @@ class HiddenMarkovAutoencoder(SequenceAutoencoder):
     ):
         self.n_components = n_components
         self.n_states = n_states
-        self.transmat_init = transmat_init
-        self.bound = bound
-        self.inference = inference
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.encoder = encoder
@@ -264,6 +261,8 @@ class HiddenMarkovAutoencoder(SequenceAutoencoder):
         self.encoder_covariance = encoder_covariance
         self.likelihood = likelihood
         self.likelihood_params = likelihood_params
+        self.bound = bound
+        self.inference = inference
         self.beta = beta
         self.kl_warmup = kl_warmup
         self.free_bits = free_bits
@@ -278,6 +277,7 @@ class HiddenMarkovAutoencoder(SequenceAutoencoder):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.transmat_init = transmat_init
         self.mixed_precision = mixed_precision
         self.callbacks = callbacks
         self.net_params = net_params

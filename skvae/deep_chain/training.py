@@ -141,6 +141,8 @@ class SequenceNet(BaseEstimator):
             else:
                 net = self._begun(sequences, rng, inputs)
             prepared = self._prepared(net.module_, sequences, **inputs)
+            # Sums in one order, so that the layout of X does not change the fit.
+            prepared = prepared._replace(x=np.ascontiguousarray(prepared.x))
             # The earlier seed keeps the same sequences aside.
             again = continues and validate
             seed = self._noise_seed if again else int(rng.randint(2**31 - 1))

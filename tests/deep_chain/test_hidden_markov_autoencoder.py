@@ -12,7 +12,6 @@ from sklearn.base import clone
 from sklearn.decomposition import FactorAnalysis
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.model_selection import GridSearchCV, GroupKFold
-from sklearn.utils.estimator_checks import check_estimator
 
 import skvae
 from benchmarks.deep_chain.sequences import curved_regimes
@@ -201,11 +200,6 @@ def test_missing_rows_change_nothing_at_the_end(fitted):
 
 
 # Suite --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_check_estimator():
-    check_estimator(HiddenMarkovAutoencoder(max_epochs=20), on_skip=None)
 
 
 def test_pickles_files_and_seeds(fitted, tmp_path):
