@@ -88,6 +88,10 @@ class Emission(BaseEstimator):
     # The smallest and the largest value of a family that has a prior and the value as statistic.
     limits = None
 
+    # The fields that a state may have fixed without the others: `estimate` takes the name of one of
+    # them as a third argument, ``fixed``.
+    fixed_alone = ()
+
     # Whether first states are clusters of averages over neighbouring rows: a single row of
     # categories holds little about its state, and one state per symbol is a poor fixed point of EM.
     smooth_start = False
@@ -180,7 +184,8 @@ class Emission(BaseEstimator):
         Returns
         -------
         parameters : EmissionParameters
-            The maximum of the expected log-likelihood.
+            The maximum of the expected log-likelihood. A family with ``fixed_alone`` takes a third
+            argument, ``fixed=None``, the name of a field whose values are those of ``old``.
 
         Examples
         --------
@@ -576,14 +581,14 @@ class Emission(BaseEstimator):
         """
         return self._maximum(old, statistics + self.prior_statistics(old))
 
-    def _maximum(self, old, statistics):
+    def _maximum(self, old, statistics, *fixed):
         """Return the estimate from the averages of statistics, the old one where there are none."""
         weight, sums = statistics[0], statistics[1:]
         some = weight > NO_ROWS * weight.sum()
         if some.all():
-            return self.estimate(sums / weight, old)
+            return self.estimate(sums / weight, old, *fixed)
         averages = np.where(some, sums / np.where(some, weight, 1.0), old.expected_statistics())
-        return self.estimate(averages, old)._kept(old, some)
+        return self.estimate(averages, old, *fixed)._kept(old, some)
 
     def conjugate_prior(self, n_features=None):
         """Return the conjugate prior as rows with their mean as statistic, checked.
@@ -674,18 +679,28 @@ class Emission(BaseEstimator):
     def _check_fixed(self, fixed):
         """Raise ValueError if a state has fixed parameters that cannot be fixed alone."""
         names = self._fixable()[0]
-        masks = [fixed.get(name) for name in names]
-        some = [mask for mask in masks if mask is not None]
-        alike = all(np.array_equal(mask, some[0]) for mask in some)
-        if some and (len(some) < len(names) or not alike):
+        given = [name for name in names if name in fixed]
+        if not given:
+            return
+        n_fixed = sum(fixed[name].astype(int) for name in given)
+        possible = (n_fixed == 0) | (n_fixed == len(names))
+        for name in self.fixed_alone:
+            possible |= fixed.get(name, False) & (n_fixed == 1)
+        if not possible.all():
+            alone = f", or one of {list(self.fixed_alone)} alone" if self.fixed_alone else ""
             raise ValueError(
-                f"fixed has {[name for name in names if name in fixed]}: {type(self).__name__} "
-                f"fixes all parameters of a state or none, {list(names)} for the same states"
+                f"fixed has {given}: {type(self).__name__} fixes all parameters of a state or "
+                f"none, {list(names)} for the same states{alone}"
             )
 
     def _maximize_fixed(self, old, statistics, summary, fixed):
         """Return the M step in which the fixed parameters keep their values."""
-        return self._with_fixed(self.maximize(old, statistics, summary), old, fixed)
+        new = self.maximize(old, statistics, summary)
+        for name in self.fixed_alone:
+            if name in fixed:
+                own = self._maximum(old, statistics + self.prior_statistics(old), name)
+                new = own._kept(new, np.repeat(fixed[name][:, None], old.n_features, axis=1))
+        return self._with_fixed(new, old, fixed)
 
     def _with_fixed(self, new, old, fixed):
         """Return the parameters ``new`` with the fixed ones of ``old``."""
@@ -699,11 +714,8 @@ class Emission(BaseEstimator):
 
     def _n_fixed(self, parameters, fixed):
         """Return the number of free parameters that are fixed."""
-        masks = [fixed[name] for name in self._fixable()[0] if name in fixed]
-        if not masks:
-            return 0
-        free = int((~masks[0]).sum())
-        return int(parameters.n_parameters() - parameters.n_parameters(free))
+        n_free = parameters.n_free()
+        return sum(int(fixed[name].sum()) * n_free[name] for name in n_free if name in fixed)
 
     # A fit that continues an earlier one ------------------------------------------------------
 

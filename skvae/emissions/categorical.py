@@ -95,10 +95,9 @@ class CategoricalParameters(EmissionParameters):
         """Return the kernel of the states."""
         return CategoricalKernel(self)
 
-    def n_parameters(self, n_states=None):
-        """Return the number of free parameters; that of fewer states if their number is given."""
-        n_states = self.n_components if n_states is None else n_states
-        return int(n_states * (self.n_categories - 1).sum())
+    def n_free(self):
+        """Return the number of free parameters of a state."""
+        return {"probabilities": int((self.n_categories - 1).sum())}
 
     def sample(self, states, rng):
         """Return a draw for each of the states, shape (n, n_features)."""

@@ -11,7 +11,8 @@ and the shape that solves (Minka, Estimating a Gamma distribution, 2002)
 .. math:: \ln a - \psi(a) = \ln \overline{x} - \overline{\ln x} .
 
 The left side falls from ∞ to 0, so the nearest shape below ``LARGEST_SHAPE`` is the constrained
-maximum. On log-log axes it is nearly a line.
+maximum. On log-log axes it is nearly a line. The scale of a known shape is the mean over it; the
+shape of a known scale s solves :math:`\psi(a) = \overline{\ln x} - \ln s`, where ψ rises.
 """
 
 from dataclasses import dataclass
@@ -48,6 +49,23 @@ def solve_shapes(gaps):
 
     logs = bracketed_root(above, np.full(gaps.shape, low), np.full(gaps.shape, high))
     return np.exp(logs).clip(SMALLEST_SHAPE, LARGEST_SHAPE)
+
+
+def solve_shapes_of_scaled(logs):
+    """Return the shapes a with ψ(a) = logs, within their limits.
+
+    Parameters
+    ----------
+    logs : ndarray
+        mean(ln x) − ln s with a known scale s.
+    """
+    low, high = np.log(SMALLEST_SHAPE), np.log(LARGEST_SHAPE)
+
+    def above(log_shape, which):
+        return digamma(np.exp(log_shape)) - logs.ravel()[which]
+
+    found = bracketed_root(above, np.full(logs.shape, low), np.full(logs.shape, high))
+    return np.exp(found).clip(SMALLEST_SHAPE, LARGEST_SHAPE)
 
 
 def log_density(X, shapes, scales):
@@ -172,6 +190,7 @@ class GammaEmission(Emission):
         "a gamma emission takes numbers above zero; shift the column, or model its zeros as a "
         "column of their own"
     )
+    fixed_alone = ("shapes", "scales")
 
     def __init__(self, *, shapes_init=None, scales_init=None):
         self.shapes_init = shapes_init
@@ -190,6 +209,11 @@ class GammaEmission(Emission):
         shapes = np.clip(shapes, SMALLEST_SHAPE, LARGEST_SHAPE)
         return GammaParameters(shapes, moments.mean / shapes)
 
-    def estimate(self, averages, old):
+    def estimate(self, averages, old, fixed=None):
+        if fixed == "scales":
+            shapes = solve_shapes_of_scaled(averages[1] - np.log(old.scales))
+            return GammaParameters(shapes, old.scales)
+        if fixed == "shapes":
+            return GammaParameters(old.shapes, averages[0] / old.shapes)
         shapes = solve_shapes(np.log(averages[0]) - averages[1])
         return GammaParameters(shapes, averages[0] / shapes)

@@ -363,6 +363,7 @@ class NegativeBinomialEmission(Emission):
     """
 
     record = NegativeBinomialParameters
+    fixed_alone = ("dispersions",)
     rule = "a negative binomial emission takes whole numbers from 0 to 2**53"
 
     def __init__(self, *, rates_init=None, dispersions_init=None):
@@ -381,6 +382,8 @@ class NegativeBinomialEmission(Emission):
         dispersions = np.maximum(moments.variance / rates - 1.0, 0.0) / rates
         return NegativeBinomialParameters(rates, np.minimum(dispersions, LARGEST_DISPERSION))
 
-    def estimate(self, averages, old):
+    def estimate(self, averages, old, fixed=None):
         rates = averages[0]
+        if fixed == "dispersions":
+            return NegativeBinomialParameters(rates, old.dispersions)
         return NegativeBinomialParameters(rates, solve_dispersions(averages[1:], rates))

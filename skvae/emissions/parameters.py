@@ -210,8 +210,23 @@ class EmissionParameters:
         2
         """
         n_states = self.n_components if n_states is None else n_states
-        free = (domain.n_free(array.shape) for _, domain, array in self._arrays())
-        return n_states * sum(free)
+        return n_states * sum(self.n_free().values())
+
+    def n_free(self):
+        """Return the number of free parameters of a state in each field.
+
+        Returns
+        -------
+        n_free : dict of str to int
+            By the names of the fields that have a domain.
+
+        Examples
+        --------
+        >>> from skvae.hmm import GammaEmission
+        >>> GammaEmission.from_parameters([[1.0, 2.0]], [[3.0, 4.0]]).parameters().n_free()
+        {'shapes': 2, 'scales': 2}
+        """
+        return {name: domain.n_free(array.shape) for name, domain, array in self._arrays()}
 
     def covariances(self):
         """Return the covariance of the features in each state.

@@ -10,7 +10,8 @@ Angles count modulo 2π. With :math:`(c, s)` the mean of :math:`(\cos x, \sin x)
 .. math:: \mu = \operatorname{atan2}(s, c), \qquad A(\kappa) = I_1(\kappa) / I_0(\kappa) = R .
 
 A rises from 0 to 1, so the nearest κ below ``LARGEST_CONCENTRATION`` is the constrained maximum.
-:math:`\ln A - \ln(1 - A)` is nearly a line in ln κ.
+:math:`\ln A - \ln(1 - A)` is nearly a line in ln κ. For a known μ, R is the mean of
+:math:`\cos(x - \mu)`, or 0 if that is below 0; a known κ does not change μ.
 """
 
 from dataclasses import dataclass
@@ -232,6 +233,7 @@ class VonMisesEmission(Emission):
     """
 
     record = VonMisesParameters
+    fixed_alone = ("directions", "concentrations")
 
     def __init__(self, *, directions_init=None, concentrations_init=None):
         self.directions_init = directions_init
@@ -245,7 +247,12 @@ class VonMisesEmission(Emission):
         directions = wrap(moments.mean)
         return VonMisesParameters(directions, np.full(directions.shape, 0.5))
 
-    def estimate(self, averages, old):
+    def estimate(self, averages, old, fixed=None):
         cosines, sines = averages
+        if fixed == "concentrations":
+            return VonMisesParameters(np.arctan2(sines, cosines), old.concentrations)
+        if fixed == "directions":
+            along = cosines * np.cos(old.directions) + sines * np.sin(old.directions)
+            return VonMisesParameters(old.directions, solve_concentrations(np.maximum(along, 0.0)))
         concentrations = solve_concentrations(np.hypot(cosines, sines))
         return VonMisesParameters(np.arctan2(sines, cosines), concentrations)

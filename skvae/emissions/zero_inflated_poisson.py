@@ -13,17 +13,18 @@ one factor for θ and one for λ (Lambert, Technometrics 34, 1992, section 2). W
           \pi = 1 - \frac{\bar\theta}{1 - e^{-\lambda}} .
 
 If that π is negative, as there are fewer zeros than under a Poisson distribution, the maximum is at
-π = 0 and λ = x̄.
+π = 0 and λ = x̄. The second equation is that of π alone about a known λ; a known π leaves one or two
+maxima in λ, of which the M step has the higher one.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import pdtr
+from scipy.special import expit, logit, pdtr
 
 from skvae.emissions import poisson
 from skvae.emissions.base import Emission
-from skvae.emissions.domains import Probability
+from skvae.emissions.domains import LARGEST, SMALLEST, Probability
 from skvae.emissions.parameters import EmissionParameters
 from skvae.emissions.poisson import LARGEST_COUNT, Rate, is_count
 from skvae.emissions.roots import bracketed_root
@@ -66,6 +67,69 @@ def estimate(positive, mean):
     zeros = 1.0 + positive / np.expm1(-rates)
     poisson = ~some | (zeros <= 0)
     return np.where(poisson, mean, rates), np.where(poisson, 0.0, np.minimum(zeros, 1.0))
+
+
+def zeros_of_rates(positive, rates):
+    """Return the π of maximum likelihood of known rates, from the share of counts above zero."""
+    expected = -np.expm1(-rates)
+    zeros = 1.0 - positive / np.where(expected > 0, expected, 1.0)
+    return np.where(positive > 0, np.maximum(zeros, 0.0), 1.0)
+
+
+def rates_of_zeros(positive, mean, zeros):
+    """Return the λ of maximum likelihood of known weights of zeros π.
+
+    The slope of the likelihood is zero where h(λ) = λ (θ̄ + (1 − θ̄) g(λ)) = x̄, with g the
+    probability that a zero is from the Poisson distribution. There x̄ ≤ λ ≤ x̄/θ̄.
+
+    Parameters
+    ----------
+    positive, mean, zeros : ndarray of equal shape
+        θ̄, x̄ and π.
+    """
+    found, some = np.zeros(mean.shape), mean > 0
+    theta, x, pi = positive[some].clip(_SMALLEST_RATE, 1.0), mean[some], zeros[some]
+    log_odds = logit(np.clip(pi, SMALLEST, LARGEST))
+    low, high = np.log(x), np.log(x / theta)
+
+    def above(log_rates, which):
+        rates = np.exp(log_rates)
+        g = expit(-rates - log_odds[which])
+        return rates * (theta[which] + (1.0 - theta[which]) * g) - x[which]
+
+    def likelihood(log_rates):
+        rates = np.exp(log_rates)
+        at_zero = np.log(pi.clip(SMALLEST)), np.log((1.0 - pi).clip(SMALLEST)) - rates
+        return x * log_rates - theta * rates + (1.0 - theta) * np.logaddexp(*at_zero)
+
+    left, right = _rising_branches(theta, log_odds, low, high)
+    pair = bracketed_root(above, low, left), bracketed_root(above, right, high)
+    better = likelihood(pair[0]) > likelihood(pair[1])
+    found[some] = np.minimum(np.exp(np.where(better, *pair)), LARGEST_COUNT)
+    return found
+
+
+def _rising_branches(theta, log_odds, low, high):
+    """Return the ln λ in [low, high] up to which h rises, and from which on it rises again.
+
+    The slope h′ falls to its only minimum and rises afterwards, so that h rises through x̄ once on
+    each branch, or once in all if h′ is nowhere below zero.
+    """
+
+    def slope(rates, which):
+        g, s = expit(-rates - log_odds[which]), expit(rates + log_odds[which])
+        return theta[which] + (1.0 - theta[which]) * g * (1.0 - rates * s)
+
+    def bend(rates, which):  # h″ has the opposite sign
+        return rates * np.tanh(0.5 * (rates + log_odds[which])) - 2.0
+
+    two, zero = np.full(theta.shape, 2.0), np.zeros(theta.shape)
+    middle = bracketed_root(bend, two, np.maximum(two, -log_odds) + 8.0)
+    left = bracketed_root(slope, zero, middle).clip(_SMALLEST_RATE)
+    right = bracketed_root(slope, middle, np.maximum(middle, np.exp(high)))
+    falls = slope(middle, slice(None)) < 0
+    left = np.where(falls, np.log(left).clip(low, high), high)
+    return left, np.where(falls, np.log(right).clip(low, high), low)
 
 
 def log_density(X, rates, zeros):
@@ -190,6 +254,7 @@ class ZeroInflatedPoissonEmission(Emission):
     """
 
     record = ZeroInflatedPoissonParameters
+    fixed_alone = ("rates", "zero_weights")
     rule = "a zero-inflated Poisson emission takes whole numbers from 0 to 2**53"
 
     def __init__(self, *, rates_init=None, zero_weights_init=None):
@@ -204,5 +269,10 @@ class ZeroInflatedPoissonEmission(Emission):
         rates = mean + np.maximum(moments.variance / mean - 1.0, 0.1)
         return ZeroInflatedPoissonParameters(np.minimum(rates, LARGEST_COUNT), 1.0 - mean / rates)
 
-    def estimate(self, averages, old):
+    def estimate(self, averages, old, fixed=None):
+        if fixed == "rates":
+            return ZeroInflatedPoissonParameters(old.rates, zeros_of_rates(averages[0], old.rates))
+        if fixed == "zero_weights":
+            rates = rates_of_zeros(*averages, old.zero_weights)
+            return ZeroInflatedPoissonParameters(rates, old.zero_weights)
         return ZeroInflatedPoissonParameters(*estimate(*averages))

@@ -115,9 +115,10 @@ default='kmeans'
         'rates', or 'part__rates' of a part of a ColumnEmission; or a dict from names to lists of
         states, such as ``{'means': [0, 2]}``. They need initial values, or an earlier fit that
         continues. For a state, 'transmat' is its row. Covariances are learned about fixed means,
-        and free start probabilities share the rest. Of other families with several parameters a
-        state keeps all or none. ``bic`` and ``aic`` do not count fixed
-        parameters, and ``reg_covar`` does not raise fixed covariances.
+        and free start probabilities share the rest. Of gamma, von Mises and zero-inflated Poisson
+        emissions a state keeps each parameter alone or both, of negative binomial ones the
+        'dispersions' or both. ``bic`` and ``aic`` do not count fixed parameters, and ``reg_covar``
+        does not raise fixed covariances.
     random_state : int, RandomState instance or None, default=None
         Source of the starts, and of the draws of :meth:`sample` without its own ``random_state``.
     warm_start : bool, default=False

@@ -1,5 +1,6 @@
 """Parameters of a chain that keep their initial values: constrained maxima, counts and errors."""
 
+import inspect
 import pickle
 import warnings
 
@@ -7,12 +8,15 @@ import numpy as np
 import pytest
 import skops.io
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
+from scipy.optimize import minimize_scalar
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 from skvae import EMGaussianMixture, EMHiddenMarkov
 from skvae.emissions import Emission
+from skvae.emissions.zero_inflated_poisson import rates_of_zeros
 from skvae.hmm import (
     BernoulliEmission,
     CategoricalEmission,
@@ -20,8 +24,11 @@ from skvae.hmm import (
     GammaEmission,
     GaussianEmission,
     GaussianMixtureEmission,
+    NegativeBinomialEmission,
     PoissonEmission,
     StudentTEmission,
+    VonMisesEmission,
+    ZeroInflatedPoissonEmission,
 )
 from tests.combinations import slow
 from tests.hmm.problems import groups_of, holes, known_emission, known_model, random_chain, rows_of
@@ -388,9 +395,142 @@ def test_families_fix_all_parameters_of_a_state(states):
     assert free._n_parameters() - model._n_parameters() == 2 * len(states)
     for k in np.setdiff1d(range(3), states):
         assert not np.allclose(model.emission_.shapes_[k], shapes[k], rtol=1e-3)
-    alone = EMHiddenMarkov(3, emission=emission, fixed={"shapes": states})
-    with pytest.raises(ValueError, match="fixes all parameters of a state or none"):
-        alone.fit(X)
+
+
+def gamma_density(x, shape, scale):
+    return stats.gamma.logpdf(x, shape, scale=scale)
+
+
+def negative_binomial_density(x, rate, dispersion):
+    return stats.nbinom.logpmf(x, 1 / dispersion, 1 / (1 + dispersion * rate))
+
+
+def inflated_density(x, rate, zeros):
+    return np.log((1 - zeros) * stats.poisson.pmf(x, rate) + zeros * (x == 0))
+
+
+SINGLE = {
+    "gamma": (
+        GammaEmission,
+        gamma_density,
+        [[3.0, 1.0], [20.0, 0.2], [9.0, 2.0]],
+        [(1e-3, 1e3)] * 2,
+    ),
+    "von_mises": (
+        VonMisesEmission,
+        lambda x, mean, kappa: stats.vonmises.logpdf(x, kappa, loc=mean),
+        [[0.5, 3.0], [-2.0, 9.0], [2.9, 0.8]],
+        [(-3.0, 3.0), (1e-9, 60.0)],
+    ),
+    "zero_inflated_poisson": (
+        ZeroInflatedPoissonEmission,
+        inflated_density,
+        [[2.0, 0.5], [9.0, 0.1], [0.7, 0.3]],
+        [(1e-9, 60.0), (1e-9, 1.0 - 1e-9)],
+    ),
+    "negative_binomial": (
+        NegativeBinomialEmission,
+        negative_binomial_density,
+        [[2.0, 0.5], [9.0, 0.1], [30.0, 0.3]],
+        [(1e-9, 100.0)] * 2,
+    ),
+}
+
+
+def names_of(cls):
+    return [name[:-5] for name in inspect.signature(cls).parameters if name.endswith("_init")]
+
+
+def single_problem(family, seed):
+    """Rows of known states, and first parameters that differ from the true ones."""
+    cls, density, true, limits = SINGLE[family]
+    first, second = np.array(true).T[:, :, None]
+    labels = np.repeat([0, 1, 2, 0, 1, 2], [60, 80, 50, 70, 30, 90])
+    drawn = cls.from_parameters(first, second).parameters()
+    X = drawn.sample(labels, np.random.RandomState(seed))
+    given = dict(zip(names_of(cls), (first * 1.3, np.minimum(second * 0.8, 30.0)), strict=True))
+    return cls, density, X, labels, given, limits
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("family", SINGLE)
+def test_the_maximum_about_one_fixed_parameter_is_that_of_scipy(family, seed):
+    cls, density, X, labels, given, limits = single_problem(family, seed)
+    first, second = given
+    fixed = {second: [0]} if family == "negative_binomial" else {first: [1], second: [0]}
+    emission = cls(**{f"{name}_init": value for name, value in given.items()})
+    model = quiet(
+        EMHiddenMarkov(3, emission=emission, fixed=fixed, tol=1e-12), X, states=labels, groups=None
+    )
+    found = [getattr(model.emission_, f"{name}_").ravel() for name in given]
+    for place, name in enumerate(given):
+        for k in fixed.get(name, ()):
+            x, kept = X[labels == k, 0], given[name].ravel()[k]
+            assert found[place][k] == kept
+
+            def loss(value, place=place, x=x, kept=kept):
+                values = (kept, value) if place == 0 else (value, kept)
+                return -density(x, *values).sum()
+
+            best = minimize_scalar(
+                loss, bounds=limits[1 - place], method="bounded", options={"xatol": 1e-9}
+            )
+            assert_allclose(found[1 - place][k], best.x, rtol=1e-5, atol=1e-6)
+            assert loss(found[1 - place][k]) <= best.fun + 1e-9
+    free = quiet(EMHiddenMarkov(3, emission=emission, tol=1e-12), X, states=labels, groups=None)
+    assert_allclose(
+        [array[2] for array in found],
+        [getattr(free.emission_, f"{name}_")[2, 0] for name in given],
+        rtol=1e-9,
+    )
+    assert free._n_parameters() - model._n_parameters() == sum(map(len, fixed.values()))
+
+
+@pytest.mark.parametrize("acceleration", [None, "anderson"])
+@pytest.mark.parametrize("family", SINGLE)
+def test_the_bound_never_falls_with_one_parameter_fixed(family, acceleration):
+    cls, _, X, _, given, _ = single_problem(family, 3)
+    X[::7] = np.nan
+    first, second = given
+    emission = cls(**{f"{name}_init": value for name, value in given.items()})
+    for fixed in ({second: [0, 1, 2]}, {second: [0], first: [0]}):
+        model = EMHiddenMarkov(
+            3, emission=emission, fixed=fixed, tol=0, max_iter=30, acceleration=acceleration
+        )
+        assert np.diff(quiet(model, X, groups=None).lower_bounds_).min() > -1e-10
+        assert_array_equal(getattr(model.emission_, f"{second}_")[0], given[second][0])
+
+
+def test_a_known_share_of_zeros_may_leave_two_maxima():
+    """The M step has the higher one, and its ends: all zeros, none, and a share of zero."""
+    rng = np.random.default_rng(0)
+    theta, zeros = rng.uniform(0.02, 1.0, 300), 10.0 ** -rng.uniform(0.1, 6.0, 300)
+    x = theta * (1.0 + rng.gamma(0.5, 10.0, 300))
+    found = rates_of_zeros(theta, x, zeros)
+
+    def likelihood(rates):
+        empty = np.log(zeros + (1.0 - zeros) * np.exp(-rates))
+        return x * np.log(rates) - theta * rates + (1.0 - theta) * empty
+
+    grid = np.exp(np.linspace(np.log(x) - 0.1, np.log(x / theta) + 0.1, 2000))
+    values = likelihood(grid)
+    maxima = (np.diff(np.sign(np.diff(values, axis=0)), axis=0) < 0).sum(axis=0)
+    assert (maxima > 1).sum() > 5
+    assert (likelihood(found) >= values.max(axis=0) - 1e-12).all()
+    ends = rates_of_zeros(np.array([0.0, 1.0, 0.5]), np.array([0.0, 4.0, 2.0]), np.zeros(3))
+    assert_allclose(ends, [0.0, 4.0, 2.0])
+
+
+def test_rates_alone_are_not_fixed_without_their_dispersions():
+    cls, _, X, _, given, _ = single_problem("negative_binomial", 0)
+    emission = cls(**{f"{name}_init": value for name, value in given.items()})
+    text = (
+        r"fixed has \['rates'\]: NegativeBinomialEmission fixes all parameters of a state or none, "
+        r"\['rates', 'dispersions'\] for the same states, or one of \['dispersions'\] alone"
+    )
+    for fixed in ("rates", {"rates": [0, 1], "dispersions": [0]}):
+        with pytest.raises(ValueError, match=text.replace(r"\['rates'\]:", ".*")):
+            EMHiddenMarkov(3, emission=emission, fixed=fixed).fit(X)
 
 
 def test_skops_keeps_the_number_of_free_parameters(tmp_path):
