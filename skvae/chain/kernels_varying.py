@@ -32,7 +32,7 @@ def forward(first, start, transitions, log_likelihood, likelihood, alpha, scale,
     likelihood : ndarray of shape (n, K)
         The same without the log, divided by the largest of each row.
     alpha : ndarray of shape (n + 1, K)
-        Row t + 1 is filled with the posterior of row t.
+        Row t + 1 is filled with the posterior of row t; row 0 is that of the row before.
     scale : ndarray of shape (n,)
         Filled with the normalisers.
     bounded : bool
@@ -69,7 +69,7 @@ def forward(first, start, transitions, log_likelihood, likelihood, alpha, scale,
 
 
 @compiled
-def backward(first, transitions, likelihood, alpha, scale, weight, gamma):
+def backward(first, transitions, likelihood, alpha, scale, weight, beta, gamma):
     """Fill the posteriors of states and of pairs of all rows, times the weights of the rows.
 
     Parameters
@@ -80,11 +80,13 @@ def backward(first, transitions, likelihood, alpha, scale, weight, gamma):
         As there; filled with p(z_{t−1} = i, z_t = j | x), zeros in a row that begins a sequence.
     weight : ndarray of shape (n,)
         The weight of each row.
+    beta : ndarray of shape (K,)
+        The message to the last row on entry, to the row before the first on return.
     gamma : ndarray of shape (n, K)
         Filled with p(z_t | x).
     """
     n = gamma.shape[1]
-    beta, v = np.ones(n), np.empty(n)
+    v = np.empty(n)
     for t in range(len(first) - 1, -1, -1):
         share = 1.0 / scale[t]
         for j in range(n):

@@ -47,37 +47,49 @@ class OneBlock:
         Where sequences begin and end; None is one sequence.
     logs : bool
         Whether logs of the filtered posteriors are needed, where no share has underflowed.
+    memory : tuple or None
+        Memory of at least as many rows, from :class:`skvae.chain.passes.Buffers`; None is fresh
+        memory.
 
     Attributes
     ----------
+    memory : tuple
+        The memory of the block: (likelihood, alpha, scale, top).
     log_p : ndarray of shape (n_rows,)
         ln p(x_t | x_1..x_{t−1}) of each row in its sequence.
     """
 
-    def __init__(self, start, transmat, log_likelihood, offsets=None, *, logs=False):
+    def __init__(self, start, transmat, log_likelihood, offsets=None, *, logs=False, memory=None):
         self._begins = [0] if offsets is None else offsets[:-1]
         self._first = first_rows(log_likelihood.shape[1], offsets)
         recursion = (SingleState if len(start) == 1 else Recursion)(start, transmat)
         if logs and recursion.bounded:
             recursion = recursion.in_log_space()
+        n_rows, width = len(self._first), len(recursion.start)
+        if memory is None:
+            memory = (
+                np.empty((n_rows, width)),
+                np.empty((n_rows + 1, width)),
+                *np.empty((2, n_rows)),
+            )
+        self.memory = memory
+        self._likelihood, self._alpha = memory[0][:n_rows], memory[1][: n_rows + 1]
+        self._scale, self.log_p = memory[2][:n_rows], memory[3][:n_rows]
         if not self._forward(recursion, log_likelihood):
             self._forward(recursion.in_log_space(), log_likelihood)
 
     def _forward(self, recursion, log_likelihood):
         """Run the forward pass; return whether it is exact, as it always is in log space."""
-        n_rows, width = log_likelihood.shape[1], len(recursion.start)
         self._recursion = recursion
-        self._likelihood, self._alpha = np.empty((n_rows, width)), np.empty((n_rows + 1, width))
-        self._scale, top = np.empty(n_rows), np.empty(n_rows)
-        recursion.load(log_likelihood, self._likelihood, top)
+        recursion.load(log_likelihood, self._likelihood, self.log_p)  # its largest values
         self._alpha[0] = 0.0  # it is multiplied by zeros alone
-        error = np.zeros((1, width))
+        error = np.zeros((1, len(recursion.start)))
         log_scale = recursion.forward(
             self._first, self._likelihood, self._alpha, self._scale, error
         )
         if log_scale is None:
             return False
-        self.log_p = np.add(log_scale, top, out=top)
+        self.log_p += log_scale
         return True
 
     def log_likelihood(self, weight=None):

@@ -37,13 +37,13 @@ class Buffers(deque):
     """
 
     def take(self, n_rows, width):
-        """Return (likelihood, alpha, scale, top) for a block of at most ``n_rows`` rows."""
+        """Return (likelihood, alpha, scale, top) for a block of at least ``n_rows`` rows."""
         while self:
             try:
                 memory = self.pop()
             except IndexError:  # another thread took the last
                 break
-            if memory[0].shape == (n_rows, width):
+            if memory[0].shape[1] == width and len(memory[0]) >= n_rows:
                 return memory
         return (
             np.empty((n_rows, width)),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from skvae.chain import kernels_few_states as few_states
-from skvae.chain import kernels_log, kernels_scaled
+from skvae.chain import kernels_log, kernels_scaled, kernels_sequences
 
 SAFE = 1e-30  # if all transitions are larger, the next row restores entries of α that underflow
 _LEAST_JOINT = 1e-100  # sum of products of two halves' messages; below it too many digits are lost
@@ -135,21 +135,28 @@ class Recursion:
             exact = kernels_scaled.forward_bounded(
                 first, self.start, self._transitions, *rows, self._slack, error
             )
+        elif len(self.start) in FORWARD:
+            exact = FORWARD[len(self.start)](first, self.start, self._transitions[0], *rows)
+        elif (runs := kernels_sequences.runs_of(first)) is not None:
+            exact = kernels_sequences.forward(runs, first, self.start, self._transitions[0], *rows)
         else:
-            fill = FORWARD.get(len(self.start), kernels_scaled.forward)
-            exact = fill(first, self.start, self._transitions[0], *rows)
+            exact = kernels_scaled.forward(first, self.start, self._transitions[0], *rows)
         return np.log(scale) if exact else None
 
     def backward(self, first, likelihood, alpha, scale, weight, beta, gamma, pairs):
         """Fill γ times weights, update β to the row before the block, add to the pairs."""
         beta /= alpha[-1] @ beta  # the posterior sums to one: rounding does not add up
         rows = likelihood, alpha, scale, weight, beta, gamma
-        if self._form == "dense":
-            fill = BACKWARD.get(len(self.start), kernels_scaled.backward_dense)
-            fill(first, self._transitions[1], *rows)
-            pairs += alpha[:-1].T @ likelihood
-        else:
+        if self._form != "dense":
             kernels_scaled.backward(first, self._transitions, *rows, pairs)
+            return
+        if len(self.start) in BACKWARD:
+            BACKWARD[len(self.start)](first, self._transitions[1], *rows)
+        elif (runs := kernels_sequences.runs_of(first)) is not None:
+            kernels_sequences.backward(runs, first, self._transitions[1], *rows)
+        else:
+            kernels_scaled.backward_dense(first, self._transitions[1], *rows)
+        pairs += alpha[:-1].T @ likelihood
 
     def finish_pairs(self, pairs):
         """Return the sums over pairs as a (K, K) array."""

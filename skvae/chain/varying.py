@@ -9,9 +9,12 @@ a sequence.
 
 import numpy as np
 
+from skvae.blocks import ranges
 from skvae.chain import kernels_varying as kernels
 from skvae.chain.one_block import Smoothing, first_rows
 from skvae.chain.recursion import SAFE
+
+_PART_NUMBERS = 1 << 15  # of transitions that are computed at a time: they stay in the caches
 
 
 class VaryingBlock:
@@ -44,24 +47,46 @@ class VaryingBlock:
         )
         self._alpha = np.zeros((len(first) + 1, len(log_start)))
         self._scale = np.empty(len(first))
-        with np.errstate(over="ignore"):
-            self._transitions, likelihood = np.exp(log_transmat), np.exp(log_likelihood)
-        bounded = bool(self._transitions.min() < SAFE)
-        # Transitions that underflow need logs; those that are zero need none.
-        lost = bounded and bool(
-            (self._transitions < kernels.LEAST_SHARE)[log_transmat > -np.inf].any()
-        )
-        self._in_logs = lost or not kernels.forward(
-            *(first, np.exp(log_start), self._transitions, log_likelihood, likelihood),
-            *(self._alpha, self._scale, bounded),
-        )
+        self._log_transmat = log_transmat
+        self._in_logs = not self._forward(np.exp(log_start), log_likelihood)
         if self._in_logs:
-            self._transitions, likelihood = log_transmat, log_likelihood
+            self._likelihood = log_likelihood
+            self._log_transmat = np.asarray(log_transmat, dtype=np.float64)
             kernels.forward_in_logs(
-                first, log_start, log_transmat, likelihood, self._alpha, self._scale
+                *(first, log_start, self._log_transmat, log_likelihood),
+                *(self._alpha, self._scale),
             )
-        self._likelihood = likelihood
         self.log_p = (self._scale if self._in_logs else np.log(self._scale)) + top
+
+    def _forward(self, start, log_likelihood):
+        """Run the forward pass on probabilities; return whether it is exact."""
+        self._likelihood = np.exp(log_likelihood)
+        for part, transitions in self._parts():
+            begin, end = part.start, part.stop
+            bounded = bool(transitions.min() < SAFE)
+            # Transitions that underflow need logs; those that are zero need none.
+            small = bounded and transitions < kernels.LEAST_SHARE
+            if bounded and (small & (self._log_transmat[part] > -np.inf)).any():
+                return False
+            if not kernels.forward(
+                *(self._first[part], start, transitions, log_likelihood[part]),
+                *(self._likelihood[part], self._alpha[begin : end + 1], self._scale[part]),
+                bounded,
+            ):
+                return False
+        return True
+
+    def _parts(self, step=1):
+        """Yield slices of the rows with their transitions, in memory that is used again."""
+        n, n_states = self._alpha.shape
+        size = max(1, _PART_NUMBERS // n_states**2)
+        memory = np.empty((min(size, n), n_states, n_states))
+        for begin, end in list(ranges(0, n - 1, size))[::step]:
+            transitions = memory[: end - begin]
+            transitions[:] = self._log_transmat[begin:end]  # float32 becomes float64
+            with np.errstate(over="ignore"):
+                np.exp(transitions, out=transitions)
+            yield slice(begin, end), transitions
 
     def filtered(self):
         """Return p(z_t | x_1..x_t), shape (n_rows, K)."""
@@ -70,18 +95,26 @@ class VaryingBlock:
     def smooth(self, weight=None):
         """Return the Smoothing by the backward pass; its pairs are those of each row, (n, K, K).
 
-        ``weight`` (n_rows,) multiplies the posteriors of each row. The memory of the forward pass
-        is used: call it once, and last.
+        ``weight`` (n_rows,) multiplies the posteriors of each row. The pairs have the dtype of
+        ``log_transmat``. The memory of the forward pass is used: call it once, and last.
         """
         weight = np.ones(len(self._first)) if weight is None else weight
         gamma = np.empty_like(self._alpha[1:])
-        rows = self._likelihood, self._alpha, self._scale, weight, gamma
+        pairs = np.empty(self._log_transmat.shape, self._log_transmat.dtype)
         if self._in_logs:
-            pairs = np.empty(self._transitions.shape)
-            kernels.backward_in_logs(self._first, self._transitions, *rows, pairs)
+            kernels.backward_in_logs(
+                *(self._first, self._log_transmat, self._likelihood, self._alpha, self._scale),
+                *(weight, gamma, pairs),
+            )
         else:
-            pairs = self._transitions  # their memory is used again
-            kernels.backward(self._first, pairs, *rows)
+            beta = np.ones(gamma.shape[1])
+            for part, transitions in self._parts(-1):
+                kernels.backward(
+                    *(self._first[part], transitions, self._likelihood[part]),
+                    *(self._alpha[part.start : part.stop + 1], self._scale[part], weight[part]),
+                    *(beta, gamma[part]),
+                )
+                pairs[part] = transitions
         return Smoothing(gamma, gamma[self._begins].sum(axis=0), pairs)
 
 

@@ -18,7 +18,12 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from skvae.chain.one_block import OneBlock
+from skvae.chain.passes import Buffers
 from skvae.chain.varying import VaryingBlock
+
+# Memory of earlier calls: fresh memory takes as long as a recursion (measured).
+_BUFFERS = Buffers(maxlen=2)
+_LARGEST_BUFFER = 2**20  # numbers of an array that is kept
 
 
 def chain_log_likelihood(log_start, log_transmat, log_density, offsets):
@@ -68,6 +73,8 @@ class _ChainLikelihood(torch.autograd.Function):
         ctx.offsets = offsets
         ctx.block = _forward_pass(log_start, log_transmat, log_density, offsets)
         log_p = np.add.reduceat(ctx.block.log_p, offsets[:-1])
+        if not any(ctx.needs_input_grad):
+            _give_back(ctx)
         return torch.from_numpy(log_p).to(log_density)
 
     @staticmethod
@@ -75,14 +82,14 @@ class _ChainLikelihood(torch.autograd.Function):
     def backward(ctx, gradient):
         """Return the posterior probabilities, weighted by the gradient of each sequence."""
         inputs = ctx.saved_tensors
-        block, ctx.block = ctx.block, None  # the backward recursion uses its memory
-        if block is None:
-            block = _forward_pass(*inputs, ctx.offsets)
+        if ctx.block is None:  # a second gradient: the first has used the memory
+            ctx.block = _forward_pass(*inputs, ctx.offsets)
         weight = np.repeat(_array(gradient), np.diff(ctx.offsets))
-        posterior, starts, pairs = block.smooth(weight)
-        if np.isneginf(block.log_p).any():
+        posterior, starts, pairs = ctx.block.smooth(weight)
+        if np.isneginf(ctx.block.log_p).any():
             # An impossible entry has no gradient, also in a row that is taken as missing.
             posterior = np.where(_array(inputs[2]) > -np.inf, posterior, 0.0)
+        _give_back(ctx)
         if pairs.ndim > inputs[1].ndim:
             pairs = pairs.sum(axis=0)
         return *map(_like, (starts, pairs, posterior), inputs), None
@@ -90,19 +97,31 @@ class _ChainLikelihood(torch.autograd.Function):
 
 def _forward_pass(log_start, log_transmat, log_density, offsets):
     """Return the forward pass over all sequences, a block with ``log_p`` and ``smooth``."""
-    log_start, log_transmat, log_density = map(_array, (log_start, log_transmat, log_density))
-    if log_transmat.ndim == 2 and len(log_start) > 1:
-        return OneBlock(np.exp(log_start), np.exp(log_transmat), log_density.T, offsets)
-    if log_transmat.ndim == 3:
-        return VaryingBlock(log_start, log_transmat, log_density, offsets)
-    # OneBlock takes the probabilities of a single state as one, without reading them.
-    matrices = np.broadcast_to(log_transmat, (len(log_density), 1, 1))
-    return VaryingBlock(log_start, matrices, log_density, offsets)
+    log_start, n_states = _array(log_start), len(log_start)
+    if log_transmat.ndim == 2 and n_states > 1:
+        chain = np.exp(log_start), np.exp(_array(log_transmat))
+        memory = _BUFFERS.take(len(log_density), -(-n_states // 4) * 4)
+        rows = _array(log_density, may_be_single=True)
+        return OneBlock(*chain, rows.T, offsets, memory=memory)
+    log_transmat = _array(log_transmat, may_be_single=True)
+    if log_transmat.ndim == 2:
+        # OneBlock takes the probabilities of a single state as one, without reading them.
+        log_transmat = np.broadcast_to(log_transmat, (len(log_density), 1, 1))
+    return VaryingBlock(log_start, log_transmat, _array(log_density), offsets)
 
 
-def _array(tensor):
-    """Return a tensor as a float64 array on the CPU."""
-    return tensor.detach().to(device="cpu", dtype=torch.float64).contiguous().numpy()
+def _give_back(ctx):
+    """Keep the memory of the forward pass for a later one."""
+    block, ctx.block = ctx.block, None
+    if isinstance(block, OneBlock) and block.memory[0].size <= _LARGEST_BUFFER:
+        _BUFFERS.append(block.memory)
+
+
+def _array(tensor, *, may_be_single=False):
+    """Return a tensor as an array on the CPU, of float64, or of float32 if it may be."""
+    single = may_be_single and tensor.dtype == torch.float32
+    dtype = torch.float32 if single else torch.float64
+    return tensor.detach().to(device="cpu", dtype=dtype).contiguous().numpy()
 
 
 def _like(array, tensor):

@@ -13,6 +13,7 @@ import skvae.chain
 from skvae.chain import compilation
 from skvae.chain import kernels_few_states as few_states
 from skvae.chain import kernels_scaled as scaled
+from skvae.chain import kernels_sequences as sequences
 
 FOLDER = Path(skvae.chain.__file__).parent
 COMPILED = sorted(p for p in FOLDER.glob("*.py") if "@compiled" in p.read_text(encoding="utf-8"))
@@ -39,13 +40,14 @@ def test_all_kernels_are_looked_at():
         "kernels_log",
         "kernels_paths",
         "kernels_scaled",
+        "kernels_sequences",
         "kernels_varying",
     ]
 
 
 @pytest.mark.parametrize("name", ["LEAST_MESSAGE", "SMALLEST_SCALE"])
-def test_limits_are_the_same_in_both_files(name):
-    assert getattr(few_states, name) == getattr(scaled, name)
+def test_limits_are_the_same_in_all_files(name):
+    assert getattr(few_states, name) == getattr(scaled, name) == getattr(sequences, name)
 
 
 def test_without_a_place_for_a_cache_it_compiles_all_the_same(monkeypatch):

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvae.chain import algorithms, one_block
+from skvae.chain import algorithms, kernels_scaled, kernels_sequences, one_block
 from skvae.chain.batch import ArrayRows
+from skvae.chain.passes import Buffers
+from skvae.chain.recursion import Recursion
 from tests.chain.inference import RecordingRows, every_size_in_threads, in_logs
 from tests.hmm.problems import left_right, random_chain
 
@@ -105,3 +107,61 @@ def test_arguments_stay_as_they_are():
     one_block.smooth(start, transmat, columns, OFFSETS)
     one_block.best_path(start, transmat, columns, OFFSETS)
     assert_array_equal(columns, logs.T)
+
+
+@pytest.mark.parametrize("n_states", [9, 12, 33])
+@pytest.mark.parametrize("lengths", [[7, 3, 7, 1, 5, 2, 6, 4, 7, 7, 1, 3], [6] * 4, [1] * 20])
+@pytest.mark.parametrize("inside", [False, True])  # the block begins inside a sequence
+def test_sequences_side_by_side_are_those_one_after_the_other(n_states, lengths, inside):
+    rng = np.random.default_rng(n_states)
+    n_rows, n = sum(lengths), n_states
+    recursion = Recursion(rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(n), size=n))
+    width = len(recursion.start)
+    first = one_block.first_rows(n_rows, np.concatenate([[0], np.cumsum(lengths)]))
+    first[0] = not inside
+    likelihood, begin, weight = np.zeros((n_rows, width)), np.zeros(width), rng.normal(size=n_rows)
+    likelihood[:, :n] = rng.uniform(size=(n_rows, n))
+    begin[:n] = rng.dirichlet(np.ones(n))
+    found = []
+    runs = kernels_sequences.runs_of(first)
+    assert sorted(map(tuple, runs)) == [
+        (a, a + k) for a, k in zip(_begins(lengths), lengths, strict=True)
+    ]
+    for kernels, more in ((kernels_scaled, ()), (kernels_sequences, (runs,))):
+        alpha, scale = np.empty((n_rows + 1, width)), np.empty(n_rows)
+        alpha[0] = begin
+        v, beta = likelihood.copy(), np.linspace(0.1, 1.0, width)
+        gamma = np.empty((n_rows, width))
+        assert kernels.forward(
+            *more, first, recursion.start, recursion._transitions[0], likelihood, alpha, scale
+        )
+        backward = getattr(kernels, "backward_dense" if not more else "backward")
+        backward(*more, first, recursion._transitions[1], v, alpha, scale, weight, beta, gamma)
+        found.append((alpha, scale, v, beta, gamma))
+    for one, other in zip(*found, strict=True):
+        assert_allclose(one, other, rtol=1e-12, atol=1e-15)
+
+
+def test_one_long_sequence_is_processed_row_by_row():
+    first = one_block.first_rows(100, np.array([0, 60, 80, 100]))
+    assert kernels_sequences.runs_of(first) is None
+
+
+def test_memory_is_used_again():
+    start, transmat, logs = problem("full", 5)
+    buffers = Buffers()
+    for n_rows, offsets in ((159, OFFSETS), (66, OFFSETS[:4]), (159, OFFSETS)):
+        memory = buffers.take(n_rows, 8)
+        block = one_block.OneBlock(start, transmat, logs[:n_rows].T, offsets, memory=memory)
+        expected = one_block.OneBlock(start, transmat, logs[:n_rows].T, offsets)
+        assert_array_equal(block.log_p, expected.log_p)
+        for one, other in zip(block.smooth(), expected.smooth(), strict=True):
+            assert_array_equal(one, other)
+        assert block.memory is memory
+        buffers.append(memory)
+    assert len(buffers) == 1
+    assert buffers[0][0].shape == (159, 8)
+
+
+def _begins(lengths):
+    return np.concatenate([[0], np.cumsum(lengths)])[:-1]

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from skvae.chain import algorithms
+from skvae.chain import algorithms, varying
 from skvae.chain.varying import VaryingBlock, best_paths
 
 OFFSETS = np.array([0, 1, 6, 25])
@@ -22,15 +22,15 @@ def _problem(seed, n_states, *, spread=2.0, scale=3.0):
 @pytest.mark.parametrize("n_states", [1, 2, 5, 8, 11])
 def test_equal_matrices_are_one_matrix(n_states):
     log_start, logs, rows = _problem(n_states, n_states)
-    varying = VaryingBlock(log_start, np.repeat(logs[:1], len(rows), axis=0), rows, OFFSETS)
+    block = VaryingBlock(log_start, np.repeat(logs[:1], len(rows), axis=0), rows, OFFSETS)
     expected = algorithms.smooth(log_start, logs[0], rows, OFFSETS)
     np.testing.assert_allclose(
-        varying.log_p, algorithms.predictive(log_start, logs[0], rows, OFFSETS), atol=1e-12
+        block.log_p, algorithms.predictive(log_start, logs[0], rows, OFFSETS), atol=1e-12
     )
     np.testing.assert_allclose(
-        varying.filtered(), algorithms.filtered(log_start, logs[0], rows, OFFSETS), atol=1e-12
+        block.filtered(), algorithms.filtered(log_start, logs[0], rows, OFFSETS), atol=1e-12
     )
-    found = varying.smooth()
+    found = block.smooth()
     np.testing.assert_allclose(found.posterior, expected.posterior, atol=1e-12)
     np.testing.assert_allclose(found.pairs.sum(axis=0), expected.pairs, atol=1e-12)
     log_probs, paths = best_paths(log_start, np.repeat(logs[:1], len(rows), axis=0), rows, OFFSETS)
@@ -109,3 +109,18 @@ def test_rows_weigh_their_posteriors():
     plain = VaryingBlock(log_start, logs, rows, OFFSETS).smooth()
     np.testing.assert_allclose(found.posterior, weight[:, None] * plain.posterior)
     np.testing.assert_allclose(found.pairs, weight[:, None, None] * plain.pairs)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_parts_of_the_rows_are_all_rows(monkeypatch, dtype):
+    log_start, logs, rows = _problem(2, 5)
+    logs = logs.astype(dtype)
+    together = VaryingBlock(log_start, logs, rows, OFFSETS)
+    expected = together.smooth()
+    monkeypatch.setattr(varying, "_PART_NUMBERS", 100)  # four rows
+    block = VaryingBlock(log_start, logs, rows, OFFSETS)
+    np.testing.assert_array_equal(block.log_p, together.log_p)
+    found = block.smooth()
+    assert found.pairs.dtype == dtype
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -143,12 +143,39 @@ def test_nan_is_not_hidden(varying):
     assert chain_log_likelihood(*parts, OFFSETS)[1].isnan()
 
 
-def test_the_dtype_is_that_of_the_log_density():
-    parts = [part.detach().float().requires_grad_() for part in _problem(4)]
+@pytest.mark.parametrize("varying", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_the_dtype_is_that_of_the_log_density(varying, dtype):
+    parts = [part.detach().to(dtype).requires_grad_() for part in _problem(4, varying=varying)]
     found = chain_log_likelihood(*parts, OFFSETS)
-    assert found.dtype == torch.float32
     found.sum().backward()
-    assert all(part.grad.dtype == torch.float32 for part in parts)
+    double = [part.detach().double().requires_grad_() for part in parts]
+    expected = chain_log_likelihood(*double, OFFSETS)
+    expected.sum().backward()
+    torch.testing.assert_close(found, expected.to(dtype), rtol=0, atol=0)
+    for one, other in zip(parts, double, strict=True):
+        torch.testing.assert_close(one.grad, other.grad.to(dtype), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("n_states", [4, 17])
+def test_many_sequences_of_few_rows(n_states):
+    offsets = np.cumsum([0, *[3, 1, 4, 5, 2] * 4])
+    generator = torch.Generator().manual_seed(0)
+    start, transmat, density = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for shape in ((n_states,), (n_states, n_states), (offsets[-1], n_states))
+    )
+    parts = torch.log_softmax(start, 0), torch.log_softmax(transmat, 1), density
+    parts = [part.requires_grad_() for part in parts]
+    found, expected = chain_log_likelihood(*parts, offsets), by_torch(*parts, offsets)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+    weight = torch.randn(20, generator=generator, dtype=torch.float64)
+    for one, other in zip(
+        torch.autograd.grad(found @ weight, parts),
+        torch.autograd.grad(expected @ weight, parts),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 
 
 def test_the_gradient_can_be_computed_again():
