@@ -43,6 +43,7 @@ from skvae.blocks.sequences import (
     Sequences,
     as_sequences,
     is_list_of_sequences,
+    places_of,
     warn_of_lengths,
 )
 from skvae.blocks.workers import N_CHUNKS, Workers, workers, workers_for
@@ -69,6 +70,7 @@ __all__ = [
     "mapped",
     "missing_patterns",
     "pattern_order",
+    "places_of",
     "ranges",
     "sent",
     "summed",

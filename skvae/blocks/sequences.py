@@ -29,6 +29,9 @@ class Sequences(NamedTuple):
         The known state of each row, −1 where it is unknown; None if none is known.
     start : ndarray of shape (n_samples,) or (n_samples, n_components), or None
         Labels or responsibilities of the rows from which a fit is to start, if they are given.
+    given : ndarray of int, shape (2, n_sequences), or None
+        The number and the first row of each sequence in the data of the caller, for messages; None
+        if no sequence was left out.
     """
 
     X: np.ndarray
@@ -37,6 +40,11 @@ class Sequences(NamedTuple):
     listed: bool = False
     states: np.ndarray | None = None
     start: np.ndarray | None = None
+    given: np.ndarray | None = None
+
+    def places(self):
+        """Return the number and the first row of each sequence in the data of the caller."""
+        return places_of(self.offsets) if self.given is None else self.given
 
     def weighted(self, weight):
         """Return the sequences with weights (n_samples,), without the sequences of weight zero.
@@ -61,9 +69,11 @@ class Sequences(NamedTuple):
         if weight.all():
             return self._replace(weight=weight)
         used = weight > 0
-        offsets = np.concatenate([[0], np.cumsum(lengths[used[self.offsets[:-1]]])])
+        kept = used[self.offsets[:-1]]
+        offsets = np.concatenate([[0], np.cumsum(lengths[kept])])
         beside = (each if each is None else each[used] for each in (self.states, self.start))
-        return Sequences(self.X[used], offsets, weight[used], self.listed, *beside)
+        places = self.places()[:, kept]
+        return Sequences(self.X[used], offsets, weight[used], self.listed, *beside, places)
 
     def rows(self):
         """Return the rows as Rows."""
@@ -90,6 +100,11 @@ class Sequences(NamedTuple):
         if not self.listed:
             return result
         return [result[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
+
+
+def places_of(offsets):
+    """Return the number and the first row of each sequence, shape (2, n_sequences)."""
+    return np.stack([np.arange(len(offsets) - 1), offsets[:-1]])
 
 
 def as_sequences(X, groups, validate, n_features=None):

@@ -686,7 +686,8 @@ class EMContextFreeGrammar(AscentEstimator, ContextFreeGrammar):
         except ValueError:
             # scikit-learn's words, which it expects of estimators that take no negative values.
             negative = "Negative values in data: " if (sequences.X < 0).any() else ""
-            for s, (a, b) in enumerate(pairwise(sequences.offsets)):
+            numbers = sequences.places()[0]
+            for s, (a, b) in zip(numbers, pairwise(sequences.offsets), strict=True):
                 try:
                     emission.check_rows(sequences.X[a:b], names)
                 except ValueError as error:

@@ -128,7 +128,8 @@ class InsideOutsideStep(Step):
         found = log_likelihoods(parameters, self._data)
         s = int(np.argmax(np.isneginf(found)))
         X, offsets, *_ = self._data.sequences
-        reason = f"sentence {s} has probability zero under the current parameters"
+        number = self._data.sequences.places()[0, s]
+        reason = f"sentence {number} has probability zero under the current parameters"
         leaves = log_density_of(parameters.emission, X[offsets[s] : offsets[s + 1]])
         possible = (leaves > -np.inf) & (parameters.leafprob > 0)
         if not possible.any(axis=1).all():

@@ -14,6 +14,7 @@ from skvae.blocks import (
     collected,
     is_distributed,
     mapped,
+    places_of,
     sent,
     summed,
     unboxed,
@@ -46,6 +47,8 @@ class DistributedSequences(NamedTuple):
         For each chunk the offsets of its own sequences and their weights or None, as one object.
     states : dask.array.Array of shape (n_samples,) or None
         The known state of each row, −1 where it is unknown, in the chunks of X.
+    given : ndarray of int, shape (2, n_sequences), or None
+        As of :class:`skvae.blocks.Sequences`.
     """
 
     X: Any
@@ -53,9 +56,10 @@ class DistributedSequences(NamedTuple):
     weights: np.ndarray | None
     parts: Any
     states: Any = None
+    given: np.ndarray | None = None
 
     @classmethod
-    def of(cls, X, offsets, weights=None, states=None):
+    def of(cls, X, offsets, weights=None, states=None, given=None):
         """Return the sequences of rows in any chunks: cut where a sequence begins."""
         ends = offsets[np.searchsorted(offsets, np.cumsum(X.chunks[0]))]
         cuts = np.unique([0, *ends])
@@ -68,7 +72,11 @@ class DistributedSequences(NamedTuple):
         ]
         if states is not None:
             states = sent(states, lengths)
-        return cls(X, offsets, weights, boxed(parts).persist(), states)
+        return cls(X, offsets, weights, boxed(parts).persist(), states, given)
+
+    def places(self):
+        """Return the number and the first row of each sequence in the data of the caller."""
+        return places_of(self.offsets) if self.given is None else self.given
 
     def weighted(self, weight):
         """Return the sequences with weights, DistributedWeights or None, without those of zero.
@@ -112,7 +120,7 @@ class DistributedSequences(NamedTuple):
         if states is not None:
             states = by_chunks(_used, "i", [(states, "i"), parts], states.dtype, **kept)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return self.of(X, offsets, self.weights[keep], states)
+        return self.of(X, offsets, self.weights[keep], states, self.places()[:, keep])
 
     def with_known(self, states, n_components):
         """Return the sequences with known states, which are checked; without any, unchanged.
@@ -261,17 +269,16 @@ def _sums_of_states(states, first_row):
 def check_known(data, prior):
     """Raise ValueError if structural zeros of a ChainPrior exclude known states of sequences."""
     if not isinstance(data, DistributedSequences):
-        check_possible(data.states, data.offsets, prior)
+        check_possible(data.states, data.offsets, prior, data.places())
         return
-    begins = np.concatenate([[0], np.cumsum(data.X.chunks[0])])[:-1]
-    sequences = np.searchsorted(data.offsets, begins)
-    places = boxed(list(zip(begins.tolist(), sequences.tolist(), strict=True)))
+    cuts = np.searchsorted(data.offsets, np.cumsum([0, *data.X.chunks[0]]))
+    places = boxed([data.places()[:, a:b] for a, b in pairwise(cuts)])
     arrays = [(data.states, "i"), (data.parts, "i"), (places, "i")]
     collected(partial(_check_possible, prior), arrays)
 
 
-def _check_possible(prior, states, part, place):
-    check_possible(states.astype(np.intp), part[0], prior, *place)
+def _check_possible(prior, states, part, places):
+    check_possible(states.astype(np.intp), part[0], prior, places)
 
 
 def _expect(parameters, X, part, states=None):

@@ -123,7 +123,7 @@ class HiddenMarkovProblem:
             if len(X) > JUDGED or not isinstance(sequences, Sequences):
                 # A part of a sequence may begin in a state in which no sequence begins.
                 evidence = known if self.prior.start_allowed.all() else None
-                sequences = rows_to_judge_from(X, weight, index, offsets, evidence)
+                sequences = rows_to_judge_from(X, weight, index, self._data, evidence)
             shared = self.prior, self._pool, self._fixed
             step = BaumWelchStep(sequences, emission, self._summary, *shared)
         best, failure = None, None
@@ -342,13 +342,16 @@ class BaumWelchStep(Step):
         names = [name for name, has_zeros in zeros.items() if has_zeros]
         if isinstance(self._data, DistributedSequences):
             remedy = f"Check the zeros of {' and '.join([*names, 'the emission'])}"
+            remedy += "" if self._data.states is None else ", and the states that are known"
             return Collapse(f"a sequence {under}", remedy)
         sequence, row, states = first_impossible(parameters, self._data)
         known = -1 if self._data.states is None else self._data.states[row]
+        number, start = self._data.places()[:, sequence]
+        row = start + row - self._data.offsets[sequence]
         if not len(states) and known >= 0:
             remedy = "Check that entry of states, or give the emission other first values"
             return Collapse(
-                f"sequence {sequence} {under}: row {row} is in state {known}, by the known states, "
+                f"sequence {number} {under}: row {row} is in state {known}, by the known states, "
                 "which cannot produce it",
                 remedy,
             )
@@ -357,10 +360,10 @@ class BaumWelchStep(Step):
                 "Give the emission first values under which some state can produce the row, or fit "
                 "a new estimator if an earlier fit excludes it"
             )
-            return Collapse(f"sequence {sequence} {under}: no state can produce row {row}", remedy)
+            return Collapse(f"sequence {number} {under}: no state can produce row {row}", remedy)
         where = f"state {states[0]}" if len(states) == 1 else f"the states {states.tolist()}"
         reason = (
-            f"sequence {sequence} {under}: row {row} is possible in {where} only, and no path of "
+            f"sequence {number} {under}: row {row} is possible in {where} only, and no path of "
             "states leads there"
         )
         named = " and ".join(names) or "the probabilities of starts and transitions"

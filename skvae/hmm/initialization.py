@@ -180,7 +180,7 @@ def carried_on(labels, unseen):
     return labels[before]
 
 
-def rows_to_judge_from(X, weight, index, offsets, known=None):
+def rows_to_judge_from(X, weight, index, data, known=None):
     """Return at most ``JUDGED`` rows of a start as Sequences, by which starts are compared."""
     if len(X) > JUDGED:
         blocks = np.arange(len(X)) // _WINDOW
@@ -189,5 +189,9 @@ def rows_to_judge_from(X, weight, index, offsets, known=None):
         keep = np.isin(blocks, kept)
         X, index, weight = X[keep], index[keep], None if weight is None else weight[keep]
         known = None if known is None else known[keep]
-    begins = np.flatnonzero((np.diff(index) > 1) | np.isin(index[1:], offsets)) + 1
-    return Sequences(X, np.concatenate([[0], begins, [len(X)]]), weight, states=known)
+    begins = np.flatnonzero((np.diff(index) > 1) | np.isin(index[1:], data.offsets)) + 1
+    begins = np.concatenate([[0], begins])
+    whole = np.searchsorted(data.offsets, index[begins], side="right") - 1
+    places = data.places()[:, whole]
+    places[1] += index[begins] - data.offsets[whole]
+    return Sequences(X, np.append(begins, len(X)), weight, states=known, given=places)

@@ -91,7 +91,7 @@ def check_length(name, array, length):
         raise ValueError(f"{name} has {len(array)} entries for {length} rows: {_RULE}")
 
 
-def check_possible(states, offsets, prior, first_row=0, first_sequence=0):
+def check_possible(states, offsets, prior, places):
     """Raise ValueError if structural zeros exclude known states.
 
     Parameters
@@ -102,8 +102,8 @@ def check_possible(states, offsets, prior, first_row=0, first_sequence=0):
         Where sequences begin and end.
     prior : ChainPrior
         Which starts and transitions there can be.
-    first_row, first_sequence : int
-        The places of the first row and its sequence among all, for the message.
+    places : ndarray of int, shape (2, n_sequences)
+        The number and the first row of each sequence in the data of the caller.
     """
     if prior.start_allowed.all() and prior.allowed.all():
         return
@@ -125,16 +125,16 @@ def check_possible(states, offsets, prior, first_row=0, first_sequence=0):
     if possible.all():
         return
     place = int(np.argmin(possible))
-    row, s = first_row + known[place], first_sequence + sequence[place]
+    s, start = places[:, sequence[place]]
+    row = start + known[place] - offsets[sequence[place]]
     where = f"states is {state[place]} in row {row} (sequence {s})"
     if first[place] and steps[place] == 0:
         raise ValueError(f"{where}, where a zero of startprob_init excludes it: change one of them")
     names = "startprob_init and transmat_init" if first[place] else "transmat_init"
     origin = "the start of the sequence" if first[place] else f"state {before[place]}"
-    row = offsets[sequence[place]] if first[place] else known[place - 1]
     raise ValueError(
         f"{where}, and zeros of {names} exclude every path to it from {origin} "
-        f"in row {first_row + row}: change one of them"
+        f"in row {row - steps[place]}: change one of them"
     )
 
 

@@ -160,6 +160,8 @@ def test_unknown_symbols_have_probability_zero_and_cannot_be_learned():
     for learn in (model.fit, model.partial_fit):
         with pytest.raises(ValueError, match=r"sentence 1: X\[:, 0\] holds 7"):
             learn(X)
+        with pytest.raises(ValueError, match=r"sentence 1: X\[:, 0\] holds 7"):
+            learn(X, sequence_weight=[0.0] + [1.0] * (len(X) - 1))
         assert_same_state(model, state)
     with pytest.raises(ValueError, match=r"X\[:, 0\] holds 1.5"):
         model.score([[1.5]])
@@ -174,6 +176,8 @@ def test_sentences_that_no_tree_has_are_named():
         model.fit(X)
     with pytest.raises(ValueError, match=f"EM failed: {text}"):
         model.partial_fit(X)
+    with pytest.raises(ValueError, match=text):
+        model.fit(X, sequence_weight=[0.0, 1.0, 2.0])
     even = EMContextFreeGrammar.from_parameters(
         [1.0, 0.0],
         [[[0.0, 0.0], [0.0, 1.0]], np.zeros((2, 2))],

@@ -403,6 +403,43 @@ def test_a_known_state_that_cannot_produce_its_row():
         EMHiddenMarkov(2, emission=emission, **given).fit(X, states=[-1, -1, -1, 0, -1])
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_messages_count_sequences_of_weight_zero(lazy):
+    """Their rows are not learned from, and the caller counts them."""
+    X = np.abs(np.round(3 * np.random.default_rng(0).normal(size=(40, 1)))) + 1.0
+    groups, weight = np.repeat(np.arange(4), 10), np.repeat([0, 2, 0, 1], 10)
+    startprob, transmat = left_right(3)
+    states = np.full(40, -1)
+    states[[3, 12, 33, 36]] = [1, 0, 2, 1]  # that of row 3 has no weight
+    rows = da.from_array(X, chunks=(15, 1)) if lazy else X
+    given = {"groups": groups, "sequence_weight": weight}
+    model = EMHiddenMarkov(3, startprob_init=startprob, transmat_init=transmat)
+    text = r"states is 1 in row 36 \(sequence 3\), .* from state 2 in row 33"
+    with pytest.raises(ValueError, match=text):
+        model.fit(rows, states=states, **given)
+    states[33] = -1
+    emission = PoissonEmission(rates_init=[[3.0], [0.0], [2.0]])
+    model = EMHiddenMarkov(3, emission=emission, fixed="rates")
+    text = "sequence 3 has probability zero .* row 36 is in state 1, by the known states"
+    text = "Check the zeros of the emission, and the states that are known" if lazy else text
+    with pytest.raises(ValueError, match=text):
+        model.fit(rows, states=states, **given)
+
+
+def test_messages_about_many_rows_count_all_of_them():
+    """The starts are compared by some of the rows."""
+    X = np.ones((9000, 1))
+    states = np.full(len(X), -1)
+    states[20] = 1
+    emission = PoissonEmission(rates_init=[[1.0], [0.0]])
+    weight = np.ones(len(X))
+    weight[:3] = 0.0
+    groups = np.repeat([0, 1, 2], [3, 7, len(X) - 10])
+    model = EMHiddenMarkov(2, emission=emission, fixed="rates", random_state=0)
+    with pytest.raises(ValueError, match=r"sequence 2 has .* zero .* row 20 is in state 1"):
+        model.fit(X, states=states, groups=groups, sequence_weight=weight)
+
+
 def test_a_state_that_no_row_has_is_noted():
     X = np.random.default_rng(0).normal(size=(30, 1))
     with pytest.warns(ConvergenceWarning, match="1 of the 3 states .* no row is known to be in"):
