@@ -56,9 +56,9 @@ class EGHiddenMarkov(SequenceDensity):
         Applied after a hidden layer.
     likelihood : str or list of (str, columns), default='gaussian'
         The density of a row given its state and the earlier rows: 'gaussian', 'student_t',
-        'bernoulli', 'continuous_bernoulli', 'categorical', 'poisson', 'negative_binomial', or one
-        for each of several parts of the columns, ``[(name, columns), ...]`` or ``[(name, columns,
-        params), ...]``. Each state learns its own noise.
+        'bernoulli', 'continuous_bernoulli', 'categorical', 'poisson', 'negative_binomial',
+        'log_normal', 'gamma', 'beta', or one for each of several parts of the columns, ``[(name,
+        columns), ...]`` or ``[(name, columns, params), ...]``. Each state learns its own noise.
     likelihood_params : dict, default=None
         Parameters of the likelihood, as of :class:`skvae.VariationalAutoencoder`, and
         ``covariance`` of 'gaussian': 'diag', or 'full' for a covariance matrix of each state.

@@ -146,7 +146,7 @@ def moments_of(likelihood, outputs):
     mean = likelihood.mean(outputs).numpy()
     if isinstance(likelihood, FullGaussian):
         return mean, likelihood.covariance().numpy() * np.outer(likelihood.units, likelihood.units)
-    if isinstance(likelihood, Gaussian):
+    if type(likelihood) is Gaussian:
         variance = likelihood.variance(outputs).numpy() * likelihood.units**2
         return mean, np.diag(variance)
     generator = torch.Generator().manual_seed(0)

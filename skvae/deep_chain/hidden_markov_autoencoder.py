@@ -77,13 +77,15 @@ class HiddenMarkovAutoencoder(SequenceAutoencoder):
         The form of the covariance of q(z | x).
     likelihood : str or list of (str, columns), default='gaussian'
         The density of a row given its latent vector: 'gaussian', 'student_t', 'bernoulli',
-        'continuous_bernoulli', 'categorical', 'poisson', 'negative_binomial', or one for each of
-        several parts of the columns, ``[(name, columns), ...]`` or ``[(name, columns, params),
-        ...]``. 'gaussian' and 'student_t' standardise inside, so the units of X do not matter.
+        'continuous_bernoulli', 'categorical', 'poisson', 'negative_binomial', 'log_normal',
+        'gamma', 'beta', or one for each of several parts of the columns, ``[(name, columns), ...]``
+        or ``[(name, columns, params), ...]``. 'gaussian' and 'student_t' standardise inside, and
+        'log_normal' and 'gamma' do so with the logarithm: the units of X do not matter.
     likelihood_params : dict, default=None
         Parameters of the likelihood: ``scale`` ('feature', 'shared' or 'decoder': the source of σ),
-        ``min_scale`` (its floor, in standard deviations of the features), both of 'gaussian' and
-        'student_t', ``dof`` of 'student_t', ``n_categories`` of 'categorical'.
+        ``min_scale`` (its floor, in standard deviations of the features), both of 'gaussian',
+        'student_t', 'log_normal', 'gamma' and 'beta', ``dof`` of 'student_t', ``n_categories`` of
+        'categorical'.
     bound : {'marginal', 'factored'}, default='marginal'
         The lower bound of ln p(x) that is maximised. With 'marginal' the path is summed given the
         drawn latent rows, so that only q(z | x) is approximate; 'factored' has a factor q(path)

@@ -208,7 +208,7 @@ def can_start_at_factor_analysis(settings, likelihood, shape):
     n_rows, n_features = shape
     own = settings["encoder"] is not None or settings["decoder"] is not None
     few = n_features <= _MAX_FEATURES and n_rows >= _ROWS_A_FEATURE * n_features
-    return few and not own and type(likelihood) is Gaussian
+    return few and not own and isinstance(likelihood, Gaussian)
 
 
 def start_at_factor_analysis(model, x):
@@ -298,7 +298,7 @@ def exact_posterior(model, x, observed):
 
 def _is_factor_analysis(model):
     """Return whether a model has a linear decoder, Gaussian noise and a standard normal prior."""
-    gaussian = type(model.likelihood) is Gaussian and isinstance(model.prior, Normal)
+    gaussian = isinstance(model.likelihood, Gaussian) and isinstance(model.prior, Normal)
     return gaussian and _is_linear(model.decoder)
 
 

@@ -83,8 +83,9 @@ class VariationalAutoencoder(Autoencoder):
     hidden_layer_sizes : tuple of int, default=(128,)
         The widths of the encoder's hidden layers; the decoder has them in reverse. Without any,
         ``()``, both are linear: with the 'gaussian' likelihood and the 'normal' prior the model is
-        factor analysis, and training begins at its closed-form optimum for all rows, unless there
-        are more than 1,024 features or fewer than two rows for each.
+        factor analysis (with 'log_normal', of the logarithms), and training begins at its
+        closed-form optimum for all rows, unless there are more than 1,024 features or fewer than
+        two rows for each.
     activation : {'relu', 'tanh', 'logistic', 'identity', 'elu', 'gelu', 'leaky_relu', 'silu', \
 'softplus'}, default='relu'
         Applied after a hidden layer.
@@ -97,20 +98,23 @@ class VariationalAutoencoder(Autoencoder):
         The form of the covariance of q(z | x).
     likelihood : str or list of (str, columns), default='gaussian'
         The density of a row given its latent vector: 'gaussian', 'student_t', 'bernoulli',
-        'continuous_bernoulli', 'categorical', 'poisson', 'negative_binomial', or one for each of
-        several parts of the columns, ``[(name, columns), ...]`` or ``[(name, columns, params),
-        ...]``. 'gaussian' and 'student_t' standardise inside, so the units of X do not matter.
+        'continuous_bernoulli', 'categorical', 'poisson', 'negative_binomial', 'log_normal',
+        'gamma', 'beta', or one for each of several parts of the columns, ``[(name, columns), ...]``
+        or ``[(name, columns, params), ...]``. 'gaussian' and 'student_t' standardise inside, and
+        'log_normal' and 'gamma' do so with the logarithm: the units of X do not matter.
     likelihood_params : dict, default=None
         Parameters of the likelihood: ``scale`` ('feature', 'shared' or 'decoder': the source of σ),
-        ``min_scale`` (its floor, in standard deviations of the features), both of 'gaussian' and
-        'student_t', ``dof`` of 'student_t', ``n_categories`` of 'categorical'. The default
-        ``scale`` of 'gaussian', 'auto', is 'feature' or 'decoder': both are trained, and the one
-        with the higher objective of the validation rows is kept. Without such rows or hidden
-        layers, and for rows that are not read into memory, it is 'feature'.
+        ``min_scale`` (its floor, in standard deviations of the features), both of 'gaussian',
+        'student_t', 'log_normal', 'gamma' and 'beta', ``dof`` of 'student_t', ``n_categories`` of
+        'categorical'. The default ``scale`` of 'gaussian' and 'log_normal', 'auto', is 'feature' or
+        'decoder': both are trained, and the one with the higher objective of the validation rows is
+        kept. Without such rows or hidden layers, and for rows that are not read into memory, it is
+        'feature'.
     prior : {'auto', 'normal', 'mixture', 'vamp'}, default='auto'
         p(z): standard normal; a learned Gaussian mixture, whose components are clusters; or the
         mixture of the posteriors of learned pseudo-inputs. 'auto' is 'mixture' where the likelihood
-        is 'gaussian' and the built-in networks have hidden layers, and 'normal' elsewhere.
+        is 'gaussian' or 'log_normal' and the built-in networks have hidden layers, and 'normal'
+        elsewhere.
     n_prior_components : int, default=10
         The number of components of 'mixture' and 'vamp'.
     beta : float, default=1.0
@@ -507,7 +511,7 @@ class VariationalAutoencoder(Autoencoder):
         A choice takes validation rows, and a decoder that can give σ or not.
         """
         params = self.likelihood_params
-        if self.likelihood != "gaussian" or not (params is None or isinstance(params, dict)):
+        if not self._is_gaussian() or not (params is None or isinstance(params, dict)):
             return (None,)
         scale = (params or {}).get("scale", "auto")
         if scale != "auto":

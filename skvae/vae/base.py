@@ -91,8 +91,11 @@ class Autoencoder(LatentVariableModel):
         if self.prior != "auto":
             return self.prior
         networks = self.encoder is None and self.decoder is None and self.hidden_layer_sizes
-        gaussian = isinstance(self.likelihood, str) and self.likelihood == "gaussian"
-        return "mixture" if networks and gaussian else "normal"
+        return "mixture" if networks and self._is_gaussian() else "normal"
+
+    def _is_gaussian(self):
+        """Return whether all columns have Gaussian noise, on the line or on their logarithms."""
+        return isinstance(self.likelihood, str) and self.likelihood in ("gaussian", "log_normal")
 
     # Densities ----------------------------------------------------------------------------------
 
@@ -366,7 +369,10 @@ class Autoencoder(LatentVariableModel):
               beyond the categories of a column;
             * 'poisson': ``mean``;
             * 'negative_binomial': ``mean``, and ``dispersion``: the variance is
-              mean + dispersion · mean².
+              mean + dispersion · mean²;
+            * 'log_normal': ``log_mean`` and ``log_scale``, mean and standard deviation of ln X;
+            * 'gamma': ``mean`` and ``shape``;
+            * 'beta': ``alpha`` and ``beta``.
 
             Of a list of likelihoods there are the names of all parts; an array has NaN in columns
             without such a parameter.

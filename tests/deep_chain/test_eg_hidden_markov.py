@@ -405,7 +405,10 @@ def test_a_language_model_of_discrete_symbols():
 
 @pytest.mark.parametrize(
     "likelihood",
-    ["student_t", "continuous_bernoulli", "negative_binomial", [("gaussian", 0), ("bernoulli", 1)]],
+    [
+        *("student_t", "continuous_bernoulli", "negative_binomial", "log_normal", "gamma", "beta"),
+        [("gaussian", 0), ("bernoulli", 1)],
+    ],
 )
 def test_every_likelihood_trains(likelihood):
     rng = np.random.default_rng(0)
@@ -414,6 +417,9 @@ def test_every_likelihood_trains(likelihood):
         "student_t": rng.standard_t(4, size=(200, 1)) + 8 * z[:, None],
         "continuous_bernoulli": np.clip(rng.beta(2, 6, size=(200, 1)) + 0.4 * z[:, None], 0, 1),
         "negative_binomial": rng.poisson(rng.gamma(2, 2 + 20 * z)[:, None]).astype(float),
+        "log_normal": rng.lognormal(3 * z[:, None], 0.5),
+        "gamma": rng.gamma(2, 1 + 20 * z)[:, None],
+        "beta": rng.beta(2 + 8 * z, 8 - 6 * z)[:, None],
     }.get(str(likelihood), np.column_stack([rng.normal(size=200) + 3 * z, z * 1.0]))
     options = {"likelihood": likelihood, "history": 1, "early_stopping": False, **QUICK}
     model, one = (EGHiddenMarkov(k, **options).fit(X) for k in (2, 1))

@@ -296,6 +296,9 @@ FAMILIES = {
     "continuous_bernoulli": np.random.default_rng(0).random((70, 4)),
     "categorical": np.random.default_rng(0).integers(0, 3, (70, 4)),
     "negative_binomial": np.random.default_rng(0).poisson(3, (70, 4)),
+    "log_normal": np.random.default_rng(0).lognormal(size=(70, 4)),
+    "gamma": np.random.default_rng(0).gamma(2.0, size=(70, 4)),
+    "beta": np.random.default_rng(0).beta(2.0, 0.5, (70, 4)),
 }
 
 

@@ -304,6 +304,9 @@ TABLES = {
     "categorical": lambda rng: rng.integers(0, 3, size=(40, 4)),
     "poisson": lambda rng: rng.poisson(4, size=(40, 4)),
     "negative_binomial": lambda rng: rng.negative_binomial(2, 0.3, size=(40, 4)),
+    "log_normal": lambda rng: rng.lognormal(size=(40, 4)),
+    "gamma": lambda rng: rng.gamma(2.0, size=(40, 4)),
+    "beta": lambda rng: rng.beta(2.0, 0.5, size=(40, 4)),
 }
 
 

@@ -48,6 +48,9 @@ def values(name, n=24, n_features=4, seed=0):
         "categorical": rng.integers(0, 3, (n, n_features)),
         "poisson": rng.poisson(3, (n, n_features)),
         "negative_binomial": rng.poisson(3, (n, n_features)),
+        "log_normal": rng.lognormal(size=(n, n_features)),
+        "gamma": rng.gamma(2.0, size=(n, n_features)),
+        "beta": rng.beta(2.0, 0.5, size=(n, n_features)),
     }.get(name, rng.normal(size=(n, n_features))).astype(float)
 
 
@@ -72,6 +75,9 @@ FAMILIES = [
     "categorical",
     "poisson",
     "negative_binomial",
+    "log_normal",
+    "gamma",
+    "beta",
 ]
 
 

@@ -55,6 +55,10 @@ def rows_of(likelihood, n_samples=60, *, seed=0):
         X = rng.integers(3, size=(n_samples, 3)).astype(float)
         X[:3] = np.arange(3.0)[:, None]
         return X
+    if likelihood in ("log_normal", "gamma"):
+        return np.exp(rows(n_samples, seed=seed) / 10.0)
+    if likelihood == "beta":
+        return rng.beta(2.0, 3.0, size=(n_samples, 3))
     if likelihood in COUNTS:
         return rng.poisson(4.0, size=(n_samples, 3)).astype(float)
     return rows(n_samples, seed=seed)

@@ -23,7 +23,7 @@ from tests.vae.estimator_problems import (
     rows,
     with_many_modes,
 )
-from tests.vae.oracles import kl_gaussians, log_mixture
+from tests.vae.oracles import LinearGaussian, kl_gaussians, log_mixture
 
 # Models of a few epochs have encoders that are far from the posterior.
 pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.EffectiveSizeWarning")
@@ -541,3 +541,66 @@ def test_clusters_are_those_it_was_fitted_with(clustered, X):
     assert_array_equal(other.predict(rows), vae.predict(rows))
     normal = autoencoder(prior="normal").fit(X)
     assert not hasattr(normal.set_params(prior="mixture"), "predict")
+
+
+# Positive columns ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hidden", [(), (8,)])
+def test_log_normal_noise_is_gaussian_noise_of_the_logarithms(hidden, X):
+    """The same fit in every respect: the start, the prior, the scale, the units."""
+    positive, own = np.exp(X / 3.0), {"hidden_layer_sizes": hidden, "max_epochs": 10}
+    one = autoencoder(1, likelihood="log_normal", **own).fit(positive)
+    other = autoencoder(1, **own).fit(X / 3.0)
+    holes = knock_out(positive)
+    expected = other.score_samples(np.log(holes)) - np.nansum(np.log(holes), axis=1)
+    # Their rows differ by rounding, and so their draws by chance.
+    assert_allclose(one.score_samples(holes).mean(), expected.mean(), atol=0.02 if hidden else 1e-3)
+    assert one.net_.module_.model.likelihood.scale == other.net_.module_.model.likelihood.scale
+    rescaled = autoencoder(1, likelihood="log_normal", **own).fit(1e9 * positive)
+    shift = 3 * np.log(1e9)
+    assert_allclose(rescaled.score(1e9 * positive), one.score(positive) - shift, atol=0.02)
+
+
+def test_linear_log_normal_model_is_exact(X):
+    positive = np.exp(X / 3.0)
+    vae = linear_autoencoder(positive, likelihood="log_normal", max_epochs=1)
+    parameters = vae.likelihood_parameters([[0.0], [1.0]])
+    offset, loadings = parameters["log_mean"][0], np.diff(parameters["log_mean"], axis=0).T
+    model = LinearGaussian(loadings, offset, parameters["log_scale"][0] ** 2)
+    holes = knock_out(positive)
+    expected = model.log_evidence(np.log(holes)) - np.nansum(np.log(holes), axis=1)
+    assert_allclose(vae.score_samples(holes), expected, atol=1e-6)
+    # E[x | z] of a missing value is that of a log-normal.
+    row = holes[:1].copy()
+    row[:, :2] = np.nan
+    mean, covariance = model.posterior(np.log(row))
+    spread = np.einsum("jk,kl,jl->j", loadings, covariance[0], loadings) + model.variances
+    expected = np.exp(offset + loadings @ mean[0] + 0.5 * spread)
+    found = vae.set_params(n_score_samples=20_000).impute(row)
+    assert_allclose(found[0, :2], expected[:2], rtol=0.05)
+
+
+@pytest.mark.parametrize("likelihood", ["gamma", "beta"])
+def test_positive_columns_beside_others(likelihood):
+    """The columns share a factor, which the score finds in columns of any likelihood."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=300)
+    if likelihood == "gamma":
+        own = rng.gamma(5.0, np.exp(z) / 5.0)
+    else:
+        share = 1.0 / (1.0 + np.exp(-1.5 * z))
+        own = rng.beta(20 * share, 20 * (1 - share))
+    X = np.column_stack([own, z + 0.3 * rng.normal(size=300), rng.poisson(np.exp(z + 2.0))])
+    parts = [(likelihood, 0, {"scale": "decoder"}), ("gaussian", 1), ("poisson", 2)]
+    vae = autoencoder(1, likelihood=parts, max_epochs=60, lr=1e-2).fit(X)
+    alone = autoencoder(1, likelihood=likelihood, max_epochs=1, hidden_layer_sizes=())
+    apart = alone.fit(X[:, :1]).score(X[:, :1])
+    others = autoencoder(1, likelihood=[("gaussian", 0), ("poisson", 1)], max_epochs=60, lr=1e-2)
+    apart += others.fit(X[:, 1:]).score(X[:, 1:])
+    assert vae.score(X) > apart + 0.3
+    holes = X.copy()
+    holes[:, 0] = np.nan
+    assert np.corrcoef(np.log(vae.impute(holes)[:, 0]), np.log(X[:, 0]))[0, 1] > 0.7
+    drawn = vae.impute(holes, draw=True)
+    vae.score_samples(drawn)  # draws are of the family

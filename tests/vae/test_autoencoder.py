@@ -17,6 +17,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::skvae.vae.EffectiveSizeWarning"
 
 FAMILIES = sorted(name for name in LIKELIHOODS if name != "columns")
 
+CONTINUOUS = (
+    *("gaussian", "student_t", "continuous_bernoulli"),
+    *("log_normal", "gamma", "beta"),
+)
 # Values that each family cannot have produced.
 IMPOSSIBLE = {
     "bernoulli": 0.5,
@@ -24,6 +28,9 @@ IMPOSSIBLE = {
     "categorical": 1.5,
     "poisson": -1.0,
     "negative_binomial": 2.5,
+    "log_normal": 0.0,
+    "gamma": -1.0,
+    "beta": 1.0,
 }
 
 
@@ -48,7 +55,7 @@ def test_every_likelihood(likelihood, missing):
     assert Z.shape == (50, 2)
     filled = vae.impute(holes)
     assert np.isfinite(filled).all()
-    if likelihood not in ("gaussian", "student_t", "continuous_bernoulli"):
+    if likelihood not in CONTINUOUS:
         assert vae.score(X) < 0  # of probabilities
         # As good as independent columns that were counted, or better.
         counts = [np.unique(column, return_counts=True)[1] / len(X) for column in X.T]

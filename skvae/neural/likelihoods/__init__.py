@@ -17,14 +17,14 @@ def make_likelihood(spec, X, params=None, *, names=None):
     ----------
     spec : str or list of (str, columns) or (str, columns, dict)
         The name of a family: "gaussian", "student_t", "bernoulli", "continuous_bernoulli",
-        "categorical", "poisson", "negative_binomial"; or one for each of several parts of the
-        columns, with its parameters. Columns are an index, a slice, a list of indices, a boolean
-        mask or, where there are names, names.
+        "categorical", "poisson", "negative_binomial", "log_normal", "gamma", "beta"; or one for
+        each of several parts of the columns, with its parameters. Columns are an index, a slice, a
+        list of indices, a boolean mask or, where there are names, names.
     X : ndarray or RowsOnDisk of shape (n_samples, n_features)
         Rows in the user's units; NaN is missing.
     params : dict, default=None
-        Parameters of the one family: ``scale``, ``min_scale`` of "gaussian" and "student_t",
-        ``dof`` of "student_t", ``n_categories`` of "categorical".
+        Parameters of the one family: ``scale``, ``min_scale`` of "gaussian", "student_t",
+        "log_normal", "gamma" and "beta", ``dof`` of "student_t", ``n_categories`` of "categorical".
     names : sequence of str, default=None
         The names of the columns, for messages and for parts.
 

@@ -9,8 +9,10 @@ independent model of the features, with first values from the data: a decoder wi
 weights starts there, for any units of X.
 
 Symbols: B rows, D features. Rows are X, in the user's units, or *prepared*, in the family's own
-units; NaN is missing in both. Constants of the data (locations, units, numbers of categories) are
-arguments of the constructor and in ``settings``; learned parameters are in the ``state_dict``.
+units; NaN is missing in both. Log-densities are in units of the family too: ``log_jacobian``, a
+constant of each feature, is added for those in the user's units. Constants of the data (locations,
+units, numbers of categories) are arguments of the constructor and in ``settings``; learned
+parameters are in the ``state_dict``.
 """
 
 import numpy as np
@@ -133,10 +135,11 @@ class Likelihood(nn.Module):
 
     @property
     def log_jacobian(self):
-        """Return ln \\|d x / d X\\| of each feature, from X to prepared x; float64, (D,), on CPU.
+        """Return the change of the log-density of each feature to the units of X; float64, (D,).
 
-        The log-density of a row in the units of X is that of the prepared row plus their sum over
-        its observed features. It is no buffer, so that no conversion of the module rounds it.
+        The log-density of a row in the units of X is ``log_prob`` plus their sum over its observed
+        features: ln \\|d x / d X\\| if prepared rows are X in other units. It is on the CPU and no
+        buffer, so that no conversion of the module rounds it.
         """
         return torch.zeros(self.n_features, dtype=torch.float64)
 
@@ -184,7 +187,7 @@ class Likelihood(nn.Module):
     # Densities ----------------------------------------------------------------------------------
 
     def log_prob(self, x, outputs, observed=None):
-        """Return ln p(x | z) of the observed features, nats, in units of prepared rows.
+        """Return ln p(x | z) of the observed features, nats, without ``log_jacobian``.
 
         Parameters
         ----------
@@ -218,7 +221,7 @@ class Likelihood(nn.Module):
         return torch.where(observed, terms, 0.0).sum(-1)
 
     def log_terms(self, x, outputs):
-        """Return ln p(x_j | z) feature by feature, nats, in units of prepared rows.
+        """Return ln p(x_j | z) feature by feature, nats, without ``log_jacobian``.
 
         Parameters
         ----------

@@ -17,6 +17,7 @@ from skvae.neural.likelihoods.binary import Bernoulli, ContinuousBernoulli
 from skvae.neural.likelihoods.categorical import Categorical
 from skvae.neural.likelihoods.counts import NegativeBinomial, Poisson
 from skvae.neural.likelihoods.gaussian import Gaussian, StudentT
+from skvae.neural.likelihoods.positive import Beta, Gamma, LogNormal
 
 FAMILIES = {
     family.name: family
@@ -28,6 +29,9 @@ FAMILIES = {
         Categorical,
         Poisson,
         NegativeBinomial,
+        LogNormal,
+        Gamma,
+        Beta,
     )
 }
 _FORM = "a list of (name, columns) or (name, columns, params)"

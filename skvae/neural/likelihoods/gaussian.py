@@ -35,7 +35,7 @@ from torch import nn
 
 from skvae.columns import check_values
 from skvae.neural.likelihoods.base import Likelihood, moments_of, softplus, uniform
-from skvae.neural.training.rows_on_disk import blocks_of
+from skvae.neural.training.rows_on_disk import RowsOnDisk, blocks_of
 from skvae.validation import check_array_parameter, check_choice
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -99,10 +99,21 @@ class _LocationScale(Likelihood):
             A value is infinite, a feature has no value, or a parameter is wrong.
         """
         check_values(blocks_of(X), names, cls.allowed, cls.rule)
-        moments = moments_of(X, names)
+        on_disk = isinstance(X, RowsOnDisk)
+        moments = moments_of(X.mapped(cls.coordinate) if on_disk else cls.coordinate(X), names)
         constant = moments.variance <= moments.resolution
         units = np.sqrt(np.where(constant, 1.0, moments.variance))
-        return cls(moments.mean, units, **likelihood_params)
+        return cls(moments.mean, units, **cls._more(X, moments, names), **likelihood_params)
+
+    @classmethod
+    def _more(cls, X, moments, names):  # noqa: ARG003, a subclass uses them
+        """Return further arguments of the constructor, from rows and moments of coordinates."""
+        return {}
+
+    @staticmethod
+    def coordinate(X):
+        """Return the rows on the line, where they have a location and a scale."""
+        return X
 
     @staticmethod
     def allowed(values):
@@ -110,7 +121,7 @@ class _LocationScale(Likelihood):
 
     def prepare(self, X):
         with np.errstate(over="ignore"):
-            x = np.asarray(X, dtype=np.float64) - self.location
+            x = np.asarray(self.coordinate(X), dtype=np.float64) - self.location
             x /= self.units
         return np.clip(x, -_FAR, _FAR, out=x)
 

@@ -27,6 +27,10 @@ def some_rows(name, n_rows=60, seed=0):
         return rng.integers(0, [3, 2, 5], size=(n_rows, 3)).astype(float)
     if name == "poisson":
         return rng.poisson([0.3, 4.0, 60.0], size=(n_rows, 3)).astype(float)
+    if name in ("log_normal", "gamma"):
+        return np.exp(rng.standard_normal((n_rows, 3)) * [0.3, 0.7, 0.01] + [0.0, 60.0, -40.0])
+    if name == "beta":
+        return rng.beta([1.0, 30.0, 0.5], [1.0, 20.0, 3.0], size=(n_rows, 3))
     if name == "negative_binomial":
         return rng.negative_binomial([1.0, 3.0, 0.5], [0.5, 0.2, 0.02], (n_rows, 3)).astype(float)
     parts = [some_rows(part, n_rows, seed) for part in ("gaussian", "categorical", "poisson")]
@@ -49,6 +53,15 @@ CASES = {
     "categorical equal": ("categorical", {"n_categories": 5}),
     "poisson": ("poisson", None),
     "negative_binomial": ("negative_binomial", None),
+    "log_normal": ("log_normal", None),
+    "log_normal shared": ("log_normal", {"scale": "shared"}),
+    "log_normal decoder": ("log_normal", {"scale": "decoder"}),
+    "gamma": ("gamma", None),
+    "gamma shared": ("gamma", {"scale": "shared"}),
+    "gamma decoder": ("gamma", {"scale": "decoder"}),
+    "beta": ("beta", None),
+    "beta shared": ("beta", {"scale": "shared"}),
+    "beta decoder": ("beta", {"scale": "decoder"}),
     "columns": (MIXED, None),
 }
 

@@ -299,6 +299,16 @@ WRONG = {
     ),
     "poisson": (-1.0, "-1.0: a Poisson likelihood takes counts, whole numbers from 0"),
     "negative_binomial": (0.5, "0.5: a negative binomial likelihood takes counts, whole numbers"),
+    "log_normal": (
+        0.0,
+        "0.0: a log-normal likelihood takes finite numbers above zero; shift the column, or drop",
+    ),
+    "gamma": (np.inf, "inf: a gamma likelihood takes finite numbers above zero; shift the column"),
+    "beta": (
+        1.0,
+        "1.0: a beta likelihood takes numbers above 0 and below 1; rescale the column, or take "
+        "'continuous_bernoulli', whose numbers may be 0 and 1",
+    ),
 }
 
 
@@ -333,7 +343,10 @@ def test_one_row_and_constant_columns_are_data_too(name):
         outputs = torch.zeros(len(rows), likelihood.n_outputs)
         assert torch.isfinite(likelihood.log_prob(x, outputs)).all()
         assert torch.isfinite(likelihood.inputs(x)).all()
-        assert_array_equal(likelihood.log_volume(rows), 0.0)
+        if name in ("log_normal", "gamma"):  # their unit is the column's level
+            assert_allclose(likelihood.log_volume(rows), -np.log(rows).sum(axis=1), rtol=1e-6)
+        else:
+            assert_array_equal(likelihood.log_volume(rows), 0.0)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,11 @@ DENSITIES = {
     "negative_binomial": lambda x, mean, dispersion: st.nbinom.logpmf(
         x, 1 / dispersion, 1 / (1 + mean * dispersion)
     ),
+    "log_normal": lambda x, log_mean, log_scale: st.lognorm.logpdf(
+        x, log_scale, scale=np.exp(log_mean)
+    ),
+    "gamma": lambda x, mean, shape: st.gamma.logpdf(x, shape, scale=mean / shape),
+    "beta": st.beta.logpdf,
 }
 
 
@@ -46,7 +51,7 @@ def test_density_has_these_parameters(key):
     likelihood, X = case(key)
     outputs = some_outputs(likelihood, len(X))
     parameters = parameters_of(likelihood, outputs)
-    found = DENSITIES[likelihood.name](X, **parameters).sum(axis=1)
+    found = DENSITIES[likelihood.name](X, *parameters.values()).sum(axis=1)
     x = prepared(likelihood, X)
     expected = likelihood.double().log_prob(x, outputs).detach().numpy()
     assert_allclose(found, expected + likelihood.log_volume(X), rtol=1e-6, atol=1e-7)

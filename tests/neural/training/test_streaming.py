@@ -141,6 +141,9 @@ def test_one_result_is_read_ahead_and_no_more():
         ("categorical", {"n_categories": 4}),
         ("poisson", None),
         ("negative_binomial", None),
+        ("log_normal", None),
+        ("gamma", None),
+        ("beta", None),
         ([("gaussian", [0, 2]), ("poisson", 1)], None),
     ],
 )
