@@ -26,6 +26,7 @@ from skvae.deep_chain.neural_chain import (
 )
 from skvae.deep_chain.start import start_at_autoregression
 from skvae.deep_chain.training import SequenceDensity, in_double
+from skvae.hmm.forecast import indices_after
 from skvae.neural.training.sequences import PreparedSequences
 from skvae.validation import check_choice, check_number, check_stochastic
 
@@ -526,6 +527,39 @@ class EGHiddenMarkov(SequenceDensity):
         found = self._evaluated(X, groups)
         return found.in_form(found.log_density + found.volume[:, None])
 
+    def log_transitions(self, X, *, groups=None):
+        """Return ln p(z_t = j | z_{t−1} = i, earlier rows) of each row, in nats.
+
+        With ``transition="constant"`` it is ln ``transmat_`` in every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+
+        Returns
+        -------
+        log_transmat : ndarray of shape (n_samples, n_components, n_components), or list of such
+            From row i to column j; float32 if X is. The first row of a sequence comes from no
+            state: its entry has no meaning.
+
+        Examples
+        --------
+        >>> from skvae import EGHiddenMarkov
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = EGHiddenMarkov(
+        ...     2, history=1, transition="history", max_epochs=5, random_state=0
+        ... ).fit(X)
+        >>> model.log_transitions(X).shape
+        (299, 2, 2)
+        """
+        found = self._evaluated(X, groups)
+        shape = (len(found.log_density), *found.log_transmat.shape[-2:])
+        return found.in_form(np.broadcast_to(found.log_transmat, shape))
+
     def predict_proba(self, X, *, groups=None):
         """Return the posterior probabilities of the states of each row.
 
@@ -629,8 +663,9 @@ class EGHiddenMarkov(SequenceDensity):
         Returns
         -------
         forecast : Forecast or list of Forecast
-            A named tuple ``(state_proba, mean, covariance)`` with one entry a step; a list if X is
-            a list, or ``groups`` has more than one sequence.
+            A named tuple ``(state_proba, mean, covariance)`` with one entry a step, and methods for
+            quantiles, intervals and draws, as of :meth:`skvae.EMHiddenMarkov.forecast`; a list if X
+            is a list, or ``groups`` has more than one sequence.
 
         Examples
         --------
@@ -640,6 +675,9 @@ class EGHiddenMarkov(SequenceDensity):
         >>> model = EGHiddenMarkov(2, history=1, max_epochs=5, random_state=0).fit(X)
         >>> model.forecast(X).mean.shape
         (1, 2)
+        >>> lower, upper = model.forecast(X).interval(0.9)
+        >>> bool((lower < upper).all())
+        True
         """
         check_number("n_steps", n_steps, Integral, 1)
         if n_steps > 1 and self._settings["history"]:
@@ -647,9 +685,10 @@ class EGHiddenMarkov(SequenceDensity):
                 f"n_steps={n_steps!r}: must be 1 with history={self._settings['history']}, as "
                 "later rows depend on rows that are not yet there; draw them with sample"
             )
-        found = self._evaluated(X, groups)
-        n_sequences = len(found.sequences.offsets) - 1
-        forecasts = [found.forecast(s, int(n_steps)) for s in range(n_sequences)]
+        found, n_steps = self._evaluated(X, groups), int(n_steps)
+        sequences = found.sequences
+        indices = indices_after(X, sequences.offsets, sequences.listed, n_steps)
+        forecasts = found.forecasts(self, n_steps, indices)
         return forecasts if found.sequences.listed or len(forecasts) > 1 else forecasts[0]
 
     def sample(self, n_samples=1, *, random_state=None):

@@ -10,8 +10,8 @@ from skvae.blocks.sequences import Sequences
 from skvae.chain import algorithms
 from skvae.chain.varying import VaryingBlock, best_paths
 from skvae.deep_chain.full_gaussian import FullGaussian
-from skvae.deep_chain.neural_chain import NeuralChain
-from skvae.hmm.forecast import Forecast
+from skvae.deep_chain.neural_chain import NeuralChain, StateDensities
+from skvae.hmm.forecast import forecasts_of
 from skvae.neural.likelihoods.gaussian import Gaussian
 
 _NUMBERS = 2**22  # of the outputs of a block of rows
@@ -82,22 +82,60 @@ class Evaluated(NamedTuple):
         return find(*self._arguments())
 
     @torch.no_grad()
-    def forecast(self, s, n_steps):
-        """Return the Forecast of the rows after the end of sequence s."""
-        begin, end = self.sequences.offsets[s : s + 2]
-        model = self.model
-        inputs = next_inputs(model, self.x[begin:end])
-        last = self.filtered()[end - 1]
-        log_transmat = model.log_transmat(inputs).numpy()
-        transmat = np.exp(log_transmat[0] if log_transmat.ndim == 3 else log_transmat)
-        proba = algorithms.forecast(last, transmat, n_steps)
-        outputs = model.outputs(inputs)[0]
-        moments = [moments_of(model.densities.of_state(k), o) for k, o in enumerate(outputs)]
-        means, covariances = (np.array(part) for part in zip(*moments, strict=True))
-        mean = proba @ means
-        spread = means - mean[:, None]
-        covariance = np.einsum("hk,hki,hkj->hij", proba, spread, spread)
-        return Forecast(proba, mean, covariance + np.einsum("hk,kij->hij", proba, covariances))
+    def forecasts(self, estimator, n_steps, indices):
+        """Return the Forecast of the rows after the end of each sequence."""
+        model, offsets, found = self.model, self.sequences.offsets, []
+        last = self.filtered()[offsets[1:] - 1]
+        # Without a history the next row of all sequences has one density.
+        together = 1 if model.history else len(last)
+        for s in range(0, len(last), together):
+            inputs = next_inputs(model, self.x[offsets[s] : offsets[s + 1]])
+            log_transmat = model.log_transmat(inputs).numpy()
+            transmat = np.exp(log_transmat[0] if log_transmat.ndim == 3 else log_transmat)
+            row = NextRow(model.densities, model.outputs(inputs)[0])
+            some = slice(s, s + together)
+            found += forecasts_of(estimator, row, transmat, last[some], n_steps, indices[some])
+        return found
+
+
+class NextRow(NamedTuple):
+    """The densities of the next row given its state, for forecasts.
+
+    Parameters
+    ----------
+    densities : StateDensities
+        The likelihood of each state.
+    outputs : tensor of shape (K, n_outputs)
+        Its parameters.
+    """
+
+    densities: StateDensities
+    outputs: torch.Tensor
+
+    def _each(self):
+        """Yield (likelihood, outputs) of each state."""
+        return ((self.densities.of_state(k), row) for k, row in enumerate(self.outputs))
+
+    def means(self):
+        """Return the means, (K, D)."""
+        return np.array([likelihood.mean(outputs).numpy() for likelihood, outputs in self._each()])
+
+    def covariances(self):
+        """Return the covariances, (K, D, D)."""
+        return np.array([covariance_of(*each) for each in self._each()])
+
+    def cdf(self, x):
+        """Return P(feature ≤ x | state) of values (..., D), shape (..., K, D)."""
+        return np.stack([likelihood.cdf(x, own) for likelihood, own in self._each()], axis=-2)
+
+    def sample(self, states, rng):
+        """Return a row drawn from each of some states, (n, D)."""
+        generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+        out = np.empty((len(states), self.densities.of_state(0).n_features))
+        for k, (likelihood, outputs) in enumerate(self._each()):
+            own = np.flatnonzero(states == k)
+            out[own] = likelihood.sample(outputs.expand(len(own), -1), generator).numpy()
+        return out
 
 
 @torch.no_grad()
@@ -138,20 +176,18 @@ def next_inputs(model, x):
     return model.inputs(torch.as_tensor(window), first)[-1:]
 
 
-def moments_of(likelihood, outputs):
-    """Return the mean (D,) and covariance (D, D) of a row in the units of X.
+def covariance_of(likelihood, outputs):
+    """Return the covariance (D, D) of a row in the units of X.
 
-    The covariance of a likelihood that is not Gaussian is that of draws.
+    That of a likelihood that is not Gaussian is the covariance of draws.
     """
-    mean = likelihood.mean(outputs).numpy()
     if isinstance(likelihood, FullGaussian):
-        return mean, likelihood.covariance().numpy() * np.outer(likelihood.units, likelihood.units)
+        return likelihood.covariance().numpy() * np.outer(likelihood.units, likelihood.units)
     if type(likelihood) is Gaussian:
-        variance = likelihood.variance(outputs).numpy() * likelihood.units**2
-        return mean, np.diag(variance)
+        return np.diag(likelihood.variance(outputs).numpy() * likelihood.units**2)
     generator = torch.Generator().manual_seed(0)
     draws = likelihood.sample(outputs.expand(_DRAWS, -1), generator).numpy()
-    return mean, np.cov(draws.T, bias=True).reshape(2 * mean.shape)
+    return np.cov(draws.T, bias=True).reshape(2 * (draws.shape[1],))
 
 
 @torch.no_grad()

@@ -75,6 +75,14 @@ class FullGaussian(Likelihood):
         units, location = (torch.as_tensor(a, device=outputs.device) for a in self._scales())
         return location + units * outputs.double()
 
+    @torch.no_grad()
+    def density_parameters(self, outputs):
+        mean = self.mean(outputs)
+        scale = torch.as_tensor(self.units) * self.covariance().double().diagonal().sqrt().cpu()
+        return {"mean": mean, "scale": scale.to(mean.device).expand_as(mean)}
+
+    cdf_of = staticmethod(Gaussian.cdf_of)
+
     def _scales(self):
         return self.units, self.location
 

@@ -1,6 +1,6 @@
 """A fitted hidden Markov model: densities, posteriors, paths, forecasts, draws, criteria."""
 
-from copy import copy
+from copy import copy, deepcopy
 from functools import partial
 from numbers import Integral
 
@@ -628,7 +628,9 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         sequences = self._sequences(X, groups)
         n_steps, last = int(n_steps), self._last_state_proba(sequences)
         indices = indices_after(X, sequences.offsets, sequences.listed, n_steps)
-        found = forecasts_of(self, last, n_steps, indices)
+        parameters = deepcopy(self._parameters())
+        kept = parameters.emission, parameters.transmat
+        found = forecasts_of(self, *kept, last, n_steps, indices)
         return found if sequences.listed or len(found) > 1 else found[0]
 
     def _last_state_proba(self, sequences):

@@ -11,7 +11,6 @@ its place for families without F.
 
 import sys
 from collections import namedtuple
-from copy import deepcopy
 from itertools import pairwise
 from numbers import Integral
 
@@ -44,7 +43,7 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
     ----------
     index : pandas.Index, ndarray of int, or None
         The times of the steps. A DatetimeIndex with a frequency or equal steps, a PeriodIndex, and
-        numbers with equal steps of the X of :meth:`skvae.EMHiddenMarkov.forecast` go on. It is None
+        numbers with equal steps of the X of the model's ``forecast`` go on. It is None
         if X has an index without such a rule. If X has no index, it is the numbers of the rows
         after those of X.
     feature_names : ndarray of str, or None
@@ -187,7 +186,7 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
         if self._emission is None:
             raise ValueError(
                 f"this Forecast was made from arrays or by an earlier version: {method} needs one "
-                "that EMHiddenMarkov.forecast returns"
+                "that EMHiddenMarkov.forecast or EGHiddenMarkov.forecast returns"
             )
 
     def _quantile(self, q):
@@ -213,13 +212,19 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
         return np.where(np.isfinite(self.mean), self.mean, 0.0), width
 
 
-def forecasts_of(model, state_proba, n_steps, indices):
+def forecasts_of(model, emission, transmat, state_proba, n_steps, indices):
     """Return a Forecast for each sequence.
 
     Parameters
     ----------
-    model : EMHiddenMarkov
-        The fitted model; forecasts do not change with it.
+    model : estimator
+        The fitted model.
+    emission : object
+        The densities of a row of the next steps given its state, with ``means``, ``covariances``,
+        ``cdf`` and ``sample`` of :class:`skvae.emissions.EmissionParameters`. It is kept, and must
+        not change with the model.
+    transmat : ndarray of shape (n_components, n_components)
+        Transition probabilities, kept likewise.
     state_proba : ndarray of shape (n_sequences, n_components)
         The probabilities of the state of each sequence's last row.
     n_steps : int
@@ -227,9 +232,8 @@ def forecasts_of(model, state_proba, n_steps, indices):
     indices : list
         For each sequence the index of its steps.
     """
-    parameters = deepcopy(model._parameters())
-    proba = algorithms.forecast(state_proba, parameters.transmat, n_steps)
-    means, covariances = parameters.emission.means(), parameters.emission.covariances()
+    proba = algorithms.forecast(state_proba, transmat, n_steps)
+    means, covariances = emission.means(), emission.covariances()
     size = max(1, _COVARIANCE_NUMBERS // (proba[0].size * means.shape[1]))
     found = []
     for first in range(0, len(proba), size):  # sequences together, in bounded memory
@@ -242,7 +246,7 @@ def forecasts_of(model, state_proba, n_steps, indices):
     for forecast, index in zip(found, indices, strict=True):
         forecast.index = index
         forecast.feature_names = getattr(model, "feature_names_in_", None)
-        forecast._emission, forecast._transmat = parameters.emission, parameters.transmat
+        forecast._emission, forecast._transmat = emission, transmat
         forecast._random_state = model.random_state
     return found
 

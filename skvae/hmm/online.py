@@ -227,4 +227,7 @@ class OnlineFilter:
         if not self.n_rows:
             raise ValueError("the filter has no row yet: forecast needs at least one update")
         index = np.arange(self.n_rows, self.n_rows + int(n_steps))
-        return forecasts_of(self._model, self.state_proba[None], int(n_steps), [index])[0]
+        parameters = deepcopy(self._model._parameters())
+        kept = parameters.emission, parameters.transmat
+        proba = self.state_proba[None]
+        return forecasts_of(self._model, *kept, proba, int(n_steps), [index])[0]

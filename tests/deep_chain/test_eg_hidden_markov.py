@@ -5,13 +5,14 @@ import itertools
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import multivariate_normal, norm
 from sklearn.base import clone
 
 from skvae import EGHiddenMarkov, EMHiddenMarkov, compare
-from skvae.hmm import CategoricalEmission, PoissonEmission
+from skvae.hmm import CategoricalEmission, GaussianEmission, PoissonEmission
 from skvae.inspection import StatePathDisplay, TransitionDisplay, elbo_decomposition
 
 QUICK = {"random_state": 0, "max_epochs": 3}
@@ -302,6 +303,46 @@ def test_forecast_is_the_density_of_the_next_row():
         model.forecast(X, 2)
 
 
+@pytest.mark.parametrize("history", [0, 1])
+@pytest.mark.parametrize("likelihood", ["gaussian", "student_t", "poisson"])
+def test_intervals_of_a_forecast(likelihood, history):
+    """By the density on a grid of next rows, which sums to its distribution function."""
+    sequences, _ = regimes(8)
+    X = [np.round(np.abs(sequence[:, :1])) for sequence in sequences]
+    model = EGHiddenMarkov(2, history=history, likelihood=likelihood, **QUICK).fit(X)
+    forecast = model.forecast(pd.DataFrame(X[0][:9], columns=[0]))
+    quantiles = forecast.quantile([0.1, 0.5, 0.9])[:, 0, 0]
+    grid = np.arange(60.0) if likelihood == "poisson" else np.arange(-40.0, 60.0, 0.02)
+    log_p = model.score_samples([np.vstack([X[0][:9], [[x]]]) for x in grid])
+    total = np.cumsum(np.exp([found[-1] for found in log_p]) * (grid[1] - grid[0]))
+    expected = grid[np.searchsorted(total, [0.1, 0.5, 0.9])]
+    np.testing.assert_allclose(quantiles, expected, atol=0.03)
+    np.testing.assert_allclose(np.ravel(forecast.interval(0.8)), quantiles[[0, 2]])
+    draws = forecast.sample(4000, random_state=0)[:, 0, 0]
+    np.testing.assert_allclose(
+        (draws <= quantiles[1]).mean(), total[grid <= quantiles[1]][-1], atol=0.04
+    )
+    assert list(forecast.index) == [9]
+
+
+def test_forecasts_of_several_steps_and_sequences():
+    """Without a history they are those of the chain of the same parameters."""
+    chain = EMHiddenMarkov.from_parameters(
+        [0.5, 0.5],
+        [[0.8, 0.2], [0.3, 0.7]],
+        GaussianEmission.from_parameters([[0.0], [4.0]], [[[1.0]], [[2.0]]], "full"),
+    )
+    X = [chain.sample(30, random_state=s)[0] for s in range(3)]
+    model = EGHiddenMarkov(2, **FULL, **QUICK).fit(X)
+    set_parameters(model, chain)
+    for found, expected in zip(model.forecast(X, 3), chain.forecast(X, 3), strict=True):
+        np.testing.assert_allclose(found.state_proba, expected.state_proba, rtol=1e-6)
+        np.testing.assert_allclose(found.covariance, expected.covariance, rtol=1e-6)
+        np.testing.assert_allclose(found.quantile([0.2, 0.7]), expected.quantile([0.2, 0.7]), 1e-5)
+        assert pickle.loads(pickle.dumps(found)).interval()[0].shape == (3, 1)
+        np.testing.assert_array_equal(found.index, expected.index)
+
+
 def test_storage_gives_the_same_answers(tmp_path):
     sequences, _ = regimes(6)
     model = EGHiddenMarkov(2, history=1, hidden_layer_sizes=(3,), **FULL, **QUICK).fit(sequences)
@@ -381,16 +422,28 @@ def test_posteriors_as_tables_and_as_lists():
     np.testing.assert_array_equal(model.transform(sequences)[0], table.to_numpy())
 
 
-def test_both_sides_of_the_bound():
+@pytest.mark.parametrize("transition", ["constant", "history"])
+def test_both_sides_of_the_bound(transition):
     sequences, _ = regimes(6)
-    model = EGHiddenMarkov(2, history=1, **QUICK).fit(sequences)
+    model = EGHiddenMarkov(3, history=1, transition=transition, **QUICK).fit(sequences)
+    if transition == "history":
+        with torch.no_grad():
+            weight = model.net_.module_.model.transition_network.weight
+            weight.normal_(generator=torch.Generator().manual_seed(0))
     terms = elbo_decomposition(model, sequences)
     for gap, entropy in zip(terms.gap, terms.entropy, strict=True):
         np.testing.assert_allclose(gap.sum(), 0.0, atol=1e-9)
         assert (entropy >= -1e-12).all()
-    varying = EGHiddenMarkov(2, history=1, transition="history", **QUICK).fit(sequences)
-    with pytest.raises(TypeError, match=r"transition='history'"):
-        elbo_decomposition(varying, sequences)
+    X = sequences[0][:4]
+    log_density, logs = model.log_emissions(X), model.log_transitions(X)
+    joint = []
+    for path in itertools.product(range(3), repeat=4):
+        steps = sum(logs[t, path[t - 1], path[t]] for t in range(1, 4))
+        joint.append(np.log(model.startprob_[path[0]]) + steps)
+        joint[-1] += sum(log_density[t, k] for t, k in enumerate(path))
+    proba, terms = np.exp(joint - np.logaddexp.reduce(joint)), elbo_decomposition(model, X)
+    np.testing.assert_allclose(terms.expected_joint.sum(), proba @ joint, rtol=1e-9)
+    np.testing.assert_allclose(terms.entropy.sum(), -proba @ np.log(proba), atol=1e-9)
 
 
 def test_a_language_model_of_discrete_symbols():

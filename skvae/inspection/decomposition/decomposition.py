@@ -27,8 +27,9 @@ from skvae.inspection.decomposition.expectations import (
 from skvae.inspection.decomposition.hidden_markov import chain_terms
 
 _SUPPORTED = (
-    "EMGaussianMixture, EMHiddenMarkov, BayesianMixtureSVI, VariationalAutoencoder and "
-    "HiddenMarkovAutoencoder, or another Gaussian mixture with the attributes of the first"
+    "EMGaussianMixture, EMHiddenMarkov, EGHiddenMarkov, BayesianMixtureSVI, "
+    "VariationalAutoencoder and HiddenMarkovAutoencoder, or another Gaussian mixture with the "
+    "attributes of the first"
 )
 _MIXTURE = ("weights_", "means_", "covariances_", "covariance_type", "predict_proba")
 _BAYESIAN = ("elbo_", "weight_concentration_", "mean_precision_", "degrees_of_freedom_")
@@ -85,7 +86,7 @@ def elbo_decomposition(estimator, X, *, groups=None, posterior=None):
         :math:`H(z_t \mid z_{t+1}, x)`, the last row of a sequence :math:`H(z_T \mid x)`; the other
         side has :math:`\ln p(x_t \mid x_1, \ldots, x_{t-1})`. Sums over a sequence are those of the
         path. So the gap of a row may have either sign; the sum over a sequence is zero. With a
-        history, densities are also conditional on the earlier rows.
+        history, densities and transitions are also conditional on the earlier rows.
     Bayesian mixture
         z is the component, θ the weights, means and precisions, and q(θ) q(z) the fitted posterior.
         A row's terms are :math:`E \ln p(x, z \mid \theta)` and :math:`H(q(z))`. The divergence of
@@ -106,9 +107,9 @@ def elbo_decomposition(estimator, X, *, groups=None, posterior=None):
     ----------
     estimator : estimator
         Fitted: :class:`skvae.EMGaussianMixture`, :class:`skvae.EMHiddenMarkov`,
-        :class:`skvae.BayesianMixtureSVI`, :class:`skvae.VariationalAutoencoder`,
-        :class:`skvae.HiddenMarkovAutoencoder`, or a mixture with the public attributes of the
-        first, such as :class:`sklearn.mixture.GaussianMixture`.
+        :class:`skvae.EGHiddenMarkov`, :class:`skvae.BayesianMixtureSVI`,
+        :class:`skvae.VariationalAutoencoder`, :class:`skvae.HiddenMarkovAutoencoder`, or a mixture
+        with the public attributes of the first, such as :class:`sklearn.mixture.GaussianMixture`.
     X : {array-like, DataFrame} of shape (n_samples, n_features), or list of such for a chain
         Rows as the estimator takes them; NaN is missing and integrated out.
     groups : array-like of shape (n_samples,), default=None
@@ -179,11 +180,6 @@ def _decomposer(estimator):
         return all(hasattr(estimator, name) for name in names)
 
     if has(_CHAIN):
-        if getattr(estimator, "transition", "constant") != "constant":
-            raise TypeError(
-                f"{type(estimator).__name__} has transition={estimator.transition!r}: the "
-                "decomposition is that of constant transitions"
-            )
         return _chain
     if has((*_MIXTURE, *_BAYESIAN)):
         return _bayesian

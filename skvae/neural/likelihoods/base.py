@@ -287,6 +287,40 @@ class Likelihood(nn.Module):
         """
         raise NotImplementedError
 
+    def cdf(self, x, outputs):
+        """Return the probability of values up to x of each feature, for quantiles of forecasts.
+
+        Parameters
+        ----------
+        x : ndarray of shape (..., D)
+            Values, in the user's units.
+        outputs : tensor of shape (..., n_outputs)
+            The decoder's outputs, on the CPU.
+
+        Returns
+        -------
+        cdf : ndarray of shape (..., D)
+            NaN by default: quantiles are then those of draws.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import torch
+        >>> from skvae.neural.likelihoods import make_likelihood
+        >>> likelihood = make_likelihood("bernoulli", np.array([[0.0], [1.0]]))
+        >>> likelihood.cdf(np.array([[0.0], [1.0]]), torch.zeros(1, 1))
+        array([[0.5],
+               [1. ]])
+        """
+        parameters = self.density_parameters(outputs)
+        return self.cdf_of(x, **{name: value.numpy() for name, value in parameters.items()})
+
+    @staticmethod
+    def cdf_of(x, **parameters):
+        """Return :meth:`cdf` from the density's parameters."""
+        shape = np.broadcast_shapes(x.shape, next(iter(parameters.values())).shape)
+        return np.full(shape, np.nan)
+
     @property
     def n_expectations(self):
         """The number of expectations of a row."""

@@ -148,6 +148,10 @@ class Bernoulli(_LogOdds):
     def density_parameters(self, outputs):
         return {"probability": self.mean(outputs)}
 
+    @staticmethod
+    def cdf_of(x, probability):
+        return np.where(x < 0, 0.0, np.where(x < 1, 1.0 - probability, 1.0))
+
     def values_of(self, expectations):
         return (expectations > 0.5).double()
 
@@ -209,6 +213,14 @@ class ContinuousBernoulli(_LogOdds):
     @torch.no_grad()
     def density_parameters(self, outputs):
         return {"mean": self.mean(outputs), "log_odds": outputs.double() + self.log_odds}
+
+    @staticmethod
+    def cdf_of(x, log_odds, **_):
+        # Of a falling density; that of a rising one is its mirror image.
+        x, size = np.clip(x, 0.0, 1.0), np.maximum(np.abs(log_odds), 1e-12)
+        below = np.where(log_odds < 0, x, 1.0 - x)
+        found = np.expm1(-size * below) / np.expm1(-size)
+        return np.where(log_odds < 0, found, 1.0 - found)
 
     @torch.no_grad()
     def sample(self, outputs, generator):

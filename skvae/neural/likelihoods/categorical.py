@@ -140,6 +140,11 @@ class Categorical(Likelihood):
     def density_parameters(self, outputs):
         return {"probabilities": torch.softmax(self._log_weights(outputs.double()), dim=-1)}
 
+    @staticmethod
+    def cdf_of(x, probabilities):
+        codes = np.arange(probabilities.shape[-1])
+        return np.where(codes <= x[..., None], probabilities, 0.0).sum(axis=-1)
+
     @property
     def n_expectations(self):
         return self.places.numel()

@@ -181,6 +181,11 @@ class Columns(Likelihood):
             together[name] = torch.cat(values, len(shape)).index_select(len(shape), self.order)
         return together
 
+    def cdf(self, x, outputs):
+        x, parts = torch.as_tensor(x), enumerate(self._outputs_of_parts(outputs))
+        found = [part.cdf(self._columns_of(k, x).numpy(), own) for k, (part, own) in parts]
+        return self._gather([torch.from_numpy(each) for each in found]).numpy()
+
     @property
     def n_expectations(self):
         return sum(part.n_expectations for part in self.parts)

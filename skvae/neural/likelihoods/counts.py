@@ -14,6 +14,7 @@ learned for each feature, from the data's as its first value.
 
 import numpy as np
 import torch
+from scipy import special
 from torch import nn
 from torch.nn import functional
 
@@ -108,6 +109,10 @@ class _Counts(Likelihood):
     @torch.no_grad()
     def density_parameters(self, outputs):
         return {"mean": self.mean(outputs)}
+
+    @staticmethod
+    def cdf_of(x, mean):
+        return np.where(x < 0, 0.0, special.pdtr(np.maximum(np.floor(x), 0.0), mean))
 
     def constants(self):
         names = ("log_mean", "log1p_mean", "log1p_std")
@@ -216,6 +221,12 @@ class NegativeBinomial(_Counts):
     def density_parameters(self, outputs):
         mean = self.mean(outputs)
         return {"mean": mean, "dispersion": self.dispersion().expand_as(mean)}
+
+    @staticmethod
+    def cdf_of(x, mean, dispersion):
+        share = 1.0 / (1.0 + dispersion * mean)
+        found = special.betainc(1.0 / dispersion, np.maximum(np.floor(x), 0.0) + 1.0, share)
+        return np.where(x < 0, 0.0, found)
 
     @torch.no_grad()
     def sample(self, outputs, generator):

@@ -31,6 +31,7 @@ from numbers import Real
 
 import numpy as np
 import torch
+from scipy import special
 from torch import nn
 
 from skvae.columns import check_values
@@ -239,6 +240,10 @@ class Gaussian(_LocationScale):
         scale = self._scale_of(self._split(outputs.double())[1])
         return {"mean": mean, "scale": scale.expand_as(mean)}
 
+    @staticmethod
+    def cdf_of(x, mean, scale):
+        return special.ndtr((x - mean) / scale)
+
     def variance(self, outputs):
         """Return σ² of prepared rows, shape (..., D), given the decoder's outputs."""
         return torch.exp(-2.0 * self._split(outputs)[1]).expand(
@@ -321,6 +326,10 @@ class StudentT(_LocationScale):
         mu, log_precision, dof = self._parameters_of(outputs.double())
         found = {"mean": self._to_user(mu), "scale": self._scale_of(log_precision), "dof": dof}
         return {name: value.expand_as(mu) for name, value in found.items()}
+
+    @staticmethod
+    def cdf_of(x, mean, scale, dof):
+        return special.stdtr(dof, (x - mean) / scale)
 
     @torch.no_grad()
     def sample(self, outputs, generator):

@@ -59,6 +59,52 @@ def test_density_has_these_parameters(key):
     assert {value.shape[:2] for value in parameters.values()} == {X.shape}
 
 
+def categorical_cdf(x, probabilities):
+    codes = np.arange(probabilities.shape[-1])
+    return (probabilities * (codes <= x[..., None])).sum(axis=-1)
+
+
+def continuous_bernoulli_cdf(x, mean, log_odds):
+    """The density from zero to x, integrated numerically."""
+    part = np.linspace(0.0, 1.0, 4001) * np.clip(x, 0.0, 1.0)[..., None]
+    grid = np.linspace(0.0, 1.0, 4001)
+    total = trapezoid(np.exp(log_odds[..., None] * grid), grid)
+    return trapezoid(np.exp(log_odds[..., None] * part), part) / total
+
+
+DISTRIBUTIONS = {
+    "gaussian": lambda x, mean, scale: st.norm.cdf(x, mean, scale),
+    "student_t": lambda x, mean, scale, dof: st.t.cdf(x, dof, mean, scale),
+    "bernoulli": lambda x, probability: st.bernoulli.cdf(x, probability),
+    "continuous_bernoulli": continuous_bernoulli_cdf,
+    "categorical": categorical_cdf,
+    "poisson": lambda x, mean: st.poisson.cdf(x, mean),
+    "negative_binomial": lambda x, mean, dispersion: st.nbinom.cdf(
+        x, 1 / dispersion, 1 / (1 + mean * dispersion)
+    ),
+}
+
+
+@pytest.mark.parametrize("key", [key for key in CASES if key != "columns"])
+def test_distribution_functions(key):
+    likelihood, X = case(key)
+    outputs = some_outputs(likelihood, len(X))
+    parameters = parameters_of(likelihood, outputs)
+    for x in (X, X - 0.4, X + 3.3, -np.abs(X) - 1.0):
+        found = likelihood.cdf(x, outputs)
+        expected = DISTRIBUTIONS[likelihood.name](x, **parameters)
+        assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_distribution_functions_of_parts():
+    likelihood, X = case("columns")
+    outputs = some_outputs(likelihood, len(X))
+    found = likelihood.cdf(X, outputs)
+    splits = outputs.split([part.n_outputs for part in likelihood.parts], dim=-1)
+    for part, columns, own in zip(likelihood.parts, likelihood.columns, splits, strict=True):
+        assert_array_equal(found[:, columns], part.cdf(X[:, columns], own))
+
+
 def test_parts_have_nan_where_they_have_no_such_parameter():
     likelihood, X = case("columns")
     outputs = some_outputs(likelihood, 2, len(X))
