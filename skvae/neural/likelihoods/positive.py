@@ -33,6 +33,7 @@ import math
 
 import numpy as np
 import torch
+from scipy import special
 
 from skvae.neural.likelihoods.base import moments_of, softplus
 from skvae.neural.likelihoods.gaussian import HALF_LOG_2PI, Gaussian, _LocationScale
@@ -126,6 +127,11 @@ class LogNormal(Gaussian):
         found = super().density_parameters(outputs)
         mu, _, _ = self._split(outputs.double())
         return {"log_mean": self._to_user(mu), "log_scale": found["scale"]}
+
+    @staticmethod
+    def cdf_of(x, log_mean, log_scale):
+        with np.errstate(divide="ignore"):
+            return special.ndtr((np.log(np.maximum(x, 0.0)) - log_mean) / log_scale)
 
     def sample(self, outputs, generator):
         return super().sample(outputs, generator).exp().clamp(_LEAST, _LARGEST)
@@ -234,6 +240,10 @@ class Gamma(_Shaped):
     def density_parameters(self, outputs):
         return {"mean": self.mean(outputs), "shape": self._log_mean(outputs)[1].exp()}
 
+    @staticmethod
+    def cdf_of(x, mean, shape):
+        return special.gammainc(shape, shape / mean * np.maximum(x, 0.0))
+
     @torch.no_grad()
     def sample(self, outputs, generator):
         log_mean, log_shape = (part.cpu().numpy() for part in self._log_mean(outputs))
@@ -323,6 +333,10 @@ class Beta(_Shaped):
             "alpha": torch.exp(log_shape - softplus(-place)),
             "beta": torch.exp(log_shape - softplus(place)),
         }
+
+    @staticmethod
+    def cdf_of(x, alpha, beta):
+        return special.betainc(alpha, beta, np.clip(x, 0.0, 1.0))
 
     @torch.no_grad()
     def sample(self, outputs, generator):

@@ -82,6 +82,11 @@ DISTRIBUTIONS = {
     "negative_binomial": lambda x, mean, dispersion: st.nbinom.cdf(
         x, 1 / dispersion, 1 / (1 + mean * dispersion)
     ),
+    "log_normal": lambda x, log_mean, log_scale: st.lognorm.cdf(
+        x, log_scale, scale=np.exp(log_mean)
+    ),
+    "gamma": lambda x, mean, shape: st.gamma.cdf(x, shape, scale=mean / shape),
+    "beta": st.beta.cdf,
 }
 
 
