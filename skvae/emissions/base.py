@@ -705,9 +705,9 @@ class Emission(BaseEstimator):
     def _with_fixed(self, new, old, fixed):
         """Return the parameters ``new`` with the fixed ones of ``old``."""
         values = {}
-        for name in self._fixable()[0]:
+        for name, _, now in new._arrays():
             if name in fixed:
-                before, now = getattr(old, name), getattr(new, name)
+                before = getattr(old, name)
                 mask = fixed[name].reshape((-1,) + (1,) * (now.ndim - 1))
                 values[name] = np.where(mask, before, now)
         return new._replace(**values)

@@ -22,7 +22,6 @@ from skvae.emissions.location_scale import (
 )
 from skvae.fitted import new_instance
 from skvae.gaussian.covariance import STRUCTURES
-from skvae.gaussian.fixed import held
 from skvae.gaussian.inverse_wishart import prior_of_parameters
 
 
@@ -199,11 +198,9 @@ class GaussianEmission(LocationScaleEmission):
         return self._prior(parameters.n_features).earlier(statistics)
 
     def _maximize_fixed(self, old, statistics, summary, fixed):
-        if self.mean_prior is not None or self.covariance_prior is not None:
-            bounds = summary.floor, summary.moments.resolution
-            previous = old.locations, old.scales
-            prior = self._prior(old.n_features)
-            found = prior.maximize(statistics, *bounds, previous, fixed)
-            return self._with_fixed(GaussianParameters(old.covariance_type, *found), old, fixed)
-        about = held(statistics, old.locations, old.scales, fixed)
-        return self._with_fixed(self.maximize(old, about, summary), old, fixed)
+        if self.mean_prior is None and self.covariance_prior is None:
+            return super()._maximize_fixed(old, statistics, summary, fixed)
+        bounds, previous = (summary.floor, summary.moments.resolution), (old.locations, old.scales)
+        prior = self._prior(old.n_features)
+        found = prior.maximize(statistics, *bounds, previous, fixed)
+        return self._with_fixed(GaussianParameters(old.covariance_type, *found), old, fixed)

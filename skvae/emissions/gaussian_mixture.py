@@ -26,18 +26,25 @@ from skvae.emissions.location_scale import (
     first_normals,
     known_means,
     known_normals,
-    normals_with_fixed,
 )
 from skvae.emissions.parameters import EmissionParameters
 from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.checks import check_weights
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.first_statistics import LARGEST_SINGLE
-from skvae.gaussian.fixed import held
 from skvae.initialization import completed, first_labels, rows_to_start_from
 from skvae.validation import check_array_parameter, check_number
 
 _APART = 0.1  # standard deviations between equal components and those that EM can separate
+
+
+class _Weights(Simplex):
+    """The domain of the weights of Gaussians; a weight of zero stays zero."""
+
+    @classmethod
+    def entries(cls, coordinates, unit):
+        weights = np.exp(coordinates - coordinates.max(axis=1, keepdims=True))
+        return weights / weights.sum(axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class GaussianMixtureParameters(EmissionParameters):
         The K·M Gaussians, those of a state together.
     """
 
-    weights: Simplex
+    weights: _Weights
     normals: GaussianParameters
 
     def kernel(self):
@@ -60,11 +67,6 @@ class GaussianMixtureParameters(EmissionParameters):
         with np.errstate(divide="ignore"):
             offsets = np.log(self.weights).ravel()
         return MixtureKernel(self.normals.kernel(offsets), self.weights.shape)
-
-    def n_parameters(self, n_states=None):
-        """Return the number of free parameters; that of fewer states if their number is given."""
-        n_states, n_mix = self.n_components if n_states is None else n_states, self.weights.shape[1]
-        return self.normals.n_parameters(n_states * n_mix) + n_states * (n_mix - 1)
 
     def sample(self, states, rng):
         """Return one draw for each entry of states, shape (n, n_features)."""
@@ -93,13 +95,6 @@ class GaussianMixtureParameters(EmissionParameters):
         parts = parts.reshape(*x.shape[:-1], *self.weights.shape, x.shape[-1])
         return np.einsum("km,...kmd->...kd", self.weights, parts)
 
-    def reordered(self, order):
-        """Return the states with ``order[i]`` in place i."""
-        n_mix = self.weights.shape[1]
-        of_parts = (np.asarray(order)[:, None] * n_mix + np.arange(n_mix)).ravel()
-        normals = self.normals.reordered(of_parts)
-        return GaussianMixtureParameters(self.weights[order], normals)
-
     def _filled(self, X, posterior):
         """Return rows with missing values at their conditional expectation."""
         logs = log_density_of(self.normals, X).reshape(len(X), *self.weights.shape)
@@ -115,20 +110,6 @@ class GaussianMixtureParameters(EmissionParameters):
         """Return the expected statistics of ``weights[k]`` rows in each state k."""
         weights = np.asarray(weights, dtype=np.float64)
         return self.normals.statistics((weights[:, None] * self.weights).ravel())
-
-    def pack(self, summary):
-        """Return the parameters as a vector; a weight of zero is −inf in it."""
-        with np.errstate(divide="ignore"):
-            log_weights = np.log(self.weights)
-        return np.concatenate([log_weights.ravel(), self.normals.pack(summary)])
-
-    def unpack(self, vector, summary):
-        """Return the parameters of a vector; raise Collapse if they are not usable."""
-        size = self.weights.size
-        log_weights = vector[:size].reshape(self.weights.shape)
-        weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
-        weights /= weights.sum(axis=1, keepdims=True)
-        return GaussianMixtureParameters(weights, self.normals.unpack(vector[size:], summary))
 
 
 class MixtureKernel:
@@ -275,6 +256,8 @@ class GaussianMixtureEmission(LocationScaleEmission):
 
     weights_ = FittedArray()
 
+    _names = "weights", "means", "covariances"
+
     def __init__(
         self,
         n_mix=2,
@@ -399,34 +382,9 @@ class GaussianMixtureEmission(LocationScaleEmission):
         found = statistics.maximize(summary.floor, summary.moments.resolution, previous)
         return GaussianMixtureParameters(weights, GaussianParameters(self.covariance_type, *found))
 
-    def _fixable(self):
-        names, shared = super()._fixable()
-        return ("weights", *names), shared
-
-    def _maximize_fixed(self, old, statistics, summary, fixed):
-        each = self._of_each(fixed)
-        about = held(statistics, old.normals.locations, old.normals.scales, each)
-        return self._with_fixed(self.maximize(old, about, summary), old, fixed)
-
-    def _with_fixed(self, new, old, fixed):
-        weights = new.weights
-        if "weights" in fixed:
-            weights = np.where(fixed["weights"][:, None], old.weights, weights)
-        normals = normals_with_fixed(new.normals, old.normals, self._of_each(fixed))
-        return GaussianMixtureParameters(weights, normals)
-
-    def _n_fixed(self, parameters, fixed):
-        n_weights = int(fixed["weights"].sum()) * (self.n_mix - 1) if "weights" in fixed else 0
-        return n_weights + super()._n_fixed(parameters, self._of_each(fixed))
-
-    def _of_each(self, fixed):
-        """Return masks with one entry for each Gaussian of each state."""
-        return {name: np.repeat(mask, self.n_mix) for name, mask in fixed.items()}
-
     def store(self, parameters):
-        super().store(parameters.normals)
+        super().store(parameters)
         fitted, lead = vars(self), parameters.weights.shape
-        fitted["weights_"] = parameters.weights.copy()
         tied = self.covariance_type == "tied"
         for name in ("means_",) if tied else ("means_", "covariances_", "precisions_cholesky_"):
             fitted[name] = fitted[name].reshape(*lead, *fitted[name].shape[1:])

@@ -21,7 +21,8 @@ class Limited(NonNegative):
     @classmethod
     def entries(cls, coordinates, unit):
         # A step beyond a limit would be taken back by the next M step, and the bound would fall.
-        return np.clip(super().entries(coordinates, unit), cls.smallest, cls.largest)
+        found = super().entries(np.minimum(coordinates, 1.0 + np.log(cls.largest)), unit)
+        return np.clip(found, cls.smallest, cls.largest)
 
     @classmethod
     def nudged(cls, array, unit, rng):

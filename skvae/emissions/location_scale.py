@@ -6,7 +6,7 @@ A Gaussian emission has one of these for each state, a Gaussian mixture has seve
 emission has one, and divides its covariance by a latent scale.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real as RealNumber
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from skvae.fitted import FittedArray
 from skvae.gaussian.checks import check_near, check_positive_definite
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.first_statistics import FIRST_FLOOR, filled, statistics_of
-from skvae.gaussian.fixed import n_fixed_normals, restored
+from skvae.gaussian.fixed import held, n_fixed_normals, restored
 from skvae.gaussian.kernel import gaussian_kernel
 from skvae.gaussian.moments import LARGEST, Moments, feature_moments
 from skvae.gaussian.statistics import GaussianStatistics
@@ -256,6 +256,7 @@ class LocationScaleEmission(Emission):
     precisions_cholesky_ = FittedArray(tied=True)
 
     _heavy_tails = False
+    _names = "means", "covariances"  # of parameters that can be fixed
 
     def check_rows(self, X, feature_names=None):
         pass  # every finite row is possible
@@ -309,24 +310,45 @@ class LocationScaleEmission(Emission):
             )
         return means, covariances
 
+    # Means and covariances are those of the field ``normals``, if the record has one.
+
     def _fixable(self):
-        return ("means", "covariances"), ("covariances",) * (self.covariance_type == "tied")
+        return self._names, ("covariances",) * (self.covariance_type == "tied")
 
     def _check_fixed(self, fixed):
         pass  # each may be fixed without the others
 
+    def _maximize_fixed(self, old, statistics, summary, fixed):
+        normals, scaled = getattr(old, "normals", old), getattr(statistics, "scaled", statistics)
+        values = normals.locations, normals.scales, _of_each(normals, old, fixed)
+        about = held(scaled, *values, statistics.counts)
+        if scaled is not statistics:
+            about = replace(statistics, scaled=about)
+        return self._with_fixed(self.maximize(old, about, summary), old, fixed)
+
     def _with_fixed(self, new, old, fixed):
-        return normals_with_fixed(new, old, fixed)
+        new = super()._with_fixed(new, old, fixed)
+        now, before = getattr(new, "normals", new), getattr(old, "normals", old)
+        kind, *found = now
+        found = restored(found, [*before][1:], _of_each(before, old, fixed))
+        normals = GaussianParameters(kind, *found)
+        return normals if now is new else new._replace(normals=normals)
 
     def _n_fixed(self, parameters, fixed):
-        return n_fixed_normals(self.covariance_type, parameters.n_features, fixed)
+        normals = getattr(parameters, "normals", parameters)
+        each = _of_each(normals, parameters, fixed)
+        n_fixed = n_fixed_normals(self.covariance_type, parameters.n_features, each)
+        return n_fixed + super()._n_fixed(parameters, fixed)
 
     def store(self, parameters):
-        vars(self).update(
-            means_=parameters.locations.copy(),
-            covariances_=parameters.scales.copy(),
-            precisions_cholesky_=parameters.factors.copy(),
+        fitted, normals = vars(self), getattr(parameters, "normals", parameters)
+        fitted.update(
+            means_=normals.locations.copy(),
+            covariances_=normals.scales.copy(),
+            precisions_cholesky_=normals.factors.copy(),
         )
+        if normals is not parameters:
+            fitted.update((f"{name}_", array.copy()) for name, _, array in parameters._arrays())
         self.n_features_in_ = parameters.n_features
 
     def _parameters(self):
@@ -339,10 +361,10 @@ class LocationScaleEmission(Emission):
         return GaussianParameters(self.covariance_type, means, scales, factors)
 
 
-def normals_with_fixed(new, old, fixed):
-    """Return the GaussianParameters ``new`` with the fixed ones of ``old``."""
-    kind, *found = new
-    return GaussianParameters(kind, *restored(found, [*old][1:], fixed))
+def _of_each(normals, parameters, fixed):
+    """Return the masks of states as masks of the normals, of which a state may have several."""
+    size = normals.n_components // parameters.n_components
+    return {name: np.repeat(mask, size) for name, mask in fixed.items()}
 
 
 def _last_axis(given):

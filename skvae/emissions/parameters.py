@@ -23,10 +23,11 @@ class EmissionParameters:
     """Base of the parameters of an emission family: a frozen dataclass of arrays.
 
     The annotation of a field is the domain of its array (n_components, n_features), such as
-    :class:`skvae.emissions.Positive`. A field with another annotation is a constant of the family:
-    no M step changes it. A family overrides :meth:`log_density`, :meth:`sample`, :meth:`means` and
-    :meth:`variances`; :meth:`sufficient_statistics` and :meth:`expected_statistics`, unless the
-    mean of the rows is sufficient.
+    :class:`skvae.emissions.Positive`. One field may be a record itself, with one component or
+    several in each state. Another field is a constant of the family: no M step changes it. A family
+    overrides :meth:`log_density`, :meth:`sample`, :meth:`means` and :meth:`variances`;
+    :meth:`sufficient_statistics` and :meth:`expected_statistics`, unless the mean of the rows is
+    sufficient.
 
     Examples
     --------
@@ -210,7 +211,11 @@ class EmissionParameters:
         2
         """
         n_states = self.n_components if n_states is None else n_states
-        return n_states * sum(self.n_free().values())
+        inner = (
+            record.n_parameters(n_states * record.n_components // self.n_components)
+            for _, record in self._records()
+        )
+        return n_states * sum(self.n_free().values()) + sum(inner)
 
     def n_free(self):
         """Return the number of free parameters of a state in each field.
@@ -226,7 +231,7 @@ class EmissionParameters:
         >>> GammaEmission.from_parameters([[1.0, 2.0]], [[3.0, 4.0]]).parameters().n_free()
         {'shapes': 2, 'scales': 2}
         """
-        return {name: domain.n_free(array.shape) for name, domain, array in self._arrays()}
+        return {name: domain.n_free(array.shape) for name, domain, array in self._learned()}
 
     def covariances(self):
         """Return the covariance of the features in each state.
@@ -293,9 +298,8 @@ class EmissionParameters:
         array([  0., -inf])
         """
         unit = getattr(summary, "scale", 1.0)
-        return np.concatenate(
-            [d.coordinates(array, unit).ravel() for _, d, array in self._arrays()]
-        )
+        own = [d.coordinates(array, unit).ravel() for _, d, array in self._learned()]
+        return np.concatenate([*own, *(record.pack(summary) for _, record in self._records())])
 
     def unpack(self, vector, summary):
         """Return the parameters that :meth:`pack` returns as the given vector.
@@ -327,11 +331,13 @@ class EmissionParameters:
                [2.]])
         """
         unit, found, first = getattr(summary, "scale", 1.0), {}, 0
-        for name, domain, array in self._arrays():
+        for name, domain, array in self._learned():
             last = first + array.size
             with np.errstate(over="ignore", invalid="ignore"):
                 found[name] = domain.entries(vector[first:last].reshape(array.shape), unit)
             first = last
+        for name, record in self._records():  # one at most
+            found[name] = record.unpack(vector[first:], summary)
         return replace(self, **found)
 
     def kernel(self):
@@ -359,6 +365,17 @@ class EmissionParameters:
         """Yield (name, domain, array) of the fields that have a domain."""
         for name, domain in domains(type(self)).items():
             yield name, domain, getattr(self, name)
+
+    def _learned(self):
+        """Yield (name, domain, array) of the fields that M steps change."""
+        return self._arrays()
+
+    def _records(self):
+        """Yield (name, record) of the field that is a record itself, if there is one."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, EmissionParameters):
+                yield field.name, value
 
     def cdf(self, x):
         """Return the probability of values up to x, for quantiles of forecasts.
@@ -439,10 +456,9 @@ class EmissionParameters:
                [1.]])
         """
         found = {name: array[order] for name, _, array in self._arrays()}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, EmissionParameters):
-                found[field.name] = value.reordered(order)
+        for name, record in self._records():
+            size = record.n_components // self.n_components  # those of a state are neighbours
+            found[name] = record.reordered((order[:, None] * size + np.arange(size)).ravel())
         return replace(self, **found)
 
     def inside(self):

@@ -24,28 +24,26 @@ that of a Gaussian, as the scale cancels. With :math:`h(x) = \ln x - \psi(x)`, w
           v = E[\tau - 1 - \ln \tau] = h\big(\tfrac{\nu + d}2\big) + (u - 1) - \ln u \ge 0 .
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import stdtr
 
 from skvae.emissions.base import NO_ROWS
-from skvae.emissions.domains import Positive
 from skvae.emissions.gaussian import GaussianEmission
+from skvae.emissions.limited import Limited
 from skvae.emissions.location_scale import (
     GaussianParameters,
     LocationScaleEmission,
     first_normals,
     known_means,
     known_normals,
-    normals_with_fixed,
 )
 from skvae.emissions.parameters import EmissionParameters
 from skvae.emissions.student_t_kernel import StudentTKernel, StudentTStatistics
 from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.covariance import STRUCTURES
-from skvae.gaussian.fixed import held
 from skvae.gaussian.student import log_minus_digamma
 from skvae.validation import check_array_parameter, check_choice
 
@@ -89,6 +87,12 @@ def maximize_normals(statistics, old, empty, summary):
     return GaussianParameters(scaled.covariance_type, locations, scales, factors)
 
 
+class _Dof(Limited):
+    """The domain of learned degrees of freedom."""
+
+    smallest, largest = SMALLEST_DOF, LARGEST_DOF
+
+
 @dataclass(frozen=True)
 class StudentTParameters(EmissionParameters):
     """Parameters of Student-t emissions.
@@ -104,17 +108,15 @@ class StudentTParameters(EmissionParameters):
     """
 
     normals: GaussianParameters
-    dofs: Positive
+    dofs: _Dof
     learned: bool = True
+
+    def _learned(self):
+        return self._arrays() if self.learned else ()
 
     def kernel(self):
         """Return the kernel of the states."""
         return StudentTKernel(self.normals, self.dofs)
-
-    def n_parameters(self, n_states=None):
-        """Return the number of free parameters; that of fewer states if their number is given."""
-        n_states = self.n_components if n_states is None else n_states
-        return self.normals.n_parameters(n_states) + (n_states if self.learned else 0)
 
     def sample(self, states, rng):
         """Return one draw for each entry of states, shape (n, n_features)."""
@@ -157,18 +159,6 @@ class StudentTParameters(EmissionParameters):
         weights = np.asarray(weights, dtype=np.float64)
         shortfalls = weights * log_minus_digamma(0.5 * self.dofs)
         return StudentTStatistics(self.normals.statistics(weights), weights, shortfalls)
-
-    def pack(self, summary):
-        """Return the parameters as a vector without constraints, ln ν in front if it is free."""
-        log_dofs = np.log(self.dofs) if self.learned else []
-        return np.concatenate([log_dofs, self.normals.pack(summary)])
-
-    def unpack(self, vector, summary):
-        """Return the parameters of a vector; raise Collapse if they are not usable."""
-        size = len(self.dofs) if self.learned else 0
-        limits = np.log([SMALLEST_DOF, LARGEST_DOF])
-        dofs = np.exp(np.clip(vector[:size], *limits)) if self.learned else self.dofs
-        return StudentTParameters(self.normals.unpack(vector[size:], summary), dofs, self.learned)
 
 
 # The emission -------------------------------------------------------------------------------------
@@ -239,6 +229,7 @@ class StudentTEmission(LocationScaleEmission):
     dofs_ = FittedArray()
 
     _heavy_tails = True
+    _names = "means", "covariances", "dofs"
 
     def __init__(
         self,
@@ -350,33 +341,9 @@ class StudentTEmission(LocationScaleEmission):
                 dofs[k] = solve_dof(statistics.shortfalls[k] / counts[k])
         return StudentTParameters(normals, dofs, old.learned)
 
-    def _fixable(self):
-        names, shared = super()._fixable()
-        return (*names, "dofs"), shared
-
-    def _maximize_fixed(self, old, statistics, summary, fixed):
-        normals = old.normals.locations, old.normals.scales
-        scaled = held(statistics.scaled, *normals, fixed, statistics.counts)
-        about = replace(statistics, scaled=scaled)
-        return self._with_fixed(self.maximize(old, about, summary), old, fixed)
-
-    def _with_fixed(self, new, old, fixed):
-        normals = normals_with_fixed(new.normals, old.normals, fixed)
-        dofs = np.where(fixed["dofs"], old.dofs, new.dofs) if "dofs" in fixed else new.dofs
-        return StudentTParameters(normals, dofs, new.learned)
-
-    def _n_fixed(self, parameters, fixed):
-        learned = "dofs" in fixed and parameters.learned
-        n_dofs = int(fixed["dofs"].sum()) if learned else 0
-        return n_dofs + super()._n_fixed(parameters, fixed)
-
     def continued(self, earlier, why, feature_names=None):
         parameters = super().continued(earlier, why, feature_names)
         return parameters._replace(learned=bool(self.learn_dofs))
-
-    def store(self, parameters):
-        super().store(parameters.normals)
-        vars(self)["dofs_"] = parameters.dofs.copy()
 
     def _parameters(self):
         dofs = vars(self)["dofs_"]
