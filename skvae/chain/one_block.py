@@ -100,19 +100,20 @@ class OneBlock:
         """Return p(z_t | x_1..x_t), shape (n_rows, K), or its log."""
         return self._recursion.probabilities(self._alpha[1:], logs)
 
-    def smooth(self, weight=None):
+    def smooth(self, weight=None, dtype=np.float64):
         """Return the Smoothing by the backward pass, with a weight for each row or one each.
 
-        It uses the memory of the forward pass: call it once, and last.
+        It uses the memory of the forward pass: call it once, and last. ``dtype`` is that of the
+        posterior.
         """
         recursion, weight = self._recursion, np.ones(len(self._first)) if weight is None else weight
-        gamma, pairs = np.empty_like(self._likelihood), np.zeros(recursion.pairs_shape)
+        gamma, pairs = np.empty_like(self._likelihood, dtype), np.zeros(recursion.pairs_shape)
         recursion.backward(
             *(self._first, self._likelihood, self._alpha, self._scale, weight),
             *(recursion.last.copy(), gamma, pairs),
         )
         posterior = gamma[:, : recursion.n_states]
-        starts = np.add.reduce(posterior[self._begins], axis=0)
+        starts = np.add.reduce(posterior[self._begins], axis=0, dtype=np.float64)
         return Smoothing(posterior, starts, recursion.finish_pairs(pairs))
 
 

@@ -92,14 +92,15 @@ class VaryingBlock:
         """Return p(z_t | x_1..x_t), shape (n_rows, K)."""
         return np.exp(self._alpha[1:]) if self._in_logs else self._alpha[1:]
 
-    def smooth(self, weight=None):
+    def smooth(self, weight=None, dtype=np.float64):
         """Return the Smoothing by the backward pass; its pairs are those of each row, (n, K, K).
 
-        ``weight`` (n_rows,) multiplies the posteriors of each row. The pairs have the dtype of
-        ``log_transmat``. The memory of the forward pass is used: call it once, and last.
+        ``weight`` (n_rows,) multiplies the posteriors of each row; ``dtype`` is theirs. The pairs
+        have the dtype of ``log_transmat``. The memory of the forward pass is used: call it once,
+        and last.
         """
         weight = np.ones(len(self._first)) if weight is None else weight
-        gamma = np.empty_like(self._alpha[1:])
+        gamma = np.empty_like(self._alpha[1:], dtype)
         pairs = np.empty(self._log_transmat.shape, self._log_transmat.dtype)
         if self._in_logs:
             kernels.backward_in_logs(
@@ -115,7 +116,7 @@ class VaryingBlock:
                     *(beta, gamma[part]),
                 )
                 pairs[part] = transitions
-        return Smoothing(gamma, gamma[self._begins].sum(axis=0), pairs)
+        return Smoothing(gamma, gamma[self._begins].sum(axis=0, dtype=np.float64), pairs)
 
 
 def best_paths(log_start, log_transmat, log_likelihood, offsets):

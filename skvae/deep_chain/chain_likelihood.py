@@ -74,7 +74,8 @@ class _ChainLikelihood(torch.autograd.Function):
         ctx.block = _forward_pass(log_start, log_transmat, log_density, offsets)
         log_p = np.add.reduceat(ctx.block.log_p, offsets[:-1])
         if not any(ctx.needs_input_grad):
-            _give_back(ctx)
+            _give_back(ctx.block)
+            ctx.block = None
         return torch.from_numpy(log_p).to(log_density)
 
     @staticmethod
@@ -82,16 +83,17 @@ class _ChainLikelihood(torch.autograd.Function):
     def backward(ctx, gradient):
         """Return the posterior probabilities, weighted by the gradient of each sequence."""
         inputs = ctx.saved_tensors
-        if ctx.block is None:  # a second gradient: the first has used the memory
-            ctx.block = _forward_pass(*inputs, ctx.offsets)
+        block, ctx.block = ctx.block, None  # the backward recursion uses its memory
+        if block is None:
+            block = _forward_pass(*inputs, ctx.offsets)
         weight = np.repeat(_array(gradient), np.diff(ctx.offsets))
-        posterior, starts, pairs = ctx.block.smooth(weight)
-        if np.isneginf(ctx.block.log_p).any():
+        posterior, starts, pairs = block.smooth(weight, _dtype(inputs[2]))
+        if np.isneginf(block.log_p).any():
             # An impossible entry has no gradient, also in a row that is taken as missing.
             posterior = np.where(_array(inputs[2]) > -np.inf, posterior, 0.0)
-        _give_back(ctx)
         if pairs.ndim > inputs[1].ndim:
             pairs = pairs.sum(axis=0)
+        _give_back(block)
         return *map(_like, (starts, pairs, posterior), inputs), None
 
 
@@ -101,27 +103,32 @@ def _forward_pass(log_start, log_transmat, log_density, offsets):
     if log_transmat.ndim == 2 and n_states > 1:
         chain = np.exp(log_start), np.exp(_array(log_transmat))
         memory = _BUFFERS.take(len(log_density), -(-n_states // 4) * 4)
-        rows = _array(log_density, may_be_single=True)
+        rows = _array(log_density, _dtype(log_density))
         return OneBlock(*chain, rows.T, offsets, memory=memory)
-    log_transmat = _array(log_transmat, may_be_single=True)
+    log_transmat = _array(log_transmat, _dtype(log_transmat))
     if log_transmat.ndim == 2:
         # OneBlock takes the probabilities of a single state as one, without reading them.
         log_transmat = np.broadcast_to(log_transmat, (len(log_density), 1, 1))
     return VaryingBlock(log_start, log_transmat, _array(log_density), offsets)
 
 
-def _give_back(ctx):
-    """Keep the memory of the forward pass for a later one."""
-    block, ctx.block = ctx.block, None
+def _give_back(block):
+    """Keep the memory of a block for a later one."""
     if isinstance(block, OneBlock) and block.memory[0].size <= _LARGEST_BUFFER:
         _BUFFERS.append(block.memory)
 
 
-def _array(tensor, *, may_be_single=False):
-    """Return a tensor as an array on the CPU, of float64, or of float32 if it may be."""
-    single = may_be_single and tensor.dtype == torch.float32
-    dtype = torch.float32 if single else torch.float64
-    return tensor.detach().to(device="cpu", dtype=dtype).contiguous().numpy()
+def _array(tensor, dtype=np.float64):
+    """Return a tensor as an array on the CPU."""
+    array = tensor.detach().cpu()
+    if dtype is np.float64:
+        array = array.double()  # NumPy lacks some dtypes of torch
+    return array.contiguous().numpy()
+
+
+def _dtype(tensor):
+    """Return the dtype in which arrays of a tensor's size are read and written."""
+    return np.float32 if tensor.dtype == torch.float32 else np.float64
 
 
 def _like(array, tensor):

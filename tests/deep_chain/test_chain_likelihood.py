@@ -154,7 +154,8 @@ def test_the_dtype_is_that_of_the_log_density(varying, dtype):
     expected.sum().backward()
     torch.testing.assert_close(found, expected.to(dtype), rtol=0, atol=0)
     for one, other in zip(parts, double, strict=True):
-        torch.testing.assert_close(one.grad, other.grad.to(dtype), rtol=0, atol=0)
+        # Single posteriors of first rows are summed.
+        torch.testing.assert_close(one.grad, other.grad.to(dtype), rtol=2e-7, atol=0)
 
 
 @pytest.mark.parametrize("n_states", [4, 17])
