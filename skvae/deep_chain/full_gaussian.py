@@ -65,6 +65,7 @@ class FullGaussian(Likelihood):
         return cls(moments.mean, units, min_scale)
 
     allowed = staticmethod(Gaussian.allowed)
+    coordinate = staticmethod(Gaussian.coordinate)
     prepare = Gaussian.prepare
     log_jacobian = Gaussian.log_jacobian
 

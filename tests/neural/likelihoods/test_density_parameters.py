@@ -86,7 +86,7 @@ DISTRIBUTIONS = {
         x, log_scale, scale=np.exp(log_mean)
     ),
     "gamma": lambda x, mean, shape: st.gamma.cdf(x, shape, scale=mean / shape),
-    "beta": st.beta.cdf,
+    "beta": lambda x, **shapes: st.beta.cdf(x, *shapes.values()),
 }
 
 
