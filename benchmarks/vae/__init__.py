@@ -18,6 +18,7 @@ SECTIONS = (
     evidence.SECTION,
     imputation.SECTION,
     clusters.SECTION,
+    clusters.DIGITS,
     comparison.SECTION,
     fashion.SECTION,
 )

@@ -44,7 +44,7 @@ def _measured(name, seed, settings):
     X, test = train_test_split(X, test_size=0.25, random_state=seed)
     with quietly():
         mixture = _mixture(X, seed, settings)
-        took, vae = seconds(lambda: _autoencoder(X, LATENTS[name], seed, settings))
+        took, vae = seconds(lambda: chosen_autoencoder(X, LATENTS[name], seed, settings))
         factors = FactorAnalysis(vae.n_components, tol=1e-6, max_iter=5000).fit(X)
         vae.set_params(n_score_samples=100 if settings.quick else 1000)
         each = vae.score_samples(test)
@@ -81,7 +81,7 @@ def _mixture(X, seed, settings):
     return GridSearchCV(mixture, grid, cv=2 if settings.quick else 5).fit(X).best_estimator_
 
 
-def _autoencoder(X, sizes, seed, settings):
+def chosen_autoencoder(X, sizes, seed, settings):
     """Return the autoencoder with the highest bound on its validation rows.
 
     The validation rows are the same for all, since they have the same seed.

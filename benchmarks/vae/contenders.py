@@ -6,6 +6,7 @@ import logging
 import math
 import tempfile
 import warnings
+from functools import partial
 
 import torch
 from torch import nn
@@ -69,7 +70,7 @@ class Handwritten(nn.Module):
         return (loss + kl) / len(x)
 
 
-def train_by_hand(x, sizes, likelihood, *, batch_size, n_epochs, fused):
+def train_by_hand(x, sizes, likelihood, *, batch_size, n_epochs, fused, mixed_precision=False):
     """Return the bound of the last epoch, nats per row, of a loop with the least overhead.
 
     Rows are in one tensor, batches are taken from it by index, nothing waits for a number.
@@ -83,14 +84,19 @@ def train_by_hand(x, sizes, likelihood, *, batch_size, n_epochs, fused):
     fused : bool
         Whether Adam is torch's kernel for all weights at once, as the estimator's is, or torch's
         default.
+    mixed_precision : bool
+        Whether the forward pass is in bfloat16 where that is safe.
     """
-    model = Handwritten(sizes, likelihood)
+    device = x.device
+    model = Handwritten(sizes, likelihood).to(device)
+    lower = partial(torch.autocast, device.type, torch.bfloat16, enabled=mixed_precision)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused or None)
     for _ in range(n_epochs):
-        total = torch.zeros(())
-        for index in torch.randperm(len(x)).split(batch_size):
+        total = torch.zeros((), device=device)
+        for index in torch.randperm(len(x), device=device).split(batch_size):
             optimizer.zero_grad()
-            loss = model(x[index])
+            with lower():
+                loss = model(x[index])
             loss.backward()
             optimizer.step()
             total += loss.detach() * len(index)
