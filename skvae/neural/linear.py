@@ -44,7 +44,7 @@ from skvae.neural.likelihoods.gaussian import Gaussian
 from skvae.neural.networks import LinearBeside
 from skvae.neural.posteriors import FullPosterior
 from skvae.neural.priors import Mixture, Normal
-from skvae.neural.training.rows_on_disk import blocks_of
+from skvae.neural.training.rows_on_disk import with_weights
 
 _TOL = 1e-7  # nats per row
 _MAX_ITER = 500
@@ -165,26 +165,31 @@ class _FactorStep(Step):
         return scales[:, None] * vectors * np.sqrt(excess), bound
 
 
-def moments_of_rows(x):
+def moments_of_rows(x, weight=None):
     """Return the mean and covariance of rows, of each pair of features where both are observed.
 
     Parameters
     ----------
     x : ndarray or RowsOnDisk of shape (n, D)
         Prepared rows, near zero; NaN is missing.
+    weight : ndarray of shape (n,), RowsOnDisk of shape (n, 1), or None
+        The weights of the rows.
     """
-    n_features = x.shape[1]
+    n_features, complete = x.shape[1], True
     count = np.zeros((n_features, n_features))
     products, sums = np.zeros_like(count), np.zeros(n_features)
-    for block in blocks_of(x):
+    for block, of_block in with_weights(x, weight):
         seen = ~np.isnan(block)
+        complete = complete and seen.all()
         filled = np.where(seen, block, 0.0).astype(np.float64)
-        sums += filled.sum(axis=0)
-        products += filled.T @ filled
-        count += seen.T.astype(np.float64) @ seen
-    mean = sums / np.maximum(np.diag(count), 1.0)
-    covariance = products / np.maximum(count, 1.0) - np.outer(mean, mean)
-    if count.min() < len(x):  # the covariances of pairs need not be those of any distribution
+        times = 1.0 if of_block is None else of_block[:, None]
+        sums += (times * filled).sum(axis=0)
+        products += filled.T @ (times * filled)
+        count += seen.T.astype(np.float64) @ (times * seen)
+    count = np.where(count > 0, count, 1.0)
+    mean = sums / np.diag(count)
+    covariance = products / count - np.outer(mean, mean)
+    if not complete:  # the covariances of pairs need not be those of any distribution
         values, vectors = eigh(covariance)
         covariance = (vectors * np.maximum(values, 0.0)) @ vectors.T
     return mean, covariance
@@ -211,7 +216,7 @@ def can_start_at_factor_analysis(settings, likelihood, shape):
     return few and not own and isinstance(likelihood, Gaussian)
 
 
-def start_at_factor_analysis(model, x):
+def start_at_factor_analysis(model, x, weight=None):
     """Set the weights of a Gaussian model with linear maps to the factor analysis of some rows.
 
     Networks without hidden layers, or with a linear map beside them, then give its density and its
@@ -223,13 +228,15 @@ def start_at_factor_analysis(model, x):
         Changed in place.
     x : ndarray or RowsOnDisk of shape (n, D)
         Prepared rows; NaN is missing.
+    weight : ndarray of shape (n,), RowsOnDisk of shape (n, 1), or None
+        The weights of the rows.
     """
     maps = [_linear_map(network) for network in (model.encoder, model.decoder)]
     if None in maps:
         return
     likelihood = model.likelihood
     shared, floor = likelihood.scale == "shared", likelihood.min_scale**2
-    moments = moments_of_rows(x)
+    moments = moments_of_rows(x, weight)
     factors = factor_analysis(*moments, model.n_components, shared=shared, floor=floor)
     _set_weights(*maps, likelihood, *(torch.from_numpy(array) for array in factors))
     if isinstance(model.prior, Mixture):

@@ -151,7 +151,7 @@ class Mixture(nn.Module):
         return MixtureDensity(torch.log_softmax(self.logits, dim=0), components)
 
     @torch.no_grad()
-    def initialize(self, means, variances=None, *, seed):
+    def initialize(self, means, variances=None, row_weights=None, *, seed):
         """Set the parameters to those of clusters of latent vectors, found by k-means.
 
         Parameters
@@ -161,6 +161,8 @@ class Mixture(nn.Module):
         variances : ndarray of shape (n, L), default=None
             The posterior variances, which add to the variance within the clusters: the mixture is
             then near the rows' average posterior, which is the best prior.
+        row_weights : ndarray of shape (n,), default=None
+            Weights of the rows, > 0; None is one each.
         seed : int or RandomState
             The source of randomness.
 
@@ -177,9 +179,11 @@ class Mixture(nn.Module):
         rng = check_random_state(seed)
         some = rows_to_start_from(n_rows, n_prior_components, rng)
         chosen = slice(None) if some is None else some
-        spread = 0.0 if variances is None else np.asarray(variances, np.float64)[chosen].mean(0)
-        moments = _cluster_moments(np.asarray(means, np.float64)[chosen], len(self.logits), rng)
-        weights, centres, within = moments
+        own = None if row_weights is None else row_weights[chosen] / row_weights[chosen].mean()
+        points, spread = np.asarray(means, np.float64)[chosen], 0.0
+        if variances is not None:
+            spread = np.average(np.asarray(variances, np.float64)[chosen], axis=0, weights=own)
+        weights, centres, within = _cluster_moments(points, own, len(self.logits), rng)
         excess = np.maximum(within + spread - MIN_VARIANCE, MIN_VARIANCE)
         for parameter, value in (
             (self.logits, np.log(weights)),
@@ -270,19 +274,24 @@ def _noise(n_samples, like, generator):
     return noise.to(like.device)
 
 
-def _cluster_moments(points, n_clusters, rng):
+def _cluster_moments(points, row_weights, n_clusters, rng):
     """Return weights (K,), means (K, L) and variances (K, L) of k-means clusters of points.
+
+    The weights of points have a mean of one; None is one each.
 
     Weights and variances are those of the cluster and one further row, an average over all rows: no
     weight is zero, and a cluster of one row has the usual variance within clusters.
     """
-    labels = first_labels(points, None, n_clusters, "kmeans", rng, n_init=10)
+    labels = first_labels(points, row_weights, n_clusters, "kmeans", rng, n_init=10)
     member = np.eye(n_clusters)[labels]
+    if row_weights is not None:
+        member *= row_weights[:, None]
     counts = member.sum(axis=0)[:, None]
     # A cluster can be empty if rows coincide; its component starts at the mean of all.
-    share = np.where(counts > 0, member.T / np.maximum(counts, 1), 1 / len(points))
+    share = np.where(counts > 0, member.T / np.where(counts > 0, counts, 1), 1 / len(points))
     centres = share @ points
     squares = (points - centres[labels]) ** 2
-    variances = (member.T @ squares + squares.mean(axis=0)) / (counts + 1)
+    mean = np.average(squares, axis=0, weights=row_weights)
+    variances = (member.T @ squares + mean) / (counts + 1)
     weights = (counts[:, 0] + 1) / (len(points) + n_clusters)
     return weights, centres, variances

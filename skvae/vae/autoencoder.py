@@ -206,7 +206,12 @@ class VariationalAutoencoder(Autoencoder):
     the bound is of the observed values (MIWAE). Here an interrupted ``fit`` keeps its progress:
     Ctrl-C ends it with a warning and the best weights so far, a loss of NaN with a ValueError and
     the weights of the last good epoch. If no epoch was completed, and after every other error, the
-    estimator is as it was before the call. Training takes no weights of rows; ``score`` does.
+    estimator is as it was before the call.
+
+    The order of rows in memory does not change a fit. Only ratios of weights count: they multiply
+    the rows' terms of the objective. But whole numbers, at most eight in the mean, repeat the rows:
+    the fit is that of repeated rows, whose copies have noise of their own and may be among the
+    validation rows.
 
     A ``dask.array.Array``, or a float32 or float64 memmap, of more than 2²⁵ numbers is not read
     into memory: batches come from a buffer of some of its blocks, mixed row by row, while the next
@@ -312,7 +317,7 @@ class VariationalAutoencoder(Autoencoder):
 
     # Learning ---------------------------------------------------------------------------------
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Return self, trained for up to ``max_epochs`` passes over the rows.
 
         If torch.distributed is initialised, call it in every process of the default group, with the
@@ -326,6 +331,8 @@ class VariationalAutoencoder(Autoencoder):
             Rows; NaN is missing.
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0.
 
         Returns
         -------
@@ -354,18 +361,20 @@ class VariationalAutoencoder(Autoencoder):
             rng = check_random_state(self.random_state)
             fraction = self.validation_fraction if self.early_stopping else None
             if going_on:
-                net, x = self._continued(X, "warm_start=True")
+                net, x, weight = self._continued(X, sample_weight, "warm_start=True")
                 # The same seed keeps the same rows aside, so that no row validates after training.
-                training = self._train(net, x, fraction, self.max_epochs, self._noise_seed, agree)
+                own = fraction, self.max_epochs, self._noise_seed, agree
+                training = self._train(net, x, weight, *own)
                 failure = self._keep(training, self.max_epochs, self._noise_seed)
             else:
-                X, seeds = self._rows(X, reset=True, min_rows=2), rng.randint(2**31 - 1, size=2)
-                failure = self._best_of_scales(X, fraction, seeds.tolist(), agree)
+                rows = self._rows(X, sample_weight, reset=True, min_rows=2)
+                seeds = rng.randint(2**31 - 1, size=2).tolist()
+                failure = self._best_of_scales(*rows, fraction, seeds, agree)
         if failure is not None:
             raise failure
         return self
 
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None, sample_weight=None):
         """Return self after one pass over one more batch of rows.
 
         The first call makes the model, and the units of the likelihood, from its batch. No rows are
@@ -377,6 +386,8 @@ class VariationalAutoencoder(Autoencoder):
             Rows; NaN is missing.
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, ≥ 0.
 
         Returns
         -------
@@ -403,12 +414,13 @@ class VariationalAutoencoder(Autoencoder):
             self._check_parameters()
             rng = check_random_state(self.random_state)
             if hasattr(self, "net_"):
-                net, x = self._continued(X, "partial_fit")
+                net, x, weight = self._continued(X, sample_weight, "partial_fit")
             else:
-                X, seed = self._rows(X, reset=True, min_rows=2), int(rng.randint(2**31 - 1))
-                net, x = self._begun(X, self._scales(X, None)[0], seed)
+                X, weight = self._rows(X, sample_weight, reset=True, min_rows=2)
+                scale, seed = self._scales(X, None)[0], int(rng.randint(2**31 - 1))
+                net, x = self._begun(X, weight, scale, seed)
             seed = int(rng.randint(2**31 - 1))
-            failure = self._keep(self._train(net, x, None, 1, seed, agree), 1, seed)
+            failure = self._keep(self._train(net, x, weight, None, 1, seed, agree), 1, seed)
             if failure is not None:
                 raise failure
         return self
@@ -520,13 +532,13 @@ class VariationalAutoencoder(Autoencoder):
         streamed = isinstance(X, RowsOnDisk) or Processes.here() is not None
         return ("feature",) if no_choice or streamed else ("feature", "decoder")
 
-    def _best_of_scales(self, X, fraction, seeds, agree):
+    def _best_of_scales(self, X, weight, fraction, seeds, agree):
         """Train with every scale, and keep the best for the validation rows; return its failure."""
         best, problem = None, None
         for scale in self._scales(X, fraction):
-            net, x = self._begun(X, scale, seeds[0])
+            net, x = self._begun(X, weight, scale, seeds[0])
             try:
-                trained = self._train(net, x, fraction, self.max_epochs, seeds[1], agree)
+                trained = self._train(net, x, weight, fraction, self.max_epochs, seeds[1], agree)
             except Divergence as divergence:
                 problem = divergence
                 continue
@@ -542,7 +554,7 @@ class VariationalAutoencoder(Autoencoder):
             raise problem
         return self._keep(best, self.max_epochs, seeds[1])
 
-    def _begun(self, X, scale, seed):
+    def _begun(self, X, weight, scale, seed):
         """Return a new net, and the prepared rows.
 
         ``scale`` replaces that of ``likelihood_params``, unless it is None.
@@ -550,26 +562,28 @@ class VariationalAutoencoder(Autoencoder):
         names, params = getattr(self, "feature_names_in_", None), self.likelihood_params
         if scale is not None:
             params = {**(params or {}), "scale": scale}
-        likelihood = make_likelihood(self.likelihood, X, params, names=names)
+        likelihood = make_likelihood(self.likelihood, X, params, names=names, weight=weight)
         x = prepared(likelihood, X)
         self._settings = self._current_settings(len(x))
         beside = can_start_at_factor_analysis(self._settings, likelihood, x.shape)
         if self.kl_warmup is None and beside:
             self._settings["kl_warmup"] = 0  # the first weights use the latent vectors
-        model = build_model(self._settings, likelihood, seed, x, linear_beside=beside)
+        model = build_model(
+            self._settings, likelihood, seed, x, weight=weight, linear_beside=beside
+        )
         self.history_ = {"bound": [], "reconstruction": [], "kl": []}
         return build_net(self._settings, model, seed), x
 
-    def _continued(self, X, why):
-        """Return a net that continues the fitted one, and the prepared rows."""
-        X = self._rows(X)
+    def _continued(self, X, sample_weight, why):
+        """Return a net that continues the fitted one, the prepared rows, and their weights."""
+        X, weight = self._rows(X, sample_weight)
         x = self._in_units(X)
         settings = self._current_settings(len(x))
         for name in ARCHITECTURE:
             check_as_fitted(name, settings[name], self._settings[name], why, same)
         self._settings, before = settings, self.net_
         self.history_ = {name: list(values) for name, values in self.history_.items()}
-        return restored_net(settings, net_state(before)), x
+        return restored_net(settings, net_state(before)), x, weight
 
     def _parameter_values(self):
         """Return the values of all parameters, also where a subclass has another constructor."""
@@ -588,24 +602,29 @@ class VariationalAutoencoder(Autoencoder):
             settings["batch_size"] = int(np.clip(n_rows // 10, *_BATCH))
         return settings
 
-    def _train(self, net, x, fraction, n_epochs, seed, agree):
+    def _train(self, net, x, weight, fraction, n_epochs, seed, agree):
         """Return the Training of a net.
 
         ``fraction`` is the share of validation rows, or None; ``agree`` compares the inputs of all
         processes first.
         """
         model = net.module_.model
-        rows = split_rows(x, model.likelihood, fraction, seed)
+        rows = split_rows(x, model.likelihood, fraction, seed, weight)
         if Processes.here() is not None:
             agree(training_digests(self._settings, net, rows, n_epochs))
         if not net.history and can_start_at_factor_analysis(
             self._settings, model.likelihood, x.shape
         ):
             # Without hidden layers it is the optimum, of all rows: it needs no validation.
-            start_at_factor_analysis(model, rows.x if self._settings["hidden_layer_sizes"] else x)
+            part = rows.x, rows.weight
+            start_at_factor_analysis(
+                model, *(part if self._settings["hidden_layer_sizes"] else (x, weight))
+            )
         failure = None
         try:
-            record = train(net, rows.x, rows.x_valid, n_epochs=n_epochs, volume=rows.volume)
+            options = {"n_epochs": n_epochs, "volume": rows.volume}
+            weights = {"weight": rows.weight, "weight_valid": rows.weight_valid}
+            record = train(net, rows.x, rows.x_valid, **options, **weights)
         except Divergence as divergence:
             if divergence.record.n_epochs == 0:
                 raise
@@ -650,7 +669,7 @@ class VariationalAutoencoder(Autoencoder):
         elif not before:  # the start is best; in a warm start it is that of the earlier fit
             self.n_iter_ = 0
         trace = self.history_["bound" if rows.x_valid is None else "valid_bound"][: self.n_iter_]
-        self.lower_bound_ = mean_over_blocks(self._bounds_of, rows.watched)
+        self.lower_bound_ = mean_over_blocks(self._bounds_of, rows.watched, rows.watched_weight)
         if not np.isfinite(self.lower_bound_):
             raise ValueError(
                 f"the bound of the trained weights is {self.lower_bound_}: training diverged with "

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.utils import check_array, metadata_routing
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel, not_named
@@ -21,7 +21,9 @@ from skvae.blocks import DistributedRows, is_distributed, map_rows, ranges
 from skvae.neural import importance
 from skvae.neural.latent_model import LatentModel
 from skvae.neural.likelihoods.base import prepared
-from skvae.neural.training.rows_on_disk import blocks_of, in_memory_or_on_disk
+from skvae.neural.training.rows_in_memory import arranged
+from skvae.neural.training.rows_on_disk import RowsOnDisk, blocks_of, in_memory_or_on_disk
+from skvae.neural.training.streaming import relative
 from skvae.validation import check_choice, check_number, numbers_of, reading
 
 _ROWS = 4096  # drawn, encoded or decoded together
@@ -82,9 +84,6 @@ class Autoencoder(LatentVariableModel):
     """
 
     _sums_over_chunks = True
-
-    __metadata_request__fit = {"sample_weight": metadata_routing.UNUSED}
-    __metadata_request__partial_fit = {"sample_weight": metadata_routing.UNUSED}
 
     def _kind_of_prior(self):
         """Return the prior's kind; that of 'auto' depends on other parameters."""
@@ -672,9 +671,19 @@ class Autoencoder(LatentVariableModel):
                 warnings.warn(message, importance.EffectiveSizeWarning, stacklevel=3)
         return results.astype(dtype, copy=False)
 
-    def _rows(self, X, **checks):
-        """Return the checked rows to learn from: an array, or RowsOnDisk if X is too large."""
-        return in_memory_or_on_disk(X, self._validate(X, **checks))
+    def _rows(self, X, sample_weight, *, reset=False, min_rows=1):
+        """Return the checked rows to learn from, and their weights or None.
+
+        They are arrays, or RowsOnDisk if X is too large.
+        """
+        given, X = X, self._validate(X, reset=reset, min_rows=min_rows)
+        weight = self._validate_weight(sample_weight, X)
+        X, weight = in_memory_or_on_disk(given, X, weight)
+        if len(X) < min_rows:
+            raise ValueError(
+                f"sample_weight is zero in all rows but {len(X)}: at least {min_rows} must be > 0"
+            )
+        return (X, relative(weight)) if isinstance(X, RowsOnDisk) else arranged(X, weight)
 
     def _in_units(self, X):
         """Return checked rows in the likelihood's units; raise ValueError if one is impossible."""

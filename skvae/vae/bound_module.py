@@ -80,7 +80,7 @@ class SampledBound(nn.Module):
         self._draw = torch.compiler.disable(self._noise) if self.compiled else self._noise
         self._gather = torch.compiler.disable(_of_all) if self.compiled else _of_all
 
-    def forward(self, x, observed=None):
+    def forward(self, x, observed=None, weight=None):
         """Return (objective, bound, reconstruction, kl), each of shape (n,), in nats.
 
         The bound has no free bits and no `beta`: it is the evidence lower bound,
@@ -92,6 +92,8 @@ class SampledBound(nn.Module):
             Prepared rows.
         observed : bool tensor of shape (n, n_features), optional
             Where x is not missing. Without it x has no NaN.
+        weight : tensor of shape (n,), optional
+            Weights of the rows, which multiply all terms.
         """
         noise, processes, n_rows = self._draw(x), self.processes, len(x)
         batch_mean = None
@@ -99,6 +101,7 @@ class SampledBound(nn.Module):
             mine, batch_mean = processes.share(n_rows), partial(processes.mean, n_rows=n_rows)
             x, noise = x[mine], noise[:, mine]
             observed = None if observed is None else observed[mine]
+            weight = None if weight is None else weight[mine]
         terms = row_bound(
             self._trained[0] if self.training else self.model,
             x,
@@ -108,7 +111,10 @@ class SampledBound(nn.Module):
             free_bits=self.free_bits,
             importance=self.n_draws > 1,
             batch_mean=batch_mean,
+            weight=weight,
         )
+        if weight is not None:
+            terms = [weight * term for term in terms]
         return tuple(terms) if processes is None else self._gather(processes, terms, n_rows)
 
     def begin_epoch(self, epoch):
@@ -137,7 +143,7 @@ class SampledBound(nn.Module):
         """The prior p(z) of the model."""
         return self.model.prior
 
-    def encode(self, x, observed=None):
+    def encode(self, x, observed=None, weight=None):
         """Return the posteriors q(z | x) of prepared rows; NaN is missing."""
         return self.model.encode(x)
 

@@ -6,6 +6,7 @@ changes of the estimator do not change it.
 
 import copy
 
+import numpy as np
 import torch
 
 from skvae.neural.latent_model import make_model
@@ -32,7 +33,7 @@ _FIRST_STEPS = 300
 _SHORT_WARMUP = 10  # epochs
 
 
-def build_model(settings, likelihood, seed, x=None, *, linear_beside=False):
+def build_model(settings, likelihood, seed, x=None, *, weight=None, linear_beside=False):
     """Return the LatentModel of the settings, with its first weights.
 
     Parameters
@@ -45,6 +46,8 @@ def build_model(settings, likelihood, seed, x=None, *, linear_beside=False):
         Seed of the first weights.
     x : ndarray or RowsOnDisk of shape (n, n_features), default=None
         Prepared rows, from which VampPrior draws its first pseudo-inputs.
+    weight : ndarray of shape (n,) or RowsOnDisk of shape (n, 1), default=None
+        The weights of the rows: draws from an array are with these probabilities.
     linear_beside : bool
         Whether networks with hidden layers have a linear map beside them.
     """
@@ -54,6 +57,10 @@ def build_model(settings, likelihood, seed, x=None, *, linear_beside=False):
     if settings["prior"] == "vamp" and x is not None:
         if isinstance(x, RowsOnDisk):
             x = x.at(x.drawn(min(settings["n_prior_components"], len(x)), seed))
+        elif weight is not None:
+            # The first of arrivals with these rates: draws without replacement.
+            arrival = np.random.default_rng(seed).exponential(size=len(x)) / weight
+            x = x[np.argsort(arrival)[: settings["n_prior_components"]]]
         rows = likelihood.inputs(torch.as_tensor(x, dtype=torch.float32))
     return make_model(
         likelihood,
@@ -135,6 +142,9 @@ def training_digests(settings, net, rows, n_epochs):
     return {
         "a parameter": digest(own),
         "X": digest(rows.x.shape, x, rows.x_valid),
+        "sample_weight": digest(
+            rows.weight_valid, None if rows.weight is None else next(iter(blocks_of(rows.weight)))
+        ),
         "random_state, or another source of the first weights,": digest(
             net.module_.seed, len(net.history), *net.module_.model.state_dict().values()
         ),

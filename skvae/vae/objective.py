@@ -17,6 +17,7 @@ bits).
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -54,6 +55,7 @@ def row_bound(
     free_bits=0.0,
     importance=False,
     batch_mean=None,
+    weight=None,
 ):
     """Return the training objective of each row, and the bound's two terms.
 
@@ -80,6 +82,8 @@ def row_bound(
     batch_mean : callable, default=None
         Returns the mean of values (B, ...) over the rows of the batch, for free bits, if x holds
         only some of these rows.
+    weight : Tensor of shape (B,), default=None
+        The weights of the rows, with a mean of one over many batches, for free bits.
 
     Returns
     -------
@@ -111,7 +115,10 @@ def row_bound(
     elbo = reconstruction - kl
     if free_bits:
         by_dimension = density.kl_by_dimension(posterior)
-        charged = _at_least(free_bits, kl, by_dimension, z.shape[-1], batch_mean or _mean)
+        mean = batch_mean or _mean
+        if weight is not None:
+            mean = partial(_weighted_mean, weight, mean)
+        charged = _at_least(free_bits, kl, by_dimension, z.shape[-1], mean)
         return RowBound(reconstruction - beta * charged, elbo, reconstruction, kl)
     objective = elbo if beta == 1.0 else reconstruction - beta * kl
     return RowBound(objective, elbo, reconstruction, kl)
@@ -119,6 +126,10 @@ def row_bound(
 
 def _mean(values):
     return values.mean(0)
+
+
+def _weighted_mean(weight, mean, values):
+    return mean(weight.reshape(-1, *[1] * (values.ndim - 1)) * values)
 
 
 def _at_least(free_bits, kl, by_dimension, n_components, mean):

@@ -97,7 +97,7 @@ def test_every_chunk_is_read_once_an_epoch(cut, prior, X, small_buffer):
 def test_chunks_are_those_that_are_asked_for(X, small_buffer):
     cut = CHUNKS[2]
     lazy = da.from_array(X, chunks=(cut, 3))
-    stored = rows_on_disk.in_memory_or_on_disk(lazy, lazy)
+    stored, _ = rows_on_disk.in_memory_or_on_disk(lazy, lazy)
     ends = np.cumsum([0, *cut])
     for blocks in ([4, 0, 3], [0], [1, 2]):
         for i, found in zip(blocks, stored.read(blocks), strict=True):

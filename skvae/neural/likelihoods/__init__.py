@@ -8,7 +8,7 @@ LIKELIHOODS = {**FAMILIES, Columns.name: Columns}
 __all__ = ["LIKELIHOODS", "Likelihood", "likelihood_from_settings", "make_likelihood"]
 
 
-def make_likelihood(spec, X, params=None, *, names=None):
+def make_likelihood(spec, X, params=None, *, names=None, weight=None):
     """Return the likelihood with first parameters from data.
 
     Outputs of zero are then the independent model of the features of X.
@@ -27,6 +27,8 @@ def make_likelihood(spec, X, params=None, *, names=None):
         "log_normal", "gamma" and "beta", ``dof`` of "student_t", ``n_categories`` of "categorical".
     names : sequence of str, default=None
         The names of the columns, for messages and for parts.
+    weight : ndarray of shape (n_samples,) or RowsOnDisk of shape (n_samples, 1), default=None
+        The weights of the rows, > 0; None is one each.
 
     Returns
     -------
@@ -49,13 +51,13 @@ def make_likelihood(spec, X, params=None, *, names=None):
     6
     """
     if isinstance(spec, str):
-        return likelihood_of(spec, X, params, names=names)
+        return likelihood_of(spec, X, params, names=names, weight=weight)
     if params:
         raise ValueError(
             f"likelihood_params={params!r}: must be None where likelihood is a list; each of its "
             "parts may have its own, (name, columns, params)"
         )
-    return Columns.of_data(X, spec, names=names)
+    return Columns.of_data(X, spec, names=names, weight=weight)
 
 
 def likelihood_from_settings(settings):

@@ -23,7 +23,7 @@ from torch.nn import functional
 from skvae.blocks import Rows, workers
 from skvae.columns import check_values
 from skvae.gaussian.moments import feature_moments
-from skvae.neural.training.rows_on_disk import RowsOnDisk, blocks_of
+from skvae.neural.training.rows_on_disk import RowsOnDisk, WeightedOnDisk, blocks_of, with_weights
 
 _STRAIGHT = 36.0  # from here on ln(1 + e^x) is x in float64
 
@@ -34,7 +34,8 @@ class Likelihood(nn.Module):
     A family has ``name``, ``rule`` (the end of the message for a wrong value), ``takes`` (the names
     of its likelihood_params), and
 
-    * ``of_data(X, *, names=None, **likelihood_params)``, the likelihood with first values from X,
+    * ``of_data(X, *, names=None, weight=None, **likelihood_params)``, the likelihood with first
+      values from X,
     * ``allowed(values)``, whether its density is positive,
     * ``log_terms``, ``mean``, ``density_parameters``, ``sample``, ``inputs``, ``constants``,
     * if its values are nominal, ``expectations`` and ``values_of``.
@@ -438,19 +439,22 @@ class Likelihood(nn.Module):
             raise ValueError(f"settings of likelihood={name!r} are not usable: {error}") from error
 
 
-def moments_of(X, names):
+def moments_of(X, names, weight=None):
     """Return the Moments of the features, NaN left out.
 
     It raises ValueError for a feature without observed values, or with values whose squares
-    overflow.
+    overflow. The weights of rows are as in :func:`skvae.neural.training.rows_on_disk.with_weights`.
     """
+    rows = WeightedOnDisk(X, weight) if isinstance(X, RowsOnDisk) else Rows(X, weight)
     with workers() as pool:
-        return feature_moments(X if isinstance(X, RowsOnDisk) else Rows(X), pool, names)
+        return feature_moments(rows, pool, names)
 
 
-def n_observed(X):
-    """Return the number of observed values of each feature, shape (D,)."""
-    return sum(len(rows) - np.isnan(rows).sum(axis=0) for rows in blocks_of(X))
+def n_observed(X, weight=None):
+    """Return the number of observed values of each feature, or their total weight, shape (D,)."""
+    if weight is None:
+        return sum(len(rows) - np.isnan(rows).sum(axis=0) for rows in blocks_of(X))
+    return sum(of_rows @ ~np.isnan(rows) for rows, of_rows in with_weights(X, weight))
 
 
 def prepared(likelihood, X):

@@ -56,7 +56,7 @@ class _LogOdds(Likelihood):
         self._constant("center", self.mean(torch.zeros(n)).numpy())
 
     @classmethod
-    def of_data(cls, X, *, names=None):
+    def of_data(cls, X, *, names=None, weight=None):
         """Return the likelihood that has the mean of each feature of X at zero outputs.
 
         Half a one and half a zero are added to the data, so that no log-odds are infinite.
@@ -67,6 +67,8 @@ class _LogOdds(Likelihood):
             Rows; NaN is missing.
         names : sequence of str, default=None
             The features' names, for messages.
+        weight : ndarray or RowsOnDisk, default=None
+            The weights of the rows.
 
         Returns
         -------
@@ -79,7 +81,7 @@ class _LogOdds(Likelihood):
             A value is not of the family, or a feature has no value.
         """
         check_values(blocks_of(X), names, cls.allowed, cls.rule)
-        mean, n = moments_of(X, names).mean, n_observed(X)
+        mean, n = moments_of(X, names, weight).mean, n_observed(X, weight)
         return cls(cls._log_odds_of((n * mean + 0.5) / (n + 1.0)))
 
     def inputs(self, x):

@@ -23,7 +23,7 @@ from skvae.neural.likelihoods.base import (
     moments_of,
     uniform,
 )
-from skvae.neural.training.rows_on_disk import blocks_of
+from skvae.neural.training.rows_on_disk import blocks_of, with_weights
 
 
 class Categorical(Likelihood):
@@ -72,7 +72,7 @@ class Categorical(Likelihood):
         self._constant("code", code)
 
     @classmethod
-    def of_data(cls, X, *, names=None, n_categories=None):
+    def of_data(cls, X, *, names=None, weight=None, n_categories=None):
         """Return the likelihood that has the frequencies of X at zero outputs.
 
         Half an observation of each category is added, so that none is impossible.
@@ -83,6 +83,8 @@ class Categorical(Likelihood):
             Rows; NaN is missing.
         names : sequence of str, default=None
             The features' names, for messages.
+        weight : ndarray or RowsOnDisk, default=None
+            The weights of the rows.
         n_categories : int or sequence of int, default=None
             The number of categories of all columns, or of each column. None is, for each column,
             the largest code plus one: a larger code is then an error in later calls.
@@ -104,11 +106,12 @@ class Categorical(Likelihood):
         else:
             sizes = categories_of_columns(n_categories, X.shape[1])
             check_codes(blocks_of(X), names, sizes, f"as n_categories={n_categories!r}")
-        counts = [np.zeros(size, dtype=np.int64) for size in sizes]
-        for rows in blocks_of(X):
+        counts = [np.zeros(size) for size in sizes]
+        for rows, of_rows in with_weights(X, weight):
             for column, count in zip(rows.T, counts, strict=True):
-                codes = column[~np.isnan(column)].astype(np.int64)
-                count += np.bincount(codes, minlength=len(count))
+                seen = ~np.isnan(column)
+                own = None if of_rows is None else of_rows[seen]
+                count += np.bincount(column[seen].astype(np.int64), own, minlength=len(count))
         pairs = zip(counts, sizes, strict=True)
         return cls([np.log((count + 0.5) / (count.sum() + 0.5 * size)) for count, size in pairs])
 

@@ -83,7 +83,7 @@ class Columns(Likelihood):
             self.register_buffer(f"columns_{k}", torch.tensor(index), persistent=False)
 
     @classmethod
-    def of_data(cls, X, likelihoods, *, names=None):
+    def of_data(cls, X, likelihoods, *, names=None, weight=None):
         """Return the likelihood of parts, each with first values from its columns of X.
 
         Parameters
@@ -95,6 +95,8 @@ class Columns(Likelihood):
             a boolean mask, or names of columns), and the family's parameters.
         names : sequence of str, default=None
             The features' names.
+        weight : ndarray or RowsOnDisk, default=None
+            The weights of the rows.
 
         Returns
         -------
@@ -111,9 +113,8 @@ class Columns(Likelihood):
         parts = []
         for (name, given, *params), index in zip(likelihoods, columns, strict=True):
             with in_part(f"({name!r}, {given!r})"):
-                parts.append(
-                    likelihood_of(name, X[:, index], *params, names=part_names(index, names))
-                )
+                own = {"names": part_names(index, names), "weight": weight}
+                parts.append(likelihood_of(name, X[:, index], *params, **own))
         return cls(parts, columns)
 
     def _each(self):
@@ -220,7 +221,7 @@ def _filled(values, shape, like):
     return functional.pad(values, (0, shape[-1] - values.shape[-1]))
 
 
-def likelihood_of(name, X, params=None, *, names=None):
+def likelihood_of(name, X, params=None, *, names=None, weight=None):
     """Return the likelihood of a family with first values from X.
 
     Parameters
@@ -233,6 +234,8 @@ def likelihood_of(name, X, params=None, *, names=None):
         The family's parameters.
     names : sequence of str, default=None
         The features' names, for messages.
+    weight : ndarray or RowsOnDisk, default=None
+        The weights of the rows.
 
     Returns
     -------
@@ -255,7 +258,7 @@ def likelihood_of(name, X, params=None, *, names=None):
         if key not in family.takes:
             takes = ", ".join(repr(known) for known in family.takes) or "none"
             raise ValueError(f"likelihood_params has {key!r}: likelihood={name!r} takes {takes}")
-    return family.of_data(X, names=names, **params)
+    return family.of_data(X, names=names, weight=weight, **params)
 
 
 def family_of(settings):

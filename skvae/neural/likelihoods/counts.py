@@ -56,7 +56,7 @@ class _Counts(Likelihood):
             self._constant(name, check_array_parameter(name, value, (n,), form))
 
     @classmethod
-    def of_data(cls, X, *, names=None):
+    def of_data(cls, X, *, names=None, weight=None):
         """Return the likelihood that has the mean of each feature of X at zero outputs.
 
         Half a count is added to the data, so that no mean is zero.
@@ -67,6 +67,8 @@ class _Counts(Likelihood):
             Rows; NaN is missing.
         names : sequence of str, default=None
             The features' names, for messages.
+        weight : ndarray or RowsOnDisk, default=None
+            The weights of the rows.
 
         Returns
         -------
@@ -79,9 +81,9 @@ class _Counts(Likelihood):
             A value is no count, or a feature has no value.
         """
         check_values(blocks_of(X), names, cls.allowed, cls.rule)
-        moments, n = moments_of(X, names), n_observed(X)
+        moments, n = moments_of(X, names, weight), n_observed(X, weight)
         log1p = X.mapped(_log1p) if isinstance(X, RowsOnDisk) else _log1p(X)
-        logs = moments_of(log1p, names)
+        logs = moments_of(log1p, names, weight)
         log1p_std = np.sqrt(np.where(logs.variance <= logs.resolution, 1.0, logs.variance))
         mean = moments.mean + 0.5 / n
         return cls(np.log(mean), logs.mean, log1p_std, **cls._more(mean, moments.variance))

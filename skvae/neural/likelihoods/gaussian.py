@@ -77,7 +77,7 @@ class _LocationScale(Likelihood):
         self.raw_scale = learned(scale, n, math.log1p(-self.min_scale))
 
     @classmethod
-    def of_data(cls, X, *, names=None, **likelihood_params):
+    def of_data(cls, X, *, names=None, weight=None, **likelihood_params):
         """Return the likelihood that has the mean and scale of each feature of X at zero outputs.
 
         Parameters
@@ -86,6 +86,8 @@ class _LocationScale(Likelihood):
             Rows; NaN is missing.
         names : sequence of str, default=None
             The features' names, for messages.
+        weight : ndarray or RowsOnDisk, default=None
+            The weights of the rows.
         **likelihood_params : dict
             Those of the constructor.
 
@@ -101,13 +103,15 @@ class _LocationScale(Likelihood):
         """
         check_values(blocks_of(X), names, cls.allowed, cls.rule)
         on_disk = isinstance(X, RowsOnDisk)
-        moments = moments_of(X.mapped(cls.coordinate) if on_disk else cls.coordinate(X), names)
+        line = X.mapped(cls.coordinate) if on_disk else cls.coordinate(X)
+        moments = moments_of(line, names, weight)
         constant = moments.variance <= moments.resolution
         units = np.sqrt(np.where(constant, 1.0, moments.variance))
-        return cls(moments.mean, units, **cls._more(X, moments, names), **likelihood_params)
+        more = cls._more(X, moments, names, weight)
+        return cls(moments.mean, units, **more, **likelihood_params)
 
     @classmethod
-    def _more(cls, X, moments, names):  # noqa: ARG003, a subclass uses them
+    def _more(cls, X, moments, names, weight):  # noqa: ARG003, a subclass uses them
         """Return further arguments of the constructor, from rows and moments of coordinates."""
         return {}
 

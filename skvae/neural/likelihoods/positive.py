@@ -209,9 +209,9 @@ class Gamma(_Shaped):
         return (values > 0) & np.isfinite(values)
 
     @classmethod
-    def _more(cls, X, moments, names):
+    def _more(cls, X, moments, names, weight):
         relative = _mapped(lambda rows: np.exp(_log(rows) - moments.mean), X)
-        center = np.log(moments_of(relative, names).mean)
+        center = np.log(moments_of(relative, names, weight).mean)
         # ln k − ψ(k) = δ = ln E x − E ln x, nearly solved (Minka 2002, Estimating a gamma
         # distribution, eq. 11): exact to 1.5 per cent, which a first value need not be.
         delta = np.maximum(center, 1e-12)
@@ -300,8 +300,8 @@ class Beta(_Shaped):
         return (values > 0) & (values < 1)
 
     @classmethod
-    def _more(cls, X, moments, names):
-        own = moments_of(X, names)
+    def _more(cls, X, moments, names, weight):
+        own = moments_of(X, names, weight)
         spread = own.mean * (1.0 - own.mean)
         shape = spread / np.maximum(own.variance, 1e-12 * spread) - 1.0
         return {"center": _logit(own.mean), "shape": _first_shape(shape, moments)}

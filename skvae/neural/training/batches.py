@@ -36,6 +36,8 @@ class RowDataset(Dataset):
         Prepared rows; NaN is missing.
     y : None
         Ignored.
+    weight : ndarray of shape (n_samples,), optional
+        Weights of the rows, with a mean of one.
     dtype : torch.dtype
         The dtype of the tensor.
     device : str or torch.device, optional
@@ -57,11 +59,23 @@ class RowDataset(Dataset):
     """
 
     def __init__(
-        self, X, y=None, *, dtype=torch.float32, device=None, held_out=None, seed=0, epoch=1
+        self,
+        X,
+        y=None,
+        *,
+        weight=None,
+        dtype=torch.float32,
+        device=None,
+        held_out=None,
+        seed=0,
+        epoch=1,
     ):
         if isinstance(X, np.ndarray):  # torch warns of an array that is not writable
             X = np.require(X, requirements="W")
         self.x = torch.as_tensor(X).to(device=device, dtype=dtype)
+        self.weight = weight
+        if weight is not None:
+            self.weight = torch.as_tensor(weight).to(device=device, dtype=dtype)
         # A sum with NaN is NaN: usually one pass without further memory shows that there is none.
         self.missing = bool(torch.isnan(self.x.sum())) and bool(torch.isnan(self.x).any())
         self.held_out, self.seed, self.epoch = held_out, seed, epoch
@@ -73,11 +87,20 @@ class RowDataset(Dataset):
 
     def __getitem__(self, index):
         """Return the module's inputs for one row or several, and a target without meaning."""
-        return self.inputs(self.x[index]), self._targets[index]
+        weight = () if self.weight is None else (self.weight[index],)
+        return self.inputs(self.x[index], *weight), self._targets[index]
 
-    def inputs(self, x):
-        """Return the module's inputs for rows x: x itself, or with a mask if values are missing."""
-        return {"x": x, "observed": torch.isnan(x).logical_not_()} if self.missing else x
+    def inputs(self, x, weight=None):
+        """Return the module's inputs for rows x and their weights.
+
+        They are x itself, unless values are missing or there are weights.
+        """
+        if weight is None and not self.missing:
+            return x
+        inputs = {"x": x}
+        if self.missing:
+            inputs["observed"] = torch.isnan(x).logical_not_()
+        return inputs if weight is None else {**inputs, "weight": weight}
 
     def order(self):
         """Return the rows' order in this epoch, a permutation, and advance to the next epoch."""
@@ -87,20 +110,21 @@ class RowDataset(Dataset):
 
     def batches(self, n_batches, *, shuffle):
         """Yield all rows in batches and their targets; sizes of batches differ by one at most."""
+        parts = (self.x,) if self.weight is None else (self.x, self.weight)
         if shuffle:
-            chunks = map(self._rows_at, self.order().tensor_split(n_batches))
+            indices = self.order().tensor_split(n_batches)
+            chunks = ([part.index_select(0, index) for part in parts] for index in indices)
         else:
-            chunks = self.x.tensor_split(n_batches)
-        for x in chunks:
-            yield self.inputs(x), self._targets[: len(x)]
-
-    def _rows_at(self, index):
-        return self.x.index_select(0, index)
+            chunks = zip(*(part.tensor_split(n_batches) for part in parts), strict=True)
+        for own in chunks:
+            yield self.inputs(*own), self._targets[: len(own[0])]
 
     def subset(self, index):
         """Return some of the rows as a RowDataset with the same seed and epoch."""
+        index = torch.as_tensor(index, device=self.x.device)
         return RowDataset(
-            self.x[torch.as_tensor(index, device=self.x.device)],
+            self.x[index],
+            weight=None if self.weight is None else self.weight[index],
             dtype=self.x.dtype,
             device=self.x.device,
             seed=self.seed,

@@ -7,7 +7,9 @@ A **bound module** is an ``nn.Module`` of any model: an autoencoder, a chain wit
 a transcriber of sequences. It has
 
 * ``forward(x)`` and, where values are missing, ``forward(x, observed)``: returns the objective and
-  then the terms, each a tensor of shape (n,), in nats, of the n rows of x. Batches of sequences,
+  then the terms, each a tensor of shape (n,), in nats, of the n rows of x. Where rows have weights,
+  it has a further argument ``weight`` (n,), and multiplies with it: the weights of all rows have a
+  mean of one, so that means over all rows are weighted means. Batches of sequences,
   whose arguments are those of :mod:`skvae.neural.training.sequences`, have terms for each row too.
   Validation compares the objective in evaluation mode: that of
   training after its warm-up, with the same noise in each epoch;
@@ -206,7 +208,7 @@ def _initialised(net, net_params):
         raise ValueError(f"net_params={net_params!r}: {error}") from error
 
 
-def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
+def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0, weight=None, weight_valid=None):
     """Return the record of a training for some more epochs from the current state of the net.
 
     Parameters
@@ -223,6 +225,8 @@ def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
     volume : float
         Added to the bound of the validated rows in the progress bar, in nats: the difference
         between the units of X and of prepared rows.
+    weight, weight_valid : ndarray of shape (n,), default=None
+        The weights of the rows, with a mean of one, as of :class:`streaming.Split`.
 
     Returns
     -------
@@ -244,9 +248,10 @@ def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0):
     shared = {"dtype": weights_dtype(module), "seed": seed, "epoch": epoch}
     held_out = None
     if X_valid is not None:
-        held_out = dataset_of(X_valid, **shared, device=home(net.iterator_valid, net.device))
+        where = home(net.iterator_valid, net.device)
+        held_out = dataset_of(X_valid, **shared, weight=weight_valid, device=where)
     where = home(net.iterator_train, net.device)
-    rows = dataset_of(X, **shared, device=where, held_out=held_out)
+    rows = dataset_of(X, **shared, weight=weight, device=where, held_out=held_out)
     callbacks = dict(net.callbacks_)
     bar = callbacks.get("epoch_bar", EpochBar())
     bar.volume = volume

@@ -7,6 +7,7 @@ mapped file, cut into blocks of rows. Sums over all rows are sums over blocks, i
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ _BLOCK = 1 << 20
 _TOGETHER = 1 << 21  # in the blocks that are read at once, by Dask in parallel
 
 
-def in_memory_or_on_disk(given, X):
+def in_memory_or_on_disk(given, X, weight=None):
     """Return checked rows as an array or, if a buffer is too small for them, as RowsOnDisk.
 
     Parameters
@@ -28,21 +29,51 @@ def in_memory_or_on_disk(given, X):
         The user's X.
     X : ndarray or dask.array.Array of shape (n_samples, n_features)
         The same rows, checked; of a Dask array the number of rows is known.
+    weight : ndarray of shape (n_samples,) or DistributedWeights, default=None
+        The weights of the rows; None is one each.
 
     Returns
     -------
     X : ndarray or RowsOnDisk
-        A small Dask array is read into memory.
+        The rows of nonzero weight. A small Dask array is read into memory.
+    weight : ndarray of shape (n,), RowsOnDisk of shape (n, 1), or None
+        Their weights, in the same blocks.
     """
     if is_distributed(X):
-        if X.shape[0] * X.shape[1] <= BUFFER:
-            return DistributedRows(X, None, float(len(X))).chosen().X
-        return RowsOnDisk(_OfChunks(X), X.chunks[0], X.shape[1])
-    mapped = isinstance(given, np.memmap) and np.may_share_memory(given, X)
-    if not mapped or X.size <= BUFFER:
-        return X
-    cuts = [*ranges(0, len(X), max(1, _BLOCK // X.shape[1]))]
-    return RowsOnDisk(_OfFile(X, cuts), tuple(b - a for a, b in cuts), X.shape[1])
+        rows = DistributedRows.readable(X, weight)
+        if rows.n_rows * X.shape[1] > BUFFER:
+            weight = None if weight is None else rows.sample_weight[:, None]
+            return tuple(map(_of_chunks, (rows.X, weight)))
+        X, weight, _ = rows.chosen()
+    elif weight is not None and not weight.all():
+        used = np.flatnonzero(weight)
+        if _is_mapped(given, X) and len(used) * X.shape[1] > BUFFER:
+            return _of_file(X, used), _of_file(weight[:, None], used, X.shape[1])
+        X, weight = X[used], weight[used]
+    elif _is_mapped(given, X) and X.size > BUFFER:
+        weight = None if weight is None else _of_file(weight[:, None], None, X.shape[1])
+        return _of_file(X), weight
+    return X, weight
+
+
+def _is_mapped(given, X):
+    """Return whether checked rows are those of the mapped file that was given."""
+    return isinstance(given, np.memmap) and np.may_share_memory(given, X)
+
+
+def _of_chunks(X):
+    """Return the rows of a Dask array as RowsOnDisk; None is None."""
+    return None if X is None else RowsOnDisk(_OfChunks(X), X.chunks[0], X.shape[1])
+
+
+def _of_file(X, used=None, beside=None):
+    """Return rows of a file, all or those used, as RowsOnDisk in blocks of a size.
+
+    The size is that for as many columns as X has, or ``beside``.
+    """
+    n_rows = len(X) if used is None else len(used)
+    cuts = [*ranges(0, n_rows, max(1, _BLOCK // (beside or X.shape[1])))]
+    return RowsOnDisk(_OfFile(X, cuts, used), tuple(b - a for a, b in cuts), X.shape[1])
 
 
 class _OfChunks:
@@ -58,13 +89,16 @@ class _OfChunks:
 
 
 class _OfFile:
-    """Reads some blocks of a mapped file."""
+    """Reads some blocks of a mapped file, of all rows or of those used."""
 
-    def __init__(self, X, cuts):
-        self._X, self._cuts = X, cuts
+    def __init__(self, X, cuts, used=None):
+        self._X, self._cuts, self._used = X, cuts, used
 
     def __call__(self, blocks):
-        return [np.array(self._X[slice(*self._cuts[i])]) for i in blocks]
+        places = (slice(*self._cuts[i]) for i in blocks)
+        if self._used is not None:
+            places = (self._used[place] for place in places)
+        return [np.array(self._X[place]) for place in places]
 
 
 class RowsOnDisk:
@@ -101,11 +135,6 @@ class RowsOnDisk:
 
     def __len__(self):
         return self.shape[0]
-
-    @property
-    def X(self):
-        """Return these rows, which have a shape, as ``skvae.blocks.Rows`` has an array ``X``."""
-        return self
 
     def __getitem__(self, key):
         """Return the same rows of some columns, ``X[:, columns]``."""
@@ -167,14 +196,6 @@ class RowsOnDisk:
             for parts in found:
                 yield from parts
 
-    def sum(self, function, pool, *shared):
-        """Return the sum over blocks of ``function(Rows, pool, *shared)``, a tuple."""
-        total = None
-        for block in self.blocks():
-            found = function(Rows(block), pool, *shared)
-            total = found if total is None else tuple(map(_added, total, found))
-        return total
-
     # Some of the rows -------------------------------------------------------------------------
 
     def drawn(self, n_rows, seed):
@@ -219,6 +240,29 @@ class _SelectColumns:
         return X[:, self._index]
 
 
+class WeightedOnDisk(NamedTuple):
+    """Rows on disk with their weights, for sums over all rows, as of ``skvae.blocks.Rows``.
+
+    Parameters
+    ----------
+    X : RowsOnDisk of shape (n_samples, n_features)
+        The rows.
+    weight : RowsOnDisk of shape (n_samples, 1) or None
+        Their weights.
+    """
+
+    X: RowsOnDisk
+    weight: RowsOnDisk | None
+
+    def sum(self, function, pool, *shared):
+        """Return the sum over blocks of ``function(Rows, pool, *shared)``, a tuple."""
+        total = None
+        for block, weight in with_weights(self.X, self.weight):
+            found = function(Rows(block, weight), pool, *shared)
+            total = found if total is None else tuple(map(_added, total, found))
+        return total
+
+
 def _added(one, other):
     return None if one is None else one + other
 
@@ -226,6 +270,25 @@ def _added(one, other):
 def blocks_of(X):
     """Return an iterable of the blocks of rows: of an array, the array itself."""
     return X.blocks() if isinstance(X, RowsOnDisk) else (X,)
+
+
+def with_weights(X, weight):
+    """Yield the blocks of rows and the weights of each block's rows, (n,) or None.
+
+    Parameters
+    ----------
+    X : ndarray or RowsOnDisk of shape (n_samples, n_features)
+        Rows.
+    weight : ndarray of shape (n_samples,), RowsOnDisk of shape (n_samples, 1), or None
+        Their weights.
+    """
+    if weight is None:
+        yield from ((block, None) for block in blocks_of(X))
+    elif isinstance(X, RowsOnDisk):
+        pairs = zip(X.blocks(), weight.blocks(), strict=True)
+        yield from ((block, of_block[:, 0]) for block, of_block in pairs)
+    else:
+        yield X, weight
 
 
 @contextmanager

@@ -6,6 +6,7 @@ was read meanwhile. So every row comes once an epoch, batches have the sizes of 
 memory, and memory holds at most two buffers.
 """
 
+from functools import partial
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from sklearn.model_selection import train_test_split
 from skvae.neural.likelihoods.base import n_observed
 from skvae.neural.training import rows_on_disk
 from skvae.neural.training.batches import ORDER, RowDataset, epoch_seed
-from skvae.neural.training.rows_on_disk import RowsOnDisk, reading_ahead
+from skvae.neural.training.rows_on_disk import RowsOnDisk, reading_ahead, with_weights
 from skvae.neural.training.sequences import PreparedSequences, SequenceDataset
 
 # Validation rows stay in memory and are read in every epoch: this share of a buffer's numbers is
@@ -38,19 +39,30 @@ class Split(NamedTuple):
         The rows for validation.
     volume : float
         Added to the mean bound of the watched rows for their bound in the units of X, in nats.
+    weight : ndarray of shape (n_train,), RowsOnDisk of shape (n_train, 1), or None
+        The weights of the rows to train on, with a mean of one; None is one each.
+    weight_valid : ndarray of shape (n_valid,) or None
+        The weights of the rows for validation, likewise.
     """
 
     x: Any
     x_valid: np.ndarray | None
     volume: float
+    weight: Any = None
+    weight_valid: np.ndarray | None = None
 
     @property
     def watched(self):
         """Return the rows of the recorded bound: the validation rows, or all if there are none."""
         return self.x if self.x_valid is None else self.x_valid
 
+    @property
+    def watched_weight(self):
+        """Return the weights of the watched rows."""
+        return self.weight if self.x_valid is None else self.weight_valid
 
-def split_rows(x, likelihood, fraction, seed):
+
+def split_rows(x, likelihood, fraction, seed, weight=None):
     """Return the Split of prepared rows.
 
     Parameters
@@ -64,6 +76,8 @@ def split_rows(x, likelihood, fraction, seed):
         buffer.
     seed : int
         Seed of the draw.
+    weight : ndarray of shape (n_samples,), RowsOnDisk of shape (n_samples, 1), or None
+        The weights of the rows, > 0. The draw does not depend on them.
 
     Raises
     ------
@@ -71,7 +85,8 @@ def split_rows(x, likelihood, fraction, seed):
         No row is left to train on.
     """
     if fraction is None:
-        return Split(x, None, _mean_volume(x, likelihood))
+        weight = relative(weight)
+        return Split(x, None, mean_over_blocks(likelihood.log_volume, x, weight), weight)
     n_valid = ceil(fraction * len(x))
     if n_valid >= len(x):
         raise ValueError(
@@ -81,25 +96,38 @@ def split_rows(x, likelihood, fraction, seed):
     if isinstance(x, RowsOnDisk):
         most = max(1, int(_HELD_OUT * rows_on_disk.BUFFER / x.shape[1]))
         places = x.drawn(min(n_valid, most), seed)
-        x_valid = x.at(places)
-        return Split(x.without(places), x_valid, float(likelihood.log_volume(x_valid).mean()))
-    train_rows, kept = train_test_split(np.arange(len(x)), test_size=fraction, random_state=seed)
-    volume = float(likelihood.log_volume(x)[kept].mean())
-    return Split(x[train_rows], x[kept], volume)
+        parts = [(x.without(places), x.at(places))]
+        if weight is not None:
+            parts.append((weight.without(places), weight.at(places)[:, 0]))
+    else:
+        train, kept = train_test_split(np.arange(len(x)), test_size=fraction, random_state=seed)
+        parts = [(part[train], part[kept]) for part in (x, weight) if part is not None]
+    (x, x_valid), *weights = parts
+    weight, weight_valid = map(relative, weights[0]) if weights else (None, None)
+    volume = mean_over_blocks(likelihood.log_volume, x_valid, weight_valid)
+    return Split(x, x_valid, volume, weight, weight_valid)
 
 
-def _mean_volume(x, likelihood):
-    """Return the mean over the rows of the logarithm of their volume in the units of X."""
-    if not isinstance(x, RowsOnDisk):
-        return float(likelihood.log_volume(x).mean())
-    return float(sum(likelihood.log_volume(block).sum() for block in x.blocks()) / len(x))
+def relative(weight):
+    """Return weights with a mean of one; None is None."""
+    if weight is None:
+        return None
+    if not isinstance(weight, RowsOnDisk):
+        return weight / weight.mean()
+    total = sum(block.sum() for block in weight.blocks())
+    return weight.mapped(partial(np.multiply, len(weight) / total))
 
 
-def mean_over_blocks(function, x):
-    """Return the mean over the rows of ``function(rows)``, which has shape (n,)."""
-    if not isinstance(x, RowsOnDisk):
-        return float(function(x).mean())
-    return float(sum(function(block).sum() for block in x.blocks()) / len(x))
+def mean_over_blocks(function, x, weight=None):
+    """Return the mean over the rows of ``function(rows)``, which has shape (n,).
+
+    The weights of the rows have a mean of one.
+    """
+    total = 0.0
+    for block, of_block in with_weights(x, weight):
+        values = function(block)
+        total += values.sum() if of_block is None else of_block @ values
+    return float(total / len(x))
 
 
 # Batches ------------------------------------------------------------------------------------------
@@ -119,6 +147,8 @@ class StreamedRows(RowDataset):
     ----------
     X : RowsOnDisk of shape (n_samples, n_features)
         Prepared rows; NaN is missing.
+    weight : RowsOnDisk of shape (n_samples, 1), optional
+        Their weights, in the same blocks.
     dtype : torch.dtype
         The dtype of the batches.
     device : str or torch.device, optional
@@ -131,8 +161,10 @@ class StreamedRows(RowDataset):
         The number of the next epoch: each epoch has its own order.
     """
 
-    def __init__(self, X, *, dtype=torch.float32, device=None, held_out=None, seed=0, epoch=1):
-        self._stored, self._dtype, self._device = X, dtype, device
+    def __init__(
+        self, X, *, weight=None, dtype=torch.float32, device=None, held_out=None, seed=0, epoch=1
+    ):
+        self._stored, self._weight, self._dtype, self._device = X, weight, dtype, device
         self.held_out, self.seed, self.epoch = held_out, seed, epoch
         self.missing = bool((n_observed(X) < len(X)).any())
 
@@ -159,8 +191,10 @@ class StreamedRows(RowDataset):
             self.epoch += 1
         with reading_ahead(self._buffer, self._groups(generator)) as buffers:
             rows = _MixedRows(buffers, generator, self._device)
+            n_features = self._stored.shape[1]
             for size in sizes:
-                yield self.inputs(rows.next(size)), target.expand(size)
+                x, *weight = rows.next(size).split(n_features, dim=1)
+                yield self.inputs(x, *(part[:, 0] for part in weight)), target.expand(size)
 
     def _groups(self, generator):
         """Return lists of blocks, those of one buffer each, in the order of the epoch."""
@@ -181,13 +215,19 @@ class StreamedRows(RowDataset):
         return groups
 
     def _buffer(self, blocks):
-        """Return the rows of some blocks in one tensor, on the CPU."""
-        lengths = self._stored.lengths
-        shape = sum(lengths[i] for i in blocks), self._stored.shape[1]
+        """Return the rows of some blocks in one tensor, on the CPU; a last column has weights."""
+        lengths, n_features = self._stored.lengths, self._stored.shape[1]
+        shape = sum(lengths[i] for i in blocks), n_features + (self._weight is not None)
         x, first = torch.empty(shape, dtype=self._dtype), 0
         for group in self._stored.together(blocks):
-            for rows in self._stored.read(group):
-                x[first : first + len(rows)] = torch.from_numpy(np.ascontiguousarray(rows))
+            parts = [self._stored.read(group)]
+            if self._weight is not None:
+                parts.append(self._weight.read(group))
+            for rows, *weight in zip(*parts, strict=True):
+                place = slice(first, first + len(rows))
+                x[place, :n_features] = torch.from_numpy(np.ascontiguousarray(rows))
+                if weight:
+                    x[place, n_features:] = torch.from_numpy(np.ascontiguousarray(weight[0]))
                 first += len(rows)
         return x
 

@@ -51,7 +51,7 @@ def test_moments_are_those_of_rows_spread_evenly(monkeypatch, limit):
     model = model_for(X)
     rows = RowDataset(X)
     batches = (x for x, _ in RowBatches(rows, 23))
-    means, variances = latent_moments(SampledBound(model, seed=0).encode, batches, len(rows))
+    means, variances, _ = latent_moments(SampledBound(model, seed=0).encode, batches, len(rows))
     with torch.no_grad():
         posterior = model.encode(rows.x[:: -(-100 // limit)])
     assert_allclose(means, posterior.mean, rtol=1e-5, atol=1e-6)
@@ -63,7 +63,7 @@ def test_moments_of_rows_with_missing_values():
     X = linear_rows(30)
     X[::2, 1] = np.nan
     rows = RowDataset(X)
-    means, _ = latent_moments(
+    means, _, _ = latent_moments(
         SampledBound(model_for(X), seed=0).encode, (x for x, _ in RowBatches(rows, 10)), 30
     )
     assert np.isfinite(means).all()

@@ -39,8 +39,8 @@ class Normalised(nn.Module):
         return self.layer(self.norm(inputs))
 
 
-def fitted(rank, parameters, data=X):
-    vae = autoencoder(**parameters).fit(data)
+def fitted(rank, parameters, data=X, weight=None):
+    vae = autoencoder(**parameters).fit(data, sample_weight=weight)
     return state_after(vae)
 
 
@@ -84,6 +84,25 @@ def assert_same(found, expected, rtol=1e-5):
 )
 def test_two_processes_fit_as_one_does(parameters, both):
     assert_same(both(fitted, parameters), fitted(0, parameters))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parameters", [{}, {"free_bits": 0.3, "kl_warmup": 0}])
+def test_weighted_rows(parameters, both):
+    weight = np.random.default_rng(0).uniform(size=len(X))
+    expected = fitted(0, parameters, X, weight)
+    assert_same(both(fitted, parameters, X, weight), expected)
+
+
+def given_other_weights(rank):
+    return fitted(rank, {}, X, np.linspace(1.0, 2.0 + rank, len(X)))
+
+
+@pytest.mark.slow
+def test_processes_with_other_weights_are_an_error(both):
+    for good, text in both(given_other_weights):
+        assert not good
+        assert "sample_weight of process 1 differs from that of process 0" in text
 
 
 @pytest.mark.slow

@@ -15,7 +15,12 @@ from skvae.neural.likelihoods import make_likelihood
 from skvae.neural.training import rows_on_disk
 from skvae.neural.training.batches import RowBatches
 from skvae.neural.training.net import train
-from skvae.neural.training.rows_on_disk import RowsOnDisk, in_memory_or_on_disk, reading_ahead
+from skvae.neural.training.rows_on_disk import (
+    RowsOnDisk,
+    WeightedOnDisk,
+    in_memory_or_on_disk,
+    reading_ahead,
+)
 from skvae.neural.training.streaming import StreamedRows, split_rows
 from tests.neural.training.training_problems import (
     At,
@@ -74,7 +79,8 @@ def test_blocks_sums_and_columns():
     stored = Source(X).stored()
     assert (stored.shape, len(stored)) == ((100, 3), 100)
     assert_array_equal(np.concatenate([*stored.blocks()]), X)
-    total, nothing = stored.sum(lambda rows, _, power: ((rows.X**power).sum(axis=0), None), None, 2)
+    powers = WeightedOnDisk(stored, None)
+    total, nothing = powers.sum(lambda rows, _, power: ((rows.X**power).sum(axis=0), None), None, 2)
     assert_allclose(total, (X**2).sum(axis=0))
     assert nothing is None
     for columns in (slice(1, 3), [2, 0], np.array([True, False, True])):
@@ -282,8 +288,7 @@ def test_a_small_file_is_trained_on_as_an_array(tmp_path):
     vae, other = autoencoder().fit(X), autoencoder().fit(mapped(X, tmp_path))
     assert_array_equal(weights(vae.net_), weights(other.net_))
     large = mapped(rows(), tmp_path)
-    assert in_memory_or_on_disk(large, np.asarray(large)) is not None
-    assert not isinstance(in_memory_or_on_disk(large, np.asarray(large)), RowsOnDisk)
+    assert not isinstance(in_memory_or_on_disk(large, np.asarray(large))[0], RowsOnDisk)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
