@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import norm
 from sklearn.decomposition import PCA, FactorAnalysis
 from torch import nn
 
@@ -196,7 +197,10 @@ def test_too_small_an_effective_size_is_a_warning_where_it_is_called(X):
 def test_rows_are_answered_one_by_one(deep, X, missing):
     X = knock_out(X) if missing else X
     order = np.random.default_rng(0).permutation(len(X))
-    for method in ("score_samples", "transform", "reconstruct", "effective_sample_size", "impute"):
+    for method in (
+        *("score_samples", "transform", "reconstruct", "effective_sample_size", "impute"),
+        "feature_scores",
+    ):
         ask = getattr(deep, method)
         whole = ask(X)
         assert_allclose(ask(X[order]), whole[order], rtol=1e-9, err_msg=method)
@@ -223,6 +227,49 @@ def test_units_do_not_matter(likelihood, X):
     assert_allclose(other.lower_bound_, vae.lower_bound_ - shift, atol=1e-4)
     assert_allclose(other.history_["bound"], np.subtract(vae.history_["bound"], shift), atol=1e-4)
     assert_allclose(other.inverse_transform([[0, 1]]), 1000 * vae.inverse_transform([[0, 1]]) + 1e6)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_scores_of_features_are_conditional_densities(linear, sampled, X, missing):
+    """Of a linear model each value is Gaussian given the others."""
+    rows = knock_out(X[:30]) if missing else X[:30]
+    rows[0] = np.nan
+    model = as_factor_analysis(linear)
+    covariance = model.loadings @ model.loadings.T + np.diag(model.variances)
+    expected = np.full(rows.shape, np.nan)
+    for i, row in enumerate(rows):
+        for j in np.flatnonzero(~np.isnan(row)):
+            rest = np.flatnonzero(~np.isnan(row) & (np.arange(3) != j))
+            gain = covariance[j, rest] @ np.linalg.inv(covariance[np.ix_(rest, rest)])
+            mean = model.offset[j] + gain @ (row[rest] - model.offset[rest])
+            variance = covariance[j, j] - gain @ covariance[rest, j]
+            expected[i, j] = norm.logpdf(row[j], mean, np.sqrt(variance))
+    assert_allclose(linear.feature_scores(rows), expected, atol=1e-8)
+    found = linear.feature_scores(rows.astype(np.float32))
+    assert found.dtype == np.float32
+    assert_allclose(found, expected, atol=1e-3)
+    again = copy.deepcopy(sampled).set_params(n_score_samples=2000)
+    model = as_factor_analysis(sampled)
+    one = model.log_evidence(rows[1:2]) - model.log_evidence(
+        np.where(np.arange(3) == 2, np.nan, rows[1:2])
+    )
+    assert_allclose(again.feature_scores(rows[1:2])[0, 2], one[0], atol=0.1)
+
+
+def test_scores_of_features_show_the_wrong_value(nominal):
+    """A value that was exchanged has a score far below the usual one of its column."""
+    X, vae = nominal
+    usual = vae.feature_scores(X)
+    clear = np.flatnonzero((X[:, 0] == 2.0 * X[:, 1]) & (X[:, 2] > 4.0) & (X[:, 1] == 1.0))[:10]
+    wrong = X[clear]
+    wrong[:, 1] = 0.0
+    found = vae.feature_scores(wrong) - usual.mean(axis=0)
+    assert (found[:, 1] < -2.0).all()
+    assert found.mean(axis=0).argmin() == 1
+    wrong[:, 1] = np.nan
+    assert np.isnan(vae.feature_scores(wrong)[:, 1]).all()
+    lazy = vae.feature_scores(da.from_array(X[:20], chunks=(7, 3)))
+    assert_allclose(lazy.compute(), usual[:20], rtol=1e-9)
 
 
 # The latent space ---------------------------------------------------------------------------------
