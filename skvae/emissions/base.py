@@ -698,8 +698,9 @@ class Emission(BaseEstimator):
         new = self.maximize(old, statistics, summary)
         for name in self.fixed_alone:
             if name in fixed:
-                own = self._maximum(old, statistics + self.prior_statistics(old), name)
-                new = own._kept(new, np.repeat(fixed[name][:, None], old.n_features, axis=1))
+                where = np.repeat(fixed[name][:, None], old.n_features, axis=1)
+                whole = statistics + self.prior_statistics(old)
+                new = self._maximum(old, whole, name)._kept(new, where)
         return self._with_fixed(new, old, fixed)
 
     def _with_fixed(self, new, old, fixed):
