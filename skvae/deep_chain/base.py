@@ -13,7 +13,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel, not_named
-from skvae.blocks import as_sequences, is_list_of_sequences, warn_of_lengths
+from skvae.blocks import is_list_of_sequences, warn_of_lengths
 from skvae.chain import algorithms
 from skvae.deep_chain.chain_importance import elbo_terms, scored
 from skvae.deep_chain.training import SequenceNet
@@ -468,8 +468,7 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
 
     def _read(self, X, groups):
         """Return X as Sequences, and its rows in the likelihood's units."""
-        check_is_fitted(self)
-        sequences = as_sequences(X, groups, self._validate, self.n_features_in_)
+        sequences = self._sequences(X, groups)
         likelihood = self.net_.module_.model.likelihood
         likelihood.check(sequences.X, getattr(self, "feature_names_in_", None))
         return sequences, likelihood.prepare(sequences.X)

@@ -15,10 +15,8 @@ from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel
-from skvae.blocks import as_sequences
 from skvae.deep_chain.label_sequences import in_form, labels_of
 from skvae.deep_chain.labellings import (
     best_alignment,
@@ -292,6 +290,11 @@ class CTCTranscriber(SequenceNet):
 
     def _constants_of(self, sequences, y=None):
         labels = labels_of(y, sequences)
+        for j in np.flatnonzero(np.isnan(sequences.X).all(axis=0)):
+            name = str(self.feature_names_in_[j]) if hasattr(self, "feature_names_in_") else int(j)
+            raise ValueError(
+                f"X has no observed value in feature {name!r}: each feature needs at least one"
+            )
         mean, scale = _location_and_scale(sequences.X)
         return {"classes": labels.classes(), "form": labels.form, "mean": mean, "scale": scale}
 
@@ -590,8 +593,7 @@ class CTCTranscriber(SequenceNet):
     @torch.no_grad()
     def _log_proba(self, X, groups):
         """Return the Sequences of X, and ln p_t of all their rows, float64 (n, 1 + n_classes)."""
-        check_is_fitted(self)
-        sequences = as_sequences(X, groups, self._validate, self.n_features_in_)
+        sequences = self._sequences(X, groups)
         x = np.nan_to_num(_standardised(sequences.X, self.net_.module_.constants), nan=0.0)
         bound = in_double(self.net_.module_)
         out = np.empty((len(x), 1 + len(self.classes_)))

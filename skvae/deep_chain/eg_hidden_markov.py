@@ -16,7 +16,7 @@ import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
 
-from skvae.blocks import as_sequences, is_distributed, warn_of_lengths
+from skvae.blocks import warn_of_lengths
 from skvae.deep_chain.evaluation import drawn, evaluated
 from skvae.deep_chain.neural_chain import (
     ChainBound,
@@ -423,10 +423,7 @@ class EGHiddenMarkov(SequenceDensity):
 
     def _evaluated(self, X, groups):
         """Return the sequences as Evaluated: log-densities and chain in float64."""
-        self._check_fitted()
-        if is_distributed(X):
-            raise ValueError("X is a Dask array: this needs rows in memory, as X.compute() gives")
-        sequences = as_sequences(X, groups, self._validate, self.n_features_in_)
+        sequences = self._sequences(X, groups)
         model = in_double(self.net_.module_.model)
         names = getattr(self, "feature_names_in_", None)
         model.likelihood.check(sequences.X, names)

@@ -158,13 +158,18 @@ class _Pooled:
         self._weight = np.ones(len(inputs)) if rows.weight is None else rows.weight.numpy()
         self.residual = self._x.copy()
         a, x, w = self._design[self._later], self._x[self._later], self._weight[self._later]
-        self._gram = (a * w[:, None]).T @ a / max(w.sum(), 1e-300)
-        self._gram += 1e-8 * np.trace(self._gram) / len(self._gram) * np.eye(len(self._gram))
-        moment = (a * w[:, None]).T @ x / max(w.sum(), 1e-300)
+        total, unit = max(w.sum(), 1e-300), np.eye(self._design.shape[1])
+        self._gram = (a * w[:, None]).T @ a / total
+        # Of sequences of one row there are no later rows: their density is that of all rows.
+        self._gram += 1e-8 * np.trace(self._gram) / len(unit) * unit if w.any() else unit
+        moment = (a * w[:, None]).T @ x / total
         self._slopes = np.linalg.solve(self._gram, moment)
         self.residual[self._later] = x - a @ self._slopes
-        spread = np.cov(self._x.T, aweights=self._weight, bias=True)
-        self._spread = spread.reshape(2 * (self._x.shape[1],))
+        n_rows, n_features = self._x.shape
+        self._spread = np.eye(n_features)  # of prepared rows; a few rows have no covariance
+        if n_rows > n_features:
+            spread = np.cov(self._x.T, aweights=self._weight, bias=True)
+            self._spread = spread.reshape(n_features, n_features)
 
     @torch.no_grad()
     def fit(self, model, resp):
@@ -172,7 +177,7 @@ class _Pooled:
         resp = resp * self._weight[:, None]
         parts = [self._regression(resp[:, k]) for k in range(resp.shape[1])]
         total = resp[self._later].sum()
-        tied = sum(scatter for _, scatter, _ in parts) / max(total, 1e-300)
+        tied = sum(scatter for _, scatter, _ in parts) / total if total > 0 else self._spread
         n_outputs, n_features = model.n_outputs, self._x.shape[1]
         for k, (slopes, scatter, count) in enumerate(parts):
             covariance = (scatter + _PRIOR * tied) / (count + _PRIOR)

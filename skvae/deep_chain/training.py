@@ -265,6 +265,15 @@ class SequenceNet(BaseEstimator):
         self.lower_bounds_ = [*trace[:-1], self.lower_bound_]
         self.converged_ = bool(record.stopped_early)
 
+    # A fitted model -----------------------------------------------------------------------------
+
+    def _sequences(self, X, groups):
+        """Return X of a call to a fitted model as checked Sequences."""
+        check_is_fitted(self)
+        if is_distributed(X):
+            raise ValueError("X is a Dask array: this needs rows in memory, as X.compute() gives")
+        return as_sequences(X, groups, self._validate, self.n_features_in_)
+
     # Storage ------------------------------------------------------------------------------------
 
     def _net_state(self):

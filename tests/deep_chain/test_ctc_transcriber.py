@@ -247,6 +247,17 @@ def test_labels_that_cannot_be_used(model, y, text):
         _ = CTCTranscriber().classes_
 
 
+def test_columns_without_values_and_distributed_rows(model):
+    X, y = problem(8)
+    frames = [pd.DataFrame({"a": x[:, 0], "b": np.nan}) for x in X]
+    with pytest.raises(ValueError, match="X has no observed value in feature 'b': each feature"):
+        CTCTranscriber().fit(frames, y)
+    da = pytest.importorskip("dask.array")
+    for call in (model.predict, model.predict_proba, lambda rows: model.align(rows, y[:1])):
+        with pytest.raises(ValueError, match=r"X is a Dask array: this needs rows in memory"):
+            call(da.from_array(X[0]))
+
+
 def test_rows_of_labels_must_agree(model):
     per_row = [Y[g] for g in GROUPS]
     per_row[5] += "a"

@@ -477,3 +477,14 @@ def test_every_likelihood_trains(likelihood):
     options = {"likelihood": likelihood, "history": 1, "early_stopping": False, **QUICK}
     model, one = (EGHiddenMarkov(k, **options).fit(X) for k in (2, 1))
     assert model.score(X) > one.score(X)
+
+
+@pytest.mark.parametrize("params", [{}, FULL, {"likelihood": "student_t"}])
+def test_sequences_without_later_rows(params):
+    """Of one row each, of weight zero where they have more, and one of two rows."""
+    X = [row[None] for row in levels(12)[0]]
+    long = [*X, levels(20)[0]]
+    model = EGHiddenMarkov(2, history=1, **params, **QUICK)
+    weight = [1.0] * len(X) + [0.0]
+    for rows, more in [(X, {}), (long, {"sequence_weight": weight}), (long[-1][:2], {})]:
+        assert -30 < clone(model).fit(rows, **more).score(rows) < 30
