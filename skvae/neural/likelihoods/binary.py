@@ -21,6 +21,7 @@ References
 
 import numpy as np
 import torch
+from torch.autograd.function import once_differentiable
 
 from skvae.columns import check_values
 from skvae.neural.likelihoods.base import (
@@ -36,8 +37,8 @@ from skvae.validation import check_array_parameter
 # The density of a continuous Bernoulli is unbounded as its mean goes to 0 or 1; a first mean stays
 # away from them, so that the log-odds are small enough for a decoder to change.
 _NEAREST = 0.01
-# Features in one product: few enough to overflow only for rows of almost no probability.
-_FACTORS = {torch.float64: 256, torch.float32: 64}
+# Features in one product: so few that it overflows only for rows of almost no probability.
+_FACTORS = 16
 # ln(sinh(l/2) / (l/2)) = Σ c_k l^2k; below |l| = ½ the rest is below 1e-15.
 _SMALL = 0.5
 _SERIES = (1 / 24, -1 / 2880, 1 / 181440, -1 / 9676800, 1 / 479001600, -691 / 15692092416000)
@@ -85,7 +86,7 @@ class _LogOdds(Likelihood):
         return cls(cls._log_odds_of((n * mean + 0.5) / (n + 1.0)))
 
     def inputs(self, x):
-        return torch.nan_to_num(x - self.center, nan=0.0)
+        return torch.nan_to_num_(x - self.center, nan=0.0)
 
     def constants(self):
         return {"log_odds": self.log_odds.tolist()}
@@ -121,23 +122,13 @@ class Bernoulli(_LogOdds):
         return np.log(mean) - np.log1p(-mean)
 
     def log_prob(self, x, outputs, observed=None):
-        # Scoring many draws spends most of its time here, after the decoder.
-        if observed is None and not torch.is_grad_enabled():
-            log_prob = self._by_products(x, outputs.to(x.dtype))
-            if log_prob.isfinite().all():
-                return log_prob
-        return super().log_prob(x, outputs, observed)
-
-    def _by_products(self, x, outputs):
-        """Return −Σ ln(1 + e^t), t = (1 − 2x) l, as logarithms of products: −inf on overflow.
-
-        A product of some features overflows if they alone have −ln p above 709 nats, or 88 in
-        float32. Its relative rounding is that of the sum, and it needs one transcendental a number.
-        """
-        sign = 1.0 - 2.0 * x
-        factors = torch.addcmul(sign * self.log_odds, sign, outputs).exp_().add_(1.0)
-        parts = factors.split(_FACTORS.get(x.dtype, 1), dim=-1)
-        return -sum(part.prod(-1).log() for part in parts)
+        if observed is not None or x.device.type != "cpu":
+            return super().log_prob(x, outputs, observed)
+        # Training, and scoring many draws, spend most of their time here, after the networks.
+        log_prob = _LogProducts.apply(x, outputs.to(x.dtype), self.log_odds)
+        if log_prob.isfinite().all():
+            return log_prob
+        return torch.where(log_prob.isfinite(), log_prob, super().log_prob(x, outputs))
 
     def log_terms(self, x, outputs):
         log_odds = outputs + self.log_odds
@@ -161,6 +152,35 @@ class Bernoulli(_LogOdds):
     def sample(self, outputs, generator):
         mean = self.mean(outputs)
         return (uniform(mean, generator) < mean).double()
+
+
+class _LogProducts(torch.autograd.Function):
+    """−Σ_j ln(1 + e^t_j), t = (1 − 2x)(a + o): the log-density of zeros and ones, by products.
+
+    A logarithm of a product of some features replaces their logarithms. It is infinite if they
+    alone have −ln p above 709 nats, or 88 in float32; its relative rounding is that of the sum.
+    The gradient, (2x − 1)(1 − 1 / (1 + e^t)), needs no further exponential.
+    """
+
+    @staticmethod
+    def forward(ctx, x, outputs, log_odds):
+        """Return the log-densities (...) of rows x (..., D), given o (..., D) and a (D,)."""
+        factors = outputs + log_odds  # the only large tensor
+        factors.addcmul_(factors, x, value=-2.0).exp_().add_(1.0)
+        ctx.save_for_backward(x, factors)
+        width = factors.shape[-1] // _FACTORS
+        whole, rest = factors.split((_FACTORS * width, factors.shape[-1] - _FACTORS * width), -1)
+        products = whole.unflatten(-1, (_FACTORS, width)).prod(-2)
+        return -products.log().sum(-1) - rest.prod(-1).log()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        """Return the gradient of the outputs, and none of the constants."""
+        x, factors = ctx.saved_tensors
+        slope = factors.reciprocal().sub_(1.0)
+        slope.addcmul_(slope, x, value=-2.0)
+        return None, slope.mul_(gradient.unsqueeze(-1)), None
 
 
 class ContinuousBernoulli(_LogOdds):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvae.neural.likelihoods.binary import Bernoulli
+from skvae.neural.likelihoods.binary import Bernoulli, _LogProducts
 
 
 def problem(n_features, scale, dtype=torch.float64):
@@ -33,8 +33,21 @@ def test_products_are_sums(n_features, scale, dtype):
 
 def test_products_are_taken_up_to_their_limit():
     likelihood, x, outputs = problem(600, 2.0)
-    assert likelihood._by_products(x, outputs).isfinite().all()
-    assert likelihood._by_products(x, 1000 * outputs).isneginf().any()
+    assert _LogProducts.apply(x, outputs, likelihood.log_odds).isfinite().all()
+    assert _LogProducts.apply(x, 1000 * outputs, likelihood.log_odds).isneginf().any()
+
+
+@pytest.mark.parametrize("n_features", [1, 15, 16, 50])
+@pytest.mark.parametrize("scale", [1.0, 50.0, 1e4])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_gradients_of_products_are_those_of_sums(n_features, scale, dtype):
+    likelihood, x, outputs = problem(n_features, scale, dtype)
+    weight = torch.rand(5, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    outputs.requires_grad_()
+    (weight * likelihood.log_prob(x, outputs)).sum().backward()
+    mean = torch.sigmoid((outputs.detach() + likelihood.log_odds).double())
+    expected = weight[..., None] * (x - mean)
+    assert_allclose(outputs.grad, expected, atol=1e-15 if dtype == torch.float64 else 1e-6)
 
 
 def test_with_a_gradient_and_with_missing_values_as_before():
