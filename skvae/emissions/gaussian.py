@@ -22,7 +22,6 @@ from skvae.emissions.location_scale import (
 )
 from skvae.fitted import new_instance
 from skvae.gaussian.covariance import STRUCTURES
-from skvae.gaussian.inverse_wishart import prior_of_parameters
 
 
 class GaussianEmission(LocationScaleEmission):
@@ -91,9 +90,6 @@ class GaussianEmission(LocationScaleEmission):
            [11. ]])
     """
 
-    # Emissions of earlier versions have none.
-    mean_prior = mean_precision_prior = covariance_prior = degrees_of_freedom_prior = None
-
     def __init__(
         self,
         covariance_type="full",
@@ -152,19 +148,7 @@ class GaussianEmission(LocationScaleEmission):
 
     def check_parameters(self, n_components):
         self._first_values((n_components,))
-        of_means, of_covariances = self.mean_precision_prior, self.degrees_of_freedom_prior
-        if self.mean_prior is not None or self.covariance_prior is not None:
-            self._prior(None)
-        elif of_means is not None or of_covariances is not None:
-            self._prior(None)  # it raises: a prior lacks its location
-
-    def check_rows(self, X, feature_names=None):
-        if self.mean_prior is not None or self.covariance_prior is not None:
-            self._prior(X.shape[1])
-
-    def _prior(self, n_features):
-        """Return the NormalInverseWishart; with None for the width of X it is only checked."""
-        return prior_of_parameters(self, n_features)
+        self._prior()
 
     def first(self, rows, labels, n_components, summary, rng):
         n_features, kind = rows.X.shape[1], self.covariance_type
@@ -176,31 +160,15 @@ class GaussianEmission(LocationScaleEmission):
         factors = STRUCTURES[kind].precisions_cholesky(covariances)
         return GaussianParameters(kind, means, covariances, factors)
 
-    def maximize(self, old, statistics, summary):
+    def maximize(self, old, statistics, summary, fixed=None):
+        prior, bounds = self._prior(old.n_features), (summary.floor, summary.moments.resolution)
         previous = old.locations, old.scales
-        bounds = summary.floor, summary.moments.resolution
-        if self.mean_prior is not None or self.covariance_prior is not None:
-            found = self._prior(old.n_features).maximize(statistics, *bounds, previous)
-        else:
+        if prior is None:
             found = statistics.maximize(*bounds, previous)
+        else:
+            found = prior.maximize(statistics, *bounds, previous, fixed)
         return GaussianParameters(self.covariance_type, *found)
 
-    def log_prior(self, parameters, summary):
-        if self.mean_prior is None and self.covariance_prior is None:
-            return 0.0
-        prior = self._prior(parameters.n_features)
-        return prior.log_density(parameters.locations, parameters.factors)
-
     def earlier_statistics(self, parameters, weights):
-        statistics = parameters.statistics(weights)
-        if self.mean_prior is None and self.covariance_prior is None:
-            return statistics
-        return self._prior(parameters.n_features).earlier(statistics)
-
-    def _maximize_fixed(self, old, statistics, summary, fixed):
-        if self.mean_prior is None and self.covariance_prior is None:
-            return super()._maximize_fixed(old, statistics, summary, fixed)
-        bounds, previous = (summary.floor, summary.moments.resolution), (old.locations, old.scales)
-        prior = self._prior(old.n_features)
-        found = prior.maximize(statistics, *bounds, previous, fixed)
-        return self._with_fixed(GaussianParameters(old.covariance_type, *found), old, fixed)
+        statistics, prior = parameters.statistics(weights), self._prior(parameters.n_features)
+        return statistics if prior is None else prior.earlier(statistics)

@@ -12,7 +12,7 @@ component j of state k as its component k·M + j.
 """
 
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from scipy.special import softmax
@@ -213,6 +213,22 @@ class GaussianMixtureEmission(LocationScaleEmission):
         First means.
     covariances_init : array-like, default=None
         First covariances, in the shape of ``covariances_``.
+    weights_prior : float, default=1.0
+        Concentration a ≥ 1 of the prior Dirichlet(a, …, a) on the weights of each state. Its
+        log-density is part of the objective; 1 is no prior.
+    mean_prior : array-like of shape (n_features,), default=None
+        The m₀ of the prior N(m₀, Σ/κ) of the mean of each Gaussian; None is no prior. The
+        log-density of the priors is part of the objective, so that the parameters are the most
+        probable ones.
+    mean_precision_prior : float, default=None
+        The number κ > 0 of rows at m₀ that the prior counts as; None is 1 with ``mean_prior``.
+    covariance_prior : array-like, default=None
+        The Ψ of the inverse-Wishart prior of each covariance: (D, D) for 'full' and 'tied', (D,)
+        for 'diag' and a number for 'spherical', which have inverse gamma priors
+        IG(ν/2, Ψ/2); None is no prior.
+    degrees_of_freedom_prior : float, default=None
+        The ν > D − 1 of that prior, or > 0 for 'diag' and 'spherical'; None is D with
+        ``covariance_prior``.
 
     Attributes
     ----------
@@ -240,6 +256,8 @@ class GaussianMixtureEmission(LocationScaleEmission):
     ----------
     Juang, Levinson & Sondhi (1986), Maximum likelihood estimation for multivariate mixture
     observations of Markov chains, IEEE Transactions on Information Theory 32.
+    Gauvain & Lee (1994), Maximum a posteriori estimation for multivariate Gaussian mixture
+    observations of Markov chains, IEEE Trans. Speech Audio Process. 2, for the priors.
 
     Examples
     --------
@@ -256,6 +274,8 @@ class GaussianMixtureEmission(LocationScaleEmission):
 
     weights_ = FittedArray()
 
+    weights_prior = 1.0  # emissions of earlier versions have none
+
     _names = "weights", "means", "covariances"
 
     def __init__(
@@ -267,6 +287,11 @@ class GaussianMixtureEmission(LocationScaleEmission):
         weights_init=None,
         means_init=None,
         covariances_init=None,
+        weights_prior=1.0,
+        mean_prior=None,
+        mean_precision_prior=None,
+        covariance_prior=None,
+        degrees_of_freedom_prior=None,
     ):
         self.n_mix = n_mix
         self.covariance_type = covariance_type
@@ -274,6 +299,11 @@ class GaussianMixtureEmission(LocationScaleEmission):
         self.weights_init = weights_init
         self.means_init = means_init
         self.covariances_init = covariances_init
+        self.weights_prior = weights_prior
+        self.mean_prior = mean_prior
+        self.mean_precision_prior = mean_precision_prior
+        self.covariance_prior = covariance_prior
+        self.degrees_of_freedom_prior = degrees_of_freedom_prior
 
     @classmethod
     def from_parameters(cls, weights, means, covariances, covariance_type="full"):
@@ -323,8 +353,15 @@ class GaussianMixtureEmission(LocationScaleEmission):
 
     def check_parameters(self, n_components):
         check_number("n_mix", self.n_mix, Integral, 1)
+        check_number("weights_prior", self.weights_prior, Real, 1)
         self._first_values((n_components, self.n_mix))
-        self._first_weights(n_components)
+        weights = self._first_weights(n_components)
+        if weights is not None and self.weights_prior > 1 and not weights.all():
+            raise ValueError(
+                "weights_init has an entry 0: must be above it, as weights_prior="
+                f"{self.weights_prior!r} excludes it"
+            )
+        self._prior()
 
     def _first_weights(self, n_components):
         if self.weights_init is None:
@@ -352,8 +389,8 @@ class GaussianMixtureEmission(LocationScaleEmission):
         return GaussianMixtureParameters(weights, GaussianParameters.of(kind, means, covariances))
 
     def _special_case(self):
-        given = self.weights_init, self.means_init, self.covariances_init
-        if self.n_mix == 1 or any(each is not None for each in given):
+        given = self.weights_init, self.means_init, self.covariances_init, self._prior()
+        if self.n_mix == 1 or self.weights_prior > 1 or any(each is not None for each in given):
             return None
         return GaussianEmission(self.covariance_type, reg_covar=self.reg_covar)
 
@@ -373,14 +410,39 @@ class GaussianMixtureEmission(LocationScaleEmission):
             for each in (means, means + apart * deviations)
         ]
 
-    def maximize(self, old, statistics, summary):
-        counts = statistics.counts.reshape(old.weights.shape)
+    def maximize(self, old, statistics, summary, fixed=None):
+        counts = statistics.counts.reshape(old.weights.shape) + (self.weights_prior - 1.0)
         total = counts.sum(axis=1, keepdims=True)
         empty = total <= NO_ROWS * total.sum()
         weights = np.where(empty, old.weights, counts / np.where(empty, 1.0, total))
         previous = old.normals.locations, old.normals.scales
-        found = statistics.maximize(summary.floor, summary.moments.resolution, previous)
+        prior, bounds = self._prior(old.n_features), (summary.floor, summary.moments.resolution)
+        if prior is None:
+            found = statistics.maximize(*bounds, previous)
+        else:
+            found = prior.maximize(statistics, *bounds, previous, fixed)
         return GaussianMixtureParameters(weights, GaussianParameters(self.covariance_type, *found))
+
+    def log_prior(self, parameters, summary):
+        found = super().log_prior(parameters, summary)
+        if self.weights_prior > 1:
+            with np.errstate(divide="ignore"):
+                logs = np.log(parameters.weights)
+            found += (self.weights_prior - 1.0) * float(logs.sum())
+        return found
+
+    def continued(self, earlier, why, feature_names=None):
+        parameters = super().continued(earlier, why, feature_names)
+        # Without a prior EM may have ended where the density of the prior is zero.
+        return parameters.inside() if self.weights_prior > 1 else parameters
+
+    def earlier_statistics(self, parameters, weights):
+        counts, extra = np.asarray(weights, dtype=np.float64)[:, None], self.weights_prior - 1.0
+        # With the counts of the prior they are in proportion to the weights.
+        counts = (counts + self.n_mix * extra) * parameters.weights - extra
+        statistics = parameters.normals.statistics(np.maximum(counts, 0.0).ravel())
+        prior = self._prior(parameters.n_features)
+        return statistics if prior is None else prior.earlier(statistics)
 
     def store(self, parameters):
         super().store(parameters)

@@ -23,6 +23,7 @@ from skvae.gaussian.checks import check_near, check_positive_definite
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.first_statistics import FIRST_FLOOR, filled, statistics_of
 from skvae.gaussian.fixed import held, n_fixed_normals, restored
+from skvae.gaussian.inverse_wishart import prior_of_parameters
 from skvae.gaussian.kernel import gaussian_kernel
 from skvae.gaussian.moments import LARGEST, Moments, feature_moments
 from skvae.gaussian.statistics import GaussianStatistics
@@ -248,8 +249,12 @@ def first_normals(rows, labels, n_components, covariance_type, summary, rng):
 class LocationScaleEmission(Emission):
     """Base of the emissions with ``covariance_type``, ``reg_covar``, first means and covariances.
 
-    A subclass has these constructor parameters, and ``means_init`` and ``covariances_init``.
+    A subclass has these constructor parameters, ``means_init`` and ``covariances_init``, and those
+    of the normal-inverse-Wishart priors.
     """
+
+    # Emissions of earlier versions have none.
+    mean_prior = mean_precision_prior = covariance_prior = degrees_of_freedom_prior = None
 
     means_ = FittedArray()
     covariances_ = FittedArray(tied=True)
@@ -259,7 +264,24 @@ class LocationScaleEmission(Emission):
     _names = "means", "covariances"  # of parameters that can be fixed
 
     def check_rows(self, X, feature_names=None):
-        pass  # every finite row is possible
+        self._prior(X.shape[1])  # every finite row is possible
+
+    def _prior(self, n_features=None):
+        """Return the NormalInverseWishart, or None without priors; it is checked.
+
+        ``n_features`` is the width of X; by default that of the given arrays.
+        """
+        of_means, of_covariances = self.mean_precision_prior, self.degrees_of_freedom_prior
+        if self.mean_prior is self.covariance_prior is of_means is of_covariances is None:
+            return None
+        return prior_of_parameters(self, n_features)
+
+    def log_prior(self, parameters, summary):
+        prior, normals = (
+            self._prior(parameters.n_features),
+            getattr(parameters, "normals", parameters),
+        )
+        return 0.0 if prior is None else prior.log_density(normals.locations, normals.factors)
 
     def summarize(self, rows, pool, feature_names=None):
         moments = feature_moments(rows, pool, feature_names)
@@ -324,7 +346,7 @@ class LocationScaleEmission(Emission):
         about = held(scaled, *values, statistics.counts)
         if scaled is not statistics:
             about = replace(statistics, scaled=about)
-        return self._with_fixed(self.maximize(old, about, summary), old, fixed)
+        return self._with_fixed(self.maximize(old, about, summary, values[2]), old, fixed)
 
     def _with_fixed(self, new, old, fixed):
         new = super()._with_fixed(new, old, fixed)

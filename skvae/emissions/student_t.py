@@ -24,7 +24,7 @@ that of a Gaussian, as the scale cancels. With :math:`h(x) = \ln x - \psi(x)`, w
           v = E[\tau - 1 - \ln \tau] = h\big(\tfrac{\nu + d}2\big) + (u - 1) - \ln u \ge 0 .
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
@@ -187,6 +187,18 @@ class StudentTEmission(LocationScaleEmission):
     learn_dofs : bool, default=True
         Whether the degrees of freedom are learned, within 0.1 and 1e6; if not they stay as they
         are in ``dofs_init`` or, in a fit that continues an earlier one, as they were there.
+    mean_prior : array-like of shape (n_features,), default=None
+        The m₀ of the prior N(m₀, Σ/κ) of each mean; None is no prior. The log-density of the
+        priors is part of the objective, so that the parameters are the most probable ones.
+    mean_precision_prior : float, default=None
+        The number κ > 0 of rows at m₀ that the prior counts as; None is 1 with ``mean_prior``.
+    covariance_prior : array-like, default=None
+        The Ψ of the inverse-Wishart prior of each scale matrix: (D, D) for 'full' and 'tied',
+        (D,) for 'diag' and a number for 'spherical', which have inverse gamma priors
+        IG(ν/2, Ψ/2); None is no prior.
+    degrees_of_freedom_prior : float, default=None
+        The ν > D − 1 of that prior, or > 0 for 'diag' and 'spherical'; None is D with
+        ``covariance_prior``.
 
     Attributes
     ----------
@@ -215,6 +227,8 @@ class StudentTEmission(LocationScaleEmission):
     ----------
     Liu & Rubin (1995), ML estimation of the t distribution using EM and its extensions, ECM and
     ECME, Statistica Sinica 5.
+    Gauvain & Lee (1994), Maximum a posteriori estimation for multivariate Gaussian mixture
+    observations of Markov chains, IEEE Trans. Speech Audio Process. 2, for the priors.
 
     Examples
     --------
@@ -240,6 +254,10 @@ class StudentTEmission(LocationScaleEmission):
         covariances_init=None,
         dofs_init=10.0,
         learn_dofs=True,
+        mean_prior=None,
+        mean_precision_prior=None,
+        covariance_prior=None,
+        degrees_of_freedom_prior=None,
     ):
         self.covariance_type = covariance_type
         self.reg_covar = reg_covar
@@ -247,6 +265,10 @@ class StudentTEmission(LocationScaleEmission):
         self.covariances_init = covariances_init
         self.dofs_init = dofs_init
         self.learn_dofs = learn_dofs
+        self.mean_prior = mean_prior
+        self.mean_precision_prior = mean_precision_prior
+        self.covariance_prior = covariance_prior
+        self.degrees_of_freedom_prior = degrees_of_freedom_prior
 
     @classmethod
     def from_parameters(cls, means, covariances, dofs, covariance_type="full"):
@@ -295,6 +317,7 @@ class StudentTEmission(LocationScaleEmission):
         self._first_values((n_components,))
         check_choice("learn_dofs", self.learn_dofs, (True, False))
         self._first_dofs(n_components)
+        self._prior()
 
     def _first_dofs(self, n_components):
         dofs = _checked_dofs("dofs_init", self.dofs_init, n_components)
@@ -321,7 +344,14 @@ class StudentTEmission(LocationScaleEmission):
     def _special_case(self):
         if not self.learn_dofs or self.means_init is not None or self.covariances_init is not None:
             return None
-        return GaussianEmission(self.covariance_type, reg_covar=self.reg_covar)
+        return GaussianEmission(
+            self.covariance_type,
+            reg_covar=self.reg_covar,
+            mean_prior=self.mean_prior,
+            mean_precision_prior=self.mean_precision_prior,
+            covariance_prior=self.covariance_prior,
+            degrees_of_freedom_prior=self.degrees_of_freedom_prior,
+        )
 
     def _containing(self, parameters, summary):
         limit = np.full(parameters.n_components, LARGEST_DOF)
@@ -331,15 +361,28 @@ class StudentTEmission(LocationScaleEmission):
         normals = parameters._replace(scales=scales, factors=factors)
         return [StudentTParameters(parameters, limit), StudentTParameters(normals, dofs)]
 
-    def maximize(self, old, statistics, summary):
+    def maximize(self, old, statistics, summary, fixed=None):
         counts = statistics.counts
         empty = (counts <= NO_ROWS * counts.sum()) | ~(statistics.scaled.counts > 0)
-        normals = maximize_normals(statistics, old.normals, empty, summary)
+        prior = self._prior(old.n_features)
+        if prior is None:
+            normals = maximize_normals(statistics, old.normals, empty, summary)
+        else:
+            bounds = summary.floor, summary.moments.resolution
+            previous, given = (old.normals.locations, old.normals.scales), (fixed, counts)
+            found = prior.maximize(statistics.scaled, *bounds, previous, *given)
+            normals = GaussianParameters(self.covariance_type, *found)
         dofs = old.dofs.copy()
         if old.learned:
             for k in np.flatnonzero(~empty):
                 dofs[k] = solve_dof(statistics.shortfalls[k] / counts[k])
         return StudentTParameters(normals, dofs, old.learned)
+
+    def earlier_statistics(self, parameters, weights):
+        statistics, prior = parameters.statistics(weights), self._prior(parameters.n_features)
+        if prior is None:
+            return statistics
+        return replace(statistics, scaled=prior.earlier(statistics.scaled))
 
     def continued(self, earlier, why, feature_names=None):
         parameters = super().continued(earlier, why, feature_names)

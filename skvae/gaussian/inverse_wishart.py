@@ -73,7 +73,7 @@ class NormalInverseWishart(NamedTuple):
         each = 1.0 if kind == "diag" else 1.0 / n_features
         return of_means, (self.degrees_of_freedom + 2.0) * each
 
-    def maximize(self, statistics, floor, resolution, previous, fixed=None):
+    def maximize(self, statistics, floor, resolution, previous, fixed=None, rows=None):
         """Return the (means, covariances, factors) that maximise likelihood times prior.
 
         Parameters
@@ -82,23 +82,26 @@ class NormalInverseWishart(NamedTuple):
             As for :meth:`skvae.gaussian.statistics.GaussianStatistics.maximize`.
         fixed : dict of str to ndarray of bool, optional
             Components of which the means are fixed; their covariances are about them.
+        rows : ndarray of shape (n_components,), optional
+            The numbers of rows by which covariances divide the scatter; by default the counts.
         """
         structure, n_components = STRUCTURES[self.covariance_type], len(statistics.counts)
         total = statistics + self._statistics(n_components)
         if fixed is not None and "means" in fixed:
             total = held(total, previous[0], None, {"means": fixed["means"]})
+        rows = statistics.counts if rows is None else rows
         no_rows = statistics.counts <= NO_ROWS * statistics.counts.sum()
         empty = total.counts <= NO_ROWS * total.counts.sum()
         shift = total.sums / np.where(empty, 1.0, total.counts)[:, None]
         shift[empty] = 0.0
         scatter = structure.recenter(total.scatter, total.counts, total.sums, shift)
         of_means, of_covariances = self._extra_counts()
-        counts = statistics.counts + of_means + of_covariances
+        counts = rows + of_means + of_covariances
         if self.degrees_of_freedom is None and no_rows.any():
             # Their likelihood does not depend on Σ, and the prior of m alone has no maximum.
             scatter = structure.keep(scatter, previous[1], no_rows)
             counts = np.where(no_rows, 1.0, counts)
-        n_rows = statistics.counts.sum() + n_components * of_means + of_covariances
+        n_rows = rows.sum() + n_components * of_means + of_covariances
         covariances, factors = structure.maximize(scatter, counts, n_rows, floor)
         structure.check(covariances, resolution)
         means = total.centers + shift
@@ -108,7 +111,7 @@ class NormalInverseWishart(NamedTuple):
     def earlier(self, statistics):
         """Return statistics that lead to the same maximum with this prior as ``statistics`` alone.
 
-        ``statistics`` are about their maximiser.
+        ``statistics`` are about their maximiser. A component without rows has none here either.
         """
         structure, centers = STRUCTURES[self.covariance_type], statistics.centers
         own = self._statistics(len(centers)).recenter(centers)
@@ -120,13 +123,12 @@ class NormalInverseWishart(NamedTuple):
         else:
             ratio = (counts + of_means + of_covariances) / counts
             ratio = ratio.reshape((-1,) + (1,) * (statistics.scatter.ndim - 1))
-        return GaussianStatistics(
-            self.covariance_type,
-            statistics.counts,
-            -own.sums,
-            statistics.scatter * ratio - own.scatter,
-            centers,
-        )
+        some = statistics.counts > 0
+        scatter = statistics.scatter * ratio - own.scatter
+        if structure.name != "tied":
+            scatter[~some] = 0.0
+        sums = np.where(some[:, None], -own.sums, 0.0)
+        return GaussianStatistics(self.covariance_type, statistics.counts, sums, scatter, centers)
 
     def log_density(self, means, factors):
         """Return the log prior of components, without constants, in nats.

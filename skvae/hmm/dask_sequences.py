@@ -251,13 +251,12 @@ def _check_states(n_components, states, first_row):
 
 
 def identity_of_known(data):
-    """Return an array that identifies known states of sequences, by name; {} if none is known."""
-    states = data.states
-    if isinstance(data, DistributedSequences) and states is not None:
-        begins = np.concatenate([[0], np.cumsum(data.X.chunks[0])])[:-1]
-        arrays = [(states, "i"), (boxed(begins.tolist()), "i")]
-        states = np.array(summed(_sums_of_states, arrays))
-    return {} if states is None else {"states": states}
+    """Return an array that identifies the known states of sequences."""
+    if not isinstance(data, DistributedSequences):
+        return data.states
+    begins = np.concatenate([[0], np.cumsum(data.X.chunks[0])])[:-1]
+    arrays = [(data.states, "i"), (boxed(begins.tolist()), "i")]
+    return np.array(summed(_sums_of_states, arrays))
 
 
 def _sums_of_states(states, first_row):

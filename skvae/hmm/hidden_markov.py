@@ -326,7 +326,7 @@ default='kmeans'
                     data.total(),
                     groups=data.offsets,
                     sequence_weight=data[2],  # of each row; of each sequence for a Dask array
-                    **identity_of_known(data),
+                    **({} if data.states is None else {"states": identity_of_known(data)}),
                 )
                 if self.warm_start:
                     objective = self._objective_of(identity)

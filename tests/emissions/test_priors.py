@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from scipy.optimize import minimize, minimize_scalar
+from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -16,8 +17,10 @@ from skvae.hmm import (
     BernoulliEmission,
     CategoricalEmission,
     GaussianEmission,
+    GaussianMixtureEmission,
     MultinomialEmission,
     PoissonEmission,
+    StudentTEmission,
 )
 from tests.combinations import slow
 
@@ -251,11 +254,180 @@ def test_probabilities_of_categories():
     assert np.diff(quiet(chain, X).lower_bounds_).min() > -1e-10
 
 
+# Student-t states and mixtures --------------------------------------------------------------------
+
+
+def wide(kind, which, n_mix, **given):
+    """An emission of heavy tails (n_mix 0) or of mixtures, with priors."""
+    # Without a prior of its covariance a Gaussian can have a single row.
+    given |= prior_of(kind, "both" if n_mix and which == "means" else which)
+    if n_mix == 0:
+        return StudentTEmission(kind, reg_covar=0.0, **given)
+    prior = 1.5 if which == "means" else 2.5
+    settings = {"covariance_type": kind, "reg_covar": 0.0, "weights_prior": prior}
+    return GaussianMixtureEmission(n_mix, **settings, **given)
+
+
+def matrices(kind, covariances, n_normals):
+    flat = np.asarray(covariances)
+    if kind == "tied":
+        return np.repeat(flat[None], n_normals, axis=0)
+    flat = flat.reshape(n_normals, *flat.shape[flat.ndim - {"full": 2, "diag": 1}.get(kind, 0) :])
+    if kind == "full":
+        return flat
+    return flat.reshape(n_normals, -1, 1) * np.eye(D)
+
+
+def log_posterior(kind, emission, X, vector):
+    """ln p(X | known states) + ln prior, in coordinates without constraints, by scipy."""
+    is_t = isinstance(emission, StudentTEmission)
+    n = K if is_t else K * emission.n_mix
+    means, rest = vector[: n * D].reshape(n, D), vector[n * D :]
+    n_scales = {"full": 3 * n, "tied": 3, "diag": n * D, "spherical": n}[kind]
+    scales, rest = rest[:n_scales], rest[n_scales:]
+    if kind in ("full", "tied"):
+        lower = np.zeros((n_scales // 3, D, D))
+        lower[:, *np.tril_indices(D)] = scales.reshape(-1, 3)
+        lower[:, range(D), range(D)] = np.exp(lower[:, range(D), range(D)])
+        scales = lower @ lower.transpose(0, 2, 1)
+        scales = scales if kind == "full" else scales[0]
+    else:
+        scales = np.exp(scales).reshape((n, D) if kind == "diag" else (n,))
+    full, given = matrices(kind, scales, n), emission.get_params()
+    total = 0.0
+    if given["mean_prior"] is not None:
+        precision = given["mean_precision_prior"] or 1.0
+        for mean, matrix in zip(means, full, strict=True):
+            total += stats.multivariate_normal.logpdf(mean, MEAN, matrix / precision)
+    if given["covariance_prior"] is not None:
+        nu, scale = given["degrees_of_freedom_prior"] or float(D), given["covariance_prior"]
+        if kind in ("full", "tied"):
+            each = full if kind == "full" else full[:1]
+            total += sum(stats.invwishart.logpdf(one, nu, scale) for one in each)
+        else:
+            total += stats.invgamma.logpdf(scales, nu / 2, scale=np.asarray(scale) / 2).sum()
+    if is_t:
+        dofs = np.exp(rest)
+        for k in range(K):
+            rows = X[k == LABELS]
+            total += stats.multivariate_t.logpdf(rows, means[k], full[k], df=dofs[k]).sum()
+        return total
+    logs = rest.reshape(K, -1) - logsumexp(rest.reshape(K, -1), axis=1, keepdims=True)
+    total += (emission.weights_prior - 1) * logs.sum()
+    for k in range(K):
+        parts = [
+            logs[k, j] + stats.multivariate_normal.logpdf(X[k == LABELS], means[i], full[i])
+            for j, i in enumerate(range(k * emission.n_mix, (k + 1) * emission.n_mix))
+        ]
+        total += logsumexp(parts, axis=0).sum()
+    return total
+
+
+def coordinates(kind, fitted):
+    """The coordinates of a fitted emission, and which of them are means."""
+    means, scales = fitted.means_.reshape(-1, D), fitted.covariances_
+    if kind in ("full", "tied"):
+        lower = np.linalg.cholesky(scales.reshape(-1, D, D))
+        lower[:, range(D), range(D)] = np.log(lower[:, range(D), range(D)])
+        scales = lower[:, *np.tril_indices(D)]
+    else:
+        scales = np.log(scales)
+    rest = fitted.dofs_ if isinstance(fitted, StudentTEmission) else fitted.weights_
+    parts = [means.ravel(), scales.ravel(), np.log(rest).ravel()]
+    is_mean = np.arange(sum(map(len, parts))) < means.size
+    return np.concatenate(parts), is_mean
+
+
+@pytest.mark.parametrize("n_mix", [0, 2], ids=["t", "mixture"])
+@pytest.mark.parametrize("fixed", [(), ("means",)])
+@pytest.mark.parametrize("which", PRIORS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_mode_of_heavy_tails_and_of_mixtures(kind, which, fixed, n_mix):
+    """At the fit of known states, no free coordinate changes the posterior density."""
+    X = rows(2) + (np.random.default_rng(3).random((len(LABELS), 1)) < 0.5) * [1.5, -1.0]
+    start = {}
+    if fixed:
+        offsets = np.linspace(-0.5, 0.5, max(n_mix, 1))[:, None] * [1.0, -1.0]
+        means = 2.0 * np.eye(3, 2)[:, None] + 0.7 + offsets
+        start = {"means_init": means[:, 0] if n_mix == 0 else means}
+    emission = wide(kind, which, n_mix, **start)
+    model = EMHiddenMarkov(K, emission=emission, fixed=fixed, tol=1e-13, max_iter=3000)
+    model.set_params(acceleration="anderson")
+    fitted = quiet(model, X, states=LABELS).emission_
+    assert np.diff(model.lower_bounds_).min(initial=0.0) > -1e-10
+    if fixed:
+        assert_array_equal(fitted.means_, start["means_init"])
+    vector, is_mean = coordinates(kind, fitted)
+    steps = 1e-5 * np.eye(len(vector))[~is_mean if fixed else slice(None)]
+    slopes = [
+        (
+            log_posterior(kind, emission, X, vector + step)
+            - log_posterior(kind, emission, X, vector - step)
+        )
+        / 2e-5
+        for step in steps
+    ]
+    assert np.abs(slopes).max() < 2e-3 * len(X) ** 0.5
+
+
+@pytest.mark.parametrize("n_mix", [0, 2], ids=["t", "mixture"])
+@pytest.mark.parametrize("which", PRIORS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("acceleration", [None, *slow("anderson")])
+def test_the_bound_of_heavy_tails_and_of_mixtures_never_falls(kind, which, n_mix, acceleration):
+    X = np.where(np.random.default_rng(0).random((len(LABELS), D)) < 0.2, np.nan, rows(1))
+    model = EMHiddenMarkov(2, emission=wide(kind, which, n_mix), tol=0.0, max_iter=25)
+    model.set_params(acceleration=acceleration, random_state=0)
+    quiet(model, X)
+    assert np.diff(model.lower_bounds_).min() > -1e-10
+    log_prior = model.emission_.log_prior(model.emission_.parameters(), None)
+    prior = model.lower_bound_ - model.score(X)
+    assert_allclose(prior, log_prior / len(X), rtol=1e-9, atol=1e-9)
+    model.partial_fit(X[:20])
+    assert np.isfinite(model.lower_bound_)
+
+
+@pytest.mark.parametrize("n_mix", [0, 3], ids=["t", "mixture"])
+@pytest.mark.parametrize("which", PRIORS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_earlier_rows_of_heavy_tails_and_of_mixtures(kind, which, n_mix):
+    X = rows()
+    model = quiet(EMHiddenMarkov(K, emission=wide(kind, which, n_mix)), X, states=LABELS)
+    fitted = model.emission_
+    parameters = fitted.parameters()
+    statistics = fitted.earlier_statistics(parameters, np.array([24.0, 16.0, 30.0]))
+    summary = fitted.summarize_batch(parameters, None, None)
+    again = fitted.maximize(parameters, statistics, summary)
+    assert_allclose(again.normals.locations, parameters.normals.locations, rtol=1e-9, atol=1e-12)
+    assert_allclose(again.normals.scales, parameters.normals.scales, rtol=1e-9, atol=1e-12)
+    if n_mix:
+        assert_allclose(again.weights, parameters.weights, rtol=1e-9)
+
+
+def test_a_mixture_prior_keeps_weights_above_zero():
+    """Without rows a state has the mode of its prior, and a fit may continue without it."""
+    X = rows()
+    plain = quiet(EMHiddenMarkov(2, emission=GaussianMixtureEmission(2), random_state=0), X)
+    plain.emission_.weights_ = [[1.0, 0.0], [0.5, 0.5]]
+    plain.set_params(emission=GaussianMixtureEmission(2, weights_prior=2.0), warm_start=True)
+    assert np.isfinite(quiet(plain, X).lower_bound_)
+    assert (plain.emission_.weights_ > 0).all()
+    emission = GaussianMixtureEmission(
+        2, weights_prior=3.0, mean_prior=MEAN, covariance_prior=np.eye(2)
+    )
+    states = np.where(LABELS == 2, 1, LABELS)
+    model = quiet(EMHiddenMarkov(3, emission=emission), X, states=states)
+    assert_allclose(model.emission_.weights_[2], 0.5)
+    assert_allclose(model.emission_.means_[2], [MEAN, MEAN])
+
+
 def test_batches_copies_and_no_prior():
     X = rows()
     for emission in (
         GaussianEmission(mean_prior=MEAN, covariance_prior=SCALES["full"]),
         PoissonEmission(rate_prior=2.0),
+        StudentTEmission(mean_prior=MEAN, covariance_prior=SCALES["full"]),
+        GaussianMixtureEmission(2, weights_prior=2.0, mean_prior=MEAN),
     ):
         data = np.abs(np.round(3 * X))
         model = EMHiddenMarkov(2, emission=emission, random_state=0)
@@ -286,6 +458,14 @@ def test_batches_copies_and_no_prior():
         (
             GaussianEmission(covariance_prior=np.eye(2), degrees_of_freedom_prior=1.0),
             "degrees_of_freedom_prior=1.0: must be > 1",
+        ),
+        (StudentTEmission(mean_prior=[0.0]), r"mean_prior has shape \(1,\): must have shape"),
+        (StudentTEmission(mean_precision_prior=1.0), "but mean_prior=None: give mean_prior too"),
+        (GaussianMixtureEmission(degrees_of_freedom_prior=3), "give covariance_prior too"),
+        (GaussianMixtureEmission(weights_prior=0.5), "weights_prior=0.5: must be"),
+        (
+            GaussianMixtureEmission(weights_prior=2, weights_init=[[0.0, 1.0], [0.5, 0.5]]),
+            "weights_init has an entry 0: must be above it, as weights_prior=2 excludes it",
         ),
         (BernoulliEmission(prior=[2.0, 0.5]), "prior=.*: must be >= 1"),
         (BernoulliEmission(prior=[2.0, 2.0, 2.0]), r"prior has shape \(3,\)"),
