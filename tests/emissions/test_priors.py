@@ -497,3 +497,19 @@ def test_errors(emission, text):
     X = X > 0 if isinstance(emission, BernoulliEmission) else X
     with pytest.raises(ValueError, match=text):
         EMHiddenMarkov(2, emission=emission).fit(X)
+
+
+def test_a_state_of_one_row_keeps_its_fixed_covariance():
+    """A prior moves its mean, and nothing else is learned from the row."""
+    X = np.array([[0.0, 0.0], [0.0, 0.1], [0.1, 0.0], [5.0, 5.0]])
+    settings = {
+        "reg_covar": 0.0,
+        "mean_prior": [0.0, 0.0],
+        "means_init": [[0.0, 0.0], [5.0, 5.0]],
+        "covariances_init": [np.eye(2)] * 2,
+    }
+    for family in (GaussianEmission, StudentTEmission):
+        model = EMHiddenMarkov(2, emission=family(**settings), fixed="covariances")
+        model = quiet(model, X, states=[0, 0, 0, 1])
+        assert_array_equal(model.emission_.covariances_, [np.eye(2)] * 2)
+        assert 0 < model.emission_.means_[1, 0] < 5
