@@ -41,6 +41,9 @@ class BernoulliParameters(EmissionParameters):
     def kernel(self):
         """Return the kernel of the states."""
         p = self.probabilities
+        if ((p > 0) & (p < 1)).all():
+            constants = np.log1p(-p)
+            return ExponentialFamilyKernel(np.log(p) - constants, constants, None)
         no_ones, no_zeros = (p == 0).astype(np.float64), (p == 1).astype(np.float64)
         p = np.where((p == 0) | (p == 1), 0.5, p)
         constants = np.where(no_ones + no_zeros, 0.0, np.log1p(-p))

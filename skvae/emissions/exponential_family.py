@@ -24,16 +24,20 @@ class ExponentialFamilyKernel:
     ----------
     slopes, constants : ndarray of shape (n_components, n_features)
         a and b, finite; zero where a value is excluded or certain.
-    excluded : tuple of two ndarrays of shape (n_components, n_features)
-        Slopes and constants of the number of excluded values: above zero is impossible.
+    excluded : tuple of two ndarrays of shape (n_components, n_features) or None
+        Slopes and constants of the number of excluded values: above zero is impossible. None
+        excludes no value.
     base : callable or None
-        ``x (D, n) → h (n,)``, in nats; a missing value is 0 in x. None is h = 0.
+        ``(x (D, n), largest of x) → h (n,)``, in nats; a missing value is 0 in x. None is h = 0.
     """
 
     def __init__(self, slopes, constants, excluded, base=None):
         self._coefficients = _stack(slopes, constants)
-        self._excluding = np.flatnonzero((excluded[0] != 0).any(axis=1) | excluded[1].any(axis=1))
-        self._excluded = _stack(*(part[self._excluding] for part in excluded))
+        self._excluding = ()
+        if excluded is not None:
+            some = (excluded[0] != 0).any(axis=1) | excluded[1].any(axis=1)
+            self._excluding = np.flatnonzero(some)
+            self._excluded = _stack(*(part[some] for part in excluded))
         self._base = base
         self._shape = slopes.shape
         self.block_rows = block_rows(self._coefficients.shape[1] + 2 * len(slopes))
@@ -49,19 +53,19 @@ class ExponentialFamilyKernel:
         terms[0] = 1.0
         x, observed = terms[1 : 1 + n_features], terms[1 + n_features :]
         np.copyto(x, X.T)
-        used = slice(0, 1 + n_features)
-        if np.isnan(x.max(initial=0.0)):
+        used, largest = slice(0, 1 + n_features), x.max(initial=0.0)
+        if np.isnan(largest):
             missing = np.isnan(x)
             x[missing] = 0.0
             np.subtract(1.0, missing, out=observed)
-            used = slice(1, None)
-        yield slice(None), _ExponentialFamilyBlock(self, terms, used, out)
+            used, largest = slice(1, None), x.max(initial=0.0)
+        yield slice(None), _ExponentialFamilyBlock(self, terms, used, largest, out)
 
-    def log_density(self, terms, used, out):
-        """Fill ``out`` with the log-densities of a block."""
+    def log_density(self, terms, used, largest, out):
+        """Fill ``out`` with the log-densities of a block, whose largest value is given."""
         np.matmul(self._coefficients[:, used], terms[used], out=out)
         if self._base is not None:
-            out += self._base(terms[1 : 1 + self._shape[1]])
+            out += self._base(terms[1 : 1 + self._shape[1]], largest)
         if len(self._excluding):
             excluded = self._excluded[:, used] @ terms[used]
             out[self._excluding] = np.where(excluded > 0, -np.inf, out[self._excluding])
@@ -78,17 +82,18 @@ class ExponentialFamilyKernel:
 class _ExponentialFamilyBlock:
     """A block of rows, as the terms of a ExponentialFamilyKernel."""
 
-    __slots__ = ("_kernel", "_out", "_terms", "_used")
+    __slots__ = ("_kernel", "_largest", "_out", "_terms", "_used")
 
-    def __init__(self, kernel, terms, used, out):
+    def __init__(self, kernel, terms, used, largest, out):
         self._kernel = kernel
         self._terms = terms
         self._used = used
+        self._largest = largest
         self._out = out
 
     def log_density(self):
         """Return the log-densities (K, n), in nats."""
-        self._kernel.log_density(self._terms, self._used, self._out)
+        self._kernel.log_density(self._terms, self._used, self._largest, self._out)
         return self._out
 
     def accumulate(self, sums, resp):

@@ -27,14 +27,14 @@ from skvae.validation import check_array_parameter, check_number
 
 LARGEST_COUNT = 2.0**53  # above it not every whole number is a float
 LARGE_COUNT = 2.0**20  # densities of larger counts are computed without terms that cancel
-_LOG_FACTORIALS = gammaln(np.arange(1.0, 1025.0))
+_MINUS_LOG_FACTORIALS = -gammaln(np.arange(1.0, 1025.0))
 _TINY = np.finfo(np.float64).tiny
 
 
-def _minus_log_factorials(x):
-    """Return −Σ ln x! over the features of counts (D, n)."""
-    if x.max() < len(_LOG_FACTORIALS):  # a table is ten times as fast
-        return -_LOG_FACTORIALS[x.astype(np.intp)].sum(axis=0)
+def _minus_log_factorials(x, largest):
+    """Return −Σ ln x! over the features of counts (D, n), whose largest one is given."""
+    if largest < len(_MINUS_LOG_FACTORIALS):  # a table is ten times as fast
+        return _MINUS_LOG_FACTORIALS.take(x.astype(np.intp)).sum(axis=0)
     return -gammaln(x + 1.0).sum(axis=0)
 
 
@@ -96,11 +96,11 @@ class _PoissonKernel(ExponentialFamilyKernel):
         super().__init__(slopes, -rates, excluded, _minus_log_factorials)
         self._rates = rates
 
-    def log_density(self, terms, used, out):
-        """Fill ``out`` with the log-densities of a block."""
-        super().log_density(terms, used, out)
-        counts = terms[1 : 1 + self._shape[1]]
-        if counts.max(initial=0.0) > LARGE_COUNT:
+    def log_density(self, terms, used, largest, out):
+        """Fill ``out`` with the log-densities of a block, whose largest count is given."""
+        super().log_density(terms, used, largest, out)
+        if largest > LARGE_COUNT:
+            counts = terms[1 : 1 + self._shape[1]]
             rows = np.flatnonzero((counts > LARGE_COUNT).any(axis=0))
             found = log_density(counts[:, rows], self._rates[:, :, None])
             if used.start:  # some value is missing
@@ -130,6 +130,8 @@ class PoissonParameters(EmissionParameters):
     def kernel(self):
         """Return the kernel of the states."""
         zero = self.rates == 0
+        if not zero.any():
+            return _PoissonKernel(self.rates, np.log(self.rates), None)
         slopes = np.log(np.where(zero, 1.0, self.rates))
         excluded = zero.astype(np.float64), np.zeros_like(self.rates)
         return _PoissonKernel(self.rates, slopes, excluded)
