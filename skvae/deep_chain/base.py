@@ -10,15 +10,18 @@ from numbers import Integral
 
 import numpy as np
 import torch
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel, not_named
-from skvae.blocks import is_list_of_sequences, warn_of_lengths
+from skvae.blocks import is_list_of_sequences, ranges, warn_of_lengths
 from skvae.chain import algorithms
 from skvae.deep_chain.chain_importance import elbo_terms, scored
 from skvae.deep_chain.training import SequenceNet
 from skvae.neural import importance
-from skvae.validation import check_choice, check_number
+from skvae.validation import check_choice, check_number, numbers_of, reading
+
+_ROWS = 4096  # decoded together
 
 
 # auto_wrap_output_keys=None, as set_output would make one table of a list of sequences.
@@ -336,10 +339,77 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
 
     def _latent(self, X, groups=None):
         sequences, rows = self._scored(X, groups)
-        found = importance.posterior_expectation(
-            rows.model, rows.x, rows.n_draws, lambda draws: draws.z, **rows.own()
-        )
-        return sequences.in_form(found.mean.astype(sequences.X.dtype, copy=False))
+        return sequences.in_form(_posterior_mean(rows).astype(sequences.X.dtype, copy=False))
+
+    def inverse_transform(self, Z):
+        """Return E[x | z], the expected row of each latent vector, in the units of X.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components), or list of such
+            Latent vectors.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), or list of such
+            float32 if Z is. The codes of a categorical column have no mean: it has the most
+            probable one. A Bernoulli column has the probability of a one.
+
+        Examples
+        --------
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=5, random_state=0).fit(X)
+        >>> model.inverse_transform(model.state_means_).shape
+        (2, 2)
+        """
+        check_is_fitted(self)
+        if is_list_of_sequences(Z):
+            return [self.inverse_transform(part) for part in Z]
+        with reading("Z"):
+            given = numbers_of(Z, "Z")
+            Z = check_array(given, dtype=[np.float64, np.float32], input_name="Z")
+        if Z.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"Z has {Z.shape[1]} columns: must have n_components={self._n_features_out}"
+            )
+        model = self._double()
+        return _decoded(model, Z, model.likelihood.mean).astype(Z.dtype, copy=False)
+
+    def reconstruct(self, X, *, groups=None):
+        """Return the expected row at the posterior mean of each latent row, as of ``transform``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such
+            Rows in time order; NaN is missing.
+        groups : array-like of shape (n_samples,), default=None
+            The sequence of each row; None is one sequence.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), or list of such
+            In the units of X; float32 if X is. Nominal columns, of a categorical or Bernoulli
+            likelihood, have their most probable value.
+
+        Examples
+        --------
+        >>> from skvae import HiddenMarkovAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> model = HiddenMarkovAutoencoder(1, n_states=2, max_epochs=5, random_state=0).fit(X)
+        >>> model.reconstruct(X).shape
+        (299, 2)
+        """
+        sequences, rows = self._scored(X, groups)
+        likelihood = rows.model.likelihood
+
+        def values(outputs):
+            return likelihood.values_of(likelihood.expectations(outputs))
+
+        found = _decoded(rows.model, _posterior_mean(rows), values)
+        return sequences.in_form(found.astype(sequences.X.dtype, copy=False))
 
     # Draws ------------------------------------------------------------------------------------
 
@@ -480,6 +550,22 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
         n_draws = int(self.n_score_samples)
         rows = scored(self._double(), x, sequences.offsets, n_draws, seed=self._noise_seed)
         return sequences, rows
+
+
+def _posterior_mean(rows):
+    """Return E[z | x] of each of the ScoredRows, (n, L)."""
+    draws = rows.model, rows.x, rows.n_draws
+    return importance.posterior_expectation(*draws, lambda draws: draws.z, **rows.own()).mean
+
+
+@torch.no_grad()
+def _decoded(model, Z, function):
+    """Return the rows (n, D) that a function computes from the outputs of the decoder."""
+    device, parts = next(model.parameters()).device, []
+    for a, b in ranges(0, len(Z), _ROWS):
+        z = torch.as_tensor(np.array(Z[a:b], dtype=np.float64), device=device)
+        parts.append(function(model.decode(z)).cpu().numpy())
+    return np.concatenate(parts)
 
 
 def _warn_of(sizes, n_draws):

@@ -131,10 +131,11 @@ class BoundTermsDisplay(AxesDisplay):
         ax = self._set_axes(ax)
         epochs = np.arange(first_epoch, n_epochs + 1)
         shown = {name: values[first_epoch - 1 :] for name, values in self.history.items()}
-        above = shown["reconstruction"]
-        self.kl_area_ = ax.fill_between(
-            epochs, above - shown["kl"], above, color=COLORS[0], alpha=0.15, linewidth=0, label="KL"
-        )
+        if "kl" in shown:  # a likelihood has no such terms
+            above, style = shown["reconstruction"], {"color": COLORS[0], "alpha": 0.15}
+            self.kl_area_ = ax.fill_between(
+                epochs, above - shown["kl"], above, linewidth=0, label="KL", **style
+            )
         marker = "." if len(epochs) <= 30 else None  # single epochs are visible in a short training
         self.lines_ = {}
         for name, (label, style) in _LINES.items():

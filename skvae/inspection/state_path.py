@@ -127,6 +127,8 @@ class StatePathDisplay(AxesDisplay):
         ------
         ValueError
             If `features` are not features of X, or as :meth:`plot` does.
+        TypeError
+            If the estimator is no density, such as :class:`skvae.CTCTranscriber`.
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
 
@@ -142,6 +144,10 @@ class StatePathDisplay(AxesDisplay):
         (2, 100, 4)
         """
         check_is_fitted(estimator)
+        if not hasattr(estimator, "score_samples"):
+            raise TypeError(
+                f"{type(estimator).__name__} is no density of rows: its predictions are no states"
+            )
         params = {} if groups is None else {"groups": groups}
         sequences = as_sequences(X, groups, _as_table, estimator.n_features_in_)
         columns = getattr(sequences.X, "columns", None)

@@ -23,6 +23,7 @@ from torch import nn
 import skvae
 from skvae import CTCTranscriber, EMHiddenMarkov
 from skvae.deep_chain.labellings import best_alignment, log_probability
+from skvae.inspection import StatePathDisplay
 from tests.combinations import slow
 from tests.suite import one_torch_thread
 
@@ -303,6 +304,11 @@ def test_one_sequence_and_too_few():
         CTCTranscriber().predict(X)
     with pytest.raises(ValueError, match="beam_width=0"):
         ctc.set_params(beam_width=0).predict(X)
+
+
+def test_a_display_of_states_refuses_it(model):
+    with pytest.raises(TypeError, match="CTCTranscriber is no density of rows"):
+        StatePathDisplay.from_estimator(model, X[0])
 
 
 def test_compare_refuses_it():

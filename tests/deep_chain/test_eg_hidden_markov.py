@@ -13,7 +13,12 @@ from sklearn.base import clone
 
 from skvae import EGHiddenMarkov, EMHiddenMarkov, compare
 from skvae.hmm import CategoricalEmission, GaussianEmission, PoissonEmission
-from skvae.inspection import StatePathDisplay, TransitionDisplay, elbo_decomposition
+from skvae.inspection import (
+    BoundTermsDisplay,
+    StatePathDisplay,
+    TransitionDisplay,
+    elbo_decomposition,
+)
 
 QUICK = {"random_state": 0, "max_epochs": 3}
 FULL = {"likelihood_params": {"covariance": "full"}}
@@ -404,6 +409,7 @@ def test_displays_and_comparison():
     model = EGHiddenMarkov(2, history=1, **QUICK).fit(X, groups=groups)
     TransitionDisplay.from_estimator(model)
     StatePathDisplay.from_estimator(model, X, groups=groups)
+    assert set(BoundTermsDisplay.from_estimator(model).lines_) == {"bound", "valid_bound"}
     found = compare(
         {"autoregressions": EGHiddenMarkov(2, history=1, **QUICK), "chain": EMHiddenMarkov(2)},
         X,
@@ -414,7 +420,6 @@ def test_displays_and_comparison():
 
 
 def test_posteriors_as_tables_and_as_lists():
-    pd = pytest.importorskip("pandas")
     sequences, _ = regimes(6)
     model = EGHiddenMarkov(2, **QUICK).set_output(transform="pandas").fit(sequences)
     table = model.transform(pd.DataFrame(sequences[0]))

@@ -17,7 +17,13 @@ import skvae
 from benchmarks.deep_chain.sequences import curved_regimes
 from skvae import EMHiddenMarkov, HiddenMarkovAutoencoder, VariationalAutoencoder
 from skvae.deep_chain.chain_importance import repeats
-from skvae.inspection import StatePathDisplay, TransitionDisplay, elbo_decomposition
+from skvae.inspection import (
+    LatentTraversalDisplay,
+    ReconstructionDisplay,
+    StatePathDisplay,
+    TransitionDisplay,
+    elbo_decomposition,
+)
 from tests.problems import assert_same_state, state_of
 from tests.suite import one_torch_thread
 
@@ -91,6 +97,8 @@ def test_one_linear_state_is_factor_analysis():
     assert_allclose(chain.score_samples(rows), analysis.score_samples(rows), atol=0.1)
     assert_allclose(chain.score(rows), analysis.score(rows), atol=2e-3)
     assert_allclose(chain.elbo(rows).elbo.mean(), chain.score(rows), atol=0.02)
+    expected = analysis.mean_ + analysis.transform(rows) @ analysis.components_
+    assert_allclose(chain.reconstruct(rows), expected, atol=0.2)  # by 100 draws
 
 
 def test_a_linear_model_of_two_states_reaches_the_chain_in_closed_form():
@@ -289,10 +297,31 @@ def test_searches_and_comparisons():
     assert set(found.to_frame().index) == {"one", "two"}
 
 
+def test_rows_of_latent_vectors(fitted):
+    X = sequences(3, seed=4)
+    X[0][2, 1] = np.nan
+    Z = fitted.transform(X)
+    expected = fitted.inverse_transform(Z)
+    for found, rows in zip(fitted.reconstruct(X), expected, strict=True):
+        assert_allclose(found, rows, rtol=1e-9)
+    groups = np.repeat(np.arange(3), 25)
+    rows = fitted.reconstruct(np.concatenate(X).astype(np.float32), groups=groups)
+    assert rows.dtype == np.float32
+    with torch.no_grad():
+        module = fitted.net_.module_.model
+        outputs = module.decode(torch.from_numpy(Z[1]).float())
+    assert_allclose(expected[1], module.likelihood.mean(outputs).numpy(), rtol=1e-4, atol=1e-4)
+    for wrong, text in [(Z[0][:, :1], "Z has 1 columns: must have n_components=2"), ([["a"]], "Z")]:
+        with pytest.raises(ValueError, match=text):
+            fitted.inverse_transform(wrong)
+
+
 def test_displays_and_the_decomposition(fitted):
     x = sequences(1, seed=5)[0]
     assert StatePathDisplay.from_estimator(fitted, x).posterior.shape == (25, 2)
     assert TransitionDisplay.from_estimator(fitted).plot() is not None
+    assert LatentTraversalDisplay.from_estimator(fitted) is not None
+    assert ReconstructionDisplay.from_estimator(fitted, x) is not None
     terms = elbo_decomposition(fitted, x, groups=np.repeat([0, 1], [10, 15]))
     assert_allclose(terms.elbo, terms.expected_joint + terms.entropy)
     assert terms.gap.sum() > 0
