@@ -34,7 +34,7 @@ returns an object that computes densities and statistics of blocks of rows, as
 
 import inspect
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -513,10 +513,12 @@ class Emission(BaseEstimator):
                [8.]])
         """
         given = self._first_values(n_components, rows.X.shape[1])
-        if len(given) == len(domains(self.record)) and self.is_given:
+        if len(given) == len(fields(self.record)) and self.is_given:
             return self.record(**given)
         # The rows of a label and one row of all labels, under which no value is impossible.
         old = self.start(summary, rows.n_rows)._repeated(n_components)
+        if len(given) == len(domains(self.record)) and self.is_given:  # the others are constants
+            return replace(old, **given)
         unit = np.full(n_components, rows.weight() / rows.n_rows)
         statistics = label_statistics(old, rows, labels) + old.statistics(unit)
         empty = np.bincount(labels[labels >= 0], minlength=n_components) == 0

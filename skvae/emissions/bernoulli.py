@@ -134,15 +134,12 @@ class BernoulliEmission(Emission):
             check_number("prior", self.prior, Real, 1)
         else:
             check_concentration("prior", self.prior, [(2,)])
-        ones, zeros = self._extra()
+        ones, zeros = np.broadcast_to(np.asarray(self.prior, dtype=np.float64) - 1.0, 2).tolist()
         return (ones + zeros, ones) if ones or zeros else None
 
-    def _extra(self):
-        """Return (ones, zeros): rows that the prior adds."""
-        return np.broadcast_to(np.asarray(self.prior, dtype=np.float64) - 1.0, 2).tolist()
-
     def log_prior(self, parameters, summary):
-        if self.conjugate_prior() is None:
+        prior = self.conjugate_prior()
+        if prior is None:
             return 0.0
-        (ones, zeros), p = self._extra(), parameters.probabilities
-        return float((xlogy(ones, p) + xlog1py(zeros, -p)).sum())
+        (both, ones), p = prior, parameters.probabilities
+        return float((xlogy(ones, p) + xlog1py(both - ones, -p)).sum())

@@ -205,11 +205,8 @@ class MultinomialEmission(Emission):
 
     def start(self, moments, n_rows):
         mean = np.maximum(moments.mean, 0.5 / n_rows)
-        return MultinomialParameters(mean / mean.sum(), np.array(_rounded(moments)))
-
-    def first(self, rows, labels, n_components, summary, rng):
-        found = super().first(rows, labels, n_components, summary, rng)
-        return found._replace(total=np.array(_rounded(summary)))
+        total = max(int(np.rint(moments.mean.sum())), 1)
+        return MultinomialParameters(mean / mean.sum(), np.array(total))
 
     def estimate(self, averages, old):
         counts = np.maximum(averages[0], 0.0)
@@ -231,8 +228,3 @@ class MultinomialEmission(Emission):
             return 0.0
         with np.errstate(divide="ignore"):
             return float((self.prior - 1.0) * np.log(parameters.probabilities).sum())
-
-
-def _rounded(moments):
-    """Return the mean total of the rows as a whole number, at least one."""
-    return max(int(np.rint(moments.mean.sum())), 1)

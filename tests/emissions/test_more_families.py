@@ -3,6 +3,9 @@
 Densities, statistics, M steps against scipy's numerical maxima, draws, first values, errors.
 """
 
+import inspect
+from types import FunctionType
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,6 +35,38 @@ from tests.hmm_oracles import log_emission
 FAMILIES = (*CASES, "multinomial")
 every_family = pytest.mark.parametrize("family", FAMILIES)
 every_column = pytest.mark.parametrize("family", CASES)
+
+
+# The protocol -------------------------------------------------------------------------------------
+
+NEEDED = {
+    *("log_density", "sufficient_statistics", "expected_statistics"),
+    *("sample", "means", "variances", "covariances"),
+    *("__init__", "accepts", "start", "estimate"),
+}
+# Mathematics that a family may have: a faster kernel, quantiles, other points for k-means, other
+# coordinates, the most probable value of a missing one, a conjugate prior.
+POSSIBLE = {
+    *("kernel", "cdf", "features", "pack", "unpack", "_filled"),
+    *("conjugate_prior", "prior_statistics", "log_prior"),
+}
+
+
+def written_in(cls):
+    """The names of the functions in the source of a class."""
+    functions = ((n, f) for n, f in vars(cls).items() if isinstance(f, FunctionType))
+    source = inspect.getsourcefile(cls)  # other functions are those that dataclass writes
+    return {name for name, function in functions if function.__code__.co_filename == source}
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "poisson", "bernoulli"])
+def test_a_family_writes_its_mathematics_and_at_most_ten_methods_of_the_protocol(family):
+    cls = EMISSIONS[family]
+    written = written_in(cls) | written_in(cls.record)
+    checks = {"check_parameters"} if family == "multinomial" else set()  # of its prior
+    assert written <= NEEDED | POSSIBLE | checks
+    assert len(written & NEEDED) <= 10
+    assert {"sample", "means", "start", "estimate"} <= written
 
 
 # Densities ----------------------------------------------------------------------------------------
