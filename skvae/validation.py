@@ -290,7 +290,7 @@ def _numbers_of_objects(values, label):
     values = values.astype(object, copy=False)
     kinds = set(map(type, values))
     if any(issubclass(kind, _TIMES) or kind.__name__ in (*_MISSING, "Period") for kind in kinds):
-        missing = np.array([_is_missing(value) for value in values])
+        missing = np.array([is_missing(value) for value in values])
         for value in values[~missing]:
             if isinstance(value, _TIMES) or type(value).__name__ == "Period":
                 raise _times_error(label, type(value).__name__)
@@ -304,7 +304,7 @@ def _numbers_of_objects(values, label):
         raise kind(f"{label} must be numbers of float64: {error}") from error
 
 
-def _is_missing(value):
+def is_missing(value):
     """Return whether an object is ``pandas.NA`` or a ``NaT``."""
     if isinstance(value, np.datetime64 | np.timedelta64):
         return bool(np.isnat(value))

@@ -140,7 +140,8 @@ def test_last_are_how_the_fit_runs(cls):
     assert list(parameters_of(cls))[-len(last) :] == last
 
 
-OF_A_TEXT = {"nonterminals_", "terminals_"}  # a grammar has them after from_rules alone
+# A grammar has them after from_rules alone, an autoencoder where categories have names.
+OF_A_TEXT = {"nonterminals_", "terminals_", "categories_"}
 
 
 @every_estimator

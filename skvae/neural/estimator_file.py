@@ -22,7 +22,9 @@ _ATTRIBUTES = {
     "converged_": bool,
     "history_": dict,
     "feature_names_in_": np.ndarray,
+    "categories_": list,
 }
+_SOMETIMES = {"feature_names_in_", "categories_"}  # depending on X
 
 
 def write_estimator(estimator, path):
@@ -130,7 +132,7 @@ def _kinds(cls):
 def _check_attributes(cls, attributes):
     """Raise ValueError unless the attributes are those of a fitted model, each of its type."""
     kinds = _kinds(cls)
-    if {*attributes, "feature_names_in_"} != kinds.keys():
+    if {*attributes} | _SOMETIMES != kinds.keys():
         raise ValueError(f"its attributes {sorted(attributes)} are not those of a fitted model")
     for name, value in attributes.items():
         if type(value) is not kinds[name] or (name in cls._sizes and not 0 <= value < 2**63):

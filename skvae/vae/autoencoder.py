@@ -35,6 +35,7 @@ from skvae.neural.training.settings import device_name
 from skvae.neural.training.streaming import Split, mean_over_blocks, split_rows
 from skvae.vae.base import Autoencoder
 from skvae.vae.build import ARCHITECTURE, build_model, build_net, training_digests
+from skvae.vae.categories import sizes_of_parts
 from skvae.vae.saving import net_state, restored_net
 from skvae.validation import check_as_fitted, check_choice, check_number
 
@@ -101,7 +102,8 @@ class VariationalAutoencoder(Autoencoder):
         'continuous_bernoulli', 'categorical', 'poisson', 'negative_binomial', 'log_normal',
         'gamma', 'beta', or one for each of several parts of the columns, ``[(name, columns), ...]``
         or ``[(name, columns, params), ...]``. 'gaussian' and 'student_t' standardise inside, and
-        'log_normal' and 'gamma' do so with the logarithm: the units of X do not matter.
+        'log_normal' and 'gamma' do so with the logarithm: the units of X do not matter. Columns of
+        'categorical' have codes 0, 1, …, or strings, or a dtype of categories.
     likelihood_params : dict, default=None
         Parameters of the likelihood: ``scale`` ('feature', 'shared' or 'decoder': the source of σ),
         ``min_scale`` (its floor, in standard deviations of the features), both of 'gaussian',
@@ -194,6 +196,10 @@ class VariationalAutoencoder(Autoencoder):
         The number of features.
     feature_names_in_ : ndarray of shape (n_features,)
         Their names, if X had names that are all strings.
+    categories_ : list
+        For each column the list of its categories by name, in the order of their codes, or None.
+        It exists if a column of a 'categorical' likelihood has names: strings, in sorted order, or
+        a dtype of categories, in its order.
 
     See Also
     --------
@@ -562,7 +568,10 @@ class VariationalAutoencoder(Autoencoder):
         names, params = getattr(self, "feature_names_in_", None), self.likelihood_params
         if scale is not None:
             params = {**(params or {}), "scale": scale}
-        likelihood = make_likelihood(self.likelihood, X, params, names=names, weight=weight)
+        spec = self.likelihood
+        if hasattr(self, "categories_"):
+            spec, params = sizes_of_parts(spec, params, X, self.categories_, names)
+        likelihood = make_likelihood(spec, X, params, names=names, weight=weight)
         x = prepared(likelihood, X)
         self._settings = self._current_settings(len(x))
         beside = can_start_at_factor_analysis(self._settings, likelihood, x.shape)

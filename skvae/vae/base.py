@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn import get_config
 from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvae.base import LatentVariableModel, not_named
 from skvae.blocks import DistributedRows, is_distributed, map_rows, ranges
@@ -24,6 +25,7 @@ from skvae.neural.likelihoods.base import prepared
 from skvae.neural.training.rows_in_memory import arranged
 from skvae.neural.training.rows_on_disk import RowsOnDisk, blocks_of, in_memory_or_on_disk
 from skvae.neural.training.streaming import relative
+from skvae.vae.categories import coded, learned_categories, named, table
 from skvae.validation import check_choice, check_number, numbers_of, reading
 
 _ROWS = 4096  # drawn, encoded or decoded together
@@ -271,7 +273,7 @@ class Autoencoder(LatentVariableModel):
         >>> X = load_geyser().data
         >>> vae = VariationalAutoencoder(1, max_epochs=50, random_state=0).fit(X)
         >>> row = [[120.0, 4.0]]  # no other wait is longer than 108 minutes
-        >>> (vae.feature_scores(row) - vae.feature_scores(X).mean(axis=0)).argmin()
+        >>> int((vae.feature_scores(row) - vae.feature_scores(X).mean(axis=0)).argmin())
         0
         """
         check_is_fitted(self)
@@ -383,7 +385,8 @@ class Autoencoder(LatentVariableModel):
         -------
         X : ndarray of shape (n_samples, n_features)
             float32 if Z is. The codes of a categorical column have no mean: it has the most
-            probable one. A Bernoulli column has the probability of a one.
+            probable one. A Bernoulli column has the probability of a one. Categories with names
+            have these, in an array of objects; with ``set_output`` the rows are a table.
 
         Examples
         --------
@@ -394,8 +397,9 @@ class Autoencoder(LatentVariableModel):
         >>> vae.inverse_transform([[0.0], [1.0]]).shape
         (2, 2)
         """
-        Z, model = self._latent_vectors(Z), self._double()
-        return _decoded(model, Z, model.likelihood.mean).astype(Z.dtype, copy=False)
+        given, Z, model = Z, self._latent_vectors(Z), self._double()
+        X = _decoded(model, Z, model.likelihood.mean).astype(Z.dtype, copy=False)
+        return self._as_given(X, given)
 
     def likelihood_parameters(self, Z):
         """Return the parameters of p(x | z) of each latent vector, by name, in the units of X.
@@ -455,7 +459,8 @@ class Autoencoder(LatentVariableModel):
         -------
         X : ndarray of shape (n_samples, n_features)
             In the units of X; float32 if X is. Nominal columns, of a categorical or Bernoulli
-            likelihood, have their most probable value.
+            likelihood, have their most probable value. Categories with names have these, in an
+            array of objects; with ``set_output`` the rows are a table.
 
         Examples
         --------
@@ -467,7 +472,8 @@ class Autoencoder(LatentVariableModel):
         (299, 2)
         """
         check_is_fitted(self)
-        return self._by_row(X, Evaluator.reconstruction, width=self.n_features_in_)
+        found = self._by_row(X, Evaluator.reconstruction, width=self.n_features_in_)
+        return self._as_given(found, X)
 
     def active_units(self, X):
         """Return which latent dimensions the rows use, shape (n_components,).
@@ -602,7 +608,8 @@ class Autoencoder(LatentVariableModel):
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            Independent rows in the units of X, with the likelihood's noise.
+            Independent rows in the units of X, with the likelihood's noise. Categories with names
+            have these, in an array of objects; with ``set_output`` the rows are a table.
         Z : ndarray of shape (n_samples, n_components)
             Draws from the prior.
 
@@ -628,7 +635,7 @@ class Autoencoder(LatentVariableModel):
                 z, _ = density.sample(b - a, generator)
                 X[a:b] = model.likelihood.sample(model.decode(z), generator).numpy()
                 Z[a:b] = z.numpy()
-        return X, Z
+        return self._as_given(X), Z
 
     def impute(self, X, *, draw=False, random_state=None):
         """Return X with missing values replaced by their expectations given the observed values.
@@ -651,6 +658,8 @@ class Autoencoder(LatentVariableModel):
             ``n_score_samples`` importance-weighted draws of the latent vector (Mattei & Frellsen
             2019). Nominal columns, of a categorical or Bernoulli likelihood, have their most
             probable value instead of an expectation; counts have a mean, which may be fractional.
+            Categories with names have these, in an array of objects; with ``set_output`` the rows
+            are a table.
 
         Warns
         -----
@@ -668,11 +677,12 @@ class Autoencoder(LatentVariableModel):
         check_is_fitted(self)
         check_choice("draw", draw, (True, False))
         if not draw:
-            return self._by_row(X, Evaluator.imputed, width=self.n_features_in_)
+            found = self._by_row(X, Evaluator.imputed, width=self.n_features_in_)
+            return self._as_given(found, X)
         if is_distributed(X):
             raise ValueError("X is a Dask array: draw=True needs rows in memory, as X.compute()")
         seed = int(self._random_state_of(random_state).randint(2**31 - 1))
-        return self._by_row(X, partial(Evaluator.drawn, seed=seed))
+        return self._as_given(self._by_row(X, partial(Evaluator.drawn, seed=seed)), X)
 
     # Row by row ---------------------------------------------------------------------------------
 
@@ -720,6 +730,34 @@ class Autoencoder(LatentVariableModel):
             if message is not None:
                 warnings.warn(message, importance.EffectiveSizeWarning, stacklevel=3)
         return results.astype(dtype, copy=False)
+
+    def _validate(self, X, *, reset=False, min_rows=1):
+        return super()._validate(self._coded(X, reset), reset=reset, min_rows=min_rows)
+
+    def _coded(self, X, learn):
+        """Return X with codes in the place of names of categories, which a fit learns."""
+        if learn:
+            vars(self).pop("categories_", None)
+            if (categories := learned_categories(self.likelihood, X)) is not None:
+                self.categories_ = categories
+        if not hasattr(self, "categories_"):
+            return X
+        validate_data(self, X, reset=learn, skip_check_array=True)
+        return coded(X, self.categories_)
+
+    def _as_given(self, X, like=None):
+        """Return rows in the form of X: with the names of categories, in a table if one is set.
+
+        ``like`` is the X or Z from which they are, for the index of a table.
+        """
+        categories = getattr(self, "categories_", None)
+        # scikit-learn has no other way to read the setting than the attribute that holds it.
+        library = vars(self).get("_sklearn_output_config", {}).get("transform")
+        library = library or get_config()["transform_output"]
+        if library not in ("pandas", "polars") or is_distributed(X):
+            return X if categories is None else named(X, categories)
+        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])
+        return table(X, names, categories, library, getattr(like, "index", None))
 
     def _rows(self, X, sample_weight, *, reset=False, min_rows=1):
         """Return the checked rows to learn from, and their weights or None.

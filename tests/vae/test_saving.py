@@ -179,6 +179,11 @@ def set_request(model, X):
         model.set_score_request(sample_weight="weights")
 
 
+def set_learning_requests(model, X):
+    with config_context(enable_metadata_routing=True):
+        model.set_fit_request(sample_weight=False).set_partial_fit_request(sample_weight="weights")
+
+
 def set_other_request(model, X):
     with config_context(enable_metadata_routing=True):
         model.set_inverse_transform_request(Z=False)
@@ -192,6 +197,8 @@ MUTATORS = {
     "set_params": lambda model, X: model.set_params(n_score_samples=7, lr=0.5),
     "set_output": set_output,
     "set_score_request": set_request,
+    "set_fit_request": set_learning_requests,
+    "set_partial_fit_request": set_learning_requests,
     "set_inverse_transform_request": set_other_request,
     "attributes": set_attributes,
     "fit": lambda model, X: model.fit(X[:40]),
@@ -463,8 +470,10 @@ def test_output_containers(library, frame, fitted, X):
     assert isinstance(out, frame)
     assert list(out.columns) == list(model.get_feature_names_out())
     assert_array_equal(out.to_numpy(), fitted.transform(X))
-    assert isinstance(model.inverse_transform(out.to_numpy()), np.ndarray)
-    assert isinstance(model.impute(X), np.ndarray)
+    for found in (model.inverse_transform(out), model.impute(X), model.reconstruct(X)):
+        assert isinstance(found, frame)
+        assert list(found.columns) == ["x0", "x1", "x2"]
+    assert_array_equal(model.impute(X).to_numpy(), fitted.impute(X))
 
 
 def test_settings_are_shown(fitted):

@@ -109,7 +109,7 @@ class Columns(Likelihood):
             The list is malformed, a feature is in no part or in two, or a part cannot have
             produced its columns.
         """
-        columns = _columns_of_parts(likelihoods, X.shape[1], names)
+        columns = columns_of_likelihoods(likelihoods, X.shape[1], names)
         parts = []
         for (name, given, *params), index in zip(likelihoods, columns, strict=True):
             with in_part(f"({name!r}, {given!r})"):
@@ -269,7 +269,7 @@ def family_of(settings):
     return FAMILIES[name]
 
 
-def _columns_of_parts(likelihoods, n_features, names):
+def columns_of_likelihoods(likelihoods, n_features, names):
     """Return the column indices of each part; raise ValueError unless each is in one."""
     if not isinstance(likelihoods, list | tuple) or not likelihoods:
         raise ValueError(f"likelihood={likelihoods!r}: must be a name or {_FORM}, not empty")
