@@ -9,7 +9,7 @@ from numbers import Integral
 import numpy as np
 
 
-def check_fixed(fixed, names, n_components, shared=()):
+def check_fixed(fixed, names, n_components, shared=(), noun="state"):
     """Return the masks of fixed parameters, or None if none is fixed.
 
     Parameters
@@ -22,6 +22,8 @@ def check_fixed(fixed, names, n_components, shared=()):
         The number of states.
     shared : sequence of str
         The names of parameters that all states share, which cannot be fixed for some states alone.
+    noun : {'state', 'component'}, default='state'
+        The word for them, for messages.
 
     Raises
     ------
@@ -34,13 +36,13 @@ def check_fixed(fixed, names, n_components, shared=()):
         listed = (fixed,) if isinstance(fixed, str) else fixed
         several = isinstance(listed, list | tuple | set | frozenset | np.ndarray)
         if not several or getattr(listed, "ndim", 1) != 1:
-            raise ValueError(f"fixed={fixed!r}: {_rule(names)}")
+            raise ValueError(f"fixed={fixed!r}: {_rule(names, noun)}")
         items = [(name, None) for name in listed]
     masks = {}
     for name, states in items:
         if not isinstance(name, str) or name not in names:
-            raise ValueError(f"fixed has {name!r}: {_rule(names)}")
-        mask = _mask(name, states, n_components)
+            raise ValueError(f"fixed has {name!r}: {_rule(names, noun)}")
+        mask = _mask(name, states, n_components, noun)
         if name in shared and not mask.all():
             raise ValueError(
                 f"fixed[{name!r}]={states!r}: all share the {name}, so that they can only be fixed "
@@ -51,12 +53,12 @@ def check_fixed(fixed, names, n_components, shared=()):
     return masks or None
 
 
-def _rule(names):
+def _rule(names, noun):
     listed = ", ".join(map(repr, names))
-    return f"must be names among {listed}, or a dict from names to lists of states"
+    return f"must be names among {listed}, or a dict from names to lists of {noun}s"
 
 
-def _mask(name, states, n_components):
+def _mask(name, states, n_components, noun):
     if states is None:
         return np.ones(n_components, dtype=bool)
     mask = np.zeros(n_components, dtype=bool)
@@ -69,7 +71,7 @@ def _mask(name, states, n_components):
         if not whole or not 0 <= state < n_components:
             raise ValueError(
                 f"fixed[{name!r}]={states!r}: must be a list of integers from 0 to "
-                f"{n_components - 1}, the states whose {name} are fixed"
+                f"{n_components - 1}, the {noun}s whose {name} are fixed"
             )
         mask[state] = True
     return mask

@@ -77,12 +77,15 @@ def check_integers(name, states, first_row=0):
     if array.dtype.kind not in "iuf":
         raise ValueError(f"{name} has the dtype {array.dtype}: {_RULE}")
     if array.dtype.kind == "f":
-        wrong = np.flatnonzero(~(array == np.floor(array)))  # NaN too
-        if len(wrong):
-            row = wrong[0]
-            raise ValueError(f"{name} is {array[row]} in row {first_row + row}: {_RULE}")
+        wrong = ~(array == np.floor(array))  # NaN too
+    else:
+        wrong = np.zeros(len(array), dtype=bool)
     largest = np.iinfo(np.intp).max // 2
-    return np.clip(array, -largest, largest).astype(np.intp)
+    wrong |= (array < -largest) | (array > largest)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"{name} is {array[row]} in row {first_row + row}: {_RULE}")
+    return array.astype(np.intp)
 
 
 def check_length(name, array, length):

@@ -790,7 +790,7 @@ def _fixed_in(mixture, *, continued):
     """Return the masks of the fixed parameters of a fit or a batch, or None."""
     shared = ("covariances",) if mixture.covariance_type == "tied" else ()
     names = {"weights": "weights_init", "means": "means_init", "covariances": "precisions_init"}
-    fixed = check_fixed(mixture.fixed, tuple(names), int(mixture.n_components), shared)
+    fixed = check_fixed(mixture.fixed, tuple(names), int(mixture.n_components), shared, "component")
     for name in fixed or ():
         if not continued and getattr(mixture, names[name]) is None:
             raise no_value_to_keep(name, names[name])

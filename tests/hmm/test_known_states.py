@@ -327,6 +327,8 @@ def test_a_search_over_a_list_slices_the_states():
         ([None] * 10, "states .* must be one integer"),
         (np.ma.masked_equal(np.zeros(10), 0.0), "states has masked entries"),
         (1, "states has 0 dimensions"),
+        (np.full(10, -np.inf), "states is -inf in row 0: must be one integer"),
+        (np.full(10, 2**63, dtype=np.uint64), "states is 9223372036854775808 in row 0: must be"),
     ],
 )
 def test_bad_states(states, text):

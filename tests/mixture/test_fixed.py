@@ -278,7 +278,7 @@ def test_a_fixed_covariance_below_the_floor_is_kept():
         ({"fixed": ("covariances",)}, "no initial value to keep: give precisions_init"),
         (
             {"fixed": {"means": [3]}},
-            r"fixed\['means'\]=\[3\]: must be a list of integers from 0 to 2",
+            r"fixed\['means'\]=\[3\]: must be a list of integers from 0 to 2, the components whose",
         ),
         ({"fixed": {"means": [-1]}}, r"fixed\['means'\]=\[-1\]: must be a list of integers"),
         ({"fixed": {"means": 1}}, r"fixed\['means'\]=1: must be a list of integers"),
