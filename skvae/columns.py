@@ -195,7 +195,7 @@ def columns_of_parts(parts, n_features, names, parameter):
     columns, owners = [], [[] for _ in range(n_features)]
     for name, given in parts:
         with in_part(repr(name)):
-            columns.append(_indices(given, n_features, names))
+            columns.append(column_indices(given, n_features, names))
         for j in columns[-1]:
             owners[j].append(name)
     for j, found in enumerate(owners):
@@ -208,9 +208,32 @@ def columns_of_parts(parts, n_features, names, parameter):
     return tuple(columns)
 
 
-def _indices(given, n_features, names):
-    """Return the indices of a part's columns."""
-    wrong = f"columns={given!r}: must be"
+def column_indices(given, n_features, names, parameter="columns"):
+    """Return the indices of columns, an integer array.
+
+    Parameters
+    ----------
+    given : int, slice, str or list
+        An index, a slice, a list of indices, a boolean mask, or a name or a list of names.
+    n_features : int
+        The number of columns of X.
+    names : sequence of str or None
+        The names of the columns of X.
+    parameter : str
+        The name of the value, for messages.
+
+    Raises
+    ------
+    ValueError
+        There are no such columns.
+
+    Examples
+    --------
+    >>> from skvae.columns import column_indices
+    >>> column_indices(["rate", "x"], 3, ["x", "rate", "y"])
+    array([1, 0])
+    """
+    wrong = f"{parameter}={given!r}: must be"
     listed = [given] if isinstance(given, str | Integral) else given
     if isinstance(given, slice):
         listed = range(n_features)[given]

@@ -54,8 +54,8 @@ def check_models(models):
 def warn_of_different_spaces(models):
     """Warn if log-densities of different spaces would be compared.
 
-    They would if models are not behind the same transformers, or if a search varies its
-    transformers. The warnings point at the caller of the caller.
+    They would if models are not behind the same transformers or have not the same ``condition``,
+    or if a search varies either. The warnings point at the caller of the caller.
 
     Parameters
     ----------
@@ -96,6 +96,8 @@ def warn_of_different_spaces(models):
 def _transformers(model, searched=()):
     """Return, as text, the transformers before the density, and their parameters in a search.
 
+    The columns that the density is conditional on count as one of them.
+
     `searched` are the parameters of `model` that an outer search varies.
     """
     while not isinstance(model, Pipeline) and hasattr(model, "estimator"):
@@ -103,7 +105,10 @@ def _transformers(model, searched=()):
         searched = [*_below("estimator", searched), *_grid_names(model)]
         model = model.estimator
     if not isinstance(model, Pipeline):
-        return (), ()
+        # A model of some columns given others has a density of those alone.
+        condition = getattr(model, "condition", None)
+        moved = tuple(name for name in searched if name == "condition")
+        return () if condition is None else (f"condition={condition!r}",), moved
     *steps, (last_name, last) = model.steps
     moving = tuple(repr(step) for _, step in steps if step is not None and step != "passthrough")
     before = {"steps", *(name for name, _ in steps)}

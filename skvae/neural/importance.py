@@ -165,7 +165,7 @@ def log_likelihood(model, x, n_draws, *, seed, numbers=None, log_weights=None):
         log_p[rows] = _results(weights.log_mean(), rows)
         effective[rows] = _results(weights.effective_size(), rows)
     _check(log_p < np.inf)
-    nothing = np.isnan(x).all(axis=1)
+    nothing = np.isnan(x[:, model.likelihood.modelled]).all(axis=1)
     log_p[nothing], effective[nothing] = 0.0, n_draws
     return Evidence(log_p + model.likelihood.log_volume(x), effective)
 

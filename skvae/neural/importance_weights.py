@@ -293,7 +293,7 @@ def _draws(model, rows, source, n_draws, sizes):
         noise = source.draw(min(sizes.draws, n_draws - first))
         noise = torch.as_tensor(noise if source.n_rows == len(place) else noise[:, place])
         z, log_q = rows.proposal.draw(noise.to(rows.x), first, n_draws)
-        outputs = model.decode(z)
+        outputs = model.decode(z, rows.x)
         log_likelihood = model.likelihood.log_prob(rows.x, outputs, rows.observed)
         log_weight = log_likelihood + rows.density.log_prob(z) - log_q
         posterior, density = rows.proposal.posterior, rows.density
@@ -312,7 +312,7 @@ def _sizes(model, home, n_draws, n_features):
     """Return the `_Sizes` with which no tensor is too large; a block is of whole groups."""
     fit = _NUMBERS.get(home.device.type, _NUMBERS_ELSEWHERE)
     z, x = home.new_zeros(1, model.n_components), home.new_zeros(1, n_features)
-    per_draw = _widest(model.decoder, lambda: model.decode(z))
+    per_draw = _widest(model.decoder, lambda: model.decode(z, x))
     per_draw = max(per_draw, n_features, model.n_components, model.prior.numbers_per_draw)
     per_row = max(_widest(model.encoder, lambda: model.encode(x)), n_features)
     n_points = model.n_components + 1  # decoded for a row, to find its modes

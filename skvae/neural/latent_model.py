@@ -56,7 +56,8 @@ class LatentModel(nn.Module):
     encoder : nn.Module
         Maps the likelihood's inputs (B, n_inputs) to the outputs that :func:`posterior_from` reads.
     decoder : nn.Module
-        Maps latent vectors (n, L) to the likelihood's parameters (n, n_outputs).
+        Maps latent vectors (n, L), followed by the values of given columns if there are any, to the
+        likelihood's parameters (n, n_outputs).
     likelihood : Likelihood
         p(x | z), as a module.
     prior : Normal, Mixture or Vamp
@@ -75,7 +76,7 @@ class LatentModel(nn.Module):
         self.prior = prior
         self.n_components = n_components
         self.covariance = covariance
-        self.n_outputs = likelihood.n_outputs
+        self.n_outputs = likelihood.n_outputs - likelihood.n_given
 
     def encode(self, x):
         """Return the posterior q(z | x) of prepared rows x (B, D); NaN is missing."""
@@ -85,25 +86,37 @@ class LatentModel(nn.Module):
         """Return the posterior of rows as the encoder reads them, (n, n_inputs)."""
         return posterior_from(self.encoder(inputs), self.n_components, self.covariance)
 
-    def decode(self, z):
+    def decode(self, z, x=None):
         """Return the likelihood's parameters, (..., n_outputs), of latent vectors (..., L).
+
+        Parameters
+        ----------
+        z : Tensor of shape (..., L)
+            Latent vectors.
+        x : Tensor of shape (B, D), default=None
+            Prepared rows of the latent vectors (..., B, L): needed if the likelihood has given
+            columns. The decoder reads their values, and they are the last outputs.
 
         Raises
         ------
         ValueError
             The decoder gave another shape.
         """
+        given = self.likelihood.given_values(x)
+        if given is not None:
+            given = given.expand(*z.shape[:-1], -1)
+            z = torch.cat([z, given], -1)
+        rows = z if z.ndim == 2 else z.reshape(-1, z.shape[-1])
+        outputs = self.decoder(rows)
+        if not isinstance(outputs, torch.Tensor) or outputs.shape != (len(rows), self.n_outputs):
+            raise ValueError(_decoder_message(outputs, (len(rows), self.n_outputs)))
         if z.ndim > 2:
-            outputs = self.decode(z.reshape(-1, self.n_components))
-            return outputs.reshape(*z.shape[:-1], self.n_outputs)
-        outputs = self.decoder(z)
-        if not isinstance(outputs, torch.Tensor) or outputs.shape != (z.shape[0], self.n_outputs):
-            raise ValueError(_decoder_message(outputs, (len(z), self.n_outputs)))
-        return outputs
+            outputs = outputs.reshape(*z.shape[:-1], self.n_outputs)
+        return outputs if given is None else torch.cat([outputs, given], -1)
 
     def log_likelihood(self, x, observed, z):
         """Return ln p(x | z), (..., B), of prepared rows (B, D) and latent vectors (..., B, L)."""
-        return self.likelihood.log_prob(x, self.decode(z), observed)
+        return self.likelihood.log_prob(x, self.decode(z, x), observed)
 
     def prior_density(self):
         """Return the density p(z) with the current parameters."""
@@ -158,8 +171,11 @@ class LatentModel(nn.Module):
             with _naming("encoder", f"rows of {n_inputs} numbers"):
                 outputs = self.encoder(inputs)
             mean = posterior_from(outputs, self.n_components, self.covariance).mean
-            with _naming("decoder", f"rows of n_components={self.n_components} numbers"):
-                outputs = self.decoder(torch.zeros_like(mean))
+            n_given, more = self.likelihood.n_given, ""
+            if n_given:
+                more = f" and {n_given} of condition"
+            with _naming("decoder", f"rows of n_components={self.n_components} numbers{more}"):
+                outputs = self.decoder(mean.new_zeros(2, self.n_components + n_given))
         wanted = (2, self.n_outputs)
         if not isinstance(outputs, torch.Tensor) or outputs.shape != wanted:
             raise ValueError(_decoder_message(outputs, wanted))
@@ -234,7 +250,8 @@ def make_model(
     else:
         encoder = resolve_module(encoder, "encoder", seeds[0])
     if decoder is None:
-        sizes = (n_components, *reversed(hidden), likelihood.n_outputs)
+        n_given = likelihood.n_given
+        sizes = (n_components + n_given, *reversed(hidden), likelihood.n_outputs - n_given)
         decoder = mlp(sizes, activation, generators[1])
         decoder = LinearBeside(decoder) if linear_beside else decoder
     else:

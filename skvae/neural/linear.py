@@ -25,10 +25,16 @@ it has a covariance of its own,
 
 of the observed features o, which no encoder of a filled row can give.
 
+With columns c that are given the mean is :math:`m + A c`. Its best slopes are those of least
+squares for any covariance of the rest, since all features have the same regressors [3]_, and S is
+the covariance of the residuals.
+
 References
 ----------
 .. [1] Lawley & Maxwell (1971), Factor analysis as a statistical method, ch. 4.
 .. [2] Tipping & Bishop (1999), Probabilistic principal component analysis, JRSS B, for one σ.
+.. [3] Zellner (1962), An efficient method of estimating seemingly unrelated regressions, JASA 57,
+   section 3.
 """
 
 from typing import NamedTuple
@@ -50,6 +56,7 @@ _TOL = 1e-7  # nats per row
 _MAX_ITER = 500
 _MAX_FEATURES = 1024
 _ROWS_A_FEATURE = 2
+_RANK = 1e-10  # of the largest variance of given columns: flatter directions have no slope
 
 
 class Factors(NamedTuple):
@@ -195,6 +202,25 @@ def moments_of_rows(x, weight=None):
     return mean, covariance
 
 
+def regression(mean, covariance, modelled, given):
+    """Return slopes (D, C), intercepts (D,) and residual covariance (D, D) of some columns.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (D + C,)
+        The mean of all columns.
+    covariance : ndarray of shape (D + C, D + C)
+        Their covariance.
+    modelled, given : sequence of int
+        The D columns that depend on the C others. Slopes of collinear ones are the smallest.
+    """
+    within = covariance[np.ix_(modelled, modelled)]
+    across = covariance[np.ix_(modelled, given)]
+    slopes = across @ np.linalg.pinv(covariance[np.ix_(given, given)], rcond=_RANK, hermitian=True)
+    intercepts = mean[modelled] - slopes @ mean[given]
+    return slopes, intercepts, within - slopes @ across.T
+
+
 # The model ----------------------------------------------------------------------------------------
 
 
@@ -213,7 +239,14 @@ def can_start_at_factor_analysis(settings, likelihood, shape):
     n_rows, n_features = shape
     own = settings["encoder"] is not None or settings["decoder"] is not None
     few = n_features <= _MAX_FEATURES and n_rows >= _ROWS_A_FEATURE * n_features
-    return few and not own and isinstance(likelihood, Gaussian)
+    return few and not own and gaussian_part(likelihood) is not None
+
+
+def gaussian_part(likelihood):
+    """Return the Gaussian of all columns that are modelled; None for other likelihoods."""
+    if likelihood.n_given and len(likelihood.parts) == 2:
+        likelihood = likelihood.parts[0]
+    return likelihood if isinstance(likelihood, Gaussian) else None
 
 
 def start_at_factor_analysis(model, x, weight=None):
@@ -234,11 +267,14 @@ def start_at_factor_analysis(model, x, weight=None):
     maps = [_linear_map(network) for network in (model.encoder, model.decoder)]
     if None in maps:
         return
-    likelihood = model.likelihood
-    shared, floor = likelihood.scale == "shared", likelihood.min_scale**2
-    moments = moments_of_rows(x, weight)
+    likelihood, gaussian = model.likelihood, gaussian_part(model.likelihood)
+    shared, floor = gaussian.scale == "shared", gaussian.min_scale**2
+    moments, slopes = moments_of_rows(x, weight), None
+    if likelihood.n_given:
+        slopes, *moments = regression(*moments, likelihood.columns[0], likelihood.given)
+        slopes = torch.from_numpy(slopes)
     factors = factor_analysis(*moments, model.n_components, shared=shared, floor=floor)
-    _set_weights(*maps, likelihood, *(torch.from_numpy(array) for array in factors))
+    _set_weights(*maps, gaussian, *(torch.from_numpy(array) for array in factors), slopes)
     if isinstance(model.prior, Mixture):
         with torch.no_grad():
             model.prior.means.zero_()
@@ -252,19 +288,25 @@ def _linear_map(network):
 
 
 @torch.no_grad()
-def _set_weights(encoder, decoder, likelihood, mean, loadings, variances):
-    """Set the weights of a linear model to factors, and its encoder to their posterior."""
+def _set_weights(encoder, decoder, likelihood, mean, loadings, variances, slopes=None):
+    """Set the weights of a linear model to factors, and its encoder to their posterior.
+
+    The slopes (D, C) are those of columns that are given, the last inputs of both maps.
+    """
     n_features, n_latents = loadings.shape
     scaled = loadings / variances[:, None]
     precision = 1.0 + (scaled * loadings).sum(0)
     gain = scaled.T / precision[:, None]
     for weight in (encoder.weight, encoder.bias, decoder.weight, decoder.bias):
         weight.zero_()
-    encoder.weight[:n_latents] = gain
+    encoder.weight[:n_latents, :n_features] = gain
     encoder.bias[:n_latents] = -gain @ mean
     encoder.bias[n_latents : 2 * n_latents] = -precision.log()
-    decoder.weight[:n_features] = loadings
+    decoder.weight[:n_features, :n_latents] = loadings
     decoder.bias[:n_features] = mean
+    if slopes is not None:
+        encoder.weight[:n_latents, n_features:] = -gain @ slopes
+        decoder.weight[:n_features, n_latents:] = slopes
     raw = likelihood.raw_of(variances.sqrt())
     if likelihood.raw_scale is None:
         decoder.bias[n_features:] = raw
@@ -289,12 +331,15 @@ def exact_posterior(model, x, observed):
     posterior : FullPosterior or None
         Of the observed values.
     """
-    likelihood, decoder = model.likelihood, model.decoder
-    if not _is_factor_analysis(model) or likelihood.scale == "decoder":
+    gaussian, decoder = gaussian_part(model.likelihood), model.decoder
+    if not _is_factor_analysis(model) or gaussian.scale == "decoder":
         return None
+    given, columns = model.likelihood.given_values(x), model.likelihood.modelled
     observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
-    loadings, mean = decoder[0].weight, decoder[0].bias
-    precision = observed / likelihood.sigma(x.dtype).square()
+    x, observed = x[:, columns], observed[:, columns]
+    loadings, slopes = decoder[0].weight.split((model.n_components, model.likelihood.n_given), 1)
+    mean = decoder[0].bias if given is None else decoder[0].bias + given @ slopes.T
+    precision = observed / gaussian.sigma(x.dtype).square()
     residual = torch.where(observed, x - mean, 0.0) * precision
     inner = torch.einsum("bj,jk,jl->bkl", precision, loadings, loadings)
     covariance = torch.linalg.inv(inner + torch.eye(inner.shape[-1]).to(inner))
@@ -305,7 +350,7 @@ def exact_posterior(model, x, observed):
 
 def _is_factor_analysis(model):
     """Return whether a model has a linear decoder, Gaussian noise and a standard normal prior."""
-    gaussian = isinstance(model.likelihood, Gaussian) and isinstance(model.prior, Normal)
+    gaussian = gaussian_part(model.likelihood) is not None and isinstance(model.prior, Normal)
     return gaussian and _is_linear(model.decoder)
 
 

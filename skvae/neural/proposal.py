@@ -145,31 +145,37 @@ class Proposal(NamedTuple):
 class PriorDraws(NamedTuple):
     """Draws from the prior with their decoder's outputs, the same for all rows.
 
+    Where columns are given, the outputs differ between rows, and are computed for each.
+
     Parameters
     ----------
     z : Tensor of shape (n, L)
         The draws.
-    outputs : Tensor of shape (n, n_outputs)
-        The decoder's outputs.
+    outputs : Tensor of shape (n, n_outputs) or None
+        The decoder's outputs; None where columns are given.
     log_prior : Tensor of shape (n,)
         ln p(z).
     """
 
     z: torch.Tensor
-    outputs: torch.Tensor
+    outputs: torch.Tensor | None
     log_prior: torch.Tensor
 
     @classmethod
     def of_model(cls, model, density, seed):
         """Return draws by a seed."""
         z, _ = density.sample(_POINTS, torch.Generator().manual_seed(seed))
-        return cls(z, model.decode(z), density.log_prob(z))
+        outputs = None if model.likelihood.n_given else model.decode(z)
+        return cls(z, outputs, density.log_prob(z))
 
     def best(self, model, x, observed, mode):
         """Return for each row the draw with the largest p(x, z) / q(z), q a Mode, (B, L)."""
         log_joint = []
-        for outputs in self.outputs.split(max(1, _NUMBERS // x.numel())):
-            outputs = outputs[:, None].expand(-1, len(x), -1)
+        size = max(1, _NUMBERS // x.numel())
+        for part in (self.z if self.outputs is None else self.outputs).split(size):
+            outputs = part[:, None].expand(-1, len(x), -1)
+            if self.outputs is None:
+                outputs = model.decode(outputs, x)
             log_joint.append(model.likelihood.log_prob(x, outputs, observed))
         log_weight = torch.cat(log_joint) + self.log_prior[:, None]
         log_weight = log_weight - mode.log_prob(self.z[:, None].expand(-1, len(x), -1))
@@ -257,7 +263,7 @@ def _expand(model, density, x, observed, z):
     n_latents = z.shape[-1]
     steps = torch.cat([torch.zeros(1, n_latents), size * torch.eye(n_latents)]).to(z)
     points = z + steps[:, None]
-    outputs = model.decode(points)
+    outputs = model.decode(points, x)
     with torch.enable_grad():
         points, outputs = points.requires_grad_(), outputs.detach().requires_grad_()
         log_likelihood = model.likelihood.log_prob(x, outputs, observed)

@@ -22,6 +22,7 @@ from skvae.neural import importance
 from skvae.neural.estimator_file import read_estimator, write_estimator
 from skvae.neural.likelihoods import make_likelihood
 from skvae.neural.likelihoods.base import prepared
+from skvae.neural.likelihoods.columns import with_given
 from skvae.neural.linear import can_start_at_factor_analysis, start_at_factor_analysis
 from skvae.neural.model_file import pack_tensors, unpack_tensors
 from skvae.neural.posteriors import COVARIANCES
@@ -42,7 +43,7 @@ from skvae.validation import check_as_fitted, check_choice, check_number
 _BATCH = 16, 128  # rows: few rows need small batches, for enough steps
 _WARMUP = 20  # epochs
 # The values of parameters that files of earlier versions do not have.
-_OF_EARLIER_FILES = {"lr_schedule": "constant"}
+_OF_EARLIER_FILES = {"lr_schedule": "constant", "condition": None}
 
 
 class Training(NamedTuple):
@@ -112,6 +113,10 @@ class VariationalAutoencoder(Autoencoder):
         'decoder': both are trained, and the one with the higher objective of the validation rows is
         kept. Without such rows or hidden layers, and for rows that are not read into memory, it is
         'feature'.
+    condition : int, slice, str or list, default=None
+        Columns of X that are given, not modelled: indices, names or a mask, of numbers without
+        missing values. The model is p(x | c) of the other columns x given these columns c.
+        Encoder and decoder read c after x and z, standardised; p(z) does not depend on it.
     prior : {'auto', 'normal', 'mixture', 'vamp'}, default='auto'
         p(z): standard normal; a learned Gaussian mixture, whose components are clusters; or the
         mixture of the posteriors of learned pseudo-inputs. 'auto' is 'mixture' where the likelihood
@@ -263,6 +268,7 @@ class VariationalAutoencoder(Autoencoder):
         encoder_covariance="diag",
         likelihood="gaussian",
         likelihood_params=None,
+        condition=None,
         prior="auto",
         n_prior_components=10,
         beta=1.0,
@@ -296,6 +302,7 @@ class VariationalAutoencoder(Autoencoder):
         self.encoder_covariance = encoder_covariance
         self.likelihood = likelihood
         self.likelihood_params = likelihood_params
+        self.condition = condition
         self.prior = prior
         self.n_prior_components = n_prior_components
         self.beta = beta
@@ -568,7 +575,8 @@ class VariationalAutoencoder(Autoencoder):
         names, params = getattr(self, "feature_names_in_", None), self.likelihood_params
         if scale is not None:
             params = {**(params or {}), "scale": scale}
-        spec = self.likelihood
+        shape = X.shape[1], names
+        spec, params = with_given(self.likelihood, params, self.condition, *shape)
         if hasattr(self, "categories_"):
             spec, params = sizes_of_parts(spec, params, X, self.categories_, names)
         likelihood = make_likelihood(spec, X, params, names=names, weight=weight)

@@ -373,13 +373,16 @@ class Autoencoder(LatentVariableModel):
         )
         return LatentPosterior(mean, covariance)
 
-    def inverse_transform(self, Z):
+    def inverse_transform(self, Z, *, condition=None):
         """Return E[x | z], the expected row of each latent vector, in the units of X.
 
         Parameters
         ----------
         Z : array-like of shape (n_samples, n_components)
             Latent vectors.
+        condition : array-like of shape (n_samples, n_given) or (1, n_given), default=None
+            Values of the columns that the parameter `condition` gives, in its order or by name,
+            for each row or for all. None is for a model without such columns.
 
         Returns
         -------
@@ -397,17 +400,21 @@ class Autoencoder(LatentVariableModel):
         >>> vae.inverse_transform([[0.0], [1.0]]).shape
         (2, 2)
         """
-        given, Z, model = Z, self._latent_vectors(Z), self._double()
-        X = _decoded(model, Z, model.likelihood.mean).astype(Z.dtype, copy=False)
-        return self._as_given(X, given)
+        latent, Z, model = Z, self._latent_vectors(Z), self._double()
+        given = self._given_rows(condition, len(Z))
+        X = _with_given(model, _decoded(model, Z, model.likelihood.mean, given), given)
+        return self._as_given(X.astype(Z.dtype, copy=False), latent)
 
-    def likelihood_parameters(self, Z):
+    def likelihood_parameters(self, Z, *, condition=None):
         """Return the parameters of p(x | z) of each latent vector, by name, in the units of X.
 
         Parameters
         ----------
         Z : array-like of shape (n_samples, n_components)
             Latent vectors.
+        condition : array-like of shape (n_samples, n_given) or (1, n_given), default=None
+            Values of the columns that the parameter `condition` gives, in its order or by name,
+            for each row or for all. None is for a model without such columns.
 
         Returns
         -------
@@ -428,7 +435,7 @@ class Autoencoder(LatentVariableModel):
             * 'beta': ``alpha`` and ``beta``.
 
             Of a list of likelihoods there are the names of all parts; an array has NaN in columns
-            without such a parameter.
+            without such a parameter, as given columns are.
 
         Examples
         --------
@@ -441,7 +448,8 @@ class Autoencoder(LatentVariableModel):
         (['mean', 'scale'], (2, 2))
         """
         Z, model = self._latent_vectors(Z), self._double()
-        found = [_parameters_of_block(model, Z[a:b]) for a, b in ranges(0, len(Z), _ROWS)]
+        given = self._given_rows(condition, len(Z))
+        found = [_parameters_of_block(model, *own) for own in _blocks(Z, given)]
         return {
             name: np.concatenate([block[name] for block in found]).astype(Z.dtype, copy=False)
             for name in found[0]
@@ -595,13 +603,16 @@ class Autoencoder(LatentVariableModel):
 
     # Draws --------------------------------------------------------------------------------------
 
-    def sample(self, n_samples=1, *, random_state=None):
+    def sample(self, n_samples=1, *, condition=None, random_state=None):
         """Return rows drawn from the model, and the latent vector that each was drawn from.
 
         Parameters
         ----------
         n_samples : int, default=1
             The number of rows.
+        condition : array-like of shape (n_samples, n_given) or (1, n_given), default=None
+            Values of the columns that the parameter `condition` gives, in its order or by name,
+            for each row or for all. None is for a model without such columns.
         random_state : int, RandomState instance or None, default=None
             None is the estimator's own ``random_state``.
 
@@ -627,15 +638,17 @@ class Autoencoder(LatentVariableModel):
         rng = self._random_state_of(random_state)
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         model = self._double().cpu()  # the same draws on every device
+        given = self._given_rows(condition, n_samples)
         X = np.empty((n_samples, self.n_features_in_))
         Z = np.empty((n_samples, self._n_features_out))
         with torch.no_grad():
             density = model.prior_density()
             for a, b in ranges(0, n_samples, _ROWS):
                 z, _ = density.sample(b - a, generator)
-                X[a:b] = model.likelihood.sample(model.decode(z), generator).numpy()
+                outputs = model.decode(z, _prepared_given(model, given, a, b))
+                X[a:b] = model.likelihood.sample(outputs, generator).numpy()
                 Z[a:b] = z.numpy()
-        return self._as_given(X), Z
+        return self._as_given(_with_given(model, X, given)), Z
 
     def impute(self, X, *, draw=False, random_state=None):
         """Return X with missing values replaced by their expectations given the observed values.
@@ -698,6 +711,40 @@ class Autoencoder(LatentVariableModel):
             )
         return Z
 
+    def _given_rows(self, condition, n_rows):
+        """Return rows with the values of given columns, NaN elsewhere; None if none are given."""
+        likelihood = self._model().likelihood
+        if not likelihood.n_given:
+            if condition is not None:
+                raise ValueError(
+                    f"condition={condition!r}: must be None, as the model was fitted with "
+                    "condition=None"
+                )
+            return None
+        names = getattr(self, "feature_names_in_", None)
+        labels = likelihood.given if names is None else [str(names[j]) for j in likelihood.given]
+        if condition is None:
+            raise ValueError(
+                f"condition=None: must have the values of the columns {labels}, given by "
+                f"condition={self._settings['condition']!r} in fit, for each row or for all"
+            )
+        own = [*getattr(condition, "columns", ())]
+        if names is not None and own and sorted(map(str, own)) == sorted(labels):
+            condition = condition[labels]
+        elif names is not None and own:
+            raise ValueError(f"condition has the columns {own}: must have {labels}")
+        with reading("condition"):
+            values = numbers_of(condition, "condition")
+            values = check_array(values, dtype=np.float64, input_name="condition")
+        if values.shape[1] != len(labels) or len(values) not in (1, n_rows):
+            raise ValueError(
+                f"condition has shape {values.shape}: must have shape ({n_rows}, {len(labels)}), a "
+                f"row of the columns {labels} for each row, or (1, {len(labels)}) for all"
+            )
+        X = np.full((n_rows, self.n_features_in_), np.nan)
+        X[:, likelihood.given] = values
+        return X
+
     def _model(self):
         """Return the fitted LatentModel."""
         return self.net_.module_.model
@@ -738,7 +785,8 @@ class Autoencoder(LatentVariableModel):
         """Return X with codes in the place of names of categories, which a fit learns."""
         if learn:
             vars(self).pop("categories_", None)
-            if (categories := learned_categories(self.likelihood, X)) is not None:
+            own = self.likelihood, X, self.condition
+            if (categories := learned_categories(*own)) is not None:
                 self.categories_ = categories
         if not hasattr(self, "categories_"):
             return X
@@ -828,7 +876,7 @@ class Evaluator(NamedTuple):
         own = self._replace(model=importance.in_double(self.model))
         whole = own.evidence(X)
         scores, effective_size = np.full(X.shape, np.nan), whole.effective_size.copy()
-        for j in range(X.shape[1]):
+        for j in np.arange(X.shape[1])[self.model.likelihood.modelled]:
             seen = np.flatnonzero(~np.isnan(X[:, j]))
             rest = X[seen]
             rest[:, j] = np.nan
@@ -866,7 +914,8 @@ class Evaluator(NamedTuple):
         def values(outputs):
             return model.likelihood.values_of(model.likelihood.expectations(outputs))
 
-        return _decoded(model, _encoded(model, self.prepared(X)), values), None
+        found = _decoded(model, _encoded(model, self.prepared(X)), values, X)
+        return _with_given(model, found, X), None
 
     def responsibilities(self, X):
         """Return the probabilities of a mixture prior's components, (n, K), and effective sizes."""
@@ -967,21 +1016,46 @@ def _as_matrices(entries, n):
 
 
 @torch.no_grad()
-def _decoded(model, Z, function):
-    """Return the rows, float64 (n, D), that a function computes from the outputs of the decoder."""
-    X, device = np.empty((len(Z), model.likelihood.n_features)), _device(model)
+def _decoded(model, Z, function, given):
+    """Return the rows, float64 (n, D), that a function computes from the outputs of the decoder.
+
+    ``given`` has rows with the values of given columns, or is None if there are none.
+    """
+    X = np.empty((len(Z), model.likelihood.n_features))
     for a, b in ranges(0, len(Z), _ROWS):
-        z = torch.as_tensor(np.array(Z[a:b], dtype=np.float64), device=device)
-        X[a:b] = function(model.decode(z)).cpu().numpy()
+        z = torch.as_tensor(np.array(Z[a:b], dtype=np.float64), device=_device(model))
+        outputs = model.decode(z, _prepared_given(model, given, a, b))
+        X[a:b] = function(outputs).cpu().numpy()
     return X
 
 
 @torch.no_grad()
-def _parameters_of_block(model, Z):
+def _parameters_of_block(model, Z, given):
     """Return the parameters of p(x | z) of some latent vectors, by name, as arrays."""
     z = torch.as_tensor(np.array(Z, dtype=np.float64), device=_device(model))
-    found = model.likelihood.density_parameters(model.decode(z))
+    outputs = model.decode(z, _prepared_given(model, given, 0, len(Z)))
+    found = model.likelihood.density_parameters(outputs)
     return {name: values.cpu().numpy() for name, values in found.items()}
+
+
+def _blocks(Z, given):
+    """Yield blocks of latent vectors, and of the rows with given values or None."""
+    for a, b in ranges(0, len(Z), _ROWS):
+        yield Z[a:b], None if given is None else given[a:b]
+
+
+def _prepared_given(model, given, a, b):
+    """Return prepared rows from a to b, a tensor; None where no columns are given."""
+    if not model.likelihood.n_given:
+        return None
+    return torch.as_tensor(model.likelihood.prepare(given[a:b]), device=_device(model))
+
+
+def _with_given(model, X, given):
+    """Return rows with the values of given columns, which were rounded meanwhile."""
+    if model.likelihood.n_given:
+        X[:, model.likelihood.given] = given[:, model.likelihood.given]
+    return X
 
 
 def _device(model):

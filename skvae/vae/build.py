@@ -19,7 +19,8 @@ from skvae.vae.bound_module import SampledBound
 # Parameters that decide the number and the meaning of the weights: later training keeps them.
 ARCHITECTURE = (
     *("n_components", "hidden_layer_sizes", "activation", "encoder", "decoder"),
-    *("encoder_covariance", "likelihood", "likelihood_params", "prior", "n_prior_components"),
+    *("encoder_covariance", "likelihood", "likelihood_params", "condition", "prior"),
+    "n_prior_components",
 )
 _OBJECTIVE = ("beta", "free_bits", "n_importance_samples", "mixed_precision")
 _TRAINING = (

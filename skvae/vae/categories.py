@@ -10,11 +10,11 @@ import numpy as np
 
 from skvae.blocks import is_distributed
 from skvae.columns import column_label
-from skvae.neural.likelihoods.columns import columns_of_likelihoods
+from skvae.neural.likelihoods.columns import columns_of_likelihoods, with_given
 from skvae.validation import is_missing
 
 
-def learned_categories(likelihood, X):
+def learned_categories(likelihood, X, condition=None):
     """Return the categories of the columns of X, or None if no column has names.
 
     Parameters
@@ -23,6 +23,8 @@ def learned_categories(likelihood, X):
         The parameter of the estimator.
     X : array-like
         Rows as a user passes them.
+    condition : int, slice, str, list or None
+        The parameter of the estimator: columns without a likelihood.
 
     Returns
     -------
@@ -47,6 +49,7 @@ def learned_categories(likelihood, X):
         return None
     names, n_features = names_of(X), X.shape[1]
     columns = range(n_features)
+    likelihood, _ = with_given(likelihood, None, condition, n_features, names)
     if likelihood != "categorical":
         parts = columns_of_likelihoods(likelihood, n_features, names)
         pairs = zip(likelihood, parts, strict=True)

@@ -60,6 +60,8 @@ class Likelihood(nn.Module):
 
     name = rule = None
     takes = ()
+    # Columns that are given, and those that have a density, as an index of columns.
+    given, n_given, modelled = (), 0, slice(None)
 
     def __init__(self, n_features, n_inputs, n_outputs):
         super().__init__()
@@ -167,6 +169,10 @@ class Likelihood(nn.Module):
         array([-3.912, -1.609])
         """
         return np.where(np.isnan(X), 0.0, self.log_jacobian.numpy()).sum(axis=1)
+
+    def given_values(self, x):
+        """Return the values of given columns of prepared rows, (B, n_given); None if none are."""
+        return
 
     def inputs(self, x):
         """Return the encoder's inputs of rows: finite, and zero where a value is missing.

@@ -11,12 +11,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from skvae.columns import columns_of_parts, in_part, part_names
+from skvae.columns import column_indices, columns_of_parts, in_part, part_names
 from skvae.neural.likelihoods.base import Likelihood
 from skvae.neural.likelihoods.binary import Bernoulli, ContinuousBernoulli
 from skvae.neural.likelihoods.categorical import Categorical
 from skvae.neural.likelihoods.counts import NegativeBinomial, Poisson
 from skvae.neural.likelihoods.gaussian import Gaussian, StudentT
+from skvae.neural.likelihoods.given import Given
 from skvae.neural.likelihoods.positive import Beta, Gamma, LogNormal
 
 FAMILIES = {
@@ -81,6 +82,9 @@ class Columns(Likelihood):
         self.register_buffer("order", order, persistent=False)
         for k, index in enumerate(columns):
             self.register_buffer(f"columns_{k}", torch.tensor(index), persistent=False)
+        if isinstance(parts[-1], Given):
+            self.given, self.n_given = columns[-1], len(columns[-1])
+            self.modelled = [j for j in range(len(together)) if j not in set(self.given)]
 
     @classmethod
     def of_data(cls, X, likelihoods, *, names=None, weight=None):
@@ -112,8 +116,11 @@ class Columns(Likelihood):
         columns = columns_of_likelihoods(likelihoods, X.shape[1], names)
         parts = []
         for (name, given, *params), index in zip(likelihoods, columns, strict=True):
+            own = {"names": part_names(index, names), "weight": weight}
+            if name is Given:
+                parts.append(Given.of_data(X[:, index], **own))
+                continue
             with in_part(f"({name!r}, {given!r})"):
-                own = {"names": part_names(index, names), "weight": weight}
                 parts.append(likelihood_of(name, X[:, index], *params, **own))
         return cls(parts, columns)
 
@@ -139,6 +146,9 @@ class Columns(Likelihood):
 
     def _columns_of(self, k, x):
         return x.index_select(-1, self.get_buffer(f"columns_{k}"))
+
+    def given_values(self, x):
+        return self._columns_of(len(self.parts) - 1, x) if self.n_given else None
 
     def inputs(self, x):
         return torch.cat(
@@ -261,9 +271,44 @@ def likelihood_of(name, X, params=None, *, names=None, weight=None):
     return family.of_data(X, names=names, weight=weight, **params)
 
 
+def with_given(likelihoods, params, condition, n_features, names):
+    """Return likelihoods and params with a last part of the columns that are given.
+
+    Parameters
+    ----------
+    likelihoods : str or list
+        The name of the family of all other columns, or the likelihoods of parts of them.
+    params : dict or None
+        Parameters of the one family.
+    condition : int, slice, str, list or None
+        The columns that are given; None are none, and nothing changes.
+    n_features : int
+        The number of columns of X.
+    names : sequence of str or None
+        Their names.
+
+    Raises
+    ------
+    ValueError
+        The columns are not usable.
+    """
+    if condition is None or not isinstance(likelihoods, str | list | tuple):
+        return likelihoods, params
+    given = column_indices(condition, n_features, names, "condition").tolist()
+    modelled = [j for j in range(n_features) if j not in set(given)]
+    if len(given) + len(modelled) > n_features or not modelled:
+        rule = "columns of X, each once" if modelled else "some of the columns, not all"
+        raise ValueError(f"condition={condition!r}: must be {rule}")
+    if isinstance(likelihoods, str):
+        likelihoods, params = [(likelihoods, modelled, params)], None
+    return [*likelihoods, (Given, given)], params
+
+
 def family_of(settings):
     """Return the class of a part's settings; raise ValueError if there is none."""
     name = settings.get("likelihood") if isinstance(settings, dict) else None
+    if name == Given.name:
+        return Given
     if not isinstance(name, str) or name not in FAMILIES:
         raise ValueError(f"likelihood={name!r} in the settings: must be one of {[*FAMILIES]}")
     return FAMILIES[name]
@@ -276,4 +321,5 @@ def columns_of_likelihoods(likelihoods, n_features, names):
     for part in likelihoods:
         if not isinstance(part, list | tuple) or len(part) not in (2, 3):
             raise ValueError(f"likelihood has an entry {part!r}: must be {_FORM}")
-    return columns_of_parts([part[:2] for part in likelihoods], n_features, names, "likelihood")
+    parts = [("condition" if part[0] is Given else part[0], part[1]) for part in likelihoods]
+    return columns_of_parts(parts, n_features, names, "likelihood")
