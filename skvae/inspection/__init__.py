@@ -4,6 +4,7 @@ All read public attributes only, so they work for any estimator that has them. D
 scikit-learn's convention and import matplotlib only when they draw.
 """
 
+from skvae.inspection.aggregate import AggregatePosteriorDisplay
 from skvae.inspection.bound_terms import BoundTermsDisplay
 from skvae.inspection.bound_trace import BoundTraceDisplay
 from skvae.inspection.comparison import ComparisonDisplay
@@ -17,6 +18,7 @@ from skvae.inspection.transition import TransitionDisplay
 from skvae.inspection.tree import ChartDisplay, TreeDisplay
 
 __all__ = [
+    "AggregatePosteriorDisplay",
     "BoundTermsDisplay",
     "BoundTraceDisplay",
     "ChartDisplay",

@@ -107,7 +107,7 @@ class LatentSpaceDisplay(AxesDisplay):
             )
         if dimensions is None:
             dimensions = sorted(np.argsort(-Z.var(axis=0), kind="stable")[:2].tolist())
-        dimensions = _checked(dimensions, Z.shape[1], 2)
+        dimensions = checked_dimensions(dimensions, Z.shape[1], 2)
         if labels is None and hasattr(estimator, "predict"):
             labels = estimator.predict(X)
         return cls(Z[:, dimensions], labels, dimensions=dimensions).plot(ax)
@@ -308,7 +308,7 @@ class LatentTraversalDisplay(RowPicturesDisplay):
             raise ValueError(f"span={span!r} must be above 0.")
         if dimensions is None:
             dimensions = range(min(2, n_components) if grid else n_components)
-        dimensions = _checked(dimensions, n_components, 2 if grid else None)
+        dimensions = checked_dimensions(dimensions, n_components, 2 if grid else None)
         values = np.linspace(-span, span, n_steps)
         Z = np.tile(center, (n_steps if grid else len(dimensions), n_steps, 1))
         if grid:
@@ -372,7 +372,7 @@ class LatentTraversalDisplay(RowPicturesDisplay):
         return self
 
 
-def _checked(dimensions, n_components, n_wanted=None):
+def checked_dimensions(dimensions, n_components, n_wanted=None):
     """Return `dimensions` as a list of different latent dimensions; raise ValueError if not.
 
     There must be ``n_wanted`` of them, or with None at least one.

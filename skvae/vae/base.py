@@ -25,6 +25,7 @@ from skvae.neural.likelihoods.base import prepared
 from skvae.neural.training.rows_in_memory import arranged
 from skvae.neural.training.rows_on_disk import RowsOnDisk, blocks_of, in_memory_or_on_disk
 from skvae.neural.training.streaming import relative
+from skvae.vae.aggregate import aggregate_divergence
 from skvae.vae.categories import coded, learned_categories, named, table
 from skvae.validation import check_choice, check_number, numbers_of, reading
 
@@ -514,6 +515,51 @@ class Autoencoder(LatentVariableModel):
             _summed_latents, None, self._evaluator()
         )
         return squares / n - (total / n) ** 2 > _ACTIVE
+
+    def aggregate_kl(self, X):
+        """Return bounds of KL(q(z) ‖ p(z)), q(z) the average posterior of rows, in nats.
+
+        It is zero where the posteriors of the rows together fill the prior. Where it is large,
+        draws of :meth:`sample` are unlike the rows, however good the reconstructions are.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            At least two rows, best of all those that were not trained on; NaN is missing.
+
+        Returns
+        -------
+        divergence : AggregateDivergence
+            Named tuple: ``lower`` and ``upper``, which are bounds in expectation and approach each
+            other as rows are added; ``standard_error`` of ``lower`` by Monte Carlo. q(z | x) is the
+            encoder's, with one draw for each row.
+
+        See Also
+        --------
+        skvae.inspection.AggregatePosteriorDisplay : The two densities as a picture.
+
+        Notes
+        -----
+        The densities of all draws under all posteriors are computed: the time grows with the square
+        of n_samples. Posteriors that do not overlap leave the bounds far apart: the difference is
+        as large as ln n_samples or larger.
+
+        Examples
+        --------
+        >>> from skvae import VariationalAutoencoder
+        >>> from skvae.datasets import load_geyser
+        >>> X = load_geyser().data
+        >>> vae = VariationalAutoencoder(1, max_epochs=50, random_state=0).fit(X)
+        >>> divergence = vae.aggregate_kl(X)
+        >>> bool(divergence.lower < divergence.upper < 0.5)
+        True
+        """
+        check_is_fitted(self)
+        if is_distributed(X):
+            raise ValueError("X is a Dask array: pass some rows in memory, as X[:10_000].compute()")
+        evaluator = self._evaluator()
+        x = evaluator.prepared(self._validate(X, min_rows=2))
+        return aggregate_divergence(self._double(), x, self._noise_seed)
 
     @_OfClusters
     def predict_proba(self, X):
