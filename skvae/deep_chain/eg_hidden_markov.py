@@ -344,11 +344,12 @@ class EGHiddenMarkov(SequenceDensity):
         return check_stochastic("transmat_init", self.transmat_init, shape, meaning) > 0
 
     def _constants_of(self, sequences, **_):
-        if self.n_components > len(sequences.X):
-            raise ValueError(
-                f"n_components={self.n_components}: must be <= n_samples, which is "
-                f"{len(sequences.X)}"
-            )
+        for name in ("n_components", "history"):
+            if getattr(self, name) > len(sequences.X):
+                raise ValueError(
+                    f"{name}={getattr(self, name)}: must be <= n_samples, which is "
+                    f"{len(sequences.X)}"
+                )
         names = getattr(self, "feature_names_in_", None)
         likelihood = chain_likelihood(self.likelihood, sequences.X, self.likelihood_params, names)
         return {
@@ -395,7 +396,7 @@ class EGHiddenMarkov(SequenceDensity):
             transmat = np.asarray(self.transmat_init, dtype=np.float64)
         rng = check_random_state(bound.seed % 2**32)
         start_at_autoregression(bound, training, validation, rng, transmat)
-        self._n_features_out = self.n_components
+        self._n_features_out = int(self.n_components)
 
     # The fitted model ---------------------------------------------------------------------------
 
@@ -680,7 +681,8 @@ class EGHiddenMarkov(SequenceDensity):
         if n_steps > 1 and self._settings["history"]:
             raise ValueError(
                 f"n_steps={n_steps!r}: must be 1 with history={self._settings['history']}, as "
-                "later rows depend on rows that are not yet there; draw them with sample"
+                "later rows depend on rows that are not yet there; draw them with "
+                "sample(prefix=X)"
             )
         found, n_steps = self._evaluated(X, groups), int(n_steps)
         sequences = found.sequences
@@ -688,13 +690,16 @@ class EGHiddenMarkov(SequenceDensity):
         forecasts = found.forecasts(self, n_steps, indices)
         return forecasts if found.sequences.listed or len(forecasts) > 1 else forecasts[0]
 
-    def sample(self, n_samples=1, *, random_state=None):
+    def sample(self, n_samples=1, *, prefix=None, random_state=None):
         """Return rows drawn from the model, and the state that each was drawn from.
 
         Parameters
         ----------
         n_samples : int, default=1
             The number of rows, which form one sequence.
+        prefix : array-like of shape (n_timesteps, n_features), default=None
+            The rows of one sequence, which the drawn rows continue: they have the distribution
+            p(future | prefix). None begins a new sequence.
         random_state : int, RandomState instance or None, default=None
             None is the estimator's own ``random_state``.
 
@@ -713,8 +718,16 @@ class EGHiddenMarkov(SequenceDensity):
         >>> model = EGHiddenMarkov(2, history=1, max_epochs=5, random_state=0).fit(X)
         >>> model.sample(10, random_state=0)[0].shape
         (10, 2)
+        >>> model.sample(3, prefix=X, random_state=0)[0].shape
+        (3, 2)
         """
         self._check_fitted()
         check_number("n_samples", n_samples, Integral, 1)
         rng = self._random_state_of(random_state)
-        return drawn(in_double(self.net_.module_.model), int(n_samples), rng)
+        if prefix is None:
+            return drawn(in_double(self.net_.module_.model), int(n_samples), rng)
+        found = self._evaluated(prefix, None)
+        if len(found.sequences.offsets) > 2:
+            n_sequences = len(found.sequences.offsets) - 1
+            raise ValueError(f"sample takes one sequence: prefix holds {n_sequences} of them")
+        return drawn(found.model, int(n_samples), rng, found.x, found.filtered()[-1])

@@ -191,21 +191,28 @@ def covariance_of(likelihood, outputs):
 
 
 @torch.no_grad()
-def drawn(model, n_rows, rng):
-    """Return (X, states): a sequence drawn from a chain, in the units of X."""
+def drawn(model, n_rows, rng, before=None, proba=None):
+    """Return (X, states): rows drawn from a chain, in the units of X, one after the other.
+
+    They begin a sequence, or continue prepared rows ``before`` (n, D), whose last state has the
+    probabilities ``proba`` (K,).
+    """
     generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-    start = np.cumsum(model.log_start().exp().numpy())
     X = np.empty((n_rows, model.likelihood.n_features))
     x, states = np.empty(X.shape), np.empty(n_rows, dtype=np.int64)
-    uniform = rng.uniform(size=n_rows)
+    uniform, depth = rng.uniform(size=n_rows), max(model.history, 1)
     for t in range(n_rows):
-        if t == 0:
-            row, outputs = start, model.first_outputs
+        if t == 0 and before is None:
+            row, outputs = np.cumsum(model.log_start().exp().numpy()), model.first_outputs
             densities = model.first_densities if model.history else model.densities
         else:
-            inputs = next_inputs(model, x[max(0, t - max(model.history, 1)) : t])
+            earlier = x[max(0, t - depth) : t]
+            if before is not None:
+                earlier = np.vstack([before[-depth:], earlier])
+            inputs = next_inputs(model, earlier)
             logs = model.log_transmat(inputs)
-            row = np.cumsum((logs[0] if logs.ndim == 3 else logs)[states[t - 1]].exp().numpy())
+            transmat = (logs[0] if logs.ndim == 3 else logs).exp().numpy()
+            row = np.cumsum(transmat[states[t - 1]] if t else proba @ transmat)
             outputs, densities = model.outputs(inputs)[0], model.densities
         if outputs is None:  # without a history the first row is like all others
             outputs = model.outputs(model.emission.bias.new_zeros(1, 0))[0]

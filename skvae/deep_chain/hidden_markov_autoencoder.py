@@ -494,7 +494,7 @@ class HiddenMarkovAutoencoder(SequenceAutoencoder):
 
     def _record(self, record, watched, volume):
         super()._record(record, watched, volume)
-        self._n_features_out = self.n_components
+        self._n_features_out = int(self.n_components)
 
     def _parameter_values(self):
         """Return the values of all parameters, also where a subclass has another constructor."""

@@ -662,7 +662,7 @@ class VariationalAutoencoder(Autoencoder):
                 stacklevel=4,
             )
         self.net_ = training.net
-        self._n_features_out = self.n_components
+        self._n_features_out = int(self.n_components)
         self._noise_seed = seed
         self._record(record, training.rows)
         return training.failure

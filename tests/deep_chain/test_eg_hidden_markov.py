@@ -304,8 +304,30 @@ def test_forecast_is_the_density_of_the_next_row():
     weight = np.exp(np.array([found[-1] for found in rows]) - log_q)
     np.testing.assert_allclose(weight.mean(), 1.0, atol=0.15)
     np.testing.assert_allclose(weight @ draws / weight.sum(), forecast.mean[0], atol=0.2)
-    with pytest.raises(ValueError, match=r"n_steps=2: must be 1 with history=2"):
+    with pytest.raises(ValueError, match=r"n_steps=2: must be 1 with history=2.*sample\(prefix=X"):
         model.forecast(X, 2)
+    with pytest.raises(ValueError, match=r"history=900: must be <= n_samples, which is 800"):
+        clone(model).set_params(history=900).fit(sequences)
+
+
+def test_draws_continue_a_sequence():
+    """Steps of a linear autoregression of order two, whose means follow its recursion."""
+    sequences, _ = regimes(20)
+    model = EGHiddenMarkov(1, history=2, **QUICK).fit(sequences)
+    X = sequences[0][:6]
+    for prefix in (X, X[:1]):  # the second of them has no row before it
+        draws = np.array([model.sample(3, prefix=prefix, random_state=s)[0] for s in range(400)])
+        expected = [*prefix]
+        for step in range(3):
+            expected.append(model.forecast(np.array(expected)).mean[0])
+            error = draws[:, step].std(axis=0) / 20
+            assert (np.abs(draws[:, step].mean(axis=0) - expected[-1]) < 4 * error).all()
+    two = EGHiddenMarkov(2, history=1, **QUICK).fit(sequences)
+    first = [two.sample(prefix=X, random_state=s)[1][0] for s in range(400)]
+    expected = two.forecast(X).state_proba[0, 1]
+    np.testing.assert_allclose(np.mean(first), expected, atol=0.08)
+    with pytest.raises(ValueError, match="sample takes one sequence: prefix holds 2 of them"):
+        model.sample(prefix=[X, X])
 
 
 @pytest.mark.parametrize("history", [0, 1])
@@ -350,7 +372,8 @@ def test_forecasts_of_several_steps_and_sequences():
 
 def test_storage_gives_the_same_answers(tmp_path):
     sequences, _ = regimes(6)
-    model = EGHiddenMarkov(2, history=1, hidden_layer_sizes=(3,), **FULL, **QUICK).fit(sequences)
+    two = np.int64(2)  # from a grid
+    model = EGHiddenMarkov(two, history=1, hidden_layer_sizes=(3,), **FULL, **QUICK).fit(sequences)
     expected = np.concatenate(model.score_samples(sequences))
     model.save(tmp_path / "chain")
     for other in (

@@ -45,7 +45,7 @@ def sequences(n=6, n_steps=25, seed=0):
 
 def model(n_states=2, **params):
     defaults = {"max_epochs": 8, "hidden_layer_sizes": (8,), "random_state": 0}
-    return HiddenMarkovAutoencoder(2, n_states=n_states, **{**defaults, **params})
+    return HiddenMarkovAutoencoder(np.int64(2), n_states=n_states, **{**defaults, **params})
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,13 @@ COPIES = {
     "save and load": through_file,
 }
 
+
+def test_numbers_of_a_grid_are_written(tmp_path):
+    parameters = {"n_components": np.int64(2), "lr": np.float32(1e-3), "max_epochs": np.int64(1)}
+    model = VariationalAutoencoder(**parameters, random_state=0).fit(rows())
+    assert through_file(model, tmp_path).score(rows()) == model.score(rows())
+
+
 # Every kind of state there is.
 FORMS = {
     "plain": ("gaussian", {}),
