@@ -185,10 +185,8 @@ class EmissionParameters:
     @property
     def n_features(self):
         """Return the number of features."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, EmissionParameters):
-                return value.n_features
+        for name in records(type(self)):
+            return getattr(self, name).n_features
         return getattr(self, next(iter(domains(type(self))))).shape[1]
 
     def n_parameters(self, n_states=None):
@@ -372,10 +370,8 @@ class EmissionParameters:
 
     def _records(self):
         """Yield (name, record) of the field that is a record itself, if there is one."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, EmissionParameters):
-                yield field.name, value
+        for name in records(type(self)):
+            yield name, getattr(self, name)
 
     def cdf(self, x):
         """Return the probability of values up to x, for quantiles of forecasts.
@@ -528,10 +524,27 @@ def domains(record):
     record : type
         A subclass of EmissionParameters.
     """
+    return _fields_of(record, Real)
+
+
+@cache
+def records(record):
+    """Return the classes of the fields of a record that are records themselves, by name.
+
+    Parameters
+    ----------
+    record : type
+        A subclass of EmissionParameters.
+    """
+    return _fields_of(record, EmissionParameters)
+
+
+def _fields_of(record, base):
+    """Return the annotations of the fields of a record that are subclasses of ``base``."""
     kinds = {field.name: field.type for field in fields(record)}
     if any(isinstance(kind, str) for kind in kinds.values()):  # annotations that are postponed
         kinds = {name: get_type_hints(record)[name] for name in kinds}
-    return {name: d for name, d in kinds.items() if isinstance(d, type) and issubclass(d, Real)}
+    return {name: d for name, d in kinds.items() if isinstance(d, type) and issubclass(d, base)}
 
 
 # The kernel of a record ---------------------------------------------------------------------------
