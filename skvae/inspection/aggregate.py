@@ -60,7 +60,9 @@ class AggregatePosteriorDisplay(AxesDisplay):
         self.dimensions = tuple(dimensions)
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, dimensions=None, random_state=0, ax=None):
+    def from_estimator(
+        cls, estimator, X, *, condition=None, dimensions=None, random_state=0, ax=None
+    ):
         """Return the plotted draws of a fitted autoencoder.
 
         Parameters
@@ -69,6 +71,8 @@ class AggregatePosteriorDisplay(AxesDisplay):
             Fitted, with ``posterior``, ``sample`` and ``aggregate_kl``.
         X : {array-like, DataFrame} of shape (n_samples, n_features)
             Rows, best of all those that were not trained on.
+        condition : array-like of shape (n_samples, n_given) or (1, n_given), default=None
+            As in ``sample``, of an autoencoder with given columns; their values have no influence.
         dimensions : sequence of one or two int, default=None
             The latent dimensions to draw; by default the two in which posteriors and prior differ
             most, or the only one.
@@ -105,7 +109,8 @@ class AggregatePosteriorDisplay(AxesDisplay):
         rng = check_random_state(random_state)
         noise = rng.standard_normal(mean.shape)
         Z = mean + np.einsum("nij,nj->ni", np.linalg.cholesky(covariance), noise)
-        Z_prior = estimator.sample(len(Z), random_state=rng)[1]
+        own = {} if condition is None else {"condition": condition}
+        Z_prior = estimator.sample(len(Z), random_state=rng, **own)[1]
         if dimensions is None:
             apart = np.abs(np.sort(Z, axis=0) - np.sort(Z_prior, axis=0)).mean(axis=0)
             dimensions = sorted(np.argsort(-apart, kind="stable")[:2].tolist())

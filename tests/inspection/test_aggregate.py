@@ -97,3 +97,11 @@ def test_in_given_axes(X):
     assert display.ax_ is ax
     assert display.figure_ is ax.figure
     assert display.ax_.get_legend().get_texts()[1].get_text() == "posteriors of the rows"
+
+
+def test_given_columns_are_passed_on(X):
+    vae = fitted(X, 2, condition=[0], prior="normal")
+    with pytest.raises(ValueError, match="condition=None: must have the values of the columns"):
+        AggregatePosteriorDisplay.from_estimator(vae, X)
+    display = AggregatePosteriorDisplay.from_estimator(vae, X, condition=X[:1, :1])
+    assert display.Z_prior.shape == (60, 2)

@@ -25,7 +25,7 @@ def _fitted(X, n_components, **params):
         max_epochs=1,
         early_stopping=False,
         random_state=0,
-        **params,
+        **{"prior": "normal", **params},
     ).fit(X)
 
 
