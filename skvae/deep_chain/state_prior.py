@@ -31,6 +31,7 @@ from skvae.neural.posteriors import LOG_2PI, DiagonalPosterior
 from skvae.neural.priors import MIN_VARIANCE, MixtureDensity
 
 _STARTS = 5
+_SHIFTED_STARTS = 3  # further ones, of latent rows less the mean of their sequence
 _MAX_ITER = 100
 _TOL = 1e-4  # nats a row
 _HORIZON = 100  # rows of a sequence whose average density proposals are made for
@@ -179,7 +180,10 @@ class LatentRows(NamedTuple):
 
 
 def fit_states(rows, n_states, *, transmat=None, seed):
-    """Return the StateChain of the highest factored bound among several starts by k-means.
+    """Return the StateChain of the highest factored bound among several starts.
+
+    Some starts are clusters of the posterior means. If there are several sequences, which may be
+    shifted against each other, others are states of the means less those of their sequence.
 
     Parameters
     ----------
@@ -193,23 +197,40 @@ def fit_states(rows, n_states, *, transmat=None, seed):
         Seed of k-means, in [0, 2**32).
     """
     rng = check_random_state(seed)
+    several = n_states > 1
+    starts = [_clusters(rows, n_states, transmat, rng) for _ in range(_STARTS if several else 1)]
+    if several and len(rows.offsets) > 2:
+        shifted = _less_sequence_means(rows)
+        for _ in range(_SHIFTED_STARTS):
+            chain = _clusters(shifted, n_states, transmat, rng)
+            chain, _ = expectation_maximization(chain, shifted)
+            starts.append(_maximized(chain, rows, _smoothed(chain, shifted)))
+    found = (expectation_maximization(chain, rows) for chain in starts)
+    return max(found, key=lambda pair: pair[1])[0]
+
+
+def _clusters(rows, n_states, transmat, rng):
+    """Return a StateChain whose means are those of clusters of the rows' means by k-means."""
     points = rows.means[rows.seen]
     some = rows_to_start_from(len(points), n_states, rng)
     used = points if some is None else points[some]
-    best = None
-    for _ in range(_STARTS if n_states > 1 else 1):
-        labels = first_labels(used, None, n_states, "kmeans", rng, n_init=1)
-        if transmat is not None:
-            labels = rng.permutation(n_states)[labels]  # k-means orders no clusters
-        centres = [
-            used[labels == k].mean(0) if (labels == k).any() else used.mean(0)
-            for k in range(n_states)
-        ]
-        chain = _first_chain(rows, np.array(centres), transmat)
-        found = expectation_maximization(chain, rows)
-        if best is None or found[1] > best[1]:
-            best = found
-    return best[0]
+    labels = first_labels(used, None, n_states, "kmeans", rng, n_init=1)
+    if transmat is not None:
+        labels = rng.permutation(n_states)[labels]  # k-means orders no clusters
+    centres = [
+        used[labels == k].mean(0) if (labels == k).any() else used.mean(0) for k in range(n_states)
+    ]
+    return _first_chain(rows, np.array(centres), transmat)
+
+
+def _less_sequence_means(rows):
+    """Return LatentRows whose means are less the average of those seen in their sequence."""
+    lengths = np.diff(rows.offsets)
+    seen = rows.seen[:, None]
+    totals = np.add.reduceat(np.where(seen, rows.means, 0.0), rows.offsets[:-1])
+    counts = np.add.reduceat(seen.astype(np.float64), rows.offsets[:-1])
+    averages = totals / np.maximum(counts, 1.0)
+    return rows._replace(means=rows.means - np.repeat(averages, lengths, axis=0))
 
 
 def _first_chain(rows, centres, transmat):
@@ -243,13 +264,18 @@ def expectation_maximization(chain, rows):
     """
     bound = -np.inf
     for _ in range(_MAX_ITER):
-        scores = chain.scores(rows)
-        smoothed = algorithms.smooth(chain.log_start, chain.log_transmat, scores, rows.offsets)
-        before, bound = bound, smoothed.log_likelihood / len(scores)
+        smoothed = _smoothed(chain, rows)
+        before, bound = bound, smoothed.log_likelihood / len(rows.means)
         if bound - before < _TOL:
             break
         chain = _maximized(chain, rows, smoothed)
     return chain, bound
+
+
+def _smoothed(chain, rows):
+    """Return the posterior of the states of all rows."""
+    chain, scores = (chain.log_start, chain.log_transmat), chain.scores(rows)
+    return algorithms.smooth(*chain, scores, rows.offsets)
 
 
 def _maximized(chain, rows, smoothed):
