@@ -1,10 +1,17 @@
-"""Deep models of sequences: gradients of exact sums, speech, autoencoders, lines of digits."""
+"""Deep models of sequences: exact gradients, speech, autoencoders, units, lines of digits."""
 
-from benchmarks.deep_chain import autoencoder, digit_lines, exact_gradient, japanese_vowels
+from benchmarks.deep_chain import (
+    autoencoder,
+    digit_lines,
+    exact_gradient,
+    japanese_vowels,
+    units,
+)
 
 SECTIONS = (
     exact_gradient.SECTION,
     japanese_vowels.SECTION,
     autoencoder.SECTION,
+    units.SECTION,
     digit_lines.SECTION,
 )

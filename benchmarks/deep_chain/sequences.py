@@ -97,6 +97,65 @@ def spoken_units(
     return sequences, units
 
 
+def unit_patterns(language, n_sequences, n_said=16, *, distortion=1.0, n_units=6, seed=0):
+    """Return sequences of repeated patterns under speaker-like distortion, and their patterns.
+
+    A unit is a pattern of three places in a plane of articulation, passed in order; each holds for
+    one to three rows, so that the timing of a unit varies. Units follow each other at random. Each
+    sequence has a speaker, the third coordinate. Sines of mixtures of all three coordinates are the
+    twelve features, so that each speaker has another smooth map from the plane to the features.
+
+    Parameters
+    ----------
+    language : int
+        Seed of the patterns, whose places are at least 0.6 apart, and of the map.
+    n_sequences : int
+        The number of sequences, each of another speaker.
+    n_said : int
+        The number of units in a sequence.
+    distortion : float
+        Speakers are uniform from −distortion to distortion; 0 is one speaker.
+    n_units : int
+        The number of units.
+    seed : int
+        Seed of the draws.
+
+    Returns
+    -------
+    sequences : list of ndarray of shape (n_steps, 12)
+        The rows.
+    parts : list of ndarray of int, shape (n_steps,)
+        The part of each row, 0, 1, 2 of unit 0, then 3, 4, 5 of unit 1, and so on.
+    """
+    fixed = np.random.default_rng(language)
+    directions = 0.6 * fixed.normal(size=(3, 12))
+    phases = fixed.uniform(0, 2 * np.pi, size=12)
+    places = _places_apart(fixed, 3 * n_units, 0.6)
+    rng = np.random.default_rng([language, seed])
+    sequences, parts = [], []
+    for _ in range(n_sequences):
+        speaker = distortion * rng.uniform(-1, 1)
+        said = 3 * rng.integers(n_units, size=n_said)
+        path = (said[:, None] + np.arange(3)).ravel()
+        path = np.repeat(path, rng.integers(1, 4, size=len(path)))
+        z = np.column_stack([places[path], np.full(len(path), speaker)])
+        z += 0.1 * rng.normal(size=z.shape)
+        x = np.sin(z @ directions + phases)
+        sequences.append(x + 0.1 * rng.normal(size=x.shape))
+        parts.append(path)
+    return sequences, parts
+
+
+def _places_apart(rng, n_places, apart):
+    """Return standard normal places in a plane, (n_places, 2), without those near earlier ones."""
+    places = []
+    while len(places) < n_places:
+        place = rng.normal(size=2)
+        if all(np.hypot(*(place - other)) > apart for other in places):
+            places.append(place)
+    return np.array(places)
+
+
 def _path(rng, n_steps, n_states, stay):
     """Return a path of states, (n_steps,), each of which stays with the same probability."""
     path = np.empty(n_steps, dtype=int)
