@@ -542,8 +542,8 @@ class VariationalAutoencoder(Autoencoder):
         if scale != "auto":
             return (scale,)
         no_choice = fraction is None or not self.hidden_layer_sizes or self.decoder is not None
-        streamed = isinstance(X, RowsOnDisk) or Processes.here() is not None
-        return ("feature",) if no_choice or streamed else ("feature", "decoder")
+        no_choice = no_choice or isinstance(X, RowsOnDisk)
+        return ("feature",) if no_choice else ("feature", "decoder")
 
     def _best_of_scales(self, X, weight, fraction, seeds, agree):
         """Train with every scale, and keep the best for the validation rows; return its failure."""
@@ -556,7 +556,7 @@ class VariationalAutoencoder(Autoencoder):
                 problem = divergence
                 continue
             except KeyboardInterrupt:
-                if best is None:
+                if best is None or Processes.here() is not None:  # others may have another one
                     raise
                 break
             if best is None or trained.rank > best.rank:
