@@ -1,8 +1,10 @@
 """Print the benchmark tables: ``python -m benchmarks.run [words ...] [--quick] [--output FILE]``.
 
 Words select cases by name: ``python -m benchmarks.run iteration/full accuracy`` runs the
-full-covariance timings and the accuracy table. ``--list`` prints the names. Tables go to standard
-output as they are finished, progress goes to standard error. The exit status is 1 if a case failed.
+full-covariance timings and the accuracy table. The name of a folder selects all of its cases:
+``python -m benchmarks.run deep_chain --data FOLDER --output FILE``. ``--list`` prints the names.
+Tables go to standard output as they are finished, progress goes to standard error. The exit status
+is 1 if a case failed.
 """
 
 import argparse
@@ -38,8 +40,15 @@ def main(arguments=None):
         n_threads = machine.limit_threads(options.threads)
     except ValueError as error:
         parser.error(str(error))
-    sections = [s for suite in SUITES for s in importlib.import_module(suite).SECTIONS]
-    names = [name for section in sections for name in section.selected(options.words)]
+    folders = {
+        suite.removeprefix("benchmarks."): importlib.import_module(suite).SECTIONS
+        for suite in SUITES
+    }
+    sections = [section for found in folders.values() for section in found]
+    words = list(options.words)
+    for word in options.words:
+        words += [name for section in folders.get(word, ()) for name in section.selected([])]
+    names = [name for section in sections for name in section.selected(words)]
     if not names:
         parser.error(f"no case holds any of {options.words}: --list prints their names.")
     if options.list:
@@ -62,7 +71,7 @@ def main(arguments=None):
 
     publish(_introduction(settings, n_threads))
     for section in sections:
-        text, failed = _run(section, settings, options.words)
+        text, failed = _run(section, settings, words)
         failures += failed
         if text:
             publish(text)
@@ -84,7 +93,10 @@ def _parser():
     parser.add_argument("--threads", type=int, help="cores to use (default: all there are)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the data (default 0)")
     parser.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="where the idx files of Fashion-MNIST are"
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="where JapaneseVowels and the idx files of Fashion-MNIST are",
     )
     parser.add_argument(
         "--minutes", type=float, default=20.0, help="of training on them, each (default 20)"

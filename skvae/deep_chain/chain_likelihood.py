@@ -63,6 +63,16 @@ def chain_log_likelihood(log_start, log_transmat, log_density, offsets):
     return _ChainLikelihood.apply(log_start, log_transmat, log_density, np.asarray(offsets))
 
 
+@torch.no_grad()
+def chain_predictive(log_start, log_transmat, log_density, offsets):
+    """Return ln p(x_t | x_1..x_{t−1}) of each row in its sequence, a tensor (n_rows,), in nats.
+
+    The arguments are those of :func:`chain_log_likelihood`; there is no gradient.
+    """
+    block = _forward_pass(log_start, log_transmat, log_density, np.asarray(offsets))
+    return torch.tensor(block.log_p).to(log_density)
+
+
 class _ChainLikelihood(torch.autograd.Function):
     """The function of :func:`chain_log_likelihood`, and its gradient."""
 

@@ -139,7 +139,8 @@ class EGHiddenMarkov(SequenceDensity):
     -----
     Training starts at the better of two models, by the sequences set aside: the linear
     autoregression of highest likelihood in all states, and a chain of linear autoregressions that
-    is fitted to it. NaN in X is missing: marginalised where it is the row's own value, and zero
+    is fitted to it. With a history the chain must be better by two standard errors: on few rows it
+    is better by chance. NaN in X is missing: marginalised where it is the row's own value, and zero
     with a flag where it is history. The flags are there if X of the first ``fit`` has missing
     values. The recursions over the rows run on the CPU, also with another ``device``. Ctrl-C ends
     ``fit`` with a warning and the best weights so far.

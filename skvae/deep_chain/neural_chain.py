@@ -17,7 +17,7 @@ import copy
 import torch
 from torch import nn
 
-from skvae.deep_chain.chain_likelihood import chain_log_likelihood
+from skvae.deep_chain.chain_likelihood import chain_log_likelihood, chain_predictive
 from skvae.deep_chain.full_gaussian import FullGaussian
 from skvae.neural.likelihoods import likelihood_from_settings, make_likelihood
 from skvae.neural.networks import enough_memory, mlp
@@ -258,6 +258,22 @@ class ChainBound(nn.Module):
 
         ``weight`` (n,) multiplies both.
         """
+        *chain, offsets = self._chain(x, first, observed)
+        total = chain_log_likelihood(*chain, offsets.numpy())
+        lengths = offsets.diff().to(x.device)
+        bound = (total / lengths).repeat_interleave(lengths)
+        bound = bound if weight is None else bound * weight.to(bound)
+        return bound, bound
+
+    @torch.no_grad()
+    def predictive(self, x, first, observed=None, weight=None):
+        """Return ln p(x_t | x_1..x_{t−1}) of each row (n,), in nats, times its weight."""
+        *chain, offsets = self._chain(x, first, observed)
+        log_p = chain_predictive(*chain, offsets.numpy())
+        return log_p if weight is None else log_p * weight.to(log_p)
+
+    def _chain(self, x, first, observed):
+        """Return ln π, ln A, the log-densities, and where sequences begin and end."""
         model = self.model
         inputs = model.inputs(x, first)
         log_density = model.log_density(x, first, observed, inputs)
@@ -265,11 +281,7 @@ class ChainBound(nn.Module):
         log_transmat = model.log_transmat(inputs if varying else None)
         begins = torch.nonzero(first)[:, 0].cpu()
         offsets = torch.cat([begins, torch.tensor([len(x)])])
-        total = chain_log_likelihood(model.log_start(), log_transmat, log_density, offsets.numpy())
-        lengths = offsets.diff().to(x.device)
-        bound = (total / lengths).repeat_interleave(lengths)
-        bound = bound if weight is None else bound * weight.to(bound)
-        return bound, bound
+        return model.log_start(), log_transmat, log_density, offsets
 
     def begin_epoch(self, epoch):
         """Do nothing: there is no noise."""

@@ -12,7 +12,8 @@ r"""First weights of a NeuralChain: the best linear autoregression, then a state
 
    by L-BFGS on the exact likelihood otherwise (Hamilton, Econometrica 57, 1989).
 
-Of all these models the one with the highest likelihood of the sequences kept aside remains.
+Of all these models the one with the highest likelihood of the sequences kept aside remains. With a
+history it must be better than the linear autoregression by two standard errors.
 """
 
 import copy
@@ -24,6 +25,7 @@ import torch
 from skvae.chain import algorithms
 from skvae.deep_chain.full_gaussian import FullGaussian
 from skvae.deep_chain.neural_chain import ChainBound, NeuralChain
+from skvae.deep_chain.training import is_certain
 from skvae.initialization import MAX_ROWS, completed, first_labels
 from skvae.neural.likelihoods.gaussian import Gaussian
 
@@ -73,6 +75,11 @@ def start_at_autoregression(bound, training, validation, rng, transmat=None):
         else:
             _split_by_gradients(work, rows, best, rng)
     work.model.load_state_dict(best.state)
+    if validation is not None and work.model.history and not best.is_certain():
+        work.model.load_state_dict(best.first_state)
+        if gaussian:  # the closed form has seen the training rows alone
+            rows = _Batch(work.model, training.joined(validation))
+            _Pooled(work.model, rows).fit(work.model, np.ones((len(rows.x), work.model.n_states)))
     bound.model.load_state_dict(work.model.state_dict())
 
 
@@ -103,6 +110,10 @@ class _Batch:
         """Return the mean log-likelihood of the rows, a tensor."""
         return bound(self.x, self.first, self.observed, self.weight)[1].mean()
 
+    def predictive(self, bound):
+        """Return the log-likelihood of each row given those before it, (n_rows,)."""
+        return bound.predictive(self.x, self.first, self.observed, self.weight).numpy()
+
     def smooth(self, model):
         """Return the Smoothed posterior under constant transitions."""
         with torch.no_grad():
@@ -120,20 +131,34 @@ class _Best:
         The model.
     held_out : _Batch
         These sequences.
+
+    Attributes
+    ----------
+    state : dict
+        The weights.
+    first_state : dict
+        The first that were ranked, those of the linear autoregression.
     """
 
     def __init__(self, work, held_out):
         self._work, self._held_out = work, held_out
         self.state, self.value, self.misses = None, -np.inf, 0
+        self.first_state = None
 
-    @torch.no_grad()
     def rank(self):
         """Keep the current weights if they are better; count those that are not."""
-        value = float(self._held_out.bound(self._work))
+        found = self._held_out.predictive(self._work)
         self.misses += 1
-        if value > self.value:
+        if self.state is None or found.mean() > self.value:
             self.state = copy.deepcopy(self._work.model.state_dict())
-            self.value, self.misses = value, 0
+            self.value, self.misses = found.mean(), 0
+            self._found = found
+        if self.first_state is None:
+            self.first_state, self._first_found = self.state, found
+
+    def is_certain(self):
+        """Return whether the weights are better than the first, beyond chance."""
+        return is_certain(self._found - self._first_found, self._held_out.offsets)
 
 
 # A Gaussian likelihood: EM ------------------------------------------------------------------------
@@ -188,7 +213,7 @@ class _Pooled:
             if raw is not None:
                 model.emission.bias[place.stop : place.stop + n_features] = raw
         if model.history:
-            self._fit_first(model, resp[~self._later])
+            self._fit_first(model, resp[~self._later], self._weight[~self._later])
 
     def _regression(self, weight):
         """Return (slopes, scatter, total weight) of a weighted regression of later rows."""
@@ -200,13 +225,13 @@ class _Pooled:
         rest = x - a @ slopes
         return slopes, (rest * w[:, None]).T @ rest, w.sum()
 
-    def _fit_first(self, model, resp):
+    def _fit_first(self, model, resp, weight):
         """Set the densities of the first rows: means and covariances, near those of all states."""
         x = self._x[~self._later]
         n_features = x.shape[1]
-        total = resp.sum()
-        mean = resp.sum(axis=1) @ x / max(total, 1e-300)
-        scatter = ((x - mean) * resp.sum(axis=1)[:, None]).T @ (x - mean)
+        total = weight.sum()
+        mean = weight @ x / max(total, 1e-300)
+        scatter = ((x - mean) * weight[:, None]).T @ (x - mean)
         spread = (scatter + n_features * self._spread) / (total + n_features)
         for k in range(resp.shape[1]):
             w = resp[:, k]

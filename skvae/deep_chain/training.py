@@ -442,25 +442,44 @@ def mean_bound(bound, prepared):
     return float(bounds_of(bound, prepared).sum() / len(prepared.x))
 
 
-@torch.no_grad()
 def bounds_of(bound, prepared):
     """Return the bound of each of the PreparedSequences in float64, (n_sequences,), in nats."""
     bound = in_double(bound)
+    found = _of_rows(bound, prepared, lambda **inputs: bound(**inputs)[1])
+    return np.add.reduceat(found, prepared.offsets[:-1])
+
+
+@torch.no_grad()
+def _of_rows(bound, prepared, function):
+    """Return the results of a function for all rows of PreparedSequences, (n_rows,)."""
     rows = SequenceDataset(prepared, dtype=torch.float64)
     # Batches of about the same number of rows as fit in memory.
     most = max(1, int(_NUMBERS / max(bound.numbers_per_row, 1)))
     n_batches = min(len(rows), -(-len(prepared.x) // most))
-    found = [bound(**inputs)[1] for inputs, _ in rows.batches(n_batches, shuffle=False)]
-    return np.add.reduceat(torch.cat(found).numpy(), prepared.offsets[:-1])
+    found = [function(**inputs) for inputs, _ in rows.batches(n_batches, shuffle=False)]
+    return torch.cat(found).numpy()
 
 
 def exceeds(bound, start, prepared, held_out):
     """Return whether a module has a higher bound than its start, on the same sequences.
 
-    Of sequences that were held out the gain must be above two standard errors: one of many epochs
-    is better than the start by chance. A single sequence has no standard error.
+    Of sequences that were held out the gain must be certain: one of many epochs is better than the
+    start by chance.
     """
-    gain = bounds_of(bound, prepared) - bounds_of(start, prepared)
-    if not held_out or len(gain) == 1:
-        return gain.sum() > 0
-    return gain.mean() > 2.0 * gain.std(ddof=1) / np.sqrt(len(gain))
+    bound, start = in_double(bound), in_double(start)
+    gain = _of_rows(bound, prepared, bound.predictive)
+    gain -= _of_rows(start, prepared, start.predictive)
+    return is_certain(gain, prepared.offsets) if held_out else bool(gain.sum() > 0)
+
+
+def is_certain(gain, offsets):
+    """Return whether the sum of some gains (n_rows,) is above two standard errors.
+
+    The error is that of independent sequences, or that of independent rows if it is larger: the
+    spread of a few sequences is small by chance, and a single one has none.
+    """
+    of_sequences = np.add.reduceat(gain, offsets[:-1])
+    errors = [
+        np.sqrt(len(part)) * part.std(ddof=1) for part in (gain, of_sequences) if len(part) > 1
+    ]
+    return bool(gain.sum() > 2.0 * max(errors, default=0.0))

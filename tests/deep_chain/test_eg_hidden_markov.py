@@ -12,6 +12,7 @@ from scipy.stats import multivariate_normal, norm
 from sklearn.base import clone
 
 from skvae import EGHiddenMarkov, EMHiddenMarkov, compare
+from skvae.deep_chain.training import is_certain
 from skvae.hmm import CategoricalEmission, GaussianEmission, PoissonEmission
 from skvae.inspection import (
     BoundTermsDisplay,
@@ -146,6 +147,38 @@ def test_never_worse_than_the_linear_autoregression_on_held_out_rows():
     deep = EGHiddenMarkov(2, history=1, hidden_layer_sizes=(8,), **FULL, **QUICK).fit(train)
     assert two.score(test) > one.score(test) + 0.3
     assert deep.score(test) > one.score(test) + 0.3
+
+
+@pytest.mark.parametrize("seed", [2, 7])
+def test_few_rows_without_regimes_have_the_linear_autoregression(seed):
+    rng = np.random.default_rng(seed)
+    slopes = np.array([[0.7, 0.2], [-0.3, 0.6]])
+    X = rng.normal(size=(36, 15, 2))
+    for t in range(1, 15):
+        X[:, t] += X[:, t - 1] @ slopes
+    given = {"history": 1, "max_epochs": 30, "random_state": seed, **FULL}
+    one = EGHiddenMarkov(1, **given).fit(list(X[:6]))
+    three = EGHiddenMarkov(3, hidden_layer_sizes=(8,), **given).fit(list(X[:6]))
+    assert three.n_iter_ == 0
+    assert three.score(list(X[6:])) >= one.score(list(X[6:])) - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("gain", "lengths", "expected"),
+    [
+        ([0.1] * 10, [10], True),
+        ([1.0, -0.9] * 5, [10], False),  # of a single sequence the rows have an error
+        ([1.0, -0.9] * 5, [2] * 5, False),  # the sequences are alike, the rows are not
+        ([1.0] * 5 + [-0.7] * 5, [5, 5], False),
+        ([1.0] * 5 + [0.5] * 5, [5, 5], True),
+        ([5.0], [1], True),
+        ([0.0] * 4, [2, 2], False),
+        ([-1.0] * 4, [2, 2], False),
+    ],
+)
+def test_a_gain_is_certain_above_two_standard_errors(gain, lengths, expected):
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    assert is_certain(np.array(gain), offsets) is expected
 
 
 def test_regimes_are_found():
@@ -447,7 +480,7 @@ def test_posteriors_as_tables_and_as_lists():
     model = EGHiddenMarkov(2, **QUICK).set_output(transform="pandas").fit(sequences)
     table = model.transform(pd.DataFrame(sequences[0]))
     assert list(table.columns) == ["eghiddenmarkov0", "eghiddenmarkov1"]
-    np.testing.assert_array_equal(model.transform(sequences)[0], table.to_numpy())
+    np.testing.assert_allclose(model.transform(sequences)[0], table.to_numpy(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("transition", ["constant", "history"])
