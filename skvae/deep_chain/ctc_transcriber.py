@@ -290,6 +290,10 @@ class CTCTranscriber(SequenceNet):
 
     def _constants_of(self, sequences, y=None):
         labels = labels_of(y, sequences)
+        if self.context > len(sequences.X):
+            raise ValueError(
+                f"context={self.context}: must be <= n_samples, which is {len(sequences.X)}"
+            )
         for j in np.flatnonzero(np.isnan(sequences.X).all(axis=0)):
             name = str(self.feature_names_in_[j]) if hasattr(self, "feature_names_in_") else int(j)
             raise ValueError(

@@ -113,8 +113,25 @@ def best_labelling(log_proba, beam_width):
     (array([1]), np.float64(0.64))
     """
     log_proba, _ = _plain(log_proba, ())
-    labels, log_p = kernels_labels.best_prefix(log_proba, beam_width)
+    n_rows, n_symbols = log_proba.shape
+    width = _n_labellings(n_rows, n_symbols - 1, beam_width)  # memory is in proportion to it
+    labels, log_p = kernels_labels.best_prefix(log_proba, width)
     return labels, float(log_p)
+
+
+def _n_labellings(n_rows, n_labels, most):
+    """Return the number of labellings with a label for each row at most, or `most` if it is less.
+
+    >>> _n_labellings(2, 3, 100), _n_labellings(2, 3, 10)
+    (13, 10)
+    """
+    total = count = 1
+    for _ in range(n_rows):
+        count *= n_labels
+        total += count
+        if total >= most:
+            return most
+    return total
 
 
 def _plain(log_proba, labels):

@@ -248,6 +248,18 @@ def test_labels_that_cannot_be_used(model, y, text):
         _ = CTCTranscriber().classes_
 
 
+def test_windows_and_beams_of_any_size():
+    X, y = [np.eye(3)[:2], np.eye(3)], ["a", "ab"]
+    ctc = CTCTranscriber(early_stopping=False, max_epochs=1, random_state=0)
+    with pytest.raises(ValueError, match=r"context=6: must be <= n_samples, which is 5"):
+        ctc.set_params(context=6).fit(X, y)
+    ctc.set_params(context=5, beam_width=10**12).fit(X, y)
+    # Three rows have no more than 15 label sequences.
+    lines = ["".join(line) for u in range(4) for line in itertools.product("ab", repeat=u)]
+    scores = [ctc.score([X[1]], [line]) * max(len(line), 1) for line in lines[1:]]
+    assert ctc.predict(X[1:])[0] in ("", lines[1 + int(np.argmax(scores))])
+
+
 def test_columns_without_values_and_distributed_rows(model):
     X, y = problem(8)
     frames = [pd.DataFrame({"a": x[:, 0], "b": np.nan}) for x in X]
