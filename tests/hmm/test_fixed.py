@@ -501,6 +501,25 @@ def test_the_bound_never_falls_with_one_parameter_fixed(family, acceleration):
         assert_array_equal(getattr(model.emission_, f"{second}_")[0], given[second][0])
 
 
+def test_a_part_of_the_columns_has_one_fixed_parameter():
+    """With known states the parts do not depend on each other; batches keep the values too."""
+    cls, _, X, labels, given, _ = single_problem("gamma", 0)
+    gamma = cls(**{f"{name}_init": value for name, value in given.items()})
+    both = np.hstack([np.random.RandomState(1).poisson(1.0 + labels)[:, None], X])
+    parts = ColumnEmission([("count", PoissonEmission(), 0), ("wait", gamma, 1)])
+    fixed = {"scales": [0, 2]}
+    alone = EMHiddenMarkov(3, emission=gamma, fixed=fixed, tol=1e-12)
+    alone = quiet(alone, X, states=labels, groups=None).emission_
+    model = EMHiddenMarkov(3, emission=parts, fixed={"wait__scales": [0, 2]}, tol=1e-12)
+    found = quiet(model, both, states=labels, groups=None).emission_.named_emissions_.wait
+    assert_allclose(found.shapes_, alone.shapes_, rtol=1e-10)
+    assert_array_equal(found.scales_[[0, 2]], given["scales"][[0, 2]])
+    batches = clone(model).partial_fit(both[:200]).partial_fit(both[200:])
+    wait = batches.emission_.named_emissions_.wait
+    assert_array_equal(wait.scales_[[0, 2]], given["scales"][[0, 2]])
+    assert (wait.shapes_ != given["shapes"]).all()
+
+
 def test_a_known_share_of_zeros_may_leave_two_maxima():
     """The M step has the higher one, and its ends: all zeros, none, and a share of zero."""
     rng = np.random.default_rng(0)
