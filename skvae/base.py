@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from numbers import Integral
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -52,6 +53,27 @@ class LatentVariableModel(
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+    def _output_library(self):
+        """Return 'pandas' or 'polars' if ``set_output`` or the configuration has it, else None."""
+        # scikit-learn has no other way to read the setting than the attribute that holds it.
+        library = vars(self).get("_sklearn_output_config", {}).get("transform")
+        library = library or get_config()["transform_output"]
+        return library if library in ("pandas", "polars") else None
+
+    def _as_set(self, X, index=None):
+        """Return rows of features as ``set_output`` sets them: the array, or a table."""
+        library = self._output_library()
+        if library is None or is_distributed(X):
+            return X
+        names = list(getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])]))
+        if library == "polars":
+            import polars as pl
+
+            return pl.DataFrame(X, schema=names)
+        import pandas as pd
+
+        return pd.DataFrame(X, columns=names, index=index)
 
     def transform(self, X, **params):
         """Return the posterior of the latent variable of each row, as ``predict_proba`` does."""

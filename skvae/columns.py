@@ -4,6 +4,7 @@ A *part* is some columns of X with a model of their own. Its columns are given a
 :class:`sklearn.compose.ColumnTransformer` takes them.
 """
 
+import sys
 from contextlib import contextmanager
 from numbers import Integral
 
@@ -14,6 +15,13 @@ from skvae.blocks import ranges
 LARGEST_CODE = 2**24 - 1  # the largest code of a category: float32 holds it exactly
 CODE_RULE = f"a categorical column takes codes, whole numbers from 0 to {LARGEST_CODE}"
 _BLOCK = 1 << 16  # rows that are checked at once, to bound the memory of the comparison
+
+
+def index_of(X):
+    """Return the index of a data frame or series of pandas, None for other data."""
+    pandas = sys.modules.get("pandas")
+    is_frame = pandas is not None and isinstance(X, pandas.DataFrame | pandas.Series)
+    return X.index if is_frame else None
 
 
 def column_label(j, names):

@@ -17,6 +17,7 @@ from skvae.blocks import (
 )
 from skvae.chain import algorithms
 from skvae.chain.stationary import closed_classes, stationary
+from skvae.columns import index_of
 from skvae.emissions import GaussianEmission
 from skvae.emissions.base import log_density_of
 from skvae.fitted import FittedArray, how_to_begin
@@ -402,8 +403,8 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
 
         Returns
         -------
-        X_filled : ndarray of shape (n_samples, n_features), or list of such
-            Observed values are unchanged; float32 if X is.
+        X_filled : {ndarray, DataFrame} of shape (n_samples, n_features), or list of such
+            Observed values are unchanged; float32 if X is. With ``set_output`` a table.
 
         Examples
         --------
@@ -420,7 +421,10 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
             return data.results(model, "impute", data.X.shape[1], data.X.dtype)
         sequences, parameters = self._sequences(X, groups), self._parameters()
         posterior = infer(algorithms.smooth, parameters, sequences).posterior
-        return sequences.in_form(parameters.emission.imputed(sequences.X, posterior))
+        filled = sequences.in_form(parameters.emission.imputed(sequences.X, posterior))
+        if not sequences.listed:
+            return self._as_set(filled, index_of(X))
+        return [self._as_set(*pair) for pair in zip(filled, map(index_of, X), strict=True)]
 
     # Paths ----------------------------------------------------------------------------------------
 
@@ -684,8 +688,8 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows in time order.
+        X : {ndarray, DataFrame} of shape (n_samples, n_features)
+            Rows in time order; with ``set_output`` a table.
         states : ndarray of shape (n_samples,)
             States, int.
 
@@ -705,12 +709,13 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         self._check_fitted()
         check_number("n_samples", n_samples, Integral, 1)
         rng, parameters = self._random_state_of(random_state), self._parameters()
-        startprob, transmat, emission = parameters
+        (startprob, transmat, emission), index = parameters, None
         if prefix is not None:
             sequence = self._one_sequence(prefix, "sample", "prefix")
             startprob = self._last_state_proba(sequence)[0] @ transmat
+            (index,) = indices_after(prefix, sequence.offsets, sequence.listed, int(n_samples))
         states = algorithms.sample_chain(startprob, transmat, int(n_samples), rng)
-        return emission.sample(states, rng), states
+        return self._as_set(emission.sample(states, rng), index), states
 
     # States ---------------------------------------------------------------------------------------
 

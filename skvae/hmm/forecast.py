@@ -9,7 +9,6 @@ The quantile of q is the smallest x with F(x) ≥ q, found by bisection to the l
 its place for families without F.
 """
 
-import sys
 from collections import namedtuple
 from itertools import pairwise
 from numbers import Integral
@@ -18,6 +17,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skvae.chain import algorithms
+from skvae.columns import index_of
 from skvae.validation import check_array_parameter, check_number, check_random
 
 _N_DRAWS = 10_000  # for quantiles where there is no distribution function
@@ -34,8 +34,8 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
     ----------
     state_proba : ndarray of shape (n_steps, n_components)
         Probabilities of the states.
-    mean : ndarray of shape (n_steps, n_features)
-        Expected rows.
+    mean : {ndarray, DataFrame} of shape (n_steps, n_features)
+        Expected rows; with ``set_output`` they are a table.
     covariance : ndarray of shape (n_steps, n_features, n_features)
         Their covariances.
 
@@ -198,7 +198,8 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
 
         with np.errstate(invalid="ignore", over="ignore"):
             unknown = np.isnan(probability(np.zeros(self.mean.shape)))
-            out = _smallest(probability, q, *self._scale()) if not unknown.all() else self.mean
+            out = np.asarray(self.mean)
+            out = out if unknown.all() else _smallest(probability, q, *self._scale())
         if unknown.any():
             draws = self._draws(_N_DRAWS, np.random.RandomState(0))
             drawn = np.quantile(draws, q, axis=0, method="inverted_cdf")
@@ -207,9 +208,9 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
 
     def _scale(self):
         """Return a finite centre and a positive width of each feature in each step."""
-        variance = self.covariance.diagonal(axis1=1, axis2=2)
+        variance, mean = self.covariance.diagonal(axis1=1, axis2=2), np.asarray(self.mean)
         width = np.sqrt(np.where((variance > 0) & (variance < np.inf), variance, 1.0))
-        return np.where(np.isfinite(self.mean), self.mean, 0.0), width
+        return np.where(np.isfinite(mean), mean, 0.0), width
 
 
 def forecasts_of(model, emission, transmat, state_proba, n_steps, indices):
@@ -242,8 +243,10 @@ def forecasts_of(model, emission, transmat, state_proba, n_steps, indices):
         spread = means - mean[:, :, None]
         covariance = np.einsum("shk,shki,shkj->shij", some, spread, spread, optimize=True)
         covariance += np.einsum("shk,kij->shij", some, covariances, optimize=True)
-        found += map(Forecast, some, mean, covariance)
-    for forecast, index in zip(found, indices, strict=True):
+        found += zip(some, mean, covariance, strict=True)
+    for s, index in enumerate(indices):
+        proba, mean, covariance = found[s]
+        found[s] = forecast = Forecast(proba, model._as_set(mean, index), covariance)
         forecast.index = index
         forecast.feature_names = getattr(model, "feature_names_in_", None)
         forecast._emission, forecast._transmat = emission, transmat
@@ -316,21 +319,14 @@ def indices_after(X, offsets, listed, n_steps):
     n_steps : int
         The number of steps.
     """
-    found, whole = [], None if listed else _index_of(X)
+    found, whole = [], None if listed else index_of(X)
     for s, (a, b) in enumerate(pairwise(offsets)):
-        own = _index_of(X[s]) if listed else whole
+        own = index_of(X[s]) if listed else whole
         if own is None:
             found.append(np.arange(b - a, b - a + n_steps))
         else:
             found.append(_after(own if listed else own[a:b], n_steps))
     return found
-
-
-def _index_of(X):
-    """Return the index of a pandas object, None for other data."""
-    pandas = sys.modules.get("pandas")
-    is_frame = pandas is not None and isinstance(X, pandas.DataFrame | pandas.Series)
-    return X.index if is_frame else None
 
 
 def _after(index, n_steps):

@@ -4,6 +4,7 @@ import numpy as np
 
 from skvae.base import LatentVariableModel, not_named
 from skvae.blocks import DistributedRows, Rows, is_distributed, map_rows, workers_for
+from skvae.columns import index_of
 from skvae.mixture.e_step import expect, fill_rows, normalize
 
 # Components up to which, and rows from which, comparisons take less time than an argmax.
@@ -245,8 +246,8 @@ class MixtureModel(LatentVariableModel):
 
         Returns
         -------
-        X_filled : ndarray of shape (n_samples, n_features)
-            Observed values are unchanged; float32 if X is.
+        X_filled : {ndarray, DataFrame} of shape (n_samples, n_features)
+            Observed values are unchanged; float32 if X is. With ``set_output`` a table.
 
         Examples
         --------
@@ -258,11 +259,11 @@ class MixtureModel(LatentVariableModel):
         array([[1.  , 0.61]])
         """
         self._check_fitted()
-        X = self._validate_for_rows(X)
+        index, X = index_of(X), self._validate_for_rows(X)
         kernel = self._parameters().kernel()
         if is_distributed(X):
             return map_rows(_imputed, X, X.shape[1], X.dtype, kernel)
-        return _imputed(X, kernel)
+        return self._as_set(_imputed(X, kernel), index)
 
     # Rows -----------------------------------------------------------------------------------------
 

@@ -643,7 +643,7 @@ covariance_prior_ : float or ndarray
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
+        X : {ndarray, DataFrame} of shape (n_samples, n_features)
             Exchangeable rows, in no order of components.
         labels : ndarray of shape (n_samples,)
             Components, int. For a Dirichlet process, −1 is a new component without rows in the
@@ -659,7 +659,8 @@ covariance_prior_ : float or ndarray
         """
         check_is_fitted(self)
         check_number("n_samples", n_samples, Integral, 1)
-        return self._parameters().sample(n_samples, self._random_state_of(random_state))
+        X, labels = self._parameters().sample(n_samples, self._random_state_of(random_state))
+        return self._as_set(X), labels
 
     def credible_interval(self, level=0.95, X=None, *, sample_weight=None):
         """Return equal-tailed credible intervals of weights, means and variances.

@@ -670,7 +670,7 @@ default='kmeans'
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
+        X : {ndarray, DataFrame} of shape (n_samples, n_features)
             Independent rows, in no order of components.
         labels : ndarray of shape (n_samples,)
             Components, int.
@@ -687,7 +687,8 @@ default='kmeans'
         """
         check_is_fitted(self)
         check_number("n_samples", n_samples, Integral, 1)
-        return self._parameters().sample(n_samples, self._generator_of(random_state))
+        X, labels = self._parameters().sample(n_samples, self._generator_of(random_state))
+        return self._as_set(X), labels
 
     # Criteria -----------------------------------------------------------------------------------
 

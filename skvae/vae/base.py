@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn import get_config
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvae.base import LatentVariableModel, not_named
 from skvae.blocks import DistributedRows, is_distributed, map_rows, ranges
+from skvae.columns import index_of
 from skvae.neural import importance
 from skvae.neural.latent_model import LatentModel
 from skvae.neural.likelihoods.base import prepared
@@ -845,13 +845,11 @@ class Autoencoder(LatentVariableModel):
         ``like`` is the X or Z from which they are, for the index of a table.
         """
         categories = getattr(self, "categories_", None)
-        # scikit-learn has no other way to read the setting than the attribute that holds it.
-        library = vars(self).get("_sklearn_output_config", {}).get("transform")
-        library = library or get_config()["transform_output"]
-        if library not in ("pandas", "polars") or is_distributed(X):
+        library = self._output_library()
+        if library is None or is_distributed(X):
             return X if categories is None else named(X, categories)
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])
-        return table(X, names, categories, library, getattr(like, "index", None))
+        return table(X, names, categories, library, index_of(like))
 
     def _rows(self, X, sample_weight, *, reset=False, min_rows=1):
         """Return the checked rows to learn from, and their weights or None.

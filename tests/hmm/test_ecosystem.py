@@ -321,3 +321,33 @@ def test_methods_take_groups_by_name_only():
     for method in ("predict", "predict_proba", "transform", "score_samples", "decode", "bic"):
         with pytest.raises(TypeError):
             getattr(model, method)(X, GROUPS)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_rows_of_features_are_tables_too(library):
+    days = pd.date_range("2024-01-01", periods=40, freq="h", tz="Europe/Berlin")
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    X[3, 0] = np.nan
+    plain = EMHiddenMarkov(2, random_state=0, tol=1.0)
+    frame = pd.DataFrame(X, columns=["u", "v"], index=days)
+    model = clone(plain).set_output(transform=library).fit(frame)
+    plain.fit(frame)
+    parts = [frame[:9], frame[9:]]
+    tables = {
+        "impute": (model.impute(frame), plain.impute(frame), days),
+        "forecast": (model.forecast(frame, 3).mean, plain.forecast(frame, 3).mean, None),
+        "sample": (model.sample(3)[0], plain.sample(3)[0], pd.RangeIndex(3)),
+        "prefix": (model.sample(3, prefix=frame)[0], plain.sample(3, prefix=frame)[0], None),
+        "list": (model.impute(parts)[1], plain.impute(parts)[1], days[9:]),
+    }
+    after = pd.date_range(days[-1], periods=4, freq="h")[1:]
+    for table, array, index in tables.values():
+        assert isinstance(array, np.ndarray)
+        assert list(table.columns) == ["u", "v"]
+        assert_array_equal(table.to_numpy(), array)
+        if library == "pandas":
+            assert table.index.equals(after if index is None else index)
+    forecast, other = model.forecast(frame, 3), plain.forecast(frame, 3)
+    assert_array_equal(forecast.interval(0.8), other.interval(0.8))
+    assert_array_equal(forecast.sample(2, random_state=0), other.sample(2, random_state=0))
+    assert clone(model).fit(X).impute(X.tolist()).shape == (40, 2)  # a list has no index

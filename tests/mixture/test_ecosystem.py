@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skvae import EMGaussianMixture
+from skvae import BayesianMixtureSVI, EMGaussianMixture
 from tests import oracles
 from tests.problems import COVARIANCE_TYPES, assert_same_state, blobs, corners, knock_out, state_of
 
@@ -232,3 +232,20 @@ def test_reading_changes_nothing():
     repr(model)
     model._repr_html_()
     assert_same_state(model, state)
+
+
+@pytest.mark.parametrize("kind", [EMGaussianMixture, BayesianMixtureSVI])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_rows_of_features_are_tables_too(kind, library):
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    X[3, 0] = np.nan
+    frame = pd.DataFrame(X, columns=["u", "v"], index=pd.date_range("2024-01-01", periods=30))
+    plain = kind(2, random_state=0, tol=1.0).fit(frame)
+    model = clone(plain).set_output(transform=library).fit(frame)
+    filled, drawn = model.impute(frame), model.sample(4)[0]
+    for table, array in ((filled, plain.impute(frame)), (drawn, plain.sample(4)[0])):
+        assert list(table.columns) == ["u", "v"]
+        assert_array_equal(table.to_numpy(), array)
+    if library == "pandas":
+        assert filled.index.equals(frame.index)
+    assert clone(model).fit(X).impute(X.tolist()).shape == (30, 2)  # a list has no index
