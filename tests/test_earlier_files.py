@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 import skops.io
 
-from skvae import VariationalAutoencoder
+from skvae import (
+    CTCTranscriber,
+    EGHiddenMarkov,
+    HiddenMarkovAutoencoder,
+    VariationalAutoencoder,
+)
 from skvae.hmm.emissions import EMISSIONS, Emission
 from skvae.hmm.emissions import base as emission_base
 from skvae.inspection import elbo_decomposition
 from skvae.neural.importance import in_double
 from skvae.storage import read, rebuilt
+from tests.earlier.make_deep_chains import results
 from tests.test_storage import Box, Pair
 from tests.vae.fakes import encoder_alone
 
@@ -107,3 +113,25 @@ def test_a_state_written_before_is_read():
     assert shared is box.content.values
     np.testing.assert_array_equal(repeated, np.tile(np.arange(3.0), (4, 1)))
     assert repeated.strides == (0, 8)
+
+
+DEEP = json.loads((FOLDER / "expected_deep_chains.json").read_text())
+DEEP_CHAINS = {
+    "eg_chain": EGHiddenMarkov,
+    "chain_autoencoder": HiddenMarkovAutoencoder,
+    "transcriber": CTCTranscriber,
+}
+
+
+@pytest.mark.parametrize("form", ["pickle", "skops", "safetensors"])
+@pytest.mark.parametrize("name", DEEP_CHAINS)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
+def test_deep_models_of_sequences_written_before_give_the_same(name, form):
+    load = DEEP_CHAINS[name].load
+    model = load(FOLDER / f"{name}.{form}") if form == "safetensors" else _read(name, form)
+    X = list(map(np.array, DEEP["X"]))
+    for found, expected in zip(results(name, model, X), DEEP["expected"][name], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+    y = [["abab"] * len(X)] if name == "transcriber" else []
+    model.set_params(warm_start=True).fit(X, *y)
+    assert len(model.history_["bound"]) == 4
