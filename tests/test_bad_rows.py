@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skvae import VariationalAutoencoder
+from skvae import CTCTranscriber, VariationalAutoencoder
 from tests.problems import assert_same_state, state_of
 from tests.suite import ESTIMATORS, fitted, one_torch_thread, rows
 
@@ -20,6 +20,9 @@ _one_thread = pytest.fixture(autouse=True, scope="module")(one_torch_thread)
 # A prior with components, so that the model predicts as well.
 AUTOENCODER = VariationalAutoencoder(
     2, prior="mixture", n_prior_components=2, hidden_layer_sizes=(4,), max_epochs=1, random_state=0
+)
+TRANSCRIBER = CTCTranscriber(
+    hidden_layer_sizes=(4,), early_stopping=False, max_epochs=1, random_state=0
 )
 
 BAD_ROWS = {
@@ -48,6 +51,8 @@ def model_of(name):
     """Return the estimator of a name, fitted; no test here may change it."""
     if name == "VariationalAutoencoder":
         return AUTOENCODER.fit(rows())
+    if name == "CTCTranscriber":
+        return TRANSCRIBER.fit(rows(), ["ab"])
     return fitted(next(e for e in ESTIMATORS if type(e).__name__ == name))
 
 
@@ -66,7 +71,7 @@ CALLS = [
     pytest.param(
         type(estimator).__name__, method, needed, id=f"{type(estimator).__name__}-{method}"
     )
-    for estimator in ESTIMATORS
+    for estimator in (*ESTIMATORS, TRANSCRIBER)
     for method, needed in methods_with_rows(type(estimator)).items()
 ]
 
