@@ -299,7 +299,7 @@ def test_latent_mean_is_the_encoder_s(deep, X):
 @pytest.mark.parametrize("covariance", ["diag", "full"])
 def test_posterior_is_the_encoder_s(covariance, X):
     """ln p(x) less the bound is the divergence from p(z | x), which a linear model has."""
-    vae = linear_autoencoder(X, 2, encoder_covariance=covariance)
+    vae = linear_autoencoder(X, 2, encoder_covariance=covariance, lr=1e-6)
     holes = knock_out(X)
     mean, covariances = vae.posterior(holes)
     assert_array_equal(mean, vae.transform(holes))
@@ -596,17 +596,20 @@ def test_clusters_are_those_it_was_fitted_with(clustered, X):
 @pytest.mark.parametrize("hidden", [(), (8,)])
 def test_log_normal_noise_is_gaussian_noise_of_the_logarithms(hidden, X):
     """The same fit in every respect: the start, the prior, the scale, the units."""
-    positive, own = np.exp(X / 3.0), {"hidden_layer_sizes": hidden, "max_epochs": 10}
+    positive = np.exp(X / 3.0)
+    own = {"hidden_layer_sizes": hidden, "max_epochs": 10, "n_score_samples": 1000}
     one = autoencoder(1, likelihood="log_normal", **own).fit(positive)
     other = autoencoder(1, **own).fit(X / 3.0)
+    expected = other.score(X / 3.0) - X.sum(axis=1).mean() / 3.0
+    assert_allclose(one.score(positive), expected, atol=5e-3)
     holes = knock_out(positive)
     expected = other.score_samples(np.log(holes)) - np.nansum(np.log(holes), axis=1)
     # Their rows differ by rounding, and so their draws by chance.
-    assert_allclose(one.score_samples(holes).mean(), expected.mean(), atol=0.02 if hidden else 1e-3)
+    assert_allclose(one.score_samples(holes).mean(), expected.mean(), atol=0.05 if hidden else 1e-3)
     assert one.net_.module_.model.likelihood.scale == other.net_.module_.model.likelihood.scale
     rescaled = autoencoder(1, likelihood="log_normal", **own).fit(1e9 * positive)
     shift = 3 * np.log(1e9)
-    assert_allclose(rescaled.score(1e9 * positive), one.score(positive) - shift, atol=0.02)
+    assert_allclose(rescaled.score(1e9 * positive), one.score(positive) - shift, atol=0.05)
 
 
 def test_linear_log_normal_model_is_exact(X):
