@@ -142,10 +142,10 @@ def training_digests(settings, net, rows, n_epochs):
     x = next(iter(blocks_of(rows.x)))
     return {
         "a parameter": digest(own),
-        "X": digest(rows.x.shape, x, rows.x_valid),
         "sample_weight": digest(
             rows.weight_valid, None if rows.weight is None else next(iter(blocks_of(rows.weight)))
         ),
+        "X": digest(rows.x.shape, x, rows.x_valid),
         "random_state, or another source of the first weights,": digest(
             net.module_.seed, len(net.history), *net.module_.model.state_dict().values()
         ),

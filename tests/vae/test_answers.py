@@ -85,6 +85,7 @@ def test_linear_model_reaches_the_closed_form(scale):
         likelihood_params={"scale": scale},
         max_epochs=150,
         batch_size=30,
+        lr=3e-3,
         early_stopping=False,
         encoder_covariance="full",
     )
