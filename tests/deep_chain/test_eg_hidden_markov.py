@@ -20,6 +20,7 @@ from skvae.inspection import (
     TransitionDisplay,
     elbo_decomposition,
 )
+from tests.combinations import slow
 
 QUICK = {"random_state": 0, "max_epochs": 3}
 FULL = {"likelihood_params": {"covariance": "full"}}
@@ -349,16 +350,16 @@ def test_draws_continue_a_sequence():
     model = EGHiddenMarkov(1, history=2, **QUICK).fit(sequences)
     X = sequences[0][:6]
     for prefix in (X, X[:1]):  # the second of them has no row before it
-        draws = np.array([model.sample(3, prefix=prefix, random_state=s)[0] for s in range(400)])
+        draws = np.array([model.sample(3, prefix=prefix, random_state=s)[0] for s in range(100)])
         expected = [*prefix]
         for step in range(3):
             expected.append(model.forecast(np.array(expected)).mean[0])
-            error = draws[:, step].std(axis=0) / 20
+            error = draws[:, step].std(axis=0) / 10
             assert (np.abs(draws[:, step].mean(axis=0) - expected[-1]) < 4 * error).all()
     two = EGHiddenMarkov(2, history=1, **QUICK).fit(sequences)
-    first = [two.sample(prefix=X, random_state=s)[1][0] for s in range(400)]
+    first = [two.sample(prefix=X, random_state=s)[1][0] for s in range(150)]
     expected = two.forecast(X).state_proba[0, 1]
-    np.testing.assert_allclose(np.mean(first), expected, atol=0.08)
+    np.testing.assert_allclose(np.mean(first), expected, atol=0.13)
     with pytest.raises(ValueError, match="sample takes one sequence: prefix holds 2 of them"):
         model.sample(prefix=[X, X])
 
@@ -540,7 +541,7 @@ def test_every_likelihood_trains(likelihood):
     assert model.score(X) > one.score(X)
 
 
-@pytest.mark.parametrize("params", [{}, FULL, {"likelihood": "student_t"}])
+@pytest.mark.parametrize("params", [{}, FULL, *slow({"likelihood": "student_t"})])
 def test_sequences_without_later_rows(params):
     """Of one row each, of weight zero where they have more, and one of two rows."""
     X = [row[None] for row in levels(12)[0]]
