@@ -8,12 +8,14 @@ any order, except where a library rounds the rows of one matrix differently. Row
 values form groups of their own, since their computation rounds differently.
 """
 
+import copy
 import hashlib
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from skvae.neural.latent_model import LatentModel
 from skvae.neural.linear import exact_posterior
 from skvae.neural.posteriors import DiagonalPosterior, FullPosterior
 from skvae.neural.priors import MixtureDensity, Normal
@@ -24,6 +26,11 @@ from skvae.neural.proposal import PriorDraws, Proposal, mode_from
 _NUMBERS = {"cpu": 2**18}
 _NUMBERS_ELSEWHERE = 2**22
 _MAX_ROWS = 64  # in a group: a single row costs as much as 64
+# Decoder and likelihood compute in float32 for rows whose ln p(x | z) then keeps five digits.
+_SINGLE_ERROR = 1e-5  # relative to ln p(x | z), or in nats if that is below one
+_FEWEST_DRAWS = 16  # of a row, beside which the comparison is little work
+_POINTS = 9  # of a row at which they are compared
+_MANY_WEIGHTS = 2**12  # of a decoder whose products are slow enough in float64
 
 
 class WeightedDraws(NamedTuple):
@@ -224,6 +231,7 @@ def weighted_groups(model, x, n_draws, seed, *, numbers=None, log_weights=None, 
     weight = next((p for p in model.parameters() if p.is_floating_point()), None)
     home = torch.empty(0, dtype=torch.float64) if weight is None else weight
     density, sizes = model.prior_density(), _sizes(model, home, n_draws, x.shape[1])
+    decoding = Decoding(model, _in_single(model, home, n_draws))
     starts = None if by_encoder else PriorDraws.of_model(model, density, seed)
     incomplete = np.isnan(x).any(axis=1)
     for index in (np.flatnonzero(~incomplete), np.flatnonzero(incomplete)):
@@ -235,26 +243,29 @@ def weighted_groups(model, x, n_draws, seed, *, numbers=None, log_weights=None, 
                 density = density._replace(log_weights=weights)
             exact = None if by_encoder else exact_posterior(model, batch, observed)
             proposal = Proposal(model.encode(batch) if exact is None else exact)
-            if not by_encoder and exact is None:
-                own = model, density, batch, observed
-                first = mode_from(*own, proposal.posterior.mean)
-                second = mode_from(*own, starts.best(model, batch, observed, first))
-                proposal = proposal._replace(modes=(first, second))
             together = _Rows(batch, observed, density, proposal)
+            if by_encoder:
+                together = decoding.judged(together)
+            elif exact is None:
+                together = decoding.with_modes(together, starts)
             for i, rows in enumerate(_parts(block, sizes.group)):
                 own = together.take(slice(i * sizes.group, (i + 1) * sizes.group))
                 number = None if numbers is None else numbers[rows]
-                noise = RowNoise(x[rows], proposal.n_numbers, seed, number)
-                yield rows, _draws(model, own, noise, n_draws, sizes)
+                noise = RowNoise(x[rows], own.proposal.n_numbers, seed, number)
+                yield rows, _draws(decoding, own, noise, n_draws, sizes)
 
 
 class _Rows(NamedTuple):
-    """Rows with the densities of their latent vectors; x (B, D), observed (B, D) or None."""
+    """Rows with the densities of their latent vectors; x (B, D), observed (B, D) or None.
+
+    ``safe`` (B,) are the rows for which float32 is enough; None: there are none.
+    """
 
     x: torch.Tensor
     observed: torch.Tensor | None
     density: Normal | MixtureDensity
     proposal: Proposal
+    safe: torch.Tensor | None = None
 
     def take(self, index):
         """Return some of the rows."""
@@ -262,7 +273,94 @@ class _Rows(NamedTuple):
         density = self.density
         if isinstance(density, MixtureDensity) and density.log_weights.ndim > 1:
             density = density._replace(log_weights=density.log_weights[index])
-        return _Rows(self.x[index], observed, density, self.proposal.take(index))
+        safe = None if self.safe is None else self.safe[index]
+        return _Rows(self.x[index], observed, density, self.proposal.take(index), safe)
+
+
+class Decoding(NamedTuple):
+    """Decoder and likelihood of a model in its own precision, and in float32, which is faster.
+
+    Each row's precision depends on this row alone.
+
+    Parameters
+    ----------
+    model : LatentModel
+        The model.
+    single : LatentModel or None
+        A copy in float32; None if it is of no use.
+    """
+
+    model: LatentModel
+    single: LatentModel | None
+
+    def judged(self, rows):
+        """Return the rows with ``safe``: whether ln p(x | z) keeps digits where weights matter.
+
+        That is at the means of the proposal's densities, and a step beside them.
+        """
+        if self.single is None:
+            return rows
+        z = rows.proposal.points()
+        (_, log_p), (_, rounded) = self._exact(rows, z), self._rounded(rows, z)
+        error = (rounded - log_p).abs()
+        safe = (error <= _SINGLE_ERROR * log_p.abs().clamp(min=1.0)).all(0)
+        return rows._replace(safe=safe if safe.any() else None)
+
+    def with_modes(self, rows, starts):
+        """Return the rows with t's at two modes in their proposals, and with ``safe``.
+
+        The modes are from the encoder's mean, and from the prior.
+        """
+        single = None
+        for model, x in ((self.single, rows.x.float()), (self.model, rows.x)):
+            if model is None:
+                continue
+            own = model, rows.density, x, rows.observed
+            first = mode_from(*own, rows.proposal.posterior.mean)
+            second = mode_from(*own, starts.best(model, x, rows.observed, first))
+            found = rows._replace(proposal=rows.proposal._replace(modes=(first, second)))
+            if model is self.single:
+                single = self.judged(found)
+                if single.safe is not None and single.safe.all():
+                    return single
+        if single is None or single.safe is None:
+            return found
+        pairs = zip(single.proposal.modes, found.proposal.modes, strict=True)
+        modes = tuple(a.where(single.safe, b) for a, b in pairs)
+        return single._replace(proposal=rows.proposal._replace(modes=modes))
+
+    def outputs(self, rows, z):
+        """Return the decoder's outputs (s, B, n) of z (s, B, L), and ln p(x | z), (s, B)."""
+        if rows.safe is None:
+            return self._exact(rows, z)
+        outputs, log_p = self._rounded(rows, z)
+        if not rows.safe.all():
+            own, own_log_p = self._exact(rows, z)
+            outputs = torch.where(rows.safe[:, None], outputs.to(own), own)
+            log_p = torch.where(rows.safe, log_p, own_log_p)
+        return outputs, log_p
+
+    def _exact(self, rows, z):
+        outputs = self.model.decode(z, rows.x)
+        return outputs, self.model.likelihood.log_prob(rows.x, outputs, rows.observed)
+
+    def _rounded(self, rows, z):
+        x = rows.x.float()
+        outputs = self.single.decode(z.float(), x)
+        log_p = self.single.likelihood.log_prob(x, outputs, rows.observed)
+        return outputs, log_p.double()
+
+
+def _in_single(model, home, n_draws):
+    """Return a copy of a model in float32 for many draws, or None where that is of no use.
+
+    On other devices than the CPU a product's rounding depends on a row's place in a batch, and that
+    of float32 would be visible in the modes.
+    """
+    if home.dtype != torch.float64 or home.device.type != "cpu" or n_draws < _FEWEST_DRAWS:
+        return None
+    n_weights = sum(weight.numel() for weight in model.decoder.parameters())
+    return copy.deepcopy(model).float() if n_weights >= _MANY_WEIGHTS else None
 
 
 def _batch(x, home):
@@ -286,15 +384,14 @@ def _filled(index, size):
     return index[np.minimum(np.arange(size), len(index) - 1)]
 
 
-def _draws(model, rows, source, n_draws, sizes):
+def _draws(decoding, rows, source, n_draws, sizes):
     """Yield the draws of one group of rows, of which the last may fill it up."""
     place = np.minimum(np.arange(len(rows.x)), source.n_rows - 1)
     for first in range(0, n_draws, sizes.draws):
         noise = source.draw(min(sizes.draws, n_draws - first))
         noise = torch.as_tensor(noise if source.n_rows == len(place) else noise[:, place])
         z, log_q = rows.proposal.draw(noise.to(rows.x), first, n_draws)
-        outputs = model.decode(z, rows.x)
-        log_likelihood = model.likelihood.log_prob(rows.x, outputs, rows.observed)
+        outputs, log_likelihood = decoding.outputs(rows, z)
         log_weight = log_likelihood + rows.density.log_prob(z) - log_q
         posterior, density = rows.proposal.posterior, rows.density
         yield WeightedDraws(z, outputs, log_likelihood, log_weight, log_q, posterior, density)
@@ -315,7 +412,7 @@ def _sizes(model, home, n_draws, n_features):
     per_draw = _widest(model.decoder, lambda: model.decode(z, x))
     per_draw = max(per_draw, n_features, model.n_components, model.prior.numbers_per_draw)
     per_row = max(_widest(model.encoder, lambda: model.encode(x)), n_features)
-    n_points = model.n_components + 1  # decoded for a row, to find its modes
+    n_points = max(model.n_components + 1, _POINTS)  # decoded for a row, to find its modes
     most = max(1, min(_MAX_ROWS, fit // per_row, fit // (n_points * per_draw)))
     n_chunks = -(-n_draws * per_draw // fit)
     group = max(1, min(most, fit // (n_draws * per_draw)))

@@ -86,6 +86,10 @@ class Mode(NamedTuple):
         """Return those of some rows."""
         return Mode(*(part[index] for part in self))
 
+    def where(self, taken, other):
+        """Return these of the rows that are taken, (B,), and the others of the other rows."""
+        return Mode(*_where(taken, self, other))
+
 
 class Proposal(NamedTuple):
     """The densities that the draws of z for some rows are from.
@@ -136,6 +140,13 @@ class Proposal(NamedTuple):
         parts = torch.stack([part.log_prob(z) for part in (self.posterior, *self.modes)])
         return z, torch.logsumexp(parts + z.new_tensor(shares).log()[:, None, None], 0)
 
+    def points(self):
+        """Return the means of all densities, and z a step to both sides of each, (k, B, L)."""
+        mean = self.posterior.mean
+        steps = mean.new_tensor([0.0, 1.0, -1.0])[:, None, None].expand(-1, *mean.shape)
+        sides = [m.mean + torch.einsum("bij,sbj->sbi", m.factor, steps) for m in self.modes]
+        return torch.cat([self.posterior.draw(steps), *sides])
+
     def take(self, index):
         """Return the proposal of some rows."""
         modes = tuple(mode.take(index) for mode in self.modes)
@@ -175,9 +186,9 @@ class PriorDraws(NamedTuple):
         for part in (self.z if self.outputs is None else self.outputs).split(size):
             outputs = part[:, None].expand(-1, len(x), -1)
             if self.outputs is None:
-                outputs = model.decode(outputs, x)
+                outputs = model.decode(outputs.to(x), x)
             log_joint.append(model.likelihood.log_prob(x, outputs, observed))
-        log_weight = torch.cat(log_joint) + self.log_prior[:, None]
+        log_weight = torch.cat(log_joint).to(self.z) + self.log_prior[:, None]
         log_weight = log_weight - mode.log_prob(self.z[:, None].expand(-1, len(x), -1))
         return self.z[log_weight.nan_to_num(nan=-torch.inf).argmax(0)]
 
@@ -188,11 +199,11 @@ def mode_from(model, density, x, observed, start):
     Parameters
     ----------
     model : LatentModel
-        In the mode and dtype of the computation.
+        In the mode of the computation.
     density : Normal or MixtureDensity
-        p(z).
+        p(z), in the dtype of the start.
     x : Tensor of shape (B, D)
-        Prepared rows; NaN is missing.
+        Prepared rows, in the dtype of the model; NaN is missing.
     observed : Tensor of bool, shape (B, D), or None
         Whether a value is observed; None if all are.
     start : Tensor of shape (B, L)
@@ -248,8 +259,13 @@ class _Expansion(NamedTuple):
 
     def where(self, taken, other):
         """Return this expansion where it is taken, (B,), and elsewhere the other."""
-        shapes = [taken[(..., *[None] * (part.ndim - taken.ndim))] for part in self]
-        return _Expansion(*map(torch.where, shapes, self, other))
+        return _Expansion(*_where(taken, self, other))
+
+
+def _where(taken, parts, others):
+    """Return tensors (B, ...) with the rows of parts that are taken, (B,), and of others."""
+    shapes = [taken[(..., *[None] * (part.ndim - 1))] for part in parts]
+    return map(torch.where, shapes, parts, others)
 
 
 def _expand(model, density, x, observed, z):
@@ -259,11 +275,11 @@ def _expand(model, density, x, observed, z):
     prior are differentiated there, and the differences of their gradients are products of their
     second derivatives with the steps of the outputs, and of z.
     """
-    size = torch.finfo(z.dtype).eps ** (1 / 3)
+    size = torch.finfo(x.dtype).eps ** (1 / 3)
     n_latents = z.shape[-1]
     steps = torch.cat([torch.zeros(1, n_latents), size * torch.eye(n_latents)]).to(z)
     points = z + steps[:, None]
-    outputs = model.decode(points, x)
+    outputs = model.decode(points.to(x), x)
     with torch.enable_grad():
         points, outputs = points.requires_grad_(), outputs.detach().requires_grad_()
         log_likelihood = model.likelihood.log_prob(x, outputs, observed)
@@ -274,10 +290,10 @@ def _expand(model, density, x, observed, z):
     outputs = outputs.detach()
     jacobian = (outputs[1:] - outputs[0]) / size
     curved = (of_outputs[1:] - of_outputs[0]) / size
-    gradient = torch.einsum("lbn,bn->bl", jacobian, of_outputs[0]) + of_z[0]
-    precision = torch.einsum("ibn,jbn->bij", jacobian, curved)
+    gradient = torch.einsum("lbn,bn->bl", jacobian, of_outputs[0]).to(z) + of_z[0]
+    precision = torch.einsum("ibn,jbn->bij", jacobian, curved).to(z)
     precision = precision + ((of_z[1:] - of_z[0]) / size).permute(1, 2, 0)
-    value = (log_likelihood[0] + log_prior[0]).detach()
+    value = (log_likelihood[0] + log_prior[0]).detach().to(z)
     return _Expansion(z, value, gradient, -0.5 * (precision + precision.mT))
 
 

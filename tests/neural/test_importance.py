@@ -321,6 +321,8 @@ def test_groups_and_chunks_of_any_size_give_the_same(monkeypatch, model, numbers
     X = rows(9, model.likelihood.n_features)
     X[::2] = holes(X[::2])
     asked = (log_likelihood, elbo_terms, expected_features)
+    # In float64: products of another shape are rounded differently.
+    monkeypatch.setattr(importance_weights, "_MANY_WEIGHTS", np.inf)
     before = [ask(model, X, 50, seed=0) for ask in asked]
     monkeypatch.setitem(importance_weights._NUMBERS, "cpu", numbers)
     for ask, expected in zip(asked, before, strict=True):
