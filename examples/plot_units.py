@@ -53,15 +53,15 @@ def record(distortion):
 # its states hold a part as some speakers say it, and others hold several parts.
 
 
-def agreement(chain, X, parts):
+def agreement(states, parts):
     """Return the normalised mutual information of states and parts."""
-    return normalized_mutual_info_score(parts, np.concatenate(chain.predict(X)))
+    return normalized_mutual_info_score(parts, np.concatenate(states))
 
 
 for name, distortion in (("one speaker", 0.0), ("many speakers", 1.0)):
     X, X_test, parts = record(distortion)
     gaussian = EMHiddenMarkov(18, n_init=2, random_state=0).fit(X)
-    print(f"Gaussian chain, {name}: agreement {agreement(gaussian, X_test, parts):.2f}")
+    print(f"Gaussian chain, {name}: agreement {agreement(gaussian.predict(X_test), parts):.2f}")
 
 # %%
 # An autoencoder of sequences
@@ -72,8 +72,8 @@ for name, distortion in (("one speaker", 0.0), ("many speakers", 1.0)):
 model = HiddenMarkovAutoencoder(
     3, n_states=18, hidden_layer_sizes=(64, 64), max_epochs=60, lr=5e-3, random_state=0
 )
-model.fit(X)
-print(f"autoencoder: agreement {agreement(model, X_test, parts):.2f}")
+states = model.fit(X).predict(X_test)
+print(f"autoencoder: agreement {agreement(states, parts):.2f}")
 
 # %%
 # From parts to units
@@ -83,13 +83,12 @@ print(f"autoencoder: agreement {agreement(model, X_test, parts):.2f}")
 # changes to that one come from it.
 
 changes = np.zeros((18, 18))
-for path in model.predict(X):
+for path in states:
     np.add.at(changes, (path[:-1], path[1:]), 1)
 np.fill_diagonal(changes, 0)
 links = (changes > changes.sum(axis=1, keepdims=True) / 2) & (changes > changes.sum(axis=0) / 2)
 n_units, unit = connected_components(links, directed=False)
-found = unit[np.concatenate(model.predict(X_test))]
-print(f"{n_units} units, agreement {normalized_mutual_info_score(parts // 3, found):.2f}")
+print(f"{n_units} units, agreement {agreement([unit[path] for path in states], parts // 3):.2f}")
 
 order = np.argsort(unit, kind="stable")
 _, axes = plt.subplots(figsize=(5, 4), layout="constrained")
