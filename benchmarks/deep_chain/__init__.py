@@ -2,6 +2,7 @@
 
 from benchmarks.deep_chain import (
     autoencoder,
+    autoregression,
     digit_lines,
     exact_gradient,
     japanese_vowels,
@@ -10,6 +11,7 @@ from benchmarks.deep_chain import (
 
 SECTIONS = (
     exact_gradient.SECTION,
+    autoregression.SECTION,
     japanese_vowels.SECTION,
     autoencoder.SECTION,
     units.SECTION,
