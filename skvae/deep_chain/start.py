@@ -1,9 +1,9 @@
 r"""First weights of a NeuralChain: the best linear autoregression, then a state for each regime.
 
 1. All states are the linear autoregression of highest likelihood: least squares with a Gaussian
-   likelihood, gradient ascent (L-BFGS) on the likelihood of a single state with any other.
+   likelihood and no missing values, else gradient ascent (L-BFGS) on the likelihood of one state.
 2. States are split by clusters of rows and by windows, and the chain of linear autoregressions is
-   fitted: by EM with a Gaussian likelihood, where the M step is weighted least squares,
+   fitted: by EM with a Gaussian likelihood and no missing values, where the M step is weighted least squares,
 
    .. math:: B_k = \Bigl(\sum_t \gamma_t(k) h_t h_t^T\Bigr)^{-1}
              \sum_t \gamma_t(k) h_t x_t^T, \qquad
@@ -55,7 +55,9 @@ def start_at_autoregression(bound, training, validation, rng, transmat=None):
         First transition probabilities.
     """
     work = ChainBound(copy.deepcopy(bound.model).cpu().double(), seed=0)
-    gaussian = isinstance(work.model.likelihood, Gaussian | FullGaussian)
+    # The closed forms need all values; the gradient marginalises those that are missing.
+    complete = not np.isnan(training.joined(validation).x).any()
+    gaussian = complete and isinstance(work.model.likelihood, Gaussian | FullGaussian)
     if gaussian and work.model.n_states == 1:
         # A closed form needs no validation, and the optimum is that of all rows.
         training, validation = training.joined(validation), None

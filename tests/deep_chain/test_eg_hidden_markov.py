@@ -98,9 +98,10 @@ def test_the_same_parameters_have_the_same_answers(covariance):
 
 
 @pytest.mark.parametrize("covariance", ["full", "diag"])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_training_reaches_the_optimum_of_baum_welch(covariance, seed):
+@pytest.mark.parametrize(("seed", "holes"), [(0, 0.0), (1, 0.0), (4, 0.15)])
+def test_training_reaches_the_optimum_of_baum_welch(covariance, seed, holes):
     X, _ = levels(seed=seed)
+    X[np.random.default_rng(seed).random(X.shape) < holes] = np.nan
     chain = EMHiddenMarkov(3, covariance_type=covariance, random_state=0, tol=1e-7).fit(X)
     model = EGHiddenMarkov(
         3, likelihood_params={"covariance": covariance}, early_stopping=False, **QUICK
