@@ -3,7 +3,8 @@ r"""First weights of a NeuralChain: the best linear autoregression, then a state
 1. All states are the linear autoregression of highest likelihood: least squares with a Gaussian
    likelihood and no missing values, else gradient ascent (L-BFGS) on the likelihood of one state.
 2. States are split by clusters of rows and by windows, and the chain of linear autoregressions is
-   fitted: by EM with a Gaussian likelihood and no missing values, where the M step is weighted least squares,
+   fitted: by EM with a Gaussian likelihood and no missing values, where the M step is weighted
+   least squares,
 
    .. math:: B_k = \Bigl(\sum_t \gamma_t(k) h_t h_t^T\Bigr)^{-1}
              \sum_t \gamma_t(k) h_t x_t^T, \qquad
