@@ -39,6 +39,19 @@ def networks(n_features, n_hidden, n_components):
     return encoder, decoder
 
 
+class Beside(nn.Module):
+    """A linear map beside a network."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.linear = nn.Linear(network[0].in_features, network[-1].out_features)
+        self.network = network
+
+    def forward(self, x):
+        """Return the sum of both."""
+        return self.linear(x) + self.network(x)
+
+
 class Handwritten(nn.Module):
     """An autoencoder written by hand for a single purpose.
 
@@ -47,12 +60,15 @@ class Handwritten(nn.Module):
     sizes : tuple of int
         Features, hidden units, latent dimensions.
     likelihood : {"bernoulli", "gaussian"}
-        The Gaussian has a learned σ for each feature.
+        The Gaussian has a learned σ for each feature, and linear maps beside its networks, as the
+        estimator's has.
     """
 
     def __init__(self, sizes, likelihood):
         super().__init__()
         self.encoder, self.decoder = networks(*sizes)
+        if likelihood == "gaussian":
+            self.encoder, self.decoder = Beside(self.encoder), Beside(self.decoder)
         self.log_sigma = nn.Parameter(torch.zeros(sizes[0])) if likelihood == "gaussian" else None
 
     def forward(self, x):
