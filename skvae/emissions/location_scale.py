@@ -264,7 +264,9 @@ class LocationScaleEmission(Emission):
     _names = "means", "covariances"  # of parameters that can be fixed
 
     def check_rows(self, X, feature_names=None):
-        self._prior(X.shape[1])  # every finite row is possible
+        # Every finite row is possible; arrays of priors have a width.
+        if self.mean_prior is not None or self.covariance_prior is not None:
+            self._prior(X.shape[1])
 
     def _prior(self, n_features=None):
         """Return the NormalInverseWishart, or None without priors; it is checked.

@@ -610,8 +610,8 @@ covariance_prior_ : float or ndarray
         >>> mixture = BayesianMixtureSVI(2, weight_concentration_prior_type=kind, random_state=0)
         >>> mixture = mixture.fit([[9.0], [9.1], [0.0], [0.1]])
         >>> mixture.relabel(np.argsort(mixture.means_[:, 0])).means_.round(1)
-        array([[0.1],
-               [9. ]])
+        array([[0.3],
+               [8.8]])
         """
         check_is_fitted(self)
         order = check_order(order, len(self.weights_), "component")

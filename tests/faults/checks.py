@@ -25,7 +25,7 @@ _HOME = Path(skvae.__file__).parent
 # They hand X, weights or groups to scikit-learn, whose messages are those that its users know.
 _DELEGATES = (
     *("_validated", "_validate_weight", "_offsets_of", "check_random", "_random_state_of"),
-    "inverse_transform",
+    *("inverse_transform", "_latent_vectors"),
 )
 _CONVERSION = re.compile(
     r"could not convert|float\(\) argument|setting an array element|inhomogeneous|Cannot cast|"

@@ -108,6 +108,9 @@ EMISSIONS = {
         "weights_init": ([[0.5, 0.5]] * 2, "refused"),
         "means_init": ([[[0.0], [1.0]]] * 2, "refused"),
         "covariances_init": ([[[[1.0]], [[1.0]]]] * 2, "refused"),
+        "mean_prior": ([3.0], "used"),
+        "covariance_prior": ([[9.0]], "used"),
+        "weights_prior": (30.0, "used"),
     },
     StudentTEmission: {
         "covariance_type": ("tied", "refused"),
@@ -116,6 +119,8 @@ EMISSIONS = {
         "covariances_init": ([[[1.0]], [[1.0]]], "refused"),
         "dofs_init": (3.0, "refused"),
         "learn_dofs": (False, "used"),
+        "mean_prior": ([3.0], "used"),
+        "covariance_prior": ([[9.0]], "used"),
     },
     CategoricalEmission: {
         "n_categories": (6, "refused"),
@@ -152,6 +157,8 @@ EMISSIONS = {
 # Errors without the prior that they belong to, see tests/emissions/test_priors.py.
 OF_A_PRIOR = {
     GaussianEmission: {"mean_precision_prior", "degrees_of_freedom_prior"},
+    GaussianMixtureEmission: {"mean_precision_prior", "degrees_of_freedom_prior"},
+    StudentTEmission: {"mean_precision_prior", "degrees_of_freedom_prior"},
     PoissonEmission: {"rate_precision_prior"},
 }
 
