@@ -36,7 +36,9 @@ def log_density(likelihood, X, outputs):
 @pytest.mark.parametrize("name", NAMES)
 def test_density_integrates_to_one(name, scale):
     X = some_rows(name)[:, :1]
-    likelihood = moved(make_likelihood(name, X, {"scale": scale})).double()
+    likelihood = make_likelihood(name, X, {"scale": scale})
+    # A beta of a small concentration has much of its mass nearer to one than any float64.
+    likelihood = (likelihood if name == "beta" else moved(likelihood)).double()
     for outputs in 0.2 * some_outputs(likelihood, 4, 1):
 
         def density(at, outputs=outputs):
