@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from tests.combinations import mark_other_combinations_slow
 
 # The same examples in every run: a failure is a fact about the code, not about the day.
-for name, max_examples in (("default", 8), ("ci", 15)):
+for name, max_examples in (("default", 8), ("ci", 25)):
     settings.register_profile(
         f"skvae-{name}",
         deadline=None,

@@ -901,17 +901,17 @@ class Evaluator(NamedTuple):
         self.model.likelihood.check(X, self.names)
         return self.model.likelihood.prepare(X)
 
-    def sampled(self, function, x):
-        """Return the result of a function of :mod:`skvae.neural.importance` for prepared rows."""
-        return function(importance.in_double(self.model), x, self.n_draws, seed=self.seed)
+    def own(self, x):
+        """Return the first arguments of functions of :mod:`skvae.neural.importance`."""
+        return importance.in_double(self.model), x, self.n_draws
 
     def evidence(self, X):
         """Return the Evidence of the rows: log-densities, and effective sample sizes."""
-        return self.sampled(importance.log_likelihood, self.prepared(X))
+        return importance.log_likelihood(*self.own(self.prepared(X)), seed=self.seed)
 
     def log_density(self, X):
         """Return the log-density of each row, (n,), and the effective sizes."""
-        found = self.sampled(importance.log_likelihood, self.prepared(X))
+        found = importance.log_likelihood(*self.own(self.prepared(X)), seed=self.seed)
         with np.errstate(over="ignore"):  # −inf where float32 holds no more
             return found.log_likelihood.astype(X.dtype, copy=False), found.effective_size
 
@@ -939,7 +939,7 @@ class Evaluator(NamedTuple):
 
     def elbo_terms(self, X):
         """Return the bound, its terms, the entropy of q and the bound's error, (n, 5), and None."""
-        terms = self.sampled(importance.elbo_terms, self.prepared(X))
+        terms = importance.elbo_terms(*self.own(self.prepared(X)), seed=self.seed)
         return np.column_stack([*terms, terms.entropy, terms.standard_error]), None
 
     def latent_mean(self, X):
@@ -963,7 +963,8 @@ class Evaluator(NamedTuple):
 
     def responsibilities(self, X):
         """Return the probabilities of a mixture prior's components, (n, K), and effective sizes."""
-        return self.sampled(importance.expected_responsibilities, self.prepared(X))
+        own = self.own(self.prepared(X))
+        return importance.expected_responsibilities(*own, seed=self.seed)
 
     def label(self, X):
         """Return the most probable component of each row, (n,), and the effective sizes."""
@@ -984,7 +985,7 @@ class Evaluator(NamedTuple):
         incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
         if not len(incomplete):
             return filled, None
-        values, effective_size = self.sampled(function, x[incomplete])
+        values, effective_size = function(*self.own(x[incomplete]), seed=self.seed)
         filled[incomplete] = np.where(np.isnan(X[incomplete]), values, X[incomplete])
         return filled, effective_size
 

@@ -93,7 +93,8 @@ def test_objective_of_training_does_not_change_the_score(fitted, X):
         assert_array_equal(other.elbo(X).elbo, fitted.elbo(X).elbo)
         trained = autoencoder(**parameters, max_epochs=8).fit(X)
         assert not np.array_equal(weights(trained.net_), weights(base.net_))
-        assert trained.elbo(X).elbo.mean() < trained.score(X) + 0.05  # the errors of two means
+        trained.set_params(n_score_samples=5000)  # both are means of draws
+        assert trained.elbo(X).elbo.mean() < trained.score(X) + 0.01
 
 
 def test_beta_shrinks_the_divergence(X):

@@ -222,8 +222,10 @@ class Gaussian(_LocationScale):
         super().__init__(location, units, scale, min_scale)
 
     def log_prob(self, x, outputs, observed=None):
-        if observed is not None or self.scale == "decoder":
+        if observed is not None:
             return super().log_prob(x, outputs, observed)
+        if self.scale == "decoder":
+            return self.log_terms(x, outputs.to(x.dtype)).sum(-1)
         # The loop of training, in few operations: terms that do not depend on the row are summed
         # once, and a product's gradient costs half of a quotient's.
         precision = self.sigma(x.dtype).reciprocal()
