@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "matplotlib.sphinxext.plot_directive",  # pictures of the guide, by lines that tests run too
     "numpydoc",
     "sphinx_gallery.gen_gallery",
     "sphinx_design",
@@ -44,6 +45,12 @@ autodoc_default_options = {"member-order": "groupwise"}
 numpydoc_show_class_members = False  # the template of a class page has a table of its methods
 toc_object_entries_show_parents = "hide"
 add_module_names = False
+
+plot_formats = [("png", 110)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+plot_include_source = True
+plot_rcparams = {"figure.figsize": (7.0, 3.5), "figure.constrained_layout.use": True}
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
