@@ -1,8 +1,7 @@
 """A fitted autoencoder: densities, latent vectors, reconstructions, draws and imputations of rows.
 
-The methods are in :class:`Autoencoder`, the computations of a block of rows in :class:`Evaluator`.
-The result for a row depends on the row and the model alone, so that chunks of a Dask array give the
-results of all rows together.
+The public methods are in :class:`Autoencoder`, which checks X and returns results in its form.
+:mod:`skvae.vae.evaluator` computes them for checked rows.
 """
 
 import warnings
@@ -12,24 +11,31 @@ from types import MethodType
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvae.base import LatentVariableModel, not_named
-from skvae.blocks import DistributedRows, is_distributed, map_rows, ranges
+from skvae.blocks import DistributedRows, is_distributed, map_rows
 from skvae.columns import index_of
 from skvae.neural import importance
-from skvae.neural.latent_model import LatentModel
 from skvae.neural.likelihoods.base import prepared
 from skvae.neural.training.rows_in_memory import arranged
 from skvae.neural.training.rows_on_disk import RowsOnDisk, blocks_of, in_memory_or_on_disk
 from skvae.neural.training.streaming import relative
 from skvae.vae.aggregate import aggregate_divergence
 from skvae.vae.categories import coded, learned_categories, named, table
+from skvae.vae.evaluator import (
+    ChunkResults,
+    Evaluator,
+    as_matrices,
+    decoded,
+    density_parameters,
+    drawn_rows,
+    summed_density,
+    summed_latents,
+)
 from skvae.validation import check_choice, check_number, numbers_of, reading
 
-_ROWS = 4096  # drawn, encoded or decoded together
 _ACTIVE = 0.01  # variance of the posterior mean over rows, Burda et al. (2016), section 5.1
 
 
@@ -168,7 +174,7 @@ class Autoencoder(LatentVariableModel):
         evaluator = self._evaluator()
         if is_distributed(X):
             rows = DistributedRows.readable(X, weight)
-            total, counts, least = rows.sum(_summed_density, None, evaluator)
+            total, counts, least = rows.sum(summed_density, None, evaluator)
             message = importance.message_of_counts(*counts, least.value, evaluator.n_draws)
             score = total / rows.weight()
         else:
@@ -370,7 +376,7 @@ class Autoencoder(LatentVariableModel):
             return LatentPosterior(mean.copy(), entries.reshape(-1, n, n))
         chunks = entries.chunks[0], n, n
         covariance = entries.map_blocks(
-            _as_matrices, n, new_axis=2, chunks=chunks, dtype=entries.dtype
+            as_matrices, n, new_axis=2, chunks=chunks, dtype=entries.dtype
         )
         return LatentPosterior(mean, covariance)
 
@@ -403,7 +409,7 @@ class Autoencoder(LatentVariableModel):
         """
         latent, Z, model = Z, self._latent_vectors(Z), self._double()
         given = self._given_rows(condition, len(Z))
-        X = _with_given(model, _decoded(model, Z, model.likelihood.mean, given), given)
+        X = decoded(model, Z, model.likelihood.mean, given)
         return self._as_given(X.astype(Z.dtype, copy=False), latent)
 
     def likelihood_parameters(self, Z, *, condition=None):
@@ -449,12 +455,8 @@ class Autoencoder(LatentVariableModel):
         (['mean', 'scale'], (2, 2))
         """
         Z, model = self._latent_vectors(Z), self._double()
-        given = self._given_rows(condition, len(Z))
-        found = [_parameters_of_block(model, *own) for own in _blocks(Z, given)]
-        return {
-            name: np.concatenate([block[name] for block in found]).astype(Z.dtype, copy=False)
-            for name in found[0]
-        }
+        found = density_parameters(model, Z, self._given_rows(condition, len(Z)))
+        return {name: values.astype(Z.dtype, copy=False) for name, values in found.items()}
 
     def reconstruct(self, X):
         """Return the expected row at the posterior mean of each row's latent vector.
@@ -511,9 +513,7 @@ class Autoencoder(LatentVariableModel):
         X = self._validate(X)
         if not is_distributed(X):
             return self._evaluator().latent_mean(X)[0].var(axis=0) > _ACTIVE
-        n, total, squares = DistributedRows.readable(X).sum(
-            _summed_latents, None, self._evaluator()
-        )
+        n, total, squares = DistributedRows.readable(X).sum(summed_latents, None, self._evaluator())
         return squares / n - (total / n) ** 2 > _ACTIVE
 
     def aggregate_kl(self, X):
@@ -681,20 +681,10 @@ class Autoencoder(LatentVariableModel):
         """
         check_is_fitted(self)
         check_number("n_samples", n_samples, Integral, 1)
-        rng = self._random_state_of(random_state)
-        generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-        model = self._double().cpu()  # the same draws on every device
+        seed = int(self._random_state_of(random_state).randint(2**31 - 1))
         given = self._given_rows(condition, n_samples)
-        X = np.empty((n_samples, self.n_features_in_))
-        Z = np.empty((n_samples, self._n_features_out))
-        with torch.no_grad():
-            density = model.prior_density()
-            for a, b in ranges(0, n_samples, _ROWS):
-                z, _ = density.sample(b - a, generator)
-                outputs = model.decode(z, _prepared_given(model, given, a, b))
-                X[a:b] = model.likelihood.sample(outputs, generator).numpy()
-                Z[a:b] = z.numpy()
-        return self._as_given(_with_given(model, X, given)), Z
+        X, Z = drawn_rows(self._double(), n_samples, given, seed)
+        return self._as_given(X), Z
 
     def impute(self, X, *, draw=False, random_state=None):
         """Return X with missing values replaced by their expectations given the observed values.
@@ -816,7 +806,7 @@ class Autoencoder(LatentVariableModel):
         dtype, evaluator = np.dtype(dtype or X.dtype), self._evaluator()
         if lazy:
             evaluator = evaluator._replace(model=self._double())  # a later fit does not change it
-            return map_rows(_ChunkResults(function, evaluator, width, dtype), X, width, dtype)
+            return map_rows(ChunkResults(function, evaluator, width, dtype), X, width, dtype)
         results, effective_size = function(evaluator, X)
         if effective_size is not None:
             message = importance.reliability_message(effective_size, evaluator.n_draws)
@@ -871,238 +861,3 @@ class Autoencoder(LatentVariableModel):
         for block in blocks_of(X):
             likelihood.check(block, names)
         return prepared(likelihood, X)
-
-
-class Evaluator(NamedTuple):
-    """A fitted model and its importance sampling; the methods compute results of checked rows.
-
-    The methods used by :meth:`Autoencoder._by_row` return results (n, ...) and the effective sample
-    sizes (n,) that decide on a warning, or None if the results need none.
-
-    Parameters
-    ----------
-    model : LatentModel
-        The fitted model. Each call uses a copy in float64; threads share the model itself.
-    n_draws : int
-        The number of draws for each row in importance sampling.
-    seed : int
-        Seed of the draws.
-    names : ndarray of str or None
-        The features' names, for messages.
-    """
-
-    model: LatentModel
-    n_draws: int
-    seed: int
-    names: np.ndarray | None
-
-    def prepared(self, X):
-        """Return the rows in the likelihood's units; raise ValueError if a row is impossible."""
-        self.model.likelihood.check(X, self.names)
-        return self.model.likelihood.prepare(X)
-
-    def own(self, x):
-        """Return the first arguments of functions of :mod:`skvae.neural.importance`."""
-        return importance.in_double(self.model), x, self.n_draws
-
-    def evidence(self, X):
-        """Return the Evidence of the rows: log-densities, and effective sample sizes."""
-        return importance.log_likelihood(*self.own(self.prepared(X)), seed=self.seed)
-
-    def log_density(self, X):
-        """Return the log-density of each row, (n,), and the effective sizes."""
-        found = importance.log_likelihood(*self.own(self.prepared(X)), seed=self.seed)
-        with np.errstate(over="ignore"):  # −inf where float32 holds no more
-            return found.log_likelihood.astype(X.dtype, copy=False), found.effective_size
-
-    def feature_scores(self, X):
-        """Return ln p(x_j | other values of the row), (n, D), and the least effective sizes."""
-        own = self._replace(model=importance.in_double(self.model))
-        whole = own.evidence(X)
-        scores, effective_size = np.full(X.shape, np.nan), whole.effective_size.copy()
-        for j in np.arange(X.shape[1])[self.model.likelihood.modelled]:
-            seen = np.flatnonzero(~np.isnan(X[:, j]))
-            rest = X[seen]
-            rest[:, j] = np.nan
-            found = own.evidence(rest)
-            scores[seen, j] = whole.log_likelihood[seen] - found.log_likelihood
-            effective_size[seen] = np.minimum(effective_size[seen], found.effective_size)
-        return scores, effective_size
-
-    def effective_size(self, X):
-        """Return the effective sample size of each row, (n,), and None."""
-        return self.evidence(X).effective_size, None
-
-    def standard_error(self, X):
-        """Return the standard error of each row's log-density, (n,), and None."""
-        return importance.standard_error(self.evidence(X).effective_size, self.n_draws), None
-
-    def elbo_terms(self, X):
-        """Return the bound, its terms, the entropy of q and the bound's error, (n, 5), and None."""
-        terms = importance.elbo_terms(*self.own(self.prepared(X)), seed=self.seed)
-        return np.column_stack([*terms, terms.entropy, terms.standard_error]), None
-
-    def latent_mean(self, X):
-        """Return the posterior mean of each row's latent vector, (n, L), and None."""
-        return _encoded(importance.in_double(self.model), self.prepared(X)), None
-
-    def posterior(self, X):
-        """Return mean and covariance of each row's q(z | x), (n, L + L²), and None."""
-        model = importance.in_double(self.model)
-        return _encoded(model, self.prepared(X), with_covariance=True), None
-
-    def reconstruction(self, X):
-        """Return the expected row at each row's posterior mean, (n, D), and None."""
-        model = importance.in_double(self.model)
-
-        def values(outputs):
-            return model.likelihood.values_of(model.likelihood.expectations(outputs))
-
-        found = _decoded(model, _encoded(model, self.prepared(X)), values, X)
-        return _with_given(model, found, X), None
-
-    def responsibilities(self, X):
-        """Return the probabilities of a mixture prior's components, (n, K), and effective sizes."""
-        own = self.own(self.prepared(X))
-        return importance.expected_responsibilities(*own, seed=self.seed)
-
-    def label(self, X):
-        """Return the most probable component of each row, (n,), and the effective sizes."""
-        resp, effective_size = self.responsibilities(X)
-        return resp.argmax(axis=1), effective_size
-
-    def imputed(self, X):
-        """Return the rows with expectations of missing values, (n, D), and effective sizes."""
-        return self._filled(X, importance.expected_features)
-
-    def drawn(self, X, seed):
-        """Return the rows with draws of missing values, (n, D), and effective sizes."""
-        return self._replace(seed=seed)._filled(X, importance.drawn_features)
-
-    def _filled(self, X, function):
-        """Return the rows with a function's values where values are missing, and its sizes."""
-        x, filled = self.prepared(X), np.array(X, order="C")
-        incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
-        if not len(incomplete):
-            return filled, None
-        values, effective_size = function(*self.own(x[incomplete]), seed=self.seed)
-        filled[incomplete] = np.where(np.isnan(X[incomplete]), values, X[incomplete])
-        return filled, effective_size
-
-
-class _ChunkResults(NamedTuple):
-    """Computes the results of a chunk of rows, also of an empty one.
-
-    Parameters
-    ----------
-    function : callable
-        A method of Evaluator.
-    evaluator : Evaluator
-        Its first argument.
-    width : int or None
-        The number of numbers in a row's result; None is one number, without an axis for it.
-    dtype : dtype
-        The dtype of the results.
-    """
-
-    function: object
-    evaluator: Evaluator
-    width: int | None
-    dtype: np.dtype
-
-    def __call__(self, X):
-        if not len(X):
-            return np.empty((0,) if self.width is None else (0, self.width), self.dtype)
-        return self.function(self.evaluator, X)[0].astype(self.dtype, copy=False)
-
-
-class _Least(NamedTuple):
-    """A number with ``+`` as the minimum, so that a sum over chunks is the least number."""
-
-    value: float
-
-    def __add__(self, other):
-        return _Least(min(self.value, other.value))
-
-
-def _summed_density(rows, _pool, evaluator):
-    """Return (weighted sum of log-densities, numbers of unreliable and all rows, least size)."""
-    X, weight = rows.take(0, rows.n_rows)
-    found = evaluator.evidence(X)
-    bad = importance.is_unreliable(found.effective_size, evaluator.n_draws).sum()
-    total = found.log_likelihood @ (np.ones(len(X)) if weight is None else weight)
-    return total, np.array([bad, len(X)]), _Least(found.effective_size.min())
-
-
-def _summed_latents(rows, _pool, evaluator):
-    """Return the number of rows, and the sums of posterior means and of their squares, (L,)."""
-    Z, _ = evaluator.latent_mean(rows.take(0, rows.n_rows)[0])
-    return len(Z), Z.sum(axis=0), np.square(Z).sum(axis=0)
-
-
-@torch.no_grad()
-def _encoded(model, x, *, with_covariance=False):
-    """Return posterior means of prepared rows, float64 (n, L), or with covariances (n, L + L²)."""
-    n = model.n_components
-    Z, device = np.empty((len(x), n + n * n if with_covariance else n)), _device(model)
-    for a, b in ranges(0, len(x), _ROWS):
-        # torch warns of arrays that are not writable, as pandas' are.
-        rows = torch.as_tensor(np.require(x[a:b], requirements="W"), device=device)
-        posterior = model.encode(rows)
-        Z[a:b, :n] = posterior.mean.cpu().numpy()
-        if with_covariance:
-            Z[a:b, n:] = posterior.covariance.flatten(1).cpu().numpy()
-    return Z
-
-
-def _as_matrices(entries, n):
-    """Return rows of n² entries as matrices, (n_samples, n, n)."""
-    return entries.reshape(-1, n, n)
-
-
-@torch.no_grad()
-def _decoded(model, Z, function, given):
-    """Return the rows, float64 (n, D), that a function computes from the outputs of the decoder.
-
-    ``given`` has rows with the values of given columns, or is None if there are none.
-    """
-    X = np.empty((len(Z), model.likelihood.n_features))
-    for a, b in ranges(0, len(Z), _ROWS):
-        z = torch.as_tensor(np.array(Z[a:b], dtype=np.float64), device=_device(model))
-        outputs = model.decode(z, _prepared_given(model, given, a, b))
-        X[a:b] = function(outputs).cpu().numpy()
-    return X
-
-
-@torch.no_grad()
-def _parameters_of_block(model, Z, given):
-    """Return the parameters of p(x | z) of some latent vectors, by name, as arrays."""
-    z = torch.as_tensor(np.array(Z, dtype=np.float64), device=_device(model))
-    outputs = model.decode(z, _prepared_given(model, given, 0, len(Z)))
-    found = model.likelihood.density_parameters(outputs)
-    return {name: values.cpu().numpy() for name, values in found.items()}
-
-
-def _blocks(Z, given):
-    """Yield blocks of latent vectors, and of the rows with given values or None."""
-    for a, b in ranges(0, len(Z), _ROWS):
-        yield Z[a:b], None if given is None else given[a:b]
-
-
-def _prepared_given(model, given, a, b):
-    """Return prepared rows from a to b, a tensor; None where no columns are given."""
-    if not model.likelihood.n_given:
-        return None
-    return torch.as_tensor(model.likelihood.prepare(given[a:b]), device=_device(model))
-
-
-def _with_given(model, X, given):
-    """Return rows with the values of given columns, which were rounded meanwhile."""
-    if model.likelihood.n_given:
-        X[:, model.likelihood.given] = given[:, model.likelihood.given]
-    return X
-
-
-def _device(model):
-    tensors = (*model.parameters(), *model.buffers())
-    return next((tensor.device for tensor in tensors), torch.device("cpu"))
