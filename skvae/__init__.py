@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skvae import datasets, grammar, hmm, inference, inspection, vae
+    from skvae import datasets, grammar, hmm, inference, inspection, tasks, vae
     from skvae.comparison import compare
     from skvae.deep_chain import CTCTranscriber, EGHiddenMarkov, HiddenMarkovAutoencoder
     from skvae.grammar import EMContextFreeGrammar
@@ -34,7 +34,7 @@ _OBJECTS = {
     "VariationalAutoencoder": "skvae.vae",
     "compare": "skvae.comparison",
 }
-_MODULES = ("datasets", "grammar", "hmm", "inference", "inspection", "vae")
+_MODULES = ("datasets", "grammar", "hmm", "inference", "inspection", "tasks", "vae")
 
 __all__ = [
     "BayesianMixtureSVI",
@@ -51,6 +51,7 @@ __all__ = [
     "hmm",
     "inference",
     "inspection",
+    "tasks",
     "vae",
 ]
 

@@ -28,6 +28,7 @@ PUBLIC_MODULES = (
     "skvae.hmm",
     "skvae.inspection",
     "skvae.mixture",
+    "skvae.tasks",
 )
 MODULES = ["skvae", *(m.name for m in pkgutil.walk_packages(skvae.__path__, "skvae."))]
 

@@ -355,7 +355,7 @@ print(json.dumps([type(skvae.compare).__name__, compare is skvae.compare]))
 
 def test_no_module_is_called_what_a_public_object_is_called():
     modules = {name for name in skvae.__all__ if f"skvae.{name}" in sys.modules}
-    assert modules <= {"datasets", "grammar", "hmm", "inference", "inspection", "vae"}
+    assert modules <= {"datasets", "grammar", "hmm", "inference", "inspection", "tasks", "vae"}
     assert not any((PACKAGE / f"{name}.py").exists() for name in skvae.__all__)
 
 

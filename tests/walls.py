@@ -29,7 +29,7 @@ FLOORS = (
         *("chain", "chart", "emissions", "gaussian", "neural"),
     ),
     ("mixture", "hmm", "grammar", "vae", "deep_chain", "inference"),
-    ("comparison", "inspection", "datasets"),
+    ("comparison", "inspection", "datasets", "tasks"),
 )
 WINGS = (
     *("skvae.mixture", "skvae.hmm", "skvae.grammar", "skvae.vae", "skvae.deep_chain"),

@@ -4,16 +4,18 @@ scikit-learn's cross-validation returns one number for each fold. Here each fold
 for each row, so that models can be compared row by row.
 """
 
+import warnings
 from inspect import signature
+from numbers import Integral
 
 import numpy as np
 from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, clone
-from sklearn.model_selection import cross_validate
+from sklearn.model_selection import GroupKFold, check_cv, cross_validate
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-__all__ = ["held_out_log_likelihood", "n_rows_of"]
+__all__ = ["folds", "held_out_log_likelihood", "n_rows_of", "row_scores", "rows_of_folds"]
 
 
 def held_out_log_likelihood(name, model, X, splits, *, groups=None, n_jobs=None, verbose=0):
@@ -102,6 +104,89 @@ def n_rows_of(X):
     return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
+def folds(cv, X, groups):
+    """Return the (train, test) rows of each fold, none of them without test rows.
+
+    Parameters
+    ----------
+    cv : int, cross-validation generator, iterable or None
+        As :func:`skvae.compare` takes it.
+    X : {array-like, DataFrame} of shape (n_rows, n_features)
+        The data.
+    groups : array-like of shape (n_rows,) or None
+        Rows of one group should be in one fold.
+
+    Returns
+    -------
+    splits : list of (train, test)
+        Row indices.
+
+    Raises
+    ------
+    ValueError
+        A fold holds no row out.
+
+    Warns
+    -----
+    UserWarning
+        A fold tests rows of a group that it trains on. The warning points at the caller of the
+        caller.
+
+    Examples
+    --------
+    >>> from skvae.comparison.cross_validation import folds
+    >>> folds(2, [[0.0], [1.0], [2.0]], None)
+    [(array([2]), array([0, 1])), (array([0, 1]), array([2]))]
+    """
+    if groups is not None and (cv is None or isinstance(cv, Integral)):
+        cv = GroupKFold(5 if cv is None else cv)
+    with warnings.catch_warnings():  # the warning below covers it
+        warnings.filterwarnings("ignore", message="The groups parameter is ignored")
+        splits = list(check_cv(cv).split(X, groups=groups))
+    rows = np.arange(n_rows_of(X))
+    empty = [fold for fold, (_, test) in enumerate(splits) if not rows[test].size]
+    if empty or not splits:
+        named = f"cv={cv!r}" if isinstance(cv, Integral) or hasattr(cv, "split") else "cv"
+        where = f"fold {empty[0]} of {named}" if splits else named
+        raise ValueError(f"{where} holds no row out: there is nothing to score.")
+    if groups is not None:
+        n_split = sum(bool(np.isin(groups[test], groups[train]).any()) for train, test in splits)
+        if n_split:
+            warnings.warn(
+                f"{n_split} of {len(splits)} folds split groups: they test rows of a group that "
+                "they also train on, which favours models that can learn a group. Pass cv as "
+                "an int, or as a splitter that keeps groups together.",
+                UserWarning,
+                stacklevel=3,
+            )
+    return splits
+
+
+def rows_of_folds(splits, offsets):
+    """Return the rows of folds of sequences, of which s has rows offsets[s] to offsets[s + 1].
+
+    Parameters
+    ----------
+    splits : list of (train, test)
+        The sequences of each fold.
+    offsets : ndarray of int, shape (n_sequences + 1,)
+        Where sequences begin and end.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.comparison.cross_validation import rows_of_folds
+    >>> rows_of_folds([([0], [1])], np.array([0, 2, 5]))
+    [(array([0, 1]), array([2, 3, 4]))]
+    """
+    rows = np.split(np.arange(offsets[-1]), offsets[1:-1])
+    every = np.arange(len(rows))
+    return [
+        tuple(np.concatenate([rows[s] for s in every[part]]) for part in (train, test))
+        for train, test in splits
+    ]
+
+
 class _Recorder(BaseEstimator):
     """Stores the held-out log-likelihood of each row; cross-validation returns only the mean."""
 
@@ -124,7 +209,7 @@ class _Recorder(BaseEstimator):
 
     def score(self, X, y=None, groups=None):
         with config_context(enable_metadata_routing=self.routing):
-            scores = np.asarray(_score_samples(self.estimator_, X, groups))
+            scores = np.asarray(row_scores(self.estimator_, X, groups))
         _check_log_likelihood(self.name, scores, n_rows_of(X))
         self.log_likelihood_ = scores.astype(float)
         del self.estimator_  # a fold returns its numbers, not its model
@@ -142,11 +227,32 @@ def _needs_routing(recorder, params):
     return bool(params)
 
 
-def _score_samples(model, X, groups):
+def row_scores(model, X, groups):
     """Return ``model.score_samples(X)``, with `groups` where the model, or one inside it, takes it.
 
     scikit-learn has no metadata request for score_samples: those of a Pipeline and of a search do
     not pass `groups` on. So their steps are repeated here, with `groups`.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted density, a search over one, or a Pipeline that ends in one.
+    X : {array-like, DataFrame} of shape (n_rows, n_features)
+        The data, as the model takes it.
+    groups : array-like of shape (n_rows,) or None
+        The sequence of each row.
+
+    Returns
+    -------
+    log_density : ndarray of shape (n_rows,)
+        Nats.
+
+    Examples
+    --------
+    >>> from sklearn.neighbors import KernelDensity
+    >>> from skvae.comparison.cross_validation import row_scores
+    >>> row_scores(KernelDensity().fit([[0.0]]), [[0.0], [1.0]], [0, 0]).round(3)
+    array([-0.919, -1.419])
     """
     if groups is None:
         return model.score_samples(X)
@@ -154,9 +260,9 @@ def _score_samples(model, X, groups):
         return model.score_samples(X, groups=groups)
     if isinstance(model, Pipeline):
         Xt = model[:-1].transform(X) if len(model) > 1 else X
-        return _score_samples(model[-1], Xt, groups)
+        return row_scores(model[-1], Xt, groups)
     if hasattr(model, "best_estimator_"):
-        return _score_samples(model.best_estimator_, X, groups)
+        return row_scores(model.best_estimator_, X, groups)
     return model.score_samples(X)
 
 

@@ -14,17 +14,14 @@ References
 """
 
 import sys
-import warnings
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
-from sklearn.model_selection import GroupKFold, check_cv
 from sklearn.utils import check_consistent_length, column_or_1d
 
 from skvae.blocks.sequences import as_sequences, is_list_of_sequences
 from skvae.comparison.checks import check_models, warn_of_different_spaces
-from skvae.comparison.cross_validation import held_out_log_likelihood, n_rows_of
+from skvae.comparison.cross_validation import folds, held_out_log_likelihood, rows_of_folds
 
 __all__ = ["Comparison", "compare"]
 
@@ -405,12 +402,12 @@ def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
         sequences = as_sequences(X, groups, lambda rows: rows)
         X, lengths = sequences.X, np.diff(sequences.offsets)
         groups = np.repeat(np.arange(len(lengths)), lengths)
-        splits = _rows_of_folds(_folds(cv, lengths, None), sequences.offsets)
+        splits = rows_of_folds(folds(cv, lengths, None), sequences.offsets)
     else:
         if groups is not None:
             groups = column_or_1d(groups)
             check_consistent_length(X, groups)
-        splits = _folds(cv, X, groups)
+        splits = folds(cv, X, groups)
 
     columns, fit_seconds, score_seconds = [], [], []
     options = {"groups": groups, "n_jobs": n_jobs, "verbose": max(verbose - 1, 0)}
@@ -433,42 +430,6 @@ def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
         score_seconds=np.array(score_seconds),
         n_splits=len(splits),
     )
-
-
-def _folds(cv, X, groups):
-    """Return the (train, test) rows of each fold, none of them without test rows."""
-    if groups is not None and (cv is None or isinstance(cv, Integral)):
-        cv = GroupKFold(5 if cv is None else cv)
-    with warnings.catch_warnings():  # the warning below covers it
-        warnings.filterwarnings("ignore", message="The groups parameter is ignored")
-        splits = list(check_cv(cv).split(X, groups=groups))
-    rows = np.arange(n_rows_of(X))
-    empty = [fold for fold, (_, test) in enumerate(splits) if not rows[test].size]
-    if empty or not splits:
-        named = f"cv={cv!r}" if isinstance(cv, Integral) or hasattr(cv, "split") else "cv"
-        where = f"fold {empty[0]} of {named}" if splits else named
-        raise ValueError(f"{where} holds no row out: there is nothing to score.")
-    if groups is not None:
-        n_split = sum(bool(np.isin(groups[test], groups[train]).any()) for train, test in splits)
-        if n_split:
-            warnings.warn(
-                f"{n_split} of {len(splits)} folds split groups: they test rows of a group that "
-                "they also train on, which favours models that can learn a group. Pass cv as "
-                "an int, or as a splitter that keeps groups together.",
-                UserWarning,
-                stacklevel=3,
-            )
-    return splits
-
-
-def _rows_of_folds(splits, offsets):
-    """Return the rows of folds of sequences, of which s has rows offsets[s] to offsets[s + 1]."""
-    rows = np.split(np.arange(offsets[-1]), offsets[1:-1])
-    every = np.arange(len(rows))
-    return [
-        tuple(np.concatenate([rows[s] for s in every[part]]) for part in (train, test))
-        for train, test in splits
-    ]
 
 
 def _standard_error(values, groups):
