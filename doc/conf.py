@@ -79,14 +79,17 @@ html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "skvae"},
-    "header_links_before_dropdown": 4,
+    "header_links_before_dropdown": 6,
     "show_toc_level": 2,
     "navbar_end": ["theme-switcher"],
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
 }
-html_sidebars = {page: [] for page in ("index", "side_by_side", "auto_examples/*")}  # wide tables
+# Pages without neighbours, and wide tables.
+html_sidebars = {
+    page: [] for page in ("index", "tutorial", "faq", "side_by_side", "auto_examples/*")
+}
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
