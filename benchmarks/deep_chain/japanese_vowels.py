@@ -1,15 +1,14 @@
 """JapaneseVowels: nats a row of held-out utterances, and the speakers by one model each.
 
-Kudo, Toyama & Shimbo (1999), 270 and 370 utterances of nine speakers. The files are those of the
-time series archive, ``JapaneseVowels_TRAIN.ts`` and ``_TEST.ts``, in the folder ``--data``.
+Kudo, Toyama & Shimbo (1999), 270 and 370 utterances of nine speakers.
 """
 
 import time
 
-import numpy as np
-
 from benchmarks.suite import Section
 from skvae import EGHiddenMarkov, EMHiddenMarkov, HiddenMarkovAutoencoder
+from skvae.datasets import load_japanese_vowels
+from skvae.tasks import DensityClassifier
 
 FULL = {"history": 1, "likelihood_params": {"covariance": "full"}, "random_state": 0}
 CASES = {
@@ -29,26 +28,11 @@ CASES = {
 }
 
 
-def read(path):
-    """Return the utterances of a file, arrays (n_rows, 12), and their speakers."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    begin = next(i for i, line in enumerate(lines) if line.lower().startswith("@data"))
-    X, y = [], []
-    for line in filter(None, lines[begin + 1 :]):
-        *columns, speaker = line.split(":")
-        rows = np.array([c.replace("?", "nan").split(",") for c in columns], dtype=float).T
-        X.append(rows[~np.isnan(rows).all(axis=1)])
-        y.append(speaker)
-    return X, np.array(y)
-
-
-def measure(case, settings):
+def measure(case, _settings):
     """Return the row of a case."""
-    if settings.data is None or not (settings.data / "JapaneseVowels_TRAIN.ts").exists():
-        return [("–", "give --data, a folder with JapaneseVowels_TRAIN.ts and _TEST.ts", "–", "–")]
     model, target = case
     (X, y), (X_test, y_test) = (
-        read(settings.data / f"JapaneseVowels_{part}.ts") for part in ("TRAIN", "TEST")
+        load_japanese_vowels(subset=subset, return_X_y=True) for subset in ("train", "test")
     )
     n_states = getattr(model, "n_states", model.n_components)
     name = f"{type(model).__name__}, K={n_states}"
@@ -59,11 +43,7 @@ def measure(case, settings):
         value = model.fit(X).score(X_test)
         text = f"{value:.2f} nats"
     else:
-        speakers, scores = np.unique(y), []
-        for speaker in speakers:
-            model.fit([x for x, name in zip(X, y, strict=True) if name == speaker])
-            scores.append([found.sum() for found in model.score_samples(X_test)])
-        value = float((speakers[np.argmax(scores, axis=0)] == y_test).mean())
+        value = DensityClassifier(model).fit(X, y).score(X_test, y_test)
         text, name = f"{value:.1%} of speakers", f"{name}, one for each speaker"
     seconds = f"{time.process_time() - begin:.1f} s"
     reached = "–" if target is None else f"≥ {target}: {'reached' if value >= target else 'missed'}"

@@ -2,5 +2,6 @@
 
 from skvae.datasets.galaxies import load_galaxies
 from skvae.datasets.geyser import load_geyser
+from skvae.datasets.japanese_vowels import load_japanese_vowels
 
-__all__ = ["load_galaxies", "load_geyser"]
+__all__ = ["load_galaxies", "load_geyser", "load_japanese_vowels"]

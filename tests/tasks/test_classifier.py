@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvae import EMGaussianMixture, EMHiddenMarkov
+from skvae.datasets import load_japanese_vowels
 from skvae.tasks import DensityClassifier
 
 RNG = np.random.default_rng(0)
@@ -170,3 +171,10 @@ def test_the_class_that_cannot_be_fitted_is_named():
         DensityClassifier(EMGaussianMixture(2)).fit(X[:31], Y[:31])
     with pytest.raises(ValueError, match="the density of the class 'b': sample_weight"):
         DensityClassifier(EMGaussianMixture(1)).fit(X, Y, sample_weight=1.0 * (Y == "a"))
+
+
+def test_speakers_are_recognised_by_one_chain_for_each():
+    X, y = load_japanese_vowels(return_X_y=True)
+    chain = EMHiddenMarkov(5, covariance_type="diag", tol=1e-2, random_state=0)
+    classifier = DensityClassifier(chain).fit(X, y)
+    assert classifier.score(*load_japanese_vowels(subset="test", return_X_y=True)) > 0.96
