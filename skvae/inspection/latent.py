@@ -6,7 +6,11 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.inspection.display import COLORS, INK, AxesDisplay
-from skvae.inspection.row_pictures import RowPicturesDisplay, check_image_shape
+from skvae.inspection.row_pictures import (
+    RowPicturesDisplay,
+    check_image_shape,
+    numbers_to_draw,
+)
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 _MAX_GROUPS = 20  # that a legend can name
@@ -228,7 +232,7 @@ class LatentTraversalDisplay(RowPicturesDisplay):
     """
 
     def __init__(self, X, values, dimensions, *, grid=False, image_shape=None):
-        self.X = np.asarray(X, dtype=float)
+        self.X = numbers_to_draw(X)
         self.values = np.asarray(values, dtype=float)
         self.dimensions = list(dimensions)
         self.grid = grid
@@ -244,6 +248,7 @@ class LatentTraversalDisplay(RowPicturesDisplay):
         n_steps=9,
         span=2.0,
         center=None,
+        condition=None,
         image_shape=None,
         cmap="gray_r",
         ax=None,
@@ -265,6 +270,9 @@ class LatentTraversalDisplay(RowPicturesDisplay):
         center : array-like of shape (n_components,), default=None
             The fixed values of the dimensions, such as ``estimator.transform(X[:1])[0]`` for the
             neighbourhood of a row. By default zero.
+        condition : array-like of shape (1, n_given), default=None
+            As in ``inverse_transform``, of an autoencoder with given columns: one row of values for
+            all pictures.
         image_shape : tuple of int (height, width), default=None
             The shape of a row as an image. None draws profiles.
         cmap : str or matplotlib.colors.Colormap, default="gray_r"
@@ -281,8 +289,8 @@ class LatentTraversalDisplay(RowPicturesDisplay):
         ------
         ValueError
             If `dimensions` are not different latent dimensions, two of them for a grid; if
-            `n_steps` is below 2, `span` not above 0, or `center` not one number a dimension; or if
-            `image_shape` is not that of the rows.
+            `n_steps` is below 2, `span` not above 0, or `center` not one number a dimension; if
+            `image_shape` is not that of the rows, or these hold names of categories.
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
 
@@ -317,7 +325,8 @@ class LatentTraversalDisplay(RowPicturesDisplay):
         else:
             for line, dimension in zip(Z, dimensions, strict=True):
                 line[:, dimension] += values
-        rows = np.asarray(estimator.inverse_transform(Z.reshape(-1, n_components)))
+        given = {} if condition is None else {"condition": condition}
+        rows = np.asarray(estimator.inverse_transform(Z.reshape(-1, n_components), **given))
         X = rows.reshape(*Z.shape[:2], -1)
         display = cls(X, values, dimensions, grid=grid, image_shape=image_shape)
         return display.plot(ax, cmap=cmap)

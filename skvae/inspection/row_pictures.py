@@ -5,6 +5,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from skvae.columns import column_indices
 from skvae.inspection.display import COLORS, INK, AxesDisplay
 
 _MARGIN = 0.08  # around a profile, in cells
@@ -128,8 +129,8 @@ class ReconstructionDisplay(RowPicturesDisplay):
     """
 
     def __init__(self, X, X_reconstructed, *, image_shape=None):
-        self.X = np.asarray(X, dtype=float)
-        self.X_reconstructed = np.asarray(X_reconstructed, dtype=float)
+        self.X = numbers_to_draw(X)
+        self.X_reconstructed = numbers_to_draw(X_reconstructed)
         self.image_shape = image_shape
 
     @classmethod
@@ -161,7 +162,7 @@ class ReconstructionDisplay(RowPicturesDisplay):
         Raises
         ------
         ValueError
-            As :meth:`plot` does.
+            As :meth:`plot` does, or if the rows hold names of categories.
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
 
@@ -178,7 +179,8 @@ class ReconstructionDisplay(RowPicturesDisplay):
         """
         check_is_fitted(estimator)
         if hasattr(estimator, "inverse_transform"):  # zeros and ones have grey probabilities
-            reconstructed = estimator.inverse_transform(estimator.transform(X))
+            Z, given = estimator.transform(X), _given_columns(estimator, X)
+            reconstructed = estimator.inverse_transform(Z, **given)
         else:
             reconstructed = estimator.reconstruct(X)
         display = cls(X, reconstructed, image_shape=image_shape)
@@ -269,7 +271,7 @@ class SampleDisplay(RowPicturesDisplay):
     """
 
     def __init__(self, X, *, image_shape=None):
-        self.X = np.asarray(X, dtype=float)
+        self.X = numbers_to_draw(X)
         self.image_shape = image_shape
 
     @classmethod
@@ -279,6 +281,7 @@ class SampleDisplay(RowPicturesDisplay):
         n_samples=30,
         *,
         noise=True,
+        condition=None,
         image_shape=None,
         n_columns=10,
         cmap="gray_r",
@@ -297,6 +300,8 @@ class SampleDisplay(RowPicturesDisplay):
         noise : bool, default=True
             False draws E[x | z], by ``inverse_transform`` of the latent vectors z in the second
             entry of the tuple. They lack the likelihood's noise, so real rows look different.
+        condition : array-like of shape (n_samples, n_given) or (1, n_given), default=None
+            As in ``sample``, of an autoencoder with given columns.
         image_shape : tuple of int (height, width), default=None
             The shape of a row as an image. None draws profiles.
         n_columns : int, default=10
@@ -316,8 +321,8 @@ class SampleDisplay(RowPicturesDisplay):
         Raises
         ------
         ValueError
-            As :meth:`plot` does, or with ``noise=False`` if the estimator has no
-            ``inverse_transform``.
+            As :meth:`plot` does, with ``noise=False`` if the estimator has no
+            ``inverse_transform``, or if the draws hold names of categories.
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
 
@@ -338,9 +343,10 @@ class SampleDisplay(RowPicturesDisplay):
                 f"noise=False: {type(estimator).__name__} has no inverse_transform, which gives "
                 "E[x | z]; draw with noise=True."
             )
-        draws = estimator.sample(n_samples, random_state=random_state)
+        given = {} if condition is None else {"condition": condition}
+        draws = estimator.sample(n_samples, random_state=random_state, **given)
         if not noise:
-            X = estimator.inverse_transform(draws[1])
+            X = estimator.inverse_transform(draws[1], **given)
         else:
             X = draws[0] if isinstance(draws, tuple) else draws
         return cls(X, image_shape=image_shape).plot(ax, n_columns=n_columns, cmap=cmap)
@@ -382,6 +388,27 @@ class SampleDisplay(RowPicturesDisplay):
         else:
             self.image_, _ = self._draw_images(ax, cells, self.image_shape, cmap)
         return self
+
+
+def numbers_to_draw(X):
+    """Return rows as an array of floats; raise ValueError if they hold names of categories."""
+    try:
+        return np.asarray(X, dtype=float)
+    except ValueError as error:
+        raise ValueError(
+            f"X has values that are no numbers ({error}), which have no place in a picture: fit "
+            "with the codes 0, 1, … of the categories"
+        ) from error
+
+
+def _given_columns(estimator, X):
+    """Return the argument ``condition`` of ``inverse_transform`` for some rows, as a dict."""
+    columns = getattr(estimator, "condition", None)
+    if columns is None:
+        return {}
+    names = getattr(estimator, "feature_names_in_", None)
+    columns = column_indices(columns, estimator.n_features_in_, names, "condition")
+    return {"condition": np.asarray(X)[:, columns]}
 
 
 def check_image_shape(image_shape, n_features):

@@ -23,8 +23,9 @@ _ATTRIBUTES = {
     "history_": dict,
     "feature_names_in_": np.ndarray,
     "categories_": list,
+    "_kinds_of_categories": list,
 }
-_SOMETIMES = {"feature_names_in_", "categories_"}  # depending on X
+_SOMETIMES = {"feature_names_in_", "categories_", "_kinds_of_categories"}  # depending on X
 
 
 def write_estimator(estimator, path):

@@ -48,6 +48,13 @@ class AggregateDivergence(NamedTuple):
     standard_error: float
 
 
+def _numbers(x):
+    """Return a number of each row, for noise of its own where others are equal, in any order."""
+    numbers = np.empty(len(x), dtype=np.int64)
+    numbers[np.lexsort(np.asarray(x, dtype=np.float32).T)] = np.arange(len(x))
+    return numbers
+
+
 @torch.no_grad()
 def aggregate_divergence(model, x, seed):
     """Return the AggregateDivergence of rows.
@@ -63,7 +70,7 @@ def aggregate_divergence(model, x, seed):
     """
     home = next(iter(model.parameters())).device
     posterior = model.encode(torch.as_tensor(np.array(x), device=home))
-    noise = RowNoise(x, model.n_components, seed).draw(1)[0]
+    noise = RowNoise(x, model.n_components, seed, _numbers(x)).draw(1)[0]
     z = posterior.draw(torch.as_tensor(noise, device=home))
     log_prior = model.prior_density().log_prob(z)
     n, others, all_rows = len(x), [], []

@@ -115,8 +115,9 @@ class VariationalAutoencoder(Autoencoder):
         'feature'.
     condition : int, slice, str or list, default=None
         Columns of X that are given, not modelled: indices, names or a mask, of numbers without
-        missing values. The model is p(x | c) of the other columns x given these columns c.
-        Encoder and decoder read c after x and z, standardised; p(z) does not depend on it.
+        missing values; a nominal one has an indicator of 0 and 1 for each category. The model is
+        p(x | c) of the other columns x given these columns c. Encoder and decoder read c after x
+        and z, standardised; p(z) does not depend on it.
     prior : {'auto', 'normal', 'mixture', 'vamp'}, default='auto'
         p(z): standard normal; a learned Gaussian mixture, whose components are clusters; or the
         mixture of the posteriors of learned pseudo-inputs. 'auto' is 'mixture' where the likelihood
@@ -203,8 +204,9 @@ class VariationalAutoencoder(Autoencoder):
         Their names, if X had names that are all strings.
     categories_ : list
         For each column the list of its categories by name, in the order of their codes, or None.
-        It exists if a column of a 'categorical' likelihood has names: strings, in sorted order, or
-        a dtype of categories, in its order.
+        It exists if a column of a 'categorical' likelihood has names: strings, in sorted order, a
+        dtype of categories, in its order, or booleans of a data frame or an array of objects, False
+        and True. ``set_output`` makes categories of strings.
 
     See Also
     --------

@@ -23,7 +23,14 @@ from skvae.neural.training.rows_in_memory import arranged
 from skvae.neural.training.rows_on_disk import RowsOnDisk, blocks_of, in_memory_or_on_disk
 from skvae.neural.training.streaming import relative
 from skvae.vae.aggregate import aggregate_divergence
-from skvae.vae.categories import coded, learned_categories, named, table
+from skvae.vae.categories import (
+    check_given,
+    coded,
+    kinds_of_categories,
+    learned_categories,
+    named,
+    table,
+)
 from skvae.vae.evaluator import (
     ChunkResults,
     Evaluator,
@@ -398,6 +405,16 @@ class Autoencoder(LatentVariableModel):
             probable one. A Bernoulli column has the probability of a one. Categories with names
             have these, in an array of objects; with ``set_output`` the rows are a table.
 
+        See Also
+        --------
+        reconstruct : Rows of values that X may have.
+
+        Notes
+        -----
+        A mean of zeros and ones is a probability, as grey values in a picture of zeros and ones.
+        :meth:`reconstruct` and :meth:`impute` return rows that could be rows of X, in which such a
+        column has its more probable value: the rounded probability.
+
         Examples
         --------
         >>> from skvae import VariationalAutoencoder
@@ -472,6 +489,10 @@ class Autoencoder(LatentVariableModel):
             In the units of X; float32 if X is. Nominal columns, of a categorical or Bernoulli
             likelihood, have their most probable value. Categories with names have these, in an
             array of objects; with ``set_output`` the rows are a table.
+
+        See Also
+        --------
+        inverse_transform : E[x | z] of any latent vectors, with probabilities in Bernoulli columns.
 
         Examples
         --------
@@ -771,11 +792,13 @@ class Autoencoder(LatentVariableModel):
             raise ValueError(f"condition has the columns {own}: must have {labels}")
         with reading("condition"):
             values = numbers_of(condition, "condition")
-            values = check_array(values, dtype=np.float64, input_name="condition")
-        if values.shape[1] != len(labels) or len(values) not in (1, n_rows):
+            shape = np.shape(values)
+            if len(shape) == 2:
+                values = check_array(values, dtype=np.float64, input_name="condition")
+        if len(shape) != 2 or shape[1] != len(labels) or shape[0] not in (1, n_rows):
             raise ValueError(
-                f"condition has shape {values.shape}: must have shape ({n_rows}, {len(labels)}), a "
-                f"row of the columns {labels} for each row, or (1, {len(labels)}) for all"
+                f"condition has shape {shape}: must have shape ({n_rows}, {len(labels)}), a row of "
+                f"the columns {labels} for each row, or (1, {len(labels)}) for all"
             )
         X = np.full((n_rows, self.n_features_in_), np.nan)
         X[:, likelihood.given] = values
@@ -820,10 +843,13 @@ class Autoencoder(LatentVariableModel):
     def _coded(self, X, learn):
         """Return X with codes in the place of names of categories, which a fit learns."""
         if learn:
-            vars(self).pop("categories_", None)
+            for name in ("categories_", "_kinds_of_categories"):
+                vars(self).pop(name, None)
+            check_given(X, self.condition)
             own = self.likelihood, X, self.condition
             if (categories := learned_categories(*own)) is not None:
                 self.categories_ = categories
+                self._kinds_of_categories = kinds_of_categories(X, categories)
         if not hasattr(self, "categories_"):
             return X
         validate_data(self, X, reset=learn, skip_check_array=True)
@@ -839,7 +865,8 @@ class Autoencoder(LatentVariableModel):
         if library is None or is_distributed(X):
             return X if categories is None else named(X, categories)
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])
-        return table(X, names, categories, library, index_of(like))
+        kinds = getattr(self, "_kinds_of_categories", None)
+        return table(X, names, categories, library, index_of(like), kinds)
 
     def _rows(self, X, sample_weight, *, reset=False, min_rows=1):
         """Return the checked rows to learn from, and their weights or None.

@@ -2,6 +2,7 @@
 
 A likelihood reads codes 0, 1, …. A column may hold strings instead, or have a dtype of categories:
 the *names* of its codes are then its strings in sorted order, or the dtype's categories in theirs.
+Those of booleans are False and True.
 ``categories`` is a list with an entry for each column: its names, a list, or None where the column
 holds numbers.
 """
@@ -9,9 +10,11 @@ holds numbers.
 import numpy as np
 
 from skvae.blocks import is_distributed
-from skvae.columns import column_label
+from skvae.columns import column_indices, column_label
 from skvae.neural.likelihoods.columns import columns_of_likelihoods, with_given
 from skvae.validation import is_missing
+
+_FLAGS = [False, True]
 
 
 def learned_categories(likelihood, X, condition=None):
@@ -58,6 +61,69 @@ def learned_categories(likelihood, X, condition=None):
     for j in columns:
         categories[j] = _names_in(_column(X, j), column_label(j, names))
     return categories if any(names is not None for names in categories) else None
+
+
+def kinds_of_categories(X, categories):
+    """Return, for each column, the kind of its categories in a table of pandas.
+
+    Parameters
+    ----------
+    X : array-like
+        Rows as a user passes them.
+    categories : list
+        Of the columns.
+
+    Returns
+    -------
+    kinds : list of str
+        ``"ordered"`` where a dtype has ordered categories, ``"bool"`` where a column holds
+        booleans, and ``""`` elsewhere.
+    """
+    X, kinds = _readable(X), [""] * len(categories)
+    for j, known in enumerate(categories):
+        dtype = None if known is None else _column(X, j).dtype
+        if getattr(dtype, "ordered", False) is True:
+            kinds[j] = "ordered"
+        elif known == _FLAGS and type(known[0]) is bool and not hasattr(dtype, "categories"):
+            kinds[j] = "bool"
+    return kinds
+
+
+def check_given(X, condition):
+    """Raise ValueError if a column that is given holds names of categories, which have no order.
+
+    Parameters
+    ----------
+    X : array-like
+        Rows as a user passes them.
+    condition : int, slice, str, list or None
+        The parameter of the estimator.
+    """
+    if condition is None or is_distributed(X) or (X := _readable(X)) is None:
+        return
+    names = names_of(X)
+    for j in column_indices(condition, X.shape[1], names, "condition").tolist():
+        column = _column(X, j)
+        if getattr(column.dtype, "kind", "O") in "biufc":
+            continue
+        text = next((value for value in column if _is_text(value)), None)
+        if text is not None:
+            raise ValueError(
+                f"{column_label(j, names)} holds {str(text)!r}: columns of condition must be "
+                "numbers; put a column of 0 and 1 for each category in its place, as "
+                "sklearn.preprocessing.OneHotEncoder does"
+            )
+
+
+def _is_text(value):
+    """Return whether a value is a string that is no number."""
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return True
+    return False
 
 
 def coded(X, categories):
@@ -111,7 +177,7 @@ def named(X, categories):
     return rows
 
 
-def table(X, names, categories, library, index):
+def table(X, names, categories, library, index, kinds=None):
     """Return rows as a data frame, with columns of categories in the place of codes.
 
     Parameters
@@ -126,6 +192,8 @@ def table(X, names, categories, library, index):
         The library of the data frame.
     index : pandas.Index or None
         The index of the rows.
+    kinds : list of str, default=None
+        From :func:`kinds_of_categories`; None are categories without an order.
     """
     categories = [None] * X.shape[1] if categories is None else categories
     if library == "polars":
@@ -141,8 +209,10 @@ def table(X, names, categories, library, index):
     frame = pd.DataFrame(X, columns=list(names), index=index)
     for j, known in enumerate(categories):
         if known is not None:
-            codes = X[:, j].astype(np.intp)
-            frame.isetitem(j, pd.Categorical.from_codes(codes, categories=known))
+            codes, kind = X[:, j].astype(np.intp), kinds[j] if kinds else ""
+            own = pd.CategoricalDtype(known, ordered=kind == "ordered")
+            column = codes == 1 if kind == "bool" else pd.Categorical.from_codes(codes, dtype=own)
+            frame.isetitem(j, column)
     return frame
 
 
@@ -248,9 +318,13 @@ def _names_in(column, label):
     if declared is not None and not str(column.dtype).startswith("Categorical"):
         return _plain(list(declared), label)
     kind = getattr(column.dtype, "kind", "O")
-    if kind in "biufc":
+    if kind == "b":
+        return list(_FLAGS)
+    if kind in "iufc":
         return None
     values = {value for value in _hashable(column, label) if not _is_absent(value)}
+    if values and all(isinstance(value, bool | np.bool_) for value in values):
+        return list(_FLAGS)
     texts = [value for value in values if isinstance(value, str)]
     if not texts:
         return None

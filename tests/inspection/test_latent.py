@@ -56,6 +56,17 @@ def test_the_dimensions_are_those_that_vary_most():
     assert_allclose(_offsets(display.points_[0]), (X - X.mean(axis=0))[:, [0, 2]])
 
 
+def test_traversals_of_a_model_with_given_columns(X):
+    vae = _fitted(X, 2, condition=[1, 4])
+    display = LatentTraversalDisplay.from_estimator(vae, condition=[[3.0, -2.0]], n_steps=3)
+    Z = [[-2.0, 0.0], [0.0, 0.0], [2.0, 0.0]]
+    assert_allclose(display.X[0], vae.inverse_transform(Z, condition=[[3.0, -2.0]]))
+    assert_array_equal(display.X[:, :, 4], -2.0)
+    with pytest.raises(ValueError, match="condition=None: must have the values of the columns"):
+        LatentTraversalDisplay.from_estimator(vae)
+    assert len(LatentSpaceDisplay.from_estimator(vae, X).points_) == 1
+
+
 def test_groups_differ_by_colour_and_marker(vae, X):
     labels = np.array(["b", "a", "c", "a"] * 10)
     display = LatentSpaceDisplay.from_estimator(vae, X, labels=labels, dimensions=(0, 1))

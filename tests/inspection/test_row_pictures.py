@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
@@ -10,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.neighbors import KernelDensity
 
 from skvae import EMGaussianMixture, VariationalAutoencoder
-from skvae.inspection import ReconstructionDisplay, SampleDisplay
+from skvae.inspection import LatentTraversalDisplay, ReconstructionDisplay, SampleDisplay
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +138,45 @@ def test_draws_of_other_models(X):
     assert_array_equal(display.X, density.sample(5, random_state=1))
     with pytest.raises(ValueError, match="noise=False: EMGaussianMixture has no inverse_transform"):
         SampleDisplay.from_estimator(mixture, noise=False)
+
+
+@pytest.mark.parametrize("form", [np.asarray, pd.DataFrame, pl.DataFrame])
+def test_models_with_given_columns(form, X):
+    """Rows have the values of the given columns; draws need them."""
+    rows = np.column_stack([X[:, :2], X[:, 2:] > 0]).astype(float)
+    names = None if form is np.asarray else list("abcdef")
+    table = rows if names is None else form(dict(zip(names, rows.T, strict=True)))
+    vae = VariationalAutoencoder(
+        1, condition=[4, 0], likelihood=[("gaussian", 1), ("bernoulli", [2, 3, 5])], max_epochs=2
+    ).fit(table)
+    display = ReconstructionDisplay.from_estimator(vae, table)
+    Z, c = vae.transform(table), rows[:, [4, 0]]
+    assert_allclose(display.X_reconstructed, vae.inverse_transform(Z, condition=c))
+    assert not np.isin(display.X_reconstructed[:, 2], [0, 1]).any()  # probabilities
+    for noise in (True, False):
+        options = {"condition": c[:7], "random_state": 0}
+        drawn, Z = vae.sample(7, **options)
+        expected = drawn if noise else vae.inverse_transform(Z, condition=c[:7])
+        found = SampleDisplay.from_estimator(vae, 7, noise=noise, **options).X
+        assert_allclose(found, expected)
+    with pytest.raises(ValueError, match="condition=None: must have the values of the columns"):
+        SampleDisplay.from_estimator(vae)
+
+
+def test_names_of_categories_have_no_picture(X):
+    rows = pd.DataFrame({"size": X[:, 0], "group": np.where(X[:, 1] > 0, "high", "low")})
+    parts = [("gaussian", "size"), ("categorical", "group")]
+    vae = VariationalAutoencoder(2, likelihood=parts, max_epochs=1).fit(rows)
+    for output in ("default", "pandas", "polars"):
+        vae.set_output(transform=output)
+        for call in (
+            lambda: ReconstructionDisplay.from_estimator(vae, rows),
+            lambda: SampleDisplay.from_estimator(vae, 5),
+            lambda: LatentTraversalDisplay.from_estimator(vae),
+        ):
+            match = "X has values that are no numbers .*: fit with the codes 0, 1, … of the categor"
+            with pytest.raises(ValueError, match=match):
+                call()
 
 
 def test_given_axes(vae, X):

@@ -49,6 +49,26 @@ def test_a_shifted_prior_has_the_divergence_of_gaussians(mean, variance):
     assert_allclose([found.lower, found.upper], expected, atol=5 * found.standard_error + 0.03)
 
 
+def test_equal_rows_have_draws_of_their_own():
+    """The average posterior of one row, many times, is its Gaussian."""
+    problem, model = exact_model()
+    x = problem.sample(1, 3)
+    with torch.no_grad():
+        q = model.encode(torch.as_tensor(x))
+    mean, covariance = q.mean[0].numpy(), q.covariance[0].numpy()
+    expected = kl_gaussians(mean, covariance, np.zeros(2), np.eye(2))
+    found = aggregate_divergence(model, np.repeat(x, 2000, axis=0), seed=0)
+    assert 0.01 < found.standard_error < 0.05
+    assert_allclose([found.lower, found.upper], expected, atol=4 * found.standard_error)
+    # Rows of three kinds, with a missing value: their order has no influence.
+    some = np.repeat(problem.sample(3, 4), 100, axis=0)
+    some[:100, 1] = np.nan
+    mixed = some[np.random.default_rng(0).permutation(300)]
+    assert_allclose(
+        aggregate_divergence(model, mixed, seed=0), aggregate_divergence(model, some, seed=0)
+    )
+
+
 def test_few_rows_bound_it_from_both_sides():
     """Over data sets the mean of one is below the divergence, that of the other above."""
     problem, model = exact_model(mean=(1.0, 0.0), variance=(1.0, 1.0))

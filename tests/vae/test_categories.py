@@ -171,6 +171,50 @@ def test_tables_of_numbers_follow_set_output_too():
     assert isinstance(autoencoder(1).fit(X).reconstruct(X), np.ndarray)
 
 
+def same_dtypes(rows, table):
+    assert rows["grade"].dtype == table["grade"].dtype
+    assert rows["grade"].cat.ordered
+    assert rows["colour"].dtype == bool
+
+
+def test_ordered_categories_and_booleans_have_their_dtypes(table, tmp_path):
+    flags = table["colour"] == "blue"
+    forms = [flags, flags.astype(object), flags.astype("boolean")]
+    own = table.assign(grade=table["grade"].cat.as_ordered())
+    fitted = [
+        autoencoder(1, likelihood=PARTS, n_score_samples=10).fit(own.assign(colour=form))
+        for form in forms
+    ]
+    vae, own = fitted[0], own.assign(colour=flags)
+    assert vae.categories_ == [[False, True], None, GRADES]
+    for other in fitted[1:]:
+        assert other.score(own) == vae.score(own)
+    # The codes are 0 and 1, so that later rows may be numbers.
+    assert vae.score(own.astype({"colour": float})) == vae.score(own)
+    assert {*vae.sample(100, random_state=0)[0][:, 0]} == {False, True}
+    vae.save(tmp_path / "model.st")
+    again = VariationalAutoencoder.load(tmp_path / "model.st")
+    for model in (vae, again, pickle.loads(pickle.dumps(vae)), fitted[1], fitted[2]):
+        model.set_output(transform="pandas")
+        holes = own.astype({"colour": object})
+        holes.iloc[:4, 0] = None
+        for rows in (model.sample(9)[0], model.impute(holes), model.impute(holes, draw=True)):
+            same_dtypes(rows, own)
+        same_dtypes(model.reconstruct(own), own)
+        same_dtypes(model.inverse_transform([[0.0], [2.0]]), own)
+    assert vae.set_output(transform="polars").sample(9)[0]["colour"].dtype == pl.Boolean
+    # A further fit without them forgets them.
+    vae.set_output(transform="pandas").fit(table)
+    assert not vae.sample(3)[0]["grade"].cat.ordered
+    assert list(vae.sample(3)[0]["colour"].cat.categories) == COLOURS
+
+
+def test_booleans_as_a_dtype_of_categories_stay_one(table):
+    own = table.assign(colour=pd.Categorical(table["colour"] == "red"))
+    vae = autoencoder(1, likelihood=PARTS, max_epochs=2).set_output(transform="pandas").fit(own)
+    assert vae.sample(3)[0]["colour"].dtype == own["colour"].dtype
+
+
 def test_unknown_names_are_named(vae, table):
     other = table.astype({"colour": object})
     other.iloc[3, 0] = "purple"

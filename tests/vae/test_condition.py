@@ -323,6 +323,27 @@ def test_columns_that_cannot_be_given(condition, match):
         autoencoder(condition=condition).fit(X)
 
 
+@pytest.mark.parametrize("dtype", [object, "string", "category"])
+@pytest.mark.parametrize("likelihood", ["gaussian", [("categorical", "b"), ("gaussian", "a")]])
+def test_given_columns_hold_no_names(dtype, likelihood):
+    frame = pd.DataFrame({"b": X[:60, 6], "a": X[:60, 0], "age": np.where(X[:60, 6], "x", "1")})
+    estimator = autoencoder(condition="age", likelihood=likelihood)
+    match = (
+        r"^X\['age'\] holds 'x': columns of condition must be numbers; put a column of 0 and 1 for "
+        "each category in its place"
+    )
+    with pytest.raises(ValueError, match=match):
+        estimator.fit(frame.astype({"age": dtype}))
+    with pytest.raises(ValueError, match=r"^X\[:, 2\] holds 'x': columns of condition"):
+        autoencoder(condition=2).fit(frame.to_numpy(dtype=object))
+    numbers = frame.assign(age=frame["age"].map({"x": "2.5", "1": "1"})).astype({"age": dtype})
+    expected = estimator.fit(frame.assign(age=np.where(X[:60, 6], 2.5, 1.0)))
+    rows = frame.assign(age=np.where(X[:60, 6], 2.5, 1.0))
+    assert_array_equal(
+        expected.score_samples(rows), clone(estimator).fit(numbers).score_samples(rows)
+    )
+
+
 def test_a_given_column_has_no_likelihood():
     match = r"X\[:, 2\] belongs to the parts \['gaussian', 'condition'\]"
     with pytest.raises(ValueError, match=match):
@@ -363,7 +384,7 @@ def test_given_values_must_be_observed():
         (None, r"condition=None: must have the values of the columns \[2, 6\]"),
         (X[:2, GIVEN], r"condition has shape \(2, 2\): must have shape \(3, 2\)"),
         (X[:3], r"condition has shape \(3, 7\): must have shape \(3, 2\)"),
-        (X[0, GIVEN], "Expected 2D array"),
+        (X[0, GIVEN], r"condition has shape \(2,\): must have shape \(3, 2\)"),
         ([[np.nan, 1.0]], "condition contains NaN"),
         ([["a", 1.0]], "condition"),
     ],
