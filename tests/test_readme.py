@@ -1,6 +1,7 @@
 """The README's and the tutorial's code runs, and gives the results that they describe."""
 
 import doctest
+import importlib.util
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+SCRIPT = ROOT / "doc" / "front_picture.py"
 TUTORIAL = ROOT / "doc" / "tutorial.rst"
 
 
@@ -29,8 +31,10 @@ def namespace(text):
 
 @pytest.fixture(scope="module")
 def tutorial():
-    """Return what the tutorial's lines define; their outputs are checked as a doctest."""
-    examples = doctest.DocTestParser().get_examples(TUTORIAL.read_text(encoding="utf-8"))
+    """Return what the tutorial's lines before its deep model define; a doctest runs all of them."""
+    before, title, _ = TUTORIAL.read_text(encoding="utf-8").partition("\nA deep model\n")
+    assert title
+    examples = doctest.DocTestParser().get_examples(before)
     names = {}
     for example in examples:
         exec(compile(example.source, str(TUTORIAL), "single"), names)
@@ -53,7 +57,7 @@ def test_its_files_are_there(text):
 
 def test_the_script_of_the_picture_fits_the_models_of_the_table(text):
     """The numbers in the picture are those of the table."""
-    script = (ROOT / "doc" / "front_picture.py").read_text(encoding="utf-8")
+    script = SCRIPT.read_text(encoding="utf-8")
     for model in (
         "EMHiddenMarkov(3, random_state=0)",
         "EMGaussianMixture(3, random_state=0)",
@@ -63,6 +67,16 @@ def test_the_script_of_the_picture_fits_the_models_of_the_table(text):
     ):
         assert model in script
         assert model.replace("EMHiddenMarkov(3", "EMHiddenMarkov(n_components=3") in text
+
+
+@pytest.mark.slow
+def test_the_picture_is_drawn():
+    """The script of the picture, with hardly any training."""
+    spec = importlib.util.spec_from_file_location("front_picture", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    figure = module.draw(vae_epochs=1)
+    assert [len(panel.axes) > 0 for panel in figure.subfigs] == [True] * 4
 
 
 @pytest.mark.slow
