@@ -865,7 +865,7 @@ class Autoencoder(LatentVariableModel):
         if library is None or is_distributed(X):
             return X if categories is None else named(X, categories)
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])
-        kinds = getattr(self, "_kinds_of_categories", None)
+        kinds = vars(self).get("_kinds_of_categories")
         return table(X, names, categories, library, index_of(like), kinds)
 
     def _rows(self, X, sample_weight, *, reset=False, min_rows=1):
