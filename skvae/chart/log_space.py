@@ -106,6 +106,8 @@ class Inside:
 
     def span_posterior(self):
         """Return the expected numbers of constituents of each label and span, (n, n, K)."""
+        if self.log_p == -np.inf:  # no tree, so no constituents; a posterior would be 0 / 0
+            return np.zeros_like(self.top)
         return np.exp(self.outer() + self.top)
 
     def add_counts(self, weight, starts, rules, units, leaves):

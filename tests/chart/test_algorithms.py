@@ -327,6 +327,18 @@ def test_an_impossible_row_counts_as_missing():
     assert not sums.rules.any()
 
 
+@pytest.mark.parametrize("rare", [1e-300, 1e-200])
+def test_an_impossible_sentence_has_no_constituents_where_rules_are_rare(rare):
+    """The chart is computed in log space; A → B B is rare, and the last row is impossible."""
+    rules = np.zeros((2, 2, 2))
+    rules[0, 0, 1], rules[0, 1, 1] = 0.5, rare
+    grammar = Rules(np.array([1.0, 0.0]), rules, np.array([0.5 - rare, 1.0]))
+    logs = np.zeros((4, 2))
+    assert algorithms.span_posterior(grammar, logs).any()
+    logs[3] = -np.inf
+    assert_array_equal(algorithms.span_posterior(grammar, logs), 0.0)
+
+
 def test_an_impossible_length():
     """S -> A A, A a leaf: two rows, or none at all."""
     rules = np.zeros((2, 2, 2))
