@@ -24,6 +24,13 @@ def entries(text):
 
 
 MEANT = {
+    "anomaly": "how_to/find_anomalies",
+    "outlier": "how_to/find_anomalies",
+    "novelty detection": "how_to/find_anomalies",
+    "false alarm": "how_to/find_anomalies",
+    "imputation": "how_to/fill_gaps",
+    "classification": "how_to/classify_by_density",
+    "speaker recognition": "how_to/classify_by_density",
     "changepoint": "how_to/segment_a_series",
     "forecast": "how_to/forecast",
     "parse": "how_to/parse_sentences",

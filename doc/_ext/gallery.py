@@ -10,6 +10,7 @@ ORDER = (
     "plot_segmentation.py",
     "plot_earthquakes.py",
     "plot_few_labels.py",
+    "plot_speakers.py",
     "plot_online_filter.py",
     "plot_grammar.py",
     "plot_arithmetic.py",
