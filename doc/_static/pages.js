@@ -7,9 +7,10 @@ document.addEventListener("DOMContentLoaded", () => {
     picture.replaceWith(link);
     link.append(picture);
   }
-  // Long names may break after a point, a bracket or a sign of equality as set in skvae.css.
+  // Long names may break after a point, a bracket, a sign of equality or an underscore, and before a
+  // capital letter, as set in skvae.css.
   for (const word of document.querySelectorAll("code.literal span.pre")) {
-    const parts = word.textContent.split(/(?<=[=,]|\((?!\))|\.(?=[A-Za-z]))/);
+    const parts = word.textContent.split(/(?<=[=,]|\((?!\))|\.(?=[A-Za-z]))|(?<=[a-z])(?=[A-Z])|(?<=[a-z]_)(?=[a-z])/);
     word.replaceChildren(...parts.flatMap((part) => [part, document.createElement("wbr")]).slice(0, -1));
   }
 });
