@@ -24,16 +24,13 @@ def entries(text):
 
 
 MEANT = {
+    "changepoint": "how_to/segment_a_series",
     "anomaly": "how_to/find_anomalies",
     "outlier": "how_to/find_anomalies",
-    "novelty detection": "how_to/find_anomalies",
-    "false alarm": "how_to/find_anomalies",
     "imputation": "how_to/fill_gaps",
-    "classification": "how_to/classify_by_density",
-    "speaker recognition": "how_to/classify_by_density",
-    "changepoint": "how_to/segment_a_series",
     "forecast": "how_to/forecast",
     "parse": "how_to/parse_sentences",
+    "classification": "how_to/classify_by_density",
     "number of clusters": "how_to/choose_the_number",
     "clustering": "guide/mixtures",
     "confidence interval": "guide/bayesian",
