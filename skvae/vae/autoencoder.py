@@ -69,7 +69,7 @@ class Training(NamedTuple):
     @property
     def rank(self):
         """Return the order among trainings: failures last, then the objective of validation."""
-        return self.failure is None, self.record.best_objective
+        return self.failure is None, self.record.best_objectives[-1]
 
 
 class VariationalAutoencoder(Autoencoder):
@@ -111,7 +111,8 @@ class VariationalAutoencoder(Autoencoder):
         'student_t', 'log_normal', 'gamma' and 'beta', ``dof`` of 'student_t', ``n_categories`` of
         'categorical'. The default ``scale`` of 'gaussian' and 'log_normal', 'auto', is 'feature' or
         'decoder': both are trained, and the one with the higher objective of the validation rows is
-        kept. Without such rows or hidden layers, and for rows that are not read into memory, it is
+        kept. 'feature' comes second, and its training ends where it is behind that of 'decoder'.
+        Without such rows or hidden layers, and for rows that are not read into memory, it is
         'feature'.
     condition : int, slice, str or list, default=None
         Columns of X that are given, not modelled: indices, names or a mask, of numbers without
@@ -545,15 +546,19 @@ class VariationalAutoencoder(Autoencoder):
             return (scale,)
         no_choice = fraction is None or not self.hidden_layer_sizes or self.decoder is not None
         no_choice = no_choice or isinstance(X, RowsOnDisk)
-        return ("feature",) if no_choice else ("feature", "decoder")
+        return ("feature",) if no_choice else ("decoder", "feature")
 
     def _best_of_scales(self, X, weight, fraction, seeds, agree):
-        """Train with every scale, and keep the best for the validation rows; return its failure."""
+        """Train with every scale, and keep the best for the validation rows; return its failure.
+
+        The second training stops where it is behind the first one.
+        """
         best, problem = None, None
         for scale in self._scales(X, fraction):
             net, x = self._begun(X, weight, scale, seeds[0])
             try:
-                trained = self._train(net, x, weight, fraction, self.max_epochs, seeds[1], agree)
+                own = fraction, self.max_epochs, seeds[1], agree, best
+                trained = self._train(net, x, weight, *own)
             except Divergence as divergence:
                 problem = divergence
                 continue
@@ -621,11 +626,11 @@ class VariationalAutoencoder(Autoencoder):
             settings["batch_size"] = int(np.clip(n_rows // 10, *_BATCH))
         return settings
 
-    def _train(self, net, x, weight, fraction, n_epochs, seed, agree):
+    def _train(self, net, x, weight, fraction, n_epochs, seed, agree, other=None):
         """Return the Training of a net.
 
         ``fraction`` is the share of validation rows, or None; ``agree`` compares the inputs of all
-        processes first.
+        processes first; ``other`` is another Training of these rows, which this one must beat.
         """
         model = net.module_.model
         rows = split_rows(x, model.likelihood, fraction, seed, weight)
@@ -643,6 +648,8 @@ class VariationalAutoencoder(Autoencoder):
         try:
             options = {"n_epochs": n_epochs, "volume": rows.volume}
             weights = {"weight": rows.weight, "weight_valid": rows.weight_valid}
+            if other is not None and other.failure is None:
+                options["to_beat"] = other.record.best_objectives
             record = train(net, rows.x, rows.x_valid, **options, **weights)
         except Divergence as divergence:
             if divergence.record.n_epochs == 0:

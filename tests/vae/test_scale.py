@@ -35,6 +35,19 @@ def test_the_scale_is_that_of_the_higher_bound_on_validation_rows():
         assert_array_equal(chosen.score_samples(X), each[best].score_samples(X))
 
 
+def test_the_training_that_is_behind_is_short(monkeypatch):
+    n_epochs, original = [], VariationalAutoencoder._train
+
+    def watched(*args, **params):
+        training = original(*args, **params)
+        n_epochs.append(training.record.n_epochs)
+        return training
+
+    monkeypatch.setattr(VariationalAutoencoder, "_train", watched)
+    autoencoder(hidden_layer_sizes=(16,), max_epochs=60, lr=1e-2).fit(spread_by_factor())
+    assert n_epochs[0] > 2 * n_epochs[1]
+
+
 @pytest.mark.parametrize(
     "parameters",
     [

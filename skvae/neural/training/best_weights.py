@@ -12,6 +12,8 @@ from skorch.callbacks import Callback, EarlyStopping
 
 from skvae.neural.training.record import Divergence, record_of
 
+_TRIAL = 0.5  # of the first steps, before a training that is behind another one stops
+
 
 class BestWeights(Callback):
     """Keeps the weights of the last epoch and of the best, and sets one of them at the end.
@@ -31,7 +33,16 @@ class BestWeights(Callback):
         Epochs up to this one do not count against the patience: training still warms up.
     first_steps : int
         Epochs that end before this number of steps of the optimiser do not count either.
+
+    Attributes
+    ----------
+    to_beat : sequence of float
+        The highest objective up to each epoch of another training, that of its first weights first.
+        With early stopping, this training ends if its own is lower after as many epochs, from half
+        of the first steps on. Beyond the other's last epoch its last objective counts.
     """
+
+    to_beat = ()
 
     def __init__(self, early_stopping, patience, tol, first_epoch, first_steps=0):
         self.early_stopping, self.patience = early_stopping, patience
@@ -40,7 +51,7 @@ class BestWeights(Callback):
     def on_train_begin(self, net, **kwargs):
         """Begin the record of a training."""
         self.n_epochs_, self.misses_, self.kept_epoch_ = 0, 0, len(net.history)
-        self.n_steps_ = 0
+        self.n_steps_, self.best_objectives_ = 0, []
         self.last_ = self.best_ = None
         self.best_objective_ = self.bar_ = -math.inf
         self.stopped_ = self.interrupted_ = False
@@ -53,6 +64,7 @@ class BestWeights(Callback):
         if dataset_valid is not None:
             self._rank(_objective(net, dataset_valid))
             net.module_.begin_epoch(len(net.history))  # the noise of this epoch begins anew
+        self.best_objectives_.append(self.best_objective_)
 
     def on_batch_end(self, net, training=None, **kwargs):
         """Raise Divergence if the loss is not finite."""
@@ -69,16 +81,25 @@ class BestWeights(Callback):
         self.n_epochs_ += 1
         self.last_, self.kept_epoch_ = _copied_state(net.module_), len(net.history)
         self.n_steps_ += record["train_batch_count"]
-        if dataset_valid is None:
-            return
-        _check_batches("iterator_valid", record["valid_batch_count"], dataset_valid)
-        objective = -record["valid_loss"]
+        if dataset_valid is not None:
+            _check_batches("iterator_valid", record["valid_batch_count"], dataset_valid)
+            self._count(-record["valid_loss"])
+        self.best_objectives_.append(self.best_objective_)
+        self.stopped_ = self.early_stopping and (self.misses_ >= self.patience or self._behind())
+
+    def _count(self, objective):
+        """Rank the last weights, and count the epochs without improvement."""
         self._rank(objective)
         if objective > self.bar_:
             self.misses_, self.bar_ = 0, objective + self.tol
         elif self.kept_epoch_ > self.first_epoch and self.n_steps_ >= self.first_steps:
             self.misses_ += 1
-        self.stopped_ = self.early_stopping and self.misses_ >= self.patience
+
+    def _behind(self):
+        """Return whether another training was better after as many epochs."""
+        tried = self.kept_epoch_ > self.first_epoch and self.n_steps_ >= _TRIAL * self.first_steps
+        other = self.to_beat[: self.n_epochs_ + 1]
+        return tried and len(other) > 0 and self.best_objective_ < other[-1]
 
     def _rank(self, objective):
         """Keep the last weights as the best if their objective is."""

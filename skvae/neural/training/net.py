@@ -208,7 +208,17 @@ def _initialised(net, net_params):
         raise ValueError(f"net_params={net_params!r}: {error}") from error
 
 
-def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0, weight=None, weight_valid=None):
+def train(
+    net,
+    X,
+    X_valid=None,
+    *,
+    n_epochs=None,
+    volume=0.0,
+    weight=None,
+    weight_valid=None,
+    to_beat=(),
+):
     """Return the record of a training for some more epochs from the current state of the net.
 
     Parameters
@@ -227,6 +237,9 @@ def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0, weight=None, weigh
         between the units of X and of prepared rows.
     weight, weight_valid : ndarray of shape (n,), default=None
         The weights of the rows, with a mean of one, as of :class:`streaming.Split`.
+    to_beat : sequence of float
+        The ``best_objectives`` of another training of these rows: this one stops where it is
+        behind, see :class:`BestWeights`.
 
     Returns
     -------
@@ -255,11 +268,12 @@ def train(net, X, X_valid=None, *, n_epochs=None, volume=0.0, weight=None, weigh
     callbacks = dict(net.callbacks_)
     bar = callbacks.get("epoch_bar", EpochBar())
     bar.volume = volume
+    callbacks["best_weights"].to_beat = to_beat
     module.processes = Processes.here()
     try:
         with isolated_random(epoch_seed(seed, epoch, MODULES)):
             net.partial_fit(rows)
     finally:
-        module.processes = None
+        module.processes, callbacks["best_weights"].to_beat = None, ()
         bar.close()
     return record_of(net, callbacks["best_weights"])

@@ -20,8 +20,9 @@ class TrainingRecord(NamedTuple):
     best_epoch : int
         The epoch whose weights are kept, counted from 1 over all trainings of the net. The number
         of the epochs of earlier trainings, 0 in the first one, if it is none of these.
-    best_objective : float
-        The objective of the validation rows under these weights; −inf without such rows.
+    best_objectives : ndarray of shape (n_epochs + 1,)
+        The highest objective of the validation rows under the first weights and up to each epoch;
+        −inf without such rows. The last is that of the weights that are kept.
     stopped_early : bool
         Whether training ended because validation no longer improved.
     interrupted : bool
@@ -32,7 +33,7 @@ class TrainingRecord(NamedTuple):
     valid_bounds: np.ndarray | None
     n_epochs: int
     best_epoch: int
-    best_objective: float
+    best_objectives: np.ndarray
     stopped_early: bool
     interrupted: bool
 
@@ -75,7 +76,7 @@ def record_of(net, best_weights):
         valid_bounds=column("valid_bound") if validated else None,
         n_epochs=n_epochs,
         best_epoch=best_weights.kept_epoch_,
-        best_objective=best_weights.best_objective_,
+        best_objectives=np.array(best_weights.best_objectives_, dtype=np.float64),
         stopped_early=best_weights.stopped_,
         interrupted=best_weights.interrupted_,
     )

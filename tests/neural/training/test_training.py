@@ -290,6 +290,29 @@ def test_patience_begins_after_some_steps():
     assert train(net, X, X_valid).n_epochs == 6  # the fifth epoch ends with the fortieth step
 
 
+def test_training_ends_where_it_is_behind_another_one():
+    settings = {"early_stopping": True, "n_iter_no_change": 12, "first_steps": 40}
+    net, X, X_valid = misled(**settings)
+    alone, kept = train(net, X, X_valid), weights(net)
+    objectives = alone.best_objectives
+    assert len(objectives) == alone.n_epochs + 1
+    assert objectives[-1] == objectives.max()
+    for to_beat, n_epochs in (
+        (objectives, alone.n_epochs),
+        (objectives + 0.1, 3),  # the third epoch ends with the 24th step, of at least 20
+        ([*objectives[:6], objectives[5] + 10.0], 6),
+        ([-np.inf, -np.inf], alone.n_epochs),
+    ):
+        net, X, X_valid = misled(**settings)
+        record = train(net, X, X_valid, to_beat=to_beat)
+        assert record.n_epochs == n_epochs
+        assert record.stopped_early
+        if n_epochs == alone.n_epochs:
+            assert_array_equal(weights(net), kept)
+    net, X, X_valid = misled(**settings, kl_warmup=7)
+    assert train(net, X, X_valid, to_beat=[1e6]).n_epochs == 8
+
+
 def test_last_weights_remain_without_early_stopping():
     trace = Trace(weights)
     net, X, X_valid = misled(max_epochs=40, callbacks=[trace])
