@@ -9,6 +9,7 @@ import inspect
 from pydoc import locate
 
 from docutils import nodes
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - else it is not found
 
 # Projects with one page for each object, under the object's name.
 PAGES = {

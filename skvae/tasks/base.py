@@ -40,6 +40,20 @@ class DensityTask(MetaEstimatorMixin, BaseEstimator):
         return tags
 
     def get_metadata_routing(self):
+        """Return the routing of metadata, of the estimator's own requests and of the density's.
+
+        Returns
+        -------
+        routing : sklearn.utils.metadata_routing.MetadataRouter
+            The router that scikit-learn's meta-estimators read.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> from skvae.tasks import DensityImputer
+        >>> type(DensityImputer(EMGaussianMixture()).get_metadata_routing()).__name__
+        'MetadataRouter'
+        """
         mapping = MethodMapping().add(caller="fit", callee="fit")
         # Routing has no score_samples; the density's predict requests the same groups.
         for method in ("predict_proba", "predict_log_proba", "decision_function", "transform"):
