@@ -375,7 +375,7 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
                 f"Z has {Z.shape[1]} columns: must have n_components={self._n_features_out}"
             )
         model = self._double()
-        return _decoded(model, Z, model.likelihood.mean).astype(Z.dtype, copy=False)
+        return model.likelihood.rounded(_decoded(model, Z, model.likelihood.mean), Z.dtype)
 
     def reconstruct(self, X, *, groups=None):
         """Return the expected row at the posterior mean of each latent row, as of ``transform``.
@@ -409,7 +409,7 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
             return likelihood.values_of(likelihood.expectations(outputs))
 
         found = _decoded(rows.model, _posterior_mean(rows), values)
-        return sequences.in_form(found.astype(sequences.X.dtype, copy=False))
+        return sequences.in_form(likelihood.rounded(found, sequences.X.dtype))
 
     # Draws ------------------------------------------------------------------------------------
 
@@ -497,6 +497,7 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
                 values = importance.expected_features(
                     rows.model, rows.x[some], rows.n_draws, **rows.own(some)
                 ).mean
+            values = rows.model.likelihood.rounded(values, filled.dtype)
             filled[some] = np.where(np.isnan(filled[some]), values, filled[some])
         return sequences.in_form(filled)
 

@@ -427,7 +427,7 @@ class Autoencoder(LatentVariableModel):
         latent, Z, model = Z, self._latent_vectors(Z), self._double()
         given = self._given_rows(condition, len(Z))
         X = decoded(model, Z, model.likelihood.mean, given)
-        return self._as_given(X.astype(Z.dtype, copy=False), latent)
+        return self._as_given(model.likelihood.rounded(X, Z.dtype), latent)
 
     def likelihood_parameters(self, Z, *, condition=None):
         """Return the parameters of p(x | z) of each latent vector, by name, in the units of X.

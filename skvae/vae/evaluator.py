@@ -101,7 +101,8 @@ class Evaluator(NamedTuple):
         def values(outputs):
             return model.likelihood.values_of(model.likelihood.expectations(outputs))
 
-        return decoded(model, _encoded(model, self.prepared(X)), values, X), None
+        found = decoded(model, _encoded(model, self.prepared(X)), values, X)
+        return model.likelihood.rounded(found, X.dtype), None
 
     def responsibilities(self, X):
         """Return the probabilities of a mixture prior's components, (n, K), and effective sizes."""
@@ -128,6 +129,7 @@ class Evaluator(NamedTuple):
         if not len(incomplete):
             return filled, None
         values, effective_size = function(*self.own(x[incomplete]), seed=self.seed)
+        values = self.model.likelihood.rounded(values, X.dtype)
         filled[incomplete] = np.where(np.isnan(X[incomplete]), values, X[incomplete])
         return filled, effective_size
 

@@ -10,6 +10,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 
+from skvae import HiddenMarkovAutoencoder
 from tests.problems import assert_same_state, knock_out, state_of
 from tests.vae.estimator_problems import autoencoder, rows
 
@@ -388,3 +389,23 @@ def test_numpy_scalars_are_parameters(X):
     assert all(isinstance(value, np.generic) for value in scalars.values())
     vae = autoencoder(**scalars).fit(X)
     assert_array_equal(vae.elbo(X).elbo, autoencoder(**settings).fit(X).elbo(X).elbo)
+
+
+@pytest.mark.parametrize("name", ["gamma", "beta"])
+def test_float32_rows_of_the_model_are_rows_that_it_takes(name):
+    """Much of the mass is nearer to an end of the support than any float32."""
+    rng = np.random.default_rng(0)
+    X = rng.beta(0.05, 0.05, size=(120, 2)) if name == "beta" else rng.gamma(0.02, size=(120, 2))
+    X = np.clip(X, 1e-37, 1.0 - 2.0**-24).astype(np.float32)
+    holes = X.copy()
+    holes[:, 1] = np.nan
+    vae = autoencoder(1, likelihood=name, n_score_samples=10).fit(X)
+    chain = HiddenMarkovAutoencoder(
+        1, n_states=2, likelihood=name, max_epochs=1, n_score_samples=10, random_state=0
+    ).fit(X)
+    Z = np.linspace(-30.0, 30.0, 40, dtype=np.float32)[:, None]
+    for model in (vae, chain):
+        drawn = model.impute(holes, draw=True, random_state=0)
+        assert drawn.dtype == np.float32
+        for found in (drawn, model.impute(holes), model.reconstruct(X), model.inverse_transform(Z)):
+            assert np.isfinite(model.score(found))

@@ -392,6 +392,32 @@ class Likelihood(nn.Module):
         """
         raise NotImplementedError
 
+    @staticmethod
+    def limits(info):
+        """Return the lowest and the highest value of the family, of a dtype with a ``finfo``."""
+        return -info.max, info.max
+
+    def rounded(self, X, dtype):
+        """Return rows in a dtype, each value rounded to one that the family takes.
+
+        The nearest float32 of a number just below 1 is 1, and that of one just above 0 is 0.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, D), float64
+            Expected rows or draws, in the user's units.
+        dtype : dtype
+            float64 or float32.
+
+        Returns
+        -------
+        rounded : ndarray of shape (n, D)
+            X itself in float64.
+        """
+        if dtype == np.float64:
+            return X
+        return np.clip(X, *self.limits(np.finfo(dtype))).astype(dtype)
+
     # Storage ------------------------------------------------------------------------------------
 
     def constants(self):

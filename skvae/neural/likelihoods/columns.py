@@ -220,6 +220,12 @@ class Columns(Likelihood):
         """Return tensors of the parts' features as one, in the order of X."""
         return torch.cat(of_parts, dim=-1).index_select(-1, self.order)
 
+    def rounded(self, X, dtype):
+        found = np.empty(X.shape, dtype)
+        for part, index in self._each():
+            found[:, index] = part.rounded(X[:, index], dtype)
+        return found
+
     def constants(self):
         return {"parts": [part.settings() for part in self.parts], "columns": self.columns}
 

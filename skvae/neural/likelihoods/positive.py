@@ -101,6 +101,10 @@ class LogNormal(Gaussian):
     coordinate = staticmethod(_log)
 
     @staticmethod
+    def limits(info):
+        return info.smallest_subnormal, info.max
+
+    @staticmethod
     def allowed(values):
         return (values > 0) & np.isfinite(values)
 
@@ -205,6 +209,10 @@ class Gamma(_Shaped):
     coordinate = staticmethod(_log)
 
     @staticmethod
+    def limits(info):
+        return info.smallest_subnormal, info.max
+
+    @staticmethod
     def allowed(values):
         return (values > 0) & np.isfinite(values)
 
@@ -294,6 +302,10 @@ class Beta(_Shaped):
         self._constant("line_location", self.location)
 
     coordinate = staticmethod(_logit)
+
+    @staticmethod
+    def limits(info):
+        return info.smallest_subnormal, 1 - info.epsneg
 
     @staticmethod
     def allowed(values):

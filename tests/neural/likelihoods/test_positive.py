@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats as st
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
 from scipy.special import digamma
 
@@ -218,3 +218,30 @@ def test_single_precision_of_rows_and_density(name):
     assert_allclose(
         found.detach(), double.log_prob(prepared(other, X), outputs).detach(), rtol=1e-4, atol=1e-4
     )
+
+
+EXTREMES = [1e-300, 1e-60, 1e-40, 0.3, 1.0 - 2.0**-25, 1.0 - 2.0**-53, 7.0, 1e60, 1e300]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_single_precision_keeps_values_within_the_support(name):
+    """The nearest float32 of a share just below one is one, that of a tiny number is zero."""
+    likelihood = make_likelihood(name, some_rows(name)[:, :1])
+    X = np.array([[value] for value in EXTREMES if name != "beta" or value < 1])
+    assert likelihood.rounded(X, np.dtype(np.float64)) is X
+    found = likelihood.rounded(X, np.dtype(np.float32))
+    assert found.dtype == np.float32
+    likelihood.check(found.astype(np.float64))
+    assert np.isfinite(found).all()
+    inside = (X > 1e-45) & (X < 3e38) & ((name != "beta") | (X < 1 - 2.0**-24))
+    assert_array_equal(found[inside], X[inside].astype(np.float32))
+    assert found[0, 0] == np.float32(1e-45)  # the smallest positive one
+
+
+def test_parts_are_rounded_each_by_its_family():
+    X = np.column_stack([some_rows("gamma")[:, 0], some_rows("beta")[:, 0], np.arange(60.0)])
+    parts = [("beta", 1), ("gaussian", 2), ("gamma", 0)]
+    likelihood = make_likelihood(parts, X)
+    found = likelihood.rounded(np.array([[1e-70, 1 - 2.0**-53, -1e200]]), np.dtype(np.float32))
+    info = np.finfo(np.float32)
+    assert_array_equal(found, [[info.smallest_subnormal, 1 - info.epsneg, -info.max]])
