@@ -70,7 +70,7 @@ def models(components, states, latent, bandwidths):
         prior="mixture", lr=5e-3, batch_size=64, max_epochs=200, n_score_samples=500, random_state=0
     )
     chain = EMHiddenMarkov(max_iter=200, random_state=0)
-    bayesian = BayesianMixtureSVI(max_iter=500, random_state=0)
+    bayesian = BayesianMixtureSVI(moves=(), max_iter=500, random_state=0)
     mixture = EMGaussianMixture(reg_covar=1e-3, random_state=0)
     searched = {
         "mixture": (mixture, {"n_components": components}),

@@ -59,6 +59,7 @@ def fitted(X):
         2,
         weight_concentration_prior_type="dirichlet_distribution",
         weight_concentration_prior=1.0,
+        moves=(),  # always two
         random_state=0,
     ).fit(X)
 
@@ -95,6 +96,7 @@ for d in dimensions:
         2,
         covariance_type="diag",
         weight_concentration_prior_type="dirichlet_distribution",
+        moves=(),
         random_state=0,
     ).fit(X)
     start = perf_counter()

@@ -44,10 +44,17 @@ X, X_new = draw(4000), draw(4000)
 
 fits = {
     method: BayesianMixtureSVI(
-        20, learning_method=method, batch_size=250, max_iter=1000, tol=1e-6, random_state=0
+        20,
+        learning_method=method,
+        moves=(),
+        batch_size=250,
+        max_iter=1000,
+        tol=1e-6,
+        random_state=0,
     ).fit(X)
     for method in ("batch", "memoized", "online")
 }
+fits["the defaults"] = BayesianMixtureSVI(20, random_state=0).fit(X)
 fits["memoized, with moves, from one component"] = BayesianMixtureSVI(
     1, moves=("merge", "delete", "birth"), random_state=0, tol=1e-6
 ).fit(X)
@@ -66,7 +73,7 @@ for name, fit in fits.items():
 sizes = range(2, 15)
 bounds, likelihoods = [], []
 for size in sizes:
-    bayesian = BayesianMixtureSVI(size, random_state=0, n_init=3, max_iter=300).fit(X)
+    bayesian = BayesianMixtureSVI(size, moves=(), random_state=0, n_init=3, max_iter=300).fit(X)
     bounds.append(bayesian.elbo_ / len(X))
     likelihoods.append(EMGaussianMixture(size, random_state=0, max_iter=300).fit(X).score(X))
 best = list(sizes)[int(np.argmax(bounds))]

@@ -36,6 +36,7 @@ def fitted(X):
         covariance_type="diag",
         weight_concentration_prior_type="dirichlet_distribution",
         weight_concentration_prior=1.0,
+        moves=(),
         tol=1e-6,
         max_iter=1000,
         random_state=0,

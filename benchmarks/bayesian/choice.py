@@ -27,7 +27,7 @@ def _by_bound(settings):
             for size in sizes:
                 settled = {"n_components": size, "n_init": 3, "random_state": 0, "max_iter": 500}
                 settled["weight_concentration_prior_type"] = "dirichlet_distribution"
-                mixture = BayesianMixtureSVI(**settled, tol=1e-5).fit(X)
+                mixture = BayesianMixtureSVI(**settled, moves=(), tol=1e-5).fit(X)
                 bounds["skvae elbo_"].append(mixture.elbo_)
                 peer = BayesianGaussianMixture(**settled).fit(X)
                 bounds["scikit-learn lower_bound_"].append(peer.lower_bound_)

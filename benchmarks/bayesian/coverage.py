@@ -56,6 +56,7 @@ def measure(case, settings):
                 case.n_clusters,
                 covariance_type=case.covariance_type,
                 weight_concentration_prior_type="dirichlet_distribution",
+                moves=(),
                 random_state=0,
                 tol=1e-5,
                 max_iter=2000,

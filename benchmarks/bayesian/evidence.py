@@ -34,6 +34,7 @@ def _fitted(n_components, X):
             n_components,
             weight_concentration_prior_type="dirichlet_distribution",
             weight_concentration_prior=1.0,
+            moves=(),
             random_state=0,
         ).fit(X)
 

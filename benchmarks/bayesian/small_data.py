@@ -20,7 +20,7 @@ def measure(n_components, settings):
         with quietly():
             settled = {"n_components": n_components, "random_state": 0, "max_iter": 500}
             peer = BayesianGaussianMixture(**settled).fit(X)
-            mixture = BayesianMixtureSVI(**settled, tol=1e-5).fit(X)
+            mixture = BayesianMixtureSVI(**settled, moves=(), tol=1e-5).fit(X)
         theirs.append(peer.score(test))
         ours.append(mixture.score(test))
         gains.append(ours[-1] - theirs[-1])

@@ -44,6 +44,7 @@ def measure(method, settings):
         mixture = BayesianMixtureSVI(
             N_COMPONENTS,
             learning_method=method,
+            moves=(),
             max_iter=n_passes,
             tol=0,
             random_state=settings.seed,

@@ -78,9 +78,8 @@ def _fits(method, k, start):
         return EMGaussianMixture(k, **start.as_init, max_iter=n, tol=0).fit(X)
 
     def memoized(X, n):
-        return BayesianMixtureSVI(
-            k, init_params="random_from_data", random_state=0, max_iter=n, tol=0
-        ).fit(X)
+        start = {"init_params": "random_from_data", "random_state": 0}
+        return BayesianMixtureSVI(k, **start, moves=(), max_iter=n, tol=0).fit(X)
 
     def fit(X, n):
         with warnings.catch_warnings():

@@ -78,7 +78,8 @@ class BayesianMixtureSVI(AscentEstimator, MixtureModel):
     Parameters
     ----------
     n_components : int, default=1
-        The number of components; with ``moves`` the number to start from.
+        The largest number of components, of which ``moves`` may leave fewer; with the move 'birth'
+        the number to start from. Fitted arrays have the components that are left.
     covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
         The form of the covariances: a matrix for each component, one matrix for all, a variance per
         feature and component, or a variance per component.
@@ -116,12 +117,15 @@ default='dirichlet_process'
     total_samples : float, default=None
         For ``partial_fit``: the number of rows that the stream represents. None: the posterior
         after a batch is the prior of the next.
-    moves : tuple of {'merge', 'delete', 'birth'}, default=()
-        Moves between numbers of components, for 'memoized': tried after each lap, and accepted only
-        if the whole bound rises. Components with less than 0.01 of a row are removed, which changes
-        the bound by less than 0.01 nats each. Without moves, superfluous components empty slowly,
-        long after a pass changes the bound by less than ``tol``. 'merge' removes them in a few
-        passes.
+    moves : 'auto' or tuple of {'merge', 'delete', 'birth'}, default='auto'
+        Moves between numbers of components, for 'memoized', accepted only if the whole bound rises.
+        Without moves, ``()``, superfluous components empty slowly, long after a pass changes the
+        bound by less than ``tol``. 'auto' deletes them from the best fit once it has converged,
+        and continues the ascent after each, so that the bound is at least that without moves.
+        Each of these ascents may have ``max_iter`` iterations; ``n_iter_`` counts all. For
+        'batch', 'online' and :meth:`partial_fit` it is ``()``. The moves of a tuple are tried after
+        each lap. In both cases components with less than 0.01 of a row are removed, which changes
+        the bound by less than 0.01 nats each.
     tol : float, default=1e-3
         The fit has converged when an iteration changes the bound, in nats per row, by less than
         this.
@@ -194,7 +198,7 @@ covariance_prior_ : float or ndarray
     n_iter_ : int
         The number of iterations of the best run.
     n_e_steps_ : int
-        The number of E steps it took, each over all rows: more than ``n_iter_`` with ``moves``.
+        The number of E steps it took, each over all rows: more than ``n_iter_`` with moves.
     converged_ : bool
         Whether a change below ``tol`` ended it.
     n_features_in_ : int
@@ -231,7 +235,7 @@ covariance_prior_ : float or ndarray
     >>> from skvae import BayesianMixtureSVI
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(600, 2)) + 8.0 * rng.integers(3, size=(600, 1))
-    >>> mixture = BayesianMixtureSVI(10, moves=("merge",), random_state=0).fit(X)
+    >>> mixture = BayesianMixtureSVI(10, random_state=0).fit(X)
     >>> mixture.n_effective_components_
     3
     """
@@ -263,7 +267,7 @@ covariance_prior_ : float or ndarray
         learning_offset=10.0,
         batch_size=None,
         total_samples=None,
-        moves=(),
+        moves="auto",
         tol=1e-3,
         max_iter=100,
         n_init=1,
@@ -356,9 +360,12 @@ covariance_prior_ : float or ndarray
                     problem.earlier = self._earlier_fit(earlier, objective)
                 if checkpoint is not None:
                     random_state = self._open(checkpoint, problem.earlier, data)
-                if self.moves or self.learning_method == "online":
+                automatic = isinstance(self.moves, str)
+                if (self.moves and not automatic) or self.learning_method == "online":
                     problem.seed = check_random_state(random_state).randint(1 << 30)
                 best, collapses = search(problem, self, random_state, pool, checkpoint)
+                if automatic and self.learning_method == "memoized":
+                    best = problem.reduced(best, pool)
             self._store(best.parameters)
             self.elbo_ = best.bound * rows.weight()
             self._record(best, collapses, objective)
@@ -390,7 +397,7 @@ covariance_prior_ : float or ndarray
         Raises
         ------
         ValueError
-            A parameter or X is not usable, ``moves`` are given, or a component collapsed.
+            A parameter or X is not usable, ``moves`` are named, or a component collapsed.
 
         Examples
         --------
@@ -406,9 +413,10 @@ covariance_prior_ : float or ndarray
                [10.]])
         """
         with self._learning():
-            if self.moves:
+            if self.moves and not isinstance(self.moves, str):
                 raise ValueError(
-                    f"moves={self.moves!r}: must be () for partial_fit, which makes no moves"
+                    f"moves={self.moves!r}: must be 'auto' or () for partial_fit, which makes no "
+                    "moves"
                 )
             first = not hasattr(self, "weights_")
             rows = self._prepare(X, sample_weight, reset=first, min_rows=2 if first else 1)
@@ -476,10 +484,10 @@ covariance_prior_ : float or ndarray
             check_number("batch_size", self.batch_size, Integral, 1)
         if self.total_samples is not None:
             check_number("total_samples", self.total_samples, Real, 1, _LARGEST_WEIGHT)
-        moves = self.moves
+        moves = () if isinstance(self.moves, str) and self.moves == "auto" else self.moves
         for move in moves if isinstance(moves, tuple | list) else [None]:
             if move not in MOVES:
-                raise ValueError(f"moves={moves!r}: must be a tuple of some of {MOVES}")
+                raise ValueError(f"moves={moves!r}: must be 'auto' or a tuple of some of {MOVES}")
         if moves and self.learning_method != "memoized":
             raise ValueError(
                 f"moves={moves!r} need learning_method='memoized', not {self.learning_method!r}"

@@ -2,14 +2,18 @@
 
 import numpy as np
 
+from skvae.ascent.loop import ascend
 from skvae.gaussian.moments import feature_moments
 from skvae.mixture.bayesian.moves import MovingStep
 from skvae.mixture.bayesian.prior import prior_of
 from skvae.mixture.bayesian.steps import BatchStep, MemoizedStep, OnlineStep
+from skvae.mixture.e_step import expect
 from skvae.mixture.initialization import first_statistics
 
 _MINIBATCH = 1024  # rows of a minibatch
 _BLOCKS, _LEAST_BLOCK = 16, 8192  # number of memoized blocks, rows of the smallest
+_FAILURES = 10  # deletions in succession that lower the bound, before the others are not tried
+_LEAST_GAIN = 1e-2  # nats in total, for a deletion: an empty component changes the bound by less
 
 
 class BayesianProblem:
@@ -53,6 +57,7 @@ class BayesianProblem:
         """Return the step of the learning method."""
         estimator, rows = self._estimator, self._rows
         method, moves, n = estimator.learning_method, estimator.moves, rows.n_rows
+        moves = () if moves == "auto" else moves
         if method == "online":
             size = min(n, int(estimator.batch_size or _MINIBATCH))
             rate = estimator.learning_offset, estimator.learning_decay
@@ -65,3 +70,38 @@ class BayesianProblem:
             return step
         rng = np.random.RandomState(self.seed + number)
         return MovingStep(step, rows, moves, self.moments, estimator.tol, rng, pool)
+
+    def reduced(self, ascent, pool):
+        """Return the Ascent without the components that are superfluous: the bound rises.
+
+        A component is deleted, the smallest first, if two passes then lead to a higher bound, and
+        the ascent continues until it has converged again. The bound is never below the given one.
+        """
+        rows, spread = self._rows, self.moments.spread
+        limits = {"max_iter": self._estimator.max_iter, "tol": self._estimator.tol}
+        step, place = BatchStep(rows, pool, spread), 0
+        step.n_steps = ascent.n_steps
+        while ascent.converged and len(ascent.parameters.components.means) > 1:
+            posterior = ascent.parameters
+            statistics, _ = expect(rows, posterior.kernel(spread), pool)
+            step.n_steps += 1
+            order = np.argsort(statistics.counts, kind="stable")
+            for failures in range(min(len(order), _FAILURES)):
+                k = order[(place + failures) % len(order)]
+                gain = _LEAST_GAIN if statistics.counts[k] > _LEAST_GAIN else -_LEAST_GAIN
+                least = ascent.bound + gain / rows.weight()
+                others = np.delete(np.arange(len(order)), k)
+                found, bound = step(posterior.prior.posterior(statistics.take(others)))
+                if bound <= least:
+                    found, bound = step(found)
+                if bound > least:
+                    break
+            else:
+                break
+            if self._estimator.verbose:
+                n = len(others)
+                print(f"{n} components: lower bound {bound:.6f}")  # noqa: T201 (verbose)
+            rest = ascend(step, found, before=bound, **limits)
+            ascent = rest._replace(bounds=ascent.bounds + rest.bounds)
+            place += failures  # the smaller ones were tried
+        return ascent._replace(n_steps=step.n_steps)

@@ -121,7 +121,7 @@ def test_bad_parameter_is_named(name, value):
         ("learning_decay", 0.5, "learning_decay=0.5: must be in (0.5, 1]"),
         ("covariance_prior", -np.eye(3), "covariance_prior has an eigenvalue <= 0"),
         ("covariance_prior", np.eye(3) + np.eye(3, k=1), "covariance_prior is not symmetric"),
-        ("moves", ("split",), "must be a tuple of some of ('merge', 'delete', 'birth')"),
+        ("moves", ("split",), "must be 'auto' or a tuple of some of ('merge', 'delete', 'birth')"),
         ("n_components", 51, "n_components=51: must be <= n_samples, which is 50"),
     ],
 )

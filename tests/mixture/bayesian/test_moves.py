@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.exceptions import ConvergenceWarning
 
 from skvae import BayesianMixtureSVI
+from skvae.datasets import load_geyser
 from skvae.mixture.bayesian.moves import MovingStep
 from tests.combinations import slow
 from tests.mixture.bayesian.problems import (
@@ -124,12 +126,76 @@ def test_moves_never_end_lower_than_laps_alone(weight_type):
         assert model.elbo_ > plain.elbo_ - 0.01
 
 
-def test_no_moves_without_being_asked():
+def test_only_memoized_fits_that_converge_delete_components():
     X = blobs(200)
-    plain = BayesianMixtureSVI(4, random_state=0, max_iter=500).fit(X)
-    for moves in ((), []):
-        other = BayesianMixtureSVI(4, random_state=0, max_iter=500, moves=moves).fit(X)
+    plain = BayesianMixtureSVI(4, random_state=0, max_iter=500, moves=()).fit(X)
+    assert len(plain.weights_) == 4
+    for others in ({"moves": []}, {"moves": "auto", "learning_method": "batch"}):
+        other = BayesianMixtureSVI(4, random_state=0, max_iter=500, **others).fit(X)
         assert_same_posterior(other, plain, rtol=0, atol=0)
+    online = BayesianMixtureSVI(4, random_state=0, learning_method="online", max_iter=100, tol=0.1)
+    assert len(online.fit(X).weights_) == 4
+    short = BayesianMixtureSVI(4, random_state=0, max_iter=1)
+    with pytest.warns(ConvergenceWarning):
+        assert len(short.fit(X).weights_) == 4
+    assert len(BayesianMixtureSVI(4, random_state=0).partial_fit(X).weights_) == 4
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", *slow("diag", "spherical")])
+@every_weight
+@pytest.mark.parametrize("missing", [False, True])
+def test_superfluous_components_are_deleted_by_default(covariance_type, weight_type, missing):
+    X, _ = clusters(3, 2, 400, seed=5)
+    X = knock_out(X, 0.1) if missing else X
+    given = {"learning_method": "memoized", "max_iter": 500}
+    for seed in range(3):
+        plain = bayes(9, covariance_type, weight_type, moves=(), random_state=seed, **given).fit(X)
+        model = bayes(9, covariance_type, weight_type, random_state=seed, **given).fit(X)
+        assert len(model.weights_) == model.n_effective_components_ == 3
+        assert len(plain.weights_) == 9
+        assert model.elbo_ > plain.elbo_ - 0.1  # empty components leave
+        assert_allclose(elbo(posterior_of(model), X), model.elbo_, rtol=1e-12)
+        assert (np.diff(model.lower_bounds_) > -0.01 * 6 / 400).all()
+        assert model.lower_bounds_[: plain.n_iter_] == plain.lower_bounds_
+        assert model.converged_
+        assert model.n_e_steps_ > model.n_iter_ == len(model.lower_bounds_)
+
+
+def test_the_bound_with_deletions_is_never_below_that_without(capsys):
+    """On data without clusters of the model's form, where early merges end far below."""
+    X = load_geyser().data
+    for seed in range(4):
+        plain = BayesianMixtureSVI(10, moves=(), random_state=seed).fit(X)
+        model = BayesianMixtureSVI(10, random_state=seed, verbose=1).fit(X)
+        assert model.elbo_ > plain.elbo_
+        assert len(model.weights_) == 4
+        assert "4 components: lower bound" in capsys.readouterr().out
+
+
+def test_deletions_depend_on_the_rows_and_their_weights_alone():
+    X, _ = clusters(3, 2, 300, seed=6)
+    start = np.arange(300) % 6
+    model = BayesianMixtureSVI(6, init_params=start, max_iter=300).fit(X)
+    kept = np.append(np.ones(300), np.zeros(20))
+    Z = np.vstack([X, 50.0 + blobs(20, n_features=2)])
+    start = np.append(start, np.full(20, -1))
+    weighted = BayesianMixtureSVI(6, init_params=start, max_iter=300).fit(Z, sample_weight=kept)
+    assert len(model.weights_) == 3
+    assert_same_posterior(weighted, model, rtol=1e-6)
+    pieces = BayesianMixtureSVI(6, init_params=start[:300], max_iter=300, batch_size=100).fit(X)
+    assert_allclose(pieces.elbo_, model.elbo_, rtol=1e-4)
+    assert len(pieces.weights_) == 3
+    again = pieces.set_params(warm_start=True).fit(X)
+    assert len(again.weights_) == 3
+    assert again.n_iter_ <= 5
+
+
+def test_of_many_necessary_components_ten_deletions_are_tried():
+    X, _ = clusters(14, 2, 1400, seed=7, apart=4.0)
+    plain = BayesianMixtureSVI(14, moves=(), random_state=0).fit(X)
+    model = BayesianMixtureSVI(14, random_state=0).fit(X)
+    assert_same_posterior(model, plain, rtol=0, atol=0)
+    assert model.n_e_steps_ == plain.n_e_steps_ + 1 + 2 * 10
 
 
 def test_laps_of_moves_are_counted():
@@ -157,7 +223,7 @@ def test_moves_need_memoized(method):
 
 @pytest.mark.parametrize("moves", ["merge", ("split",), ("merge", 3), (None,)])
 def test_moves_are_checked(moves):
-    with pytest.raises(ValueError, match=r"moves=.*must be a tuple of some of"):
+    with pytest.raises(ValueError, match=r"moves=.*must be 'auto' or a tuple of some of"):
         BayesianMixtureSVI(2, moves=moves).fit(blobs(50))
 
 

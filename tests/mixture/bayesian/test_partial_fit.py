@@ -285,5 +285,5 @@ def test_the_same_prior_may_be_given_in_any_form(way):
 @pytest.mark.parametrize("moves", [("merge",), ["birth", "delete"]])
 def test_partial_fit_makes_no_moves(moves):
     model = bayes(2, moves=moves, learning_method="memoized")
-    with pytest.raises(ValueError, match=r"moves=.*must be \(\) for partial_fit"):
+    with pytest.raises(ValueError, match=r"moves=.*must be 'auto' or \(\) for partial_fit"):
         model.partial_fit(blobs(50))
