@@ -28,6 +28,7 @@ extensions = [
     "myst_parser",  # for CHANGELOG.md and CONTRIBUTING.md, which are included
     # modules of doc/_ext
     "elsewhere",
+    "gallery",
     "side_by_side",
     "standalone",
 ]
@@ -56,7 +57,8 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"[\\/]plot_",
-    "within_subsection_order": "gallery.QuestionOrder",
+    "copyfile_regex": r"index\.rst",
+    "minigallery_sort_order": "gallery.as_listed",
     "reset_modules": ("matplotlib", "gallery.reset_warnings"),
     "reset_modules_order": "both",
     "parallel": 2,  # examples at a time
@@ -64,6 +66,7 @@ sphinx_gallery_conf = {
     "doc_module": ("skvae",),
     "exclude_implicit_doc": {r"skvae\.datasets\..*"},  # no links to examples from the data
     "thumbnail_size": (560, 392),
+    "remove_config_comments": True,  # such as the number of the figure for the thumbnail
     "download_all_examples": False,
     "show_signature": False,
     "write_computation_times": False,  # they differ from build to build

@@ -68,6 +68,14 @@ recalled = sum(len(a & b) for a, b in zip(found, true, strict=True)) / sum(map(l
 print(f"{recalled:.1%} of the true constituents of held-out expressions are found")
 
 # %%
+# The chart of one expression: each square is a span of words, and its colour is the more intense
+# the more probable it is that the span is a constituent.
+
+line = next(line for line in held_out if len(line) == 9 and {"(", "+", "*"} <= set(line))
+ChartDisplay.from_estimator(grammar, coded([line]), words=line)
+plt.title("Constituents of a held-out expression")
+
+# %%
 # Broken expressions
 # ------------------
 # In each held-out expression one word is replaced, left out, or exchanged with its neighbour. Those
@@ -103,6 +111,15 @@ for name, model in (("grammar", grammar), ("chain", chain)):
     scores[name] = np.array([np.mean(rows) for rows in model.score_samples(all_lines)])
     print(f"{name}: area under the ROC curve {roc_auc_score(is_broken, -scores[name]):.3f}")
 
+lowest = -6.0
+for name, values in scores.items():
+    _, ax = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
+    for kind, label in enumerate(("correct", "broken")):
+        shown = np.maximum(values[is_broken == kind], lowest)
+        ax.hist(shown, np.linspace(lowest, 0, 40), alpha=0.6, label=label)
+    ax.set(title=f"Scores by the {name}", xlabel="nats per word, less than -6 as -6")
+    ax.legend(frameon=False)
+
 # %%
 # New expressions
 # ---------------
@@ -117,33 +134,7 @@ for name, drawn in (("grammar", generated), ("chain", by_chain)):
     print(f"{name}: {correct.mean():.0%} of generated expressions are correct, such as")
     for line in [line for line, is_correct in zip(lines, correct, strict=True) if is_correct][:3]:
         print("   ", " ".join(line)[:80])
-
-# %%
-# The pictures
-# ------------
-# Above, the scores of correct and of broken expressions. Below, the chart of one expression: each
-# square is a span of words, and its colour is the more intense the more probable it is that the
-# span is a constituent.
-
-figure, axes = plt.subplot_mosaic(
-    [["grammar", "chain"], ["chart", "chart"]],
-    figsize=(11, 9),
-    height_ratios=(1, 1.7),
-    layout="constrained",
-)
-for name, values in scores.items():
-    lowest = -6.0
-    bins = np.linspace(lowest, 0, 40)
-    for kind, label in enumerate(("correct", "broken")):
-        shown = np.maximum(values[is_broken == kind], lowest)
-        axes[name].hist(shown, bins, alpha=0.6, label=label)
-    axes[name].set(title=name, xlabel="nats per word, less than -6 as -6")
-axes["grammar"].legend(frameon=False)
-line = next(line for line in held_out if len(line) == 9 and {"(", "+", "*"} <= set(line))
-ChartDisplay.from_estimator(grammar, coded([line]), words=line, ax=axes["chart"])
-
-figure.savefig("arithmetic.png", dpi=150)
-print("\nThe figure is in arithmetic.png")
+plt.show()
 
 # %%
 # Result

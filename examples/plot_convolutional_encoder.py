@@ -17,6 +17,7 @@ nats per row measure the gain, for few rows and for many.
 # The estimator takes functions that return a module, and calls them in each fit; ``random_state``
 # determines the weights.
 
+# sphinx_gallery_thumbnail_number = 2
 import warnings
 
 import matplotlib.pyplot as plt
@@ -90,22 +91,27 @@ for name, (model, order) in models.items():
     print(f"{name:24s} {n_weights:7d} {scores[name][0]:10.2f} {scores[name][1]:10.2f}")
 
 # %%
-# The pictures
-# ------------
-figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.4), layout="constrained")
-styles = ("o-", "s--", "^:")
-for (name, values), style in zip(scores.items(), styles, strict=True):
-    left.plot(sizes, values, style, label=name)
-left.set(xscale="log", xlabel="rows to learn from", ylabel="nats per held-out row")
-left.set_xticks(sizes, list(map(str, sizes)))
-left.minorticks_off()
-left.legend(loc="lower right")
+# The gain
+# --------
+
+_, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+for (name, values), style in zip(scores.items(), ("o-", "s--", "^:"), strict=True):
+    ax.plot(sizes, values, style, label=name)
+ax.set(xscale="log", xlabel="rows to learn from", ylabel="nats per held-out row")
+ax.set_xticks(sizes, list(map(str, sizes)))
+ax.minorticks_off()
+ax.set_title("Convolutions use the neighbourhood")
+ax.legend(loc="lower right")
+
+# %%
+# The reconstructions
+# -------------------
+
 ReconstructionDisplay.from_estimator(
-    fitted["convolutional"], X_test[:24], image_shape=(8, 8), n_columns=12, ax=right
+    fitted["convolutional"], X_test[:24], image_shape=(8, 8), n_columns=12
 )
-right.set_title("held-out digits and their reconstructions")
-figure.savefig("convolutional_encoder.png", dpi=100)
-print("\nThe figure is in convolutional_encoder.png")
+plt.title("Held-out digits and their reconstructions")
+plt.show()
 
 # %%
 # Result

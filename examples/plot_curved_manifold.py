@@ -15,6 +15,7 @@ by the log-likelihood of new rows, in nats per row.
 # each feature. The true density is an integral over the square, computed by a sum on a fine grid:
 # no model can score higher on average. There are few training rows, and many rows to score.
 
+# sphinx_gallery_thumbnail_number = 3
 import warnings
 
 import matplotlib.pyplot as plt
@@ -79,35 +80,45 @@ for size in sizes:
     )
 
 # %%
-# The pictures
-# ------------
-# Left and middle: two of the features, new rows in grey. Ellipses are the components of the mixture
-# at two standard deviations; lines are the decoder's images of a grid of latent vectors.
+# The scores
+# ----------
 
-figure, axes = plt.subplots(1, 3, figsize=(15, 4.8), layout="constrained")
+_, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+ax.plot(sizes, scores["mixture"], "s--", color="#0072B2", label="mixture")
+ax.plot(sizes, scores["autoencoder"], "o-", color="#D55E00", label="autoencoder")
+ax.axhline(truth, color="k", linestyle=":", label="truth")
+ax.set(xscale="log", xlabel="rows to learn from", ylabel="nats per new row", title="Scores")
+ax.set_xticks(sizes, list(map(str, sizes)))
+ax.minorticks_off()
+ax.legend()
+
+# %%
+# The surface
+# -----------
+# Two of the features, new rows in grey. Ellipses are the components of the mixture at two standard
+# deviations.
+
+_, ax = plt.subplots(figsize=(5, 4), layout="constrained")
+ax.plot(*X_new[:, :2].T, ".", color="0.75", markersize=3, zorder=0)
 turns = np.linspace(0, 2 * np.pi, 60)
 circle = 2 * np.stack([np.cos(turns), np.sin(turns)])
-for ax in axes[:2]:
-    ax.plot(*X_new[:, :2].T, ".", color="0.75", markersize=3, zorder=0)
-    ax.set(xlabel="feature 0", ylabel="feature 1")
 marginal = mixture.best_estimator_.marginal([0, 1])
 for mean, covariance in zip(marginal.means_, marginal.covariances_, strict=True):
-    axes[0].plot(*(mean[:, None] + np.linalg.cholesky(covariance) @ circle), color="#0072B2", lw=1)
-axes[0].set_title(f"mixture of {len(marginal.means_)}, {size} rows")
-ticks, fine = np.linspace(-1.5, 1.5, 9), np.linspace(-1.5, 1.5, 60)
-for tick in ticks:
+    ax.plot(*(mean[:, None] + np.linalg.cholesky(covariance) @ circle), color="#0072B2", lw=1)
+title = f"Mixture of {len(marginal.means_)}, {size} rows"
+ax.set(xlabel="feature 0", ylabel="feature 1", title=title)
+
+# %%
+# Lines are the decoder's images of a grid of latent vectors.
+
+_, ax = plt.subplots(figsize=(5, 4), layout="constrained")
+ax.plot(*X_new[:, :2].T, ".", color="0.75", markersize=3, zorder=0)
+fine = np.linspace(-1.5, 1.5, 60)
+for tick in np.linspace(-1.5, 1.5, 9):
     for line in (np.column_stack([np.full(60, tick), fine]), np.column_stack([fine, [tick] * 60])):
-        axes[1].plot(*autoencoder.inverse_transform(line)[:, :2].T, color="#D55E00", lw=0.8)
-axes[1].set_title(f"autoencoder, {size} rows")
-axes[2].plot(sizes, scores["mixture"], "s--", color="#0072B2", label="mixture")
-axes[2].plot(sizes, scores["autoencoder"], "o-", color="#D55E00", label="autoencoder")
-axes[2].axhline(truth, color="k", linestyle=":", label="truth")
-axes[2].set(xscale="log", xlabel="rows to learn from", ylabel="nats per new row")
-axes[2].set_xticks(sizes, list(map(str, sizes)))
-axes[2].minorticks_off()
-axes[2].legend()
-figure.savefig("curved_manifold.png", dpi=100)
-print("\nThe figure is in curved_manifold.png")
+        ax.plot(*autoencoder.inverse_transform(line)[:, :2].T, color="#D55E00", lw=0.8)
+ax.set(xlabel="feature 0", ylabel="feature 1", title=f"Autoencoder, {size} rows")
+plt.show()
 
 # %%
 # Result

@@ -1,6 +1,6 @@
 """
-Regimes on a curved surface
-===========================
+Can regimes on a curved surface be found?
+=========================================
 
 The rows of a recording often lie near a curved surface, and their place on it depends on a regime
 that lasts. This example finds the regimes without labels: :class:`skvae.HiddenMarkovAutoencoder`
@@ -14,6 +14,7 @@ has a continuous latent vector for the place of a row and a discrete state for i
 # regimes, which stays with a probability of 0.95; f bends the plane into eight features by sines.
 # There are 80 sequences to learn and 20 held-out ones.
 
+# sphinx_gallery_thumbnail_number = 2
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.metrics import normalized_mutual_info_score
@@ -63,7 +64,8 @@ for name, chain in (("Gaussian chain", gaussian), ("autoencoder", model)):
 # -------------------
 # Its states, and their probabilities.
 
-StatePathDisplay.from_estimator(model, X_test[0], features=[0, 1, 2])
+StatePathDisplay.from_estimator(model, X_test[0], features=[0, 1])
+plt.suptitle("A held-out sequence and its states")
 
 # %%
 # The latent plane
@@ -73,11 +75,12 @@ StatePathDisplay.from_estimator(model, X_test[0], features=[0, 1, 2])
 Z = np.concatenate(model.transform(X_test))
 _, axes = plt.subplots(figsize=(5, 4), layout="constrained")
 axes.scatter(*Z.T, c=regimes, cmap="tab10", s=8)
-axes.set(xlabel="first latent dimension", ylabel="second")
+axes.set(xlabel="first latent dimension", ylabel="second", title="Held-out rows and their regimes")
 
 # %%
 # The transitions
 # ---------------
 
 TransitionDisplay.from_estimator(model)
+plt.title("Transitions")
 plt.show()

@@ -14,6 +14,7 @@ latent space.
 # 1797 digits of 8 × 8 pixels, each white or black: the Bernoulli likelihood has one probability of
 # black for each pixel. A quarter of the digits is held out.
 
+# sphinx_gallery_thumbnail_number = 2
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
@@ -64,35 +65,36 @@ for n_components in (2, 12):
     models[n_components] = model
 
 # %%
-# The pictures
-# ------------
-# Above and below left, for the model with twelve dimensions: held-out digits and their
-# reconstructions, draws, and the bound over the epochs. Below, for the model with two: the held-out
-# digits in the latent space, and the decoder's pictures on a grid of this space.
+# Two dimensions
+# --------------
+# The held-out digits in the latent space, and the decoder's pictures on a grid of this space:
 
-figure, axes = plt.subplot_mosaic(
-    [["rows", "rows", "draws"], ["terms", "latent", "grid"]],
-    figsize=(16, 9),
-    layout="constrained",
-)
-ReconstructionDisplay.from_estimator(
-    models[12], X_test[:24], image_shape=(8, 8), n_columns=12, ax=axes["rows"]
-)
-axes["rows"].set_title("held-out digits, from twelve numbers each")
-SampleDisplay.from_estimator(
-    models[12], 50, image_shape=(8, 8), random_state=0, noise=False, ax=axes["draws"]
-)
-axes["draws"].set_title("draws, the probability of black")
-BoundTermsDisplay.from_estimator(models[12], first_epoch=3, ax=axes["terms"])
-axes["terms"].set_title("training, twelve dimensions")
-LatentSpaceDisplay.from_estimator(models[2], X_test, labels=y_test, ax=axes["latent"])
-axes["latent"].set_title("held-out digits in two dimensions")
-LatentTraversalDisplay.from_estimator(
-    models[2], grid=True, n_steps=11, image_shape=(8, 8), ax=axes["grid"]
-)
-axes["grid"].set_title("decoded grid of the latent space")
-figure.savefig("digits_autoencoder.png", dpi=100)
-print("\nThe figure is in digits_autoencoder.png")
+LatentSpaceDisplay.from_estimator(models[2], X_test, labels=y_test)
+plt.title("Held-out digits in two dimensions")
+
+# %%
+
+LatentTraversalDisplay.from_estimator(models[2], grid=True, n_steps=11, image_shape=(8, 8))
+plt.title("Decoded grid of the latent space")
+
+# %%
+# Twelve dimensions
+# -----------------
+# Held-out digits and their reconstructions, draws, and the bound over the epochs:
+
+ReconstructionDisplay.from_estimator(models[12], X_test[:24], image_shape=(8, 8), n_columns=12)
+plt.title("Held-out digits, from twelve numbers each")
+
+# %%
+
+SampleDisplay.from_estimator(models[12], 50, image_shape=(8, 8), random_state=0, noise=False)
+plt.title("Draws, the probability of black")
+
+# %%
+
+BoundTermsDisplay.from_estimator(models[12], first_epoch=3)
+plt.title("Training, twelve dimensions")
+plt.show()
 
 # %%
 # Result

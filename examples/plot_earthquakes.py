@@ -1,6 +1,6 @@
 """
-Regimes of a century of earthquakes
-===================================
+Which regimes did a century of earthquakes have?
+================================================
 
 The number of major earthquakes in the world differs from year to year by more than a Poisson
 distribution allows, and active years follow active years. :class:`skvae.EMHiddenMarkov` with
@@ -15,6 +15,7 @@ years.
 # Geological Survey and printed in Zucchini & MacDonald, *Hidden Markov Models for Time Series*
 # (2009), table 1.1. Rows have an index of dates, which the plots and the forecast use.
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
@@ -60,8 +61,7 @@ for k, rate in enumerate(chain.emission_.rates_[:, 0]):
     print(f"regime {k}: {rate:.1f} a year, {share[k]:.0%} of the years, stays of {stay[k]:.0f}")
 
 display = StatePathDisplay.from_estimator(chain, counts)
-display.ax_.set_title("number of major earthquakes, and its regime")
-display.figure_.savefig("earthquake_regimes.png", dpi=150)
+display.ax_.set_title("Major earthquakes a year, and their regime")
 
 # %%
 # The next years
@@ -80,5 +80,5 @@ table = pd.DataFrame(
 print(table.iloc[[0, 1, 4, 19]])
 
 display = ForecastDisplay.from_forecast(forecast, counts, n_history=40)
-display.ax_.set_title("forecast of the number of earthquakes")
-display.figure_.savefig("earthquake_forecast.png", dpi=150)
+display.ax_.set_title("Forecast of the number of earthquakes")
+plt.show()

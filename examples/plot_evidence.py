@@ -1,7 +1,6 @@
 """
-===================================
-When an integral is too expensive
-===================================
+How probable are the rows, where an integral is too expensive?
+==============================================================
 
 The evidence p(X) of a mixture is an integral over all weights, means and variances, and a sum over
 all assignments of rows to components. Two exact ways become too expensive: for N rows and K
@@ -23,7 +22,7 @@ from skvae import BayesianMixtureSVI
 
 # %%
 # The sum over all assignments
-# ============================
+# ----------------------------
 #
 # Given the assignments, all integrals have a closed form. For two components with one feature:
 
@@ -79,12 +78,18 @@ for n in sizes:
     print(f"{n:3d} rows: {exact:8.3f}, {found.value:8.3f} ± {found.standard_error:.3f}, ", end="")
     print(f"bound {mixture.elbo_:8.3f}")
 
+_, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+ax.semilogy(sizes, [pair[0] for pair in seconds], "o-", label="all assignments")
+ax.semilogy(sizes, [pair[1] for pair in seconds], "s-", label="importance sampling")
+ax.set(xlabel="rows", ylabel="seconds", title="Two components, one feature")
+ax.legend()
+
 # %%
 # The bound is one to three nats low, for two reasons: q has one of the two orders of the
 # components (ln 2), and its factors are independent.
 #
 # More rows, more dimensions
-# ==========================
+# --------------------------
 #
 # Each row doubles the number of terms. A grid with 20 points for each of the 2 K D + K − 1
 # parameters would need more points than the sum has terms. The time of importance sampling does not
@@ -105,14 +110,11 @@ for d in dimensions:
     print(f"{d} features: {found.value:9.2f} ± {found.standard_error:.2f}, ", end="")
     print(f"khat {found.khat:.2f}, bound {mixture.elbo_:9.2f}")
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-left.semilogy(sizes, [pair[0] for pair in seconds], "o-", label="all assignments")
-left.semilogy(sizes, [pair[1] for pair in seconds], "s-", label="importance sampling")
-left.set(xlabel="rows", ylabel="seconds", title="Two components, one feature")
-left.legend()
+_, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
 points = [20.0 ** (4 * d + 1) for d in dimensions]
-right.semilogy(dimensions, [1e-8 * count for count in points], "o--", label="grid, 10 ns a point")
-right.semilogy(dimensions, of_dimension, "s-", label="importance sampling")
-right.set(xlabel="features", title="200 rows, diagonal covariances", xticks=dimensions)
-right.legend()
+ax.semilogy(dimensions, [1e-8 * count for count in points], "o--", label="grid, 10 ns a point")
+ax.semilogy(dimensions, of_dimension, "s-", label="importance sampling")
+ax.set(xlabel="features", ylabel="seconds", title="200 rows, diagonal covariances")
+ax.set_xticks(dimensions)
+ax.legend()
 plt.show()

@@ -89,14 +89,14 @@ for i, n_labels in enumerate(sizes):
 counted = chain().fit(X, states=truth)
 print(f"1500 labels: chain {(counted.predict(X_test) == truth_test).mean():.3f}")
 
-figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+_, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
 for accuracies, name, color in zip(found, ("chain", "classifier"), ("C0", "C1"), strict=True):
     ax.plot(sizes, accuracies, ".", color=color)
     ax.plot(sizes, accuracies.mean(axis=1), color=color, label=name)
 ax.set(xscale="log", xlabel="labels among 1,500 rows", ylabel="accuracy on new photographs")
 ax.set_xticks(sizes, sizes)
 ax.legend()
-figure.savefig("few_labels.png", dpi=150)
+plt.show()
 
 # %%
 # Result

@@ -117,15 +117,17 @@ number = next(
     for s, tree in enumerate(best_without.parse(sentences)[0])
     if s >= 100 and len(words[s]) == 8 and tree.spans() != brackets[s]
 )
-figure, axes = plt.subplots(1, 3, figsize=(13, 5), layout="constrained")
-grammars = {"truth": truth, "with brackets": best, "without brackets": best_without}
-for ax, (name, grammar) in zip(axes, grammars.items(), strict=True):
-    sentence = words[number] if grammar is truth else sentences[number]
-    TreeDisplay.from_estimator(grammar, sentence, ax=ax)
-    ax.set_title(name)
+TreeDisplay.from_estimator(truth, words[number])
+plt.title("The truth")
+TreeDisplay.from_estimator(best, sentences[number])
+plt.title("Learned with brackets")
 
-figure.savefig("grammar.png", dpi=150)
-print("\nThe figure is in grammar.png")
+# %%
+# Without brackets:
+
+TreeDisplay.from_estimator(best_without, sentences[number])
+plt.title("Learned without brackets")
+plt.show()
 
 # %%
 # Result

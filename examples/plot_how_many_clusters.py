@@ -65,6 +65,25 @@ for name, fit in fits.items():
     )
 
 # %%
+# The means of the fit with moves, with areas in proportion to their weights:
+
+moved = fits["memoized, with moves, from one component"]
+_, ax = plt.subplots(figsize=(5, 4), layout="constrained")
+ax.plot(*X.T, ".", markersize=2, color="0.7")
+ax.scatter(*moved.means_.T, s=2000 * moved.weights_, facecolors="none", edgecolors="C3", zorder=3)
+ax.set(title=f"{moved.n_effective_components_} components were found", aspect="equal")
+
+# %%
+# The bounds over the passes:
+
+_, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+for name, style in (("batch", "-"), ("memoized", "--"), ("online", "-.")):
+    fit = fits[name]
+    ax.plot(np.arange(1, fit.n_iter_ + 1), fit.lower_bounds_, style, label=name)
+ax.set(xlabel="pass", ylabel="bound, nats per row", title="Three methods", xscale="log")
+ax.legend(loc="lower right")
+
+# %%
 # A bound to compare models
 # -------------------------
 # ``elbo_`` contains every constant, so it can compare numbers of components. The objective of EM
@@ -79,31 +98,13 @@ for size in sizes:
 best = list(sizes)[int(np.argmax(bounds))]
 print(f"the bound is highest with {best} components")
 
-# %%
-# The pictures
-# ------------
-# On the left the data and the means with their weights; in the middle the bounds over passes; on
-# the right the bound and the log-likelihood over the number of components.
-
-figure, axes = plt.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
-moved = fits["memoized, with moves, from one component"]
-axes[0].plot(*X.T, ".", markersize=2, color="0.7")
-axes[0].scatter(
-    *moved.means_.T, s=2000 * moved.weights_, facecolors="none", edgecolors="C3", zorder=3
-)
-axes[0].set_title("means; area proportional to weight")
-for name, style in (("batch", "-"), ("memoized", "--"), ("online", "-.")):
-    fit = fits[name]
-    axes[1].plot(np.arange(1, fit.n_iter_ + 1), fit.lower_bounds_, style, label=name)
-axes[1].set(xlabel="pass", ylabel="bound, nats per row", title="three methods", xscale="log")
-axes[1].legend(loc="lower right", fontsize="small")
-axes[2].plot(sizes, bounds, "o-", label="ELBO of the Bayesian mixture")
-axes[2].plot(sizes, likelihoods, "s--", label="log-likelihood, by EM")
-axes[2].axvline(8, color="0.7", linestyle=":")
-axes[2].set(xlabel="n_components", ylabel="nats per row", title="number of components")
-axes[2].legend(loc="lower right", fontsize="small")
-figure.savefig("how_many_clusters.png", dpi=100)
-print("\nThe figure is in how_many_clusters.png")
+_, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+ax.plot(sizes, bounds, "o-", label="ELBO of the Bayesian mixture")
+ax.plot(sizes, likelihoods, "s--", label="log-likelihood, by EM")
+ax.axvline(8, color="0.7", linestyle=":")
+ax.set(xlabel="n_components", ylabel="nats per row", title="Number of components")
+ax.legend(loc="lower right")
+plt.show()
 
 # %%
 # Result

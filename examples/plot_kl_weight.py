@@ -74,34 +74,44 @@ for row in zip(weights, scores, reconstruction, kl, active, strict=True):
     print("{:6.2f} {:23.2f} {:16.2f} {:7.2f} {:20d}".format(*row))
 
 # %%
-# The pictures
-# ------------
-# Above, against β: the score, the two terms, the active latent dimensions. Below, a few held-out
-# digits and their reconstructions.
+# The score
+# ---------
 
-figure = plt.figure(figsize=(13, 7.5), layout="constrained")
-above, below = figure.subfigures(2, 1, height_ratios=(3, 2))
-axes = above.subplots(1, 3)
-best = int(np.argmax(scores))
-axes[0].plot(weights, scores, "o-", color="#0072B2")
-axes[0].plot(weights[best], scores[best], "*", color="k", markersize=14, label="best")
-axes[0].set(ylabel="nats per held-out row", title="held-out log-likelihood")
-axes[1].plot(weights, reconstruction, "o-", color="#0072B2", label="reconstruction")
-axes[1].plot(weights, np.negative(kl), "s--", color="#D55E00", label="− KL")
-axes[1].set(ylabel="nats per held-out row", title="the two terms")
-axes[2].plot(weights, active, "o-", color="#0072B2")
-axes[2].set(ylabel="of 10", title="latent dimensions in use", ylim=(-0.5, 10.5))
-for ax in axes:
+
+def over_weights(title, ylabel, curves):
+    """Draw curves over the weights."""
+    _, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+    for (name, values), style in zip(curves.items(), ("o-", "s--"), strict=False):
+        ax.plot(weights, values, style, label=name)
     ax.axvline(1, color="k", linestyle=":", label="β = 1, the bound")
     ax.axvline(n_features, color="k", linestyle="-.", label="β = 64, mean over pixels")
-    ax.set(xscale="log", xlabel="β")
+    ax.set(xscale="log", xlabel="β", ylabel=ylabel, title=title)
     ax.spines[["top", "right"]].set_visible(False)
-axes[0].legend(loc="lower center", fontsize="small")
-axes[1].legend(handles=axes[1].get_lines()[:2], loc="lower right", fontsize="small")
+    ax.legend(fontsize="small")
+
+
+over_weights("Held-out log-likelihood", "nats per held-out row", {"score": scores})
+
+# %%
+# The two terms
+# -------------
+
+curves = {"reconstruction": reconstruction, "− KL": np.negative(kl)}
+over_weights("The two terms", "nats per held-out row", curves)
+
+# %%
+# Latent dimensions in use
+# ------------------------
+
+over_weights("Latent dimensions in use, of 10", "number", {"active units": active})
+
+# %%
+# A few held-out digits and their reconstructions
+# -----------------------------------------------
 
 shown = (0.05, 1.0, 4.0, float(n_features))
-strips = below.subplots(1 + len(shown), 1)
-rows = X_test[:16]
+_, strips = plt.subplots(1 + len(shown), 1, figsize=(6.4, 2.6), layout="constrained")
+rows = X_test[:12]
 for ax, name in zip(strips, ("digits", *shown), strict=True):
     pictures = rows if name == "digits" else models[name].reconstruct(rows)
     strip = np.pad(pictures.reshape(-1, 8, 8), ((0, 0), (0, 0), (1, 1)), constant_values=0.5)
@@ -110,8 +120,7 @@ for ax, name in zip(strips, ("digits", *shown), strict=True):
         name if name == "digits" else f"β = {name:g}", rotation=0, ha="right", va="center"
     )
     ax.set(xticks=[], yticks=[])
-figure.savefig("kl_weight.png", dpi=100)
-print("\nThe figure is in kl_weight.png")
+plt.show()
 
 # %%
 # Result

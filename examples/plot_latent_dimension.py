@@ -55,6 +55,12 @@ for size, mean in zip(sizes, means, strict=True):
     print(f"{size:12d} {mean:23.2f}")
 print(f"chosen: n_components={search.best_params_['n_components']}")
 
+_, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+ax.plot(sizes, means, "o-", color="#0072B2")
+ax.axvline(3, color="0.6", linestyle=":", label="true number")
+ax.set(xlabel="n_components", ylabel="nats per held-out row", xticks=sizes, title="The search")
+ax.legend(loc="lower right")
+
 # %%
 # Necessary and active dimensions
 # -------------------------------
@@ -75,29 +81,17 @@ for size, model in models.items():
     )
 
 # %%
-# The pictures
-# ------------
-# Left, the search; right, the variances of the posterior means for three and for six dimensions.
+# The variances of the posterior means:
 
-figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-axes[0].plot(sizes, means, "o-", color="#0072B2")
-axes[0].axvline(3, color="0.6", linestyle=":", label="true number")
-axes[0].set(xlabel="n_components", ylabel="nats per held-out row", xticks=sizes, title="the search")
-axes[0].legend(loc="lower right")
+_, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
 for (size, model), style in zip(models.items(), ("o-", "s--"), strict=True):
     spread = np.sort(model.transform(X).var(axis=0))[::-1]
-    axes[1].plot(np.arange(1, size + 1), spread, style, label=f"n_components={size}")
-axes[1].axhline(0.01, color="k", linestyle=":", label="active above")
-axes[1].set(
-    yscale="log",
-    xlabel="latent dimension, by variance",
-    ylabel="variance of the posterior means",
-    xticks=sizes,
-    title="active dimensions",
-)
-axes[1].legend()
-figure.savefig("latent_dimension.png", dpi=100)
-print("\nThe figure is in latent_dimension.png")
+    ax.plot(np.arange(1, size + 1), spread, style, label=f"n_components={size}")
+ax.axhline(0.01, color="k", linestyle=":", label="active above")
+ax.set(yscale="log", xlabel="latent dimension, by variance", ylabel="variance of the means")
+ax.set(xticks=sizes, title="Active dimensions")
+ax.legend()
+plt.show()
 
 # %%
 # Result

@@ -14,6 +14,7 @@ table, to measure the error, and from pictures, to see it.
 # random. The error is the mean squared error of the missing entries, in variances: imputation by
 # the mean has error one. The models are fitted to the incomplete table only.
 
+# sphinx_gallery_thumbnail_number = 2
 import warnings
 
 import matplotlib.pyplot as plt
@@ -58,6 +59,14 @@ print("share of the entries missing  " + "  ".join(f"{share:5.0%}" for share in 
 for name, values in errors.items():
     print(f"{name:29s} " + "  ".join(f"{value:5.3f}" for value in values))
 
+_, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+for (name, values), style in zip(errors.items(), ("k:", "^-.", "s--", "o-"), strict=True):
+    ax.plot(shares, values, style, label=name)
+ax.set(xlabel="share of the entries missing", ylabel="mean squared error, in variances")
+ax.set(xticks=shares, title="Errors of imputed entries")
+ax.set_ylim(0)
+ax.legend()
+
 # %%
 # Pictures
 # --------
@@ -78,28 +87,11 @@ print(f"missing pixels of 100 digits that are right: {right:.1%}", end=", ")
 alone = (common == digits[:100])[missing[:100]].mean()
 print(f"by the more frequent value of each pixel {alone:.1%}")
 
-# %%
-# The figure
-# ----------
-figure, (table, pictures) = plt.subplots(
-    1, 2, figsize=(14, 4.6), width_ratios=(1, 1.5), layout="constrained"
-)
-for (name, values), style in zip(errors.items(), ("k:", "^-.", "s--", "o-"), strict=True):
-    table.plot(shares, values, style, label=name)
-table.set(
-    xlabel="share of the entries missing",
-    ylabel="mean squared error, in variances",
-    xticks=shares,
-    title="a table",
-)
-table.set_ylim(0)
-table.legend(fontsize="small")
-display = ReconstructionDisplay(incomplete[:30], filled[:30], image_shape=(8, 8))
-display.plot(pictures, n_columns=10)
-pictures.set_title("digits with missing pixels, and filled in")
-pictures.set_yticks(np.arange(6) + 0.5, ["incomplete", "filled in"] * 3)
-figure.savefig("missing_values_autoencoder.png", dpi=100)
-print("\nThe figure is in missing_values_autoencoder.png")
+display = ReconstructionDisplay(incomplete[:20], filled[:20], image_shape=(8, 8))
+display.plot(n_columns=10)
+display.ax_.set_title("Digits with missing pixels, and filled in")
+display.ax_.set_yticks(np.arange(4) + 0.5, ["incomplete", "filled in"] * 2)
+plt.show()
 
 # %%
 # Result

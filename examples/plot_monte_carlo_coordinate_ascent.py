@@ -1,6 +1,6 @@
 """
-Variational Bayes with expectations by Monte Carlo
-==================================================
+What do drawn expectations change in variational Bayes?
+=======================================================
 
 Coordinate ascent of variational Bayes needs expectations under the other factors. Where they have
 no closed form, it is tempting to replace them by means over draws. Here they do have one, so it is
@@ -87,15 +87,22 @@ ways = ("fresh draws", "fixed draws", "averaged")
 traces = {way: np.array([run(way, seed) for seed in range(20)]) for way in ways}
 truth = shape / rate
 
-fig, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+_, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
 for way in ways:
-    axes[0].plot(traces[way][0], label=way, linewidth=1)
+    ax.plot(traces[way][0], label=way, linewidth=1)
+ax.axhline(truth, color="k", linestyle=":", label="closed form")
+ax.set(xlabel="iteration", ylabel="E[τ]", title="One run")
+ax.legend()
+
+# %%
+# The root mean square of the error over 20 runs:
+
+_, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+for way in ways:
     error = np.sqrt(np.mean((traces[way] - truth) ** 2, axis=0))
-    axes[1].loglog(np.arange(1, n_iterations + 1), error / truth, label=way)
-axes[0].axhline(truth, color="k", linestyle=":", label="closed form")
-axes[0].set(xlabel="iteration", ylabel="E[τ]", title="One run")
-axes[0].legend()
-axes[1].set(xlabel="iteration", ylabel="relative error", title="Root mean square of 20 runs")
+    ax.loglog(np.arange(1, n_iterations + 1), error / truth, label=way)
+ax.set(xlabel="iteration", ylabel="relative error", title="Errors of 20 runs")
+ax.legend()
 plt.show()
 
 # %%

@@ -1,6 +1,6 @@
 """
-A stream filtered as it comes
-=============================
+When will the next eruption come?
+=================================
 
 A ranger wants to post the time of the next eruption of Old Faithful after each eruption.
 ``chain.online()`` is a filter that is given rows as they come: it keeps the probabilities of the
@@ -57,6 +57,22 @@ constant = np.abs(np.median(X[:150, 0]) - waits)[seen].mean()
 print(f"{inside:.0%} of the waits are in the interval of 80%")
 print(f"mean error {error:.1f} minutes; of the median of the past {constant:.1f} minutes")
 
+steps = np.arange(len(stream))
+_, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
+ax.fill_between(steps, lower, upper, step="mid", alpha=0.3, label="interval of 80%")
+ax.plot(steps, medians, drawstyle="steps-mid", linewidth=0.8, label="median")
+ax.plot(steps, waits, "k.", markersize=4, label="wait")
+ax.set(xlim=(0, 60), ylim=(30, 110), xlabel="eruption", ylabel="wait, minutes")
+ax.set_title("Each wait, forecast before it")
+ax.legend(ncols=3, loc="lower left")
+
+# %%
+# The surprise −ln p(row | rows before) marks eruptions that do not fit.
+
+_, ax = plt.subplots(figsize=(8, 2.6), layout="constrained")
+ax.plot(steps, surprise, "k", linewidth=0.8)
+ax.set(xlabel="eruption", ylabel="surprise, nats", title="Surprise")
+
 # %%
 # The same as the whole
 # ---------------------
@@ -73,20 +89,10 @@ later.update(np.tile(stream, (100, 1)))
 elapsed = time.perf_counter() - start
 print(f"{1e6 * elapsed / (100 * len(stream)):.0f} microseconds a row in one block")
 
-figure, axes = plt.subplots(2, 1, sharex=True, figsize=(9, 5), layout="constrained")
-steps = np.arange(len(stream))
-axes[0].fill_between(steps, lower, upper, step="mid", alpha=0.3, label="interval of 80%")
-axes[0].plot(steps, medians, drawstyle="steps-mid", linewidth=0.8, label="median")
-axes[0].plot(steps, waits, "k.", markersize=4, label="wait")
-axes[0].set(xlim=(0, 80), ylabel="wait, minutes", title="each wait, forecast before it")
-axes[0].legend(ncols=3, loc="lower left")
-axes[1].plot(steps, surprise, "k", linewidth=0.8)
-axes[1].set(xlabel="eruption", ylabel="surprise, nats")
-figure.savefig("online_filter.png", dpi=150)
+plt.show()
 
 # %%
 # Result
 # ------
 # The error is about half of that of a constant forecast, and the intervals hold about as many waits
-# as they should. The surprise −ln p(row | rows before) marks eruptions that do not fit: it is what
-# an alarm would watch.
+# as they should. An alarm would watch the surprise.

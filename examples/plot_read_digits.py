@@ -90,7 +90,7 @@ for line, one, other in zip(held_out, found, paths, strict=True):
 
 line, text = held_out[0], texts[0]
 proba, labels = ctc.predict_proba(line), ctc.align([line], [text])[0]
-figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(8, 4), layout="constrained")
+_, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(6, 4), layout="constrained")
 above.imshow(line.T, cmap="gray_r", aspect="auto")
 above.set(yticks=[], title=f"text {text}, read as {ctc.predict([line])[0]}")
 below.plot(proba[:, 0], color="0.7", label="blank")

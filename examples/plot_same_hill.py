@@ -26,6 +26,7 @@ reach the same maximum if there is only one, and here it is known.
 # :class:`skvae.BayesianMixtureSVI` averages over θ, and its bound is a bound on the probability of
 # the rows with θ integrated out. It is lower by the cost of the uncertainty of θ.
 
+# sphinx_gallery_thumbnail_number = 2
 import warnings
 from copy import deepcopy
 
@@ -67,6 +68,17 @@ print(f"autoencoder, log-evidence  {terms.log_evidence.mean():.5f}")
 print(f"variational Bayes, bound   {bayes.lower_bound_:.5f}")
 
 # %%
+# The bound and the log-evidence of the autoencoder over the passes of its training, and between
+# them the gap due to its encoder:
+
+ElboDecompositionDisplay.from_iterations(autoencoders, X, iterations=epochs)
+plt.axhline(maximum, color="k", linestyle=":", label="maximum, by the formula")
+plt.plot(1, em.lower_bound_, "k^", markersize=8, label="EM, one step")
+plt.axhline(bayes.lower_bound_, color="0.4", linestyle="-.", label="Bayes, bound")
+plt.gca().set(xscale="log", xlabel="pass over the rows", title="One Gaussian, three methods")
+plt.legend(loc="lower right")
+
+# %%
 # Two Gaussians: many iterations
 # ------------------------------
 # With two components that overlap, the component of a row is hidden, and EM needs many iterations.
@@ -83,7 +95,15 @@ with warnings.catch_warnings():  # it has not converged, on purpose
     warnings.simplefilter("ignore", ConvergenceWarning)
     fits += [deepcopy(step.fit(X2)) for _ in range(10)]
 best = EMGaussianMixture(2, **start, tol=1e-15, max_iter=10_000).fit(X2)
-print(f"\ntwo components, EM's maximum {best.lower_bound_:.5f} nats per row")
+print(f"two components, EM's maximum {best.lower_bound_:.5f} nats per row")
+
+# %%
+# The half steps of EM, after its first iteration:
+
+ElboDecompositionDisplay.from_iterations(fits[1:], X2, iterations=range(1, len(fits)))
+plt.axhline(best.lower_bound_, color="k", linestyle=":", label="maximum")
+plt.title("Two Gaussians: E and M steps")
+plt.legend(loc="lower right")
 
 # %%
 # EM is variational Bayes with a point for q(θ)
@@ -107,30 +127,12 @@ for count in counts:
         f"means {apart[-1]:.1e} from EM's"
     )
 
-# %%
-# The pictures
-# ------------
-# Left, the autoencoder's bound and log-evidence over the passes of its training, between them the
-# gap due to its encoder. In the middle the half steps of EM, after its first iteration. Right, the
-# limit.
-
-figure, axes = plt.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
-ElboDecompositionDisplay.from_iterations(autoencoders, X, iterations=epochs, ax=axes[0])
-axes[0].axhline(maximum, color="k", linestyle=":", label="maximum, by the formula")
-axes[0].plot(1, em.lower_bound_, "k^", markersize=8, label="EM, one step")
-axes[0].axhline(bayes.lower_bound_, color="0.4", linestyle="-.", label="Bayes, bound")
-axes[0].set(xscale="log", xlabel="pass over the rows", title="one Gaussian, three methods")
-axes[0].legend(loc="lower right")
-ElboDecompositionDisplay.from_iterations(fits[1:], X2, iterations=range(1, len(fits)), ax=axes[1])
-axes[1].axhline(best.lower_bound_, color="k", linestyle=":", label="maximum")
-axes[1].set_title("E and M steps of EM")
-axes[1].legend(loc="lower right")
-axes[2].loglog(counts, below, "o-", color="#D55E00", label="bound below EM's maximum, nats per row")
-axes[2].loglog(counts, apart, "s--", color="#0072B2", label="means from EM's")
-axes[2].set(xlabel="weight of each row", title="q(θ) becomes a point")
-axes[2].legend(loc="lower left", fontsize="small")
-figure.savefig("same_hill.png", dpi=100)
-print("\nThe figure is in same_hill.png")
+_, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+ax.loglog(counts, below, "o-", color="#D55E00", label="bound below EM's maximum, nats per row")
+ax.loglog(counts, apart, "s--", color="#0072B2", label="means from EM's")
+ax.set(xlabel="weight of each row", title="q(θ) becomes a point")
+ax.legend(loc="lower left")
+plt.show()
 
 # %%
 # Result
@@ -140,7 +142,7 @@ print("\nThe figure is in same_hill.png")
 # encoder. The Bayesian bound ends 0.11 nats lower, which is not an error: with θ integrated out the
 # rows are less probable than with the best θ, by the cost of 14 parameters.
 #
-# In the middle no M step raises the bound by more than the log-evidence, and each E step closes the
-# gap: the log-evidence cannot fall. On the right the cost of θ vanishes as the weight of the rows
-# grows, and the result is that of EM: a tenth of the distance for ten times the weight, down to the
+# No M step of EM raises the bound by more than the log-evidence, and each E step closes the gap:
+# the log-evidence cannot fall. The cost of θ vanishes as the weight of the rows grows, and the
+# result is that of EM: a tenth of the distance for ten times the weight, down to the
 # tolerance of the two fits.

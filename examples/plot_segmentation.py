@@ -13,6 +13,7 @@ its segments can be checked.
 # --------------
 # A regime lasts 40 rows on average. Recordings have 300 to 500 rows each.
 
+# sphinx_gallery_thumbnail_number = 2
 import matplotlib.pyplot as plt
 import numpy as np
 import sklearn
@@ -86,6 +87,11 @@ scores = [found.cv_results_["mean_test_score"] for found in (search, by_groups, 
 for size, row in zip(sizes["n_components"], np.transpose(scores), strict=True):
     print(f"{size} states  {row[0]:21.4f} {row[1]:11.4f} {row[2]:21.4f}")
 
+_, ax = plt.subplots(figsize=(5, 3.5), layout="constrained")
+ax.plot(sizes["n_components"], scores[0], "o-", color="#0072B2")
+ax.set(xlabel="states", ylabel="nats per held-out row", xticks=sizes["n_components"])
+ax.set_title("How many regimes?")
+
 # %%
 # The quality of the segments
 # ---------------------------
@@ -112,12 +118,11 @@ for name, labels in (("chain", path), ("mixture", named(mixture.predict(X))[0]))
     print(f"{name}: right in {', '.join(accuracy)}")
 
 # %%
-# The pictures
-# ------------
-# Above, two of the recordings: the background has the colour of the most probable path, the strips
-# below are the posterior probabilities of the regimes, and the black line is the truth. In a gap
-# the probabilities depend on the rows on both sides, and longer gaps are less certain. Below, the
-# scores of the search, and the true and fitted transitions.
+# Two recordings
+# --------------
+# The background has the colour of the most probable path, the strips below are the posterior
+# probabilities of the regimes, and the black line is the truth. In a gap the probabilities depend
+# on the rows on both sides, and longer gaps are less certain.
 
 order = np.argsort(regime_of)  # states in the order of their regimes
 chain = EMHiddenMarkov.from_parameters(
@@ -125,27 +130,21 @@ chain = EMHiddenMarkov.from_parameters(
     best.transmat_[np.ix_(order, order)],
     GaussianEmission.from_parameters(best.means_[order], best.covariances_[order]),
 )
-figure, axes = plt.subplot_mosaic(
-    [["rows"] * 3, ["states"] * 3, ["search", "true", "fitted"]],
-    figsize=(12, 9),
-    height_ratios=(3.2, 1.3, 2.6),
-    layout="constrained",
-)
 shown = groups < 2
-StatePathDisplay.from_estimator(chain, recordings[:2], ax=(axes["rows"], axes["states"]))
-axes["states"].step(np.flatnonzero(shown), truth[shown], "k", where="mid", linewidth=1.2)
-axes["rows"].set(title="two recordings and their regimes", xlabel="")
+display = StatePathDisplay.from_estimator(chain, recordings[:2])
+display.posterior_ax_.step(np.flatnonzero(shown), truth[shown], "k", where="mid", linewidth=1.2)
+display.ax_.set_title("Two recordings and their regimes")
 
-axes["search"].plot(sizes["n_components"], scores[0], "o-", color="#0072B2")
-axes["search"].set(xlabel="states", ylabel="nats per row, held out", xticks=sizes["n_components"])
-axes["search"].spines[["top", "right"]].set_visible(False)
-TransitionDisplay(transmat).plot(axes["true"])
-axes["true"].set_title("true transitions")
-TransitionDisplay.from_estimator(chain, ax=axes["fitted"])
-axes["fitted"].set_title("fitted transitions")
+# %%
+# The transitions
+# ---------------
 
-figure.savefig("segmentation.png", dpi=150)
-print("\nThe figure is in segmentation.png")
+figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.2), layout="constrained")
+TransitionDisplay(transmat).plot(left)
+left.set_title("true transitions")
+TransitionDisplay.from_estimator(chain, ax=right)
+right.set_title("fitted transitions")
+plt.show()
 
 # %%
 # Result

@@ -1,6 +1,6 @@
 """
-One chain for each speaker
-==========================
+Which of nine men is speaking?
+==============================
 
 Nine men say the same two vowels, and the speaker is to be recognised. An utterance is a sequence
 of 7 to 29 frames. :class:`skvae.tasks.DensityClassifier` fits a hidden Markov model to the

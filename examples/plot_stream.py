@@ -67,29 +67,28 @@ print(
 )
 
 # %%
-# The pictures
-# ------------
-# Left, the score of each batch before its ``partial_fit``, and of the model fitted to all rows so
-# far. Right, the mean width of the intervals.
+# The scores
+# ----------
+# The score of each batch before its ``partial_fit``, and of the model fitted to all rows so far:
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
 numbers = np.arange(1, 60)
-left.plot(numbers, scores, ".-", label="seen once")
-left.plot(kept_at, kept_scores, "s", markerfacecolor="none", label="kept whole")
-left.set(xlabel="batch", ylabel="nats per row", title="scores before learning")
-left.legend(loc="lower right")
-right.loglog(200 * (numbers + 1), widths, label="mean width of 95 % intervals")
-right.loglog(
-    200 * (numbers + 1),
-    widths[-1] * np.sqrt(60 / (numbers + 1)),
-    "--",
-    color="0.5",
-    label="one over the square root",
-)
-right.set(xlabel="rows so far", ylabel="width", title="remaining uncertainty")
-right.legend()
-figure.savefig("stream.png", dpi=100)
-print("\nThe figure is in stream.png")
+_, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+ax.plot(numbers, scores, ".-", label="seen once")
+ax.plot(kept_at, kept_scores, "s", markerfacecolor="none", label="kept whole")
+ax.set(xlabel="batch", ylabel="nats per row", title="Scores before learning")
+ax.legend(loc="lower right")
+
+# %%
+# The uncertainty
+# ---------------
+
+_, ax = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+root = widths[-1] * np.sqrt(60 / (numbers + 1))
+ax.loglog(200 * (numbers + 1), widths, label="mean width of 95 % intervals")
+ax.loglog(200 * (numbers + 1), root, "--", color="0.5", label="one over the square root")
+ax.set(xlabel="rows so far", ylabel="width", title="Remaining uncertainty")
+ax.legend()
+plt.show()
 
 # %%
 # Result

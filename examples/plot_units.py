@@ -1,6 +1,6 @@
 """
-Units of speech without labels
-==============================
+Can units of speech be found without labels?
+============================================
 
 A language is made of few units, which speakers say in different ways. This example finds the units
 in sequences without any label: :class:`skvae.HiddenMarkovAutoencoder` has a continuous latent
@@ -15,6 +15,7 @@ vector for the manner of a row and a discrete state for the part of a unit.
 # another one in each sequence. Sines of mixtures of the three coordinates are the twelve features:
 # each speaker bends the map from the plane to the features in another way.
 
+# sphinx_gallery_thumbnail_number = 3
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.sparse.csgraph import connected_components
@@ -101,7 +102,8 @@ axes.set(xlabel="to state", ylabel="from state", title="States in the order of t
 # -----------
 # The states of a held-out sequence, and their probabilities.
 
-StatePathDisplay.from_estimator(model, X_test[0][:60], features=[0, 1, 2])
+StatePathDisplay.from_estimator(model, X_test[0][:60], features=[0, 1])
+plt.suptitle("One speaker and the states")
 
 # %%
 # The latent space
@@ -113,5 +115,5 @@ Z = np.concatenate(model.transform(X_test))
 Z = (Z - Z.mean(axis=0)) @ np.linalg.svd(Z - Z.mean(axis=0), full_matrices=False)[2].T
 _, axes = plt.subplots(figsize=(5, 4), layout="constrained")
 axes.scatter(Z[:, 0], Z[:, 1], c=parts // 3, cmap="tab10", s=6)
-axes.set(xlabel="first principal axis", ylabel="second")
+axes.set(xlabel="first principal axis", ylabel="second", title="Held-out rows and their units")
 plt.show()

@@ -13,6 +13,7 @@ the same model and the same prior, so the draws show the errors of the other two
 # Two round clusters of equal size, 2.5 standard deviations apart: a third of the rows belong to
 # neither of them with a probability above 0.9.
 
+# sphinx_gallery_thumbnail_number = 2
 from time import perf_counter
 
 import matplotlib.pyplot as plt

@@ -1,42 +1,39 @@
-"""The order of the examples, and the reset of the warning filters between them."""
+"""The directive ``questions`` for a part of the gallery, and settings of sphinx-gallery.
+
+The content of the directive is a list of examples. It makes their cards, in this order, and adds
+their pages to the table of contents.
+"""
 
 import warnings
 
-# From the topics of a new user to special ones; other examples follow, sorted by name.
-ORDER = (
-    "plot_compare_models.py",
-    "plot_same_hill.py",
-    "plot_geyser_order.py",
-    "plot_segmentation.py",
-    "plot_earthquakes.py",
-    "plot_few_labels.py",
-    "plot_speakers.py",
-    "plot_online_filter.py",
-    "plot_grammar.py",
-    "plot_arithmetic.py",
-    "plot_how_many_clusters.py",
-    "plot_stream.py",
-    "plot_digits_autoencoder.py",
-    "plot_latent_dimension.py",
-    "plot_curved_manifold.py",
-    "plot_kl_weight.py",
-    "plot_missing_values_autoencoder.py",
-    "plot_convolutional_encoder.py",
-)
+from sphinx.util.docutils import SphinxDirective
+
 _FILTERS = list(warnings.filters)
 
 
-class QuestionOrder:
-    """The sort key of an example, by its file name."""
+class Questions(SphinxDirective):
+    """The cards of the listed examples."""
 
-    def __init__(self, _folder):
-        pass
+    has_content = True
 
-    def __call__(self, filename):
-        return ORDER.index(filename) if filename in ORDER else len(ORDER), filename
+    def run(self):
+        names = [line.strip() for line in self.content if line.strip()]
+        lines = [".. minigallery::", "", *(f"   ../examples/{name}.py" for name in names), ""]
+        lines += [".. toctree::", "   :hidden:", "", *(f"   {name}" for name in names), ""]
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+def as_listed(_path):
+    """Return the same sort key for every example, so that cards keep the order of the list."""
+    return 0
 
 
 def reset_warnings(_settings, _filename):
     """Restore the warning filters, which an example may have changed."""
     warnings.resetwarnings()
     warnings.filters[:] = _FILTERS
+
+
+def setup(app):
+    app.add_directive("questions", Questions)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
