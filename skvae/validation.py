@@ -11,10 +11,14 @@ from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 
 LARGEST_FLOOR = 1e100  # of covariances: their determinants and products must not overflow
-_PLAIN = "biufc"  # kinds of dtypes whose entries are numbers
+_REAL = "biuf"  # kinds of dtypes whose entries are real numbers
 _NUMBERS = int, float, np.integer, np.floating  # a Fraction would make arrays of objects
 _TIMES = date, time, timedelta, np.datetime64, np.timedelta64
 _MISSING = "NAType", "NaTType"  # of pandas, which need not be installed
+_ENCODE = (
+    "; encode the column as numbers, as sklearn.preprocessing.OneHotEncoder does, or as codes of "
+    "categories (OrdinalEncoder) for a categorical emission or likelihood, or leave it out"
+)
 
 
 def check_number(name, value, kind, low, high=None, *, flags=False):
@@ -208,8 +212,8 @@ def numbers_of(X, name):
     TypeError
         An entry is a date, a duration, or an object that is no number.
     ValueError
-        An entry is a string that is no number: the message names the column. Rows have different
-        numbers of values: the message names the first such row.
+        An entry is a string that is no number, or a column is complex: the message names the
+        column. Rows have different numbers of values: the message names the first such row.
     """
     if isinstance(X, np.ma.MaskedArray):
         X = _without_mask(X)
@@ -222,8 +226,8 @@ def numbers_of(X, name):
             _common_shape(X, name)
             return X  # scikit-learn's error has more
         X = array if array.ndim else X
-    refuse_times(getattr(X, "dtype", None), name)
-    if not isinstance(X, np.ndarray) or X.dtype.kind in f"{_PLAIN}V" or not X.size or X.ndim > 2:
+    refuse_dtype(getattr(X, "dtype", None), name)
+    if not isinstance(X, np.ndarray) or X.dtype.kind in f"{_REAL}V" or not X.size or X.ndim > 2:
         return X
     if X.ndim < 2:
         return _numbers_of_objects(X, name) if X.ndim else X
@@ -252,9 +256,9 @@ def _numbers_of_table(X, name):
     columns = []
     for j, (title, dtype) in enumerate(zip(X.columns, X.dtypes, strict=True)):
         label = f"{name}[{title!r}]" if isinstance(title, str) else f"{name}[:, {j}]"
-        refuse_times(dtype, label)
+        refuse_dtype(dtype, label)
         column = X.iloc[:, j] if hasattr(X, "iloc") else X[:, j]
-        if isinstance(dtype, np.dtype) and dtype.kind in _PLAIN:
+        if isinstance(dtype, np.dtype) and dtype.kind in _REAL:
             columns.append(np.asarray(column))
         else:
             columns.append(_numbers_of_objects(np.fromiter(column, dtype=object), label))
@@ -262,14 +266,19 @@ def _numbers_of_table(X, name):
 
 
 def _is_plain(dtype):
-    """Return whether the dtype of a column of a data frame is one of numbers."""
+    """Return whether the dtype of a column of a data frame is one of real numbers."""
     if hasattr(dtype, "is_numeric"):  # of polars
         return dtype.is_numeric() or str(dtype) == "Boolean"
-    return getattr(dtype, "kind", "O") in _PLAIN
+    return getattr(dtype, "kind", "O") in _REAL
 
 
-def refuse_times(dtype, label):
-    """Raise TypeError if a dtype is one of dates or durations."""
+def refuse_dtype(dtype, label):
+    """Raise an error if a dtype is one of dates, durations or complex numbers."""
+    if getattr(dtype, "kind", "O") == "c":
+        raise ValueError(
+            f"{label} holds complex numbers ({dtype}): must be real, such as their absolute "
+            "values, or their real and imaginary parts in a column each"
+        )
     if hasattr(dtype, "is_temporal"):  # of polars
         is_time = dtype.is_temporal()
     else:
@@ -301,7 +310,8 @@ def _numbers_of_objects(values, label):
     except (OverflowError, TypeError, ValueError) as error:
         _common_shape(list(values), label)
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{label} must be numbers of float64: {error}") from error
+        remedy = _ENCODE if any(issubclass(kind, str | bytes) for kind in kinds) else ""
+        raise kind(f"{label} must be numbers of float64: {error}{remedy}") from error
 
 
 def is_missing(value):

@@ -235,6 +235,33 @@ def test_columns_of_strings_are_named(model, X, text):
         clone(model).fit(X)
 
 
+@pytest.mark.parametrize("name", [type(model).__name__ for model in MODELS])
+def test_a_string_has_a_remedy(name):
+    model = model_of(name)
+    fit = {"y": ["ab"]} if name == "CTCTranscriber" else {}
+    text = "; encode the column as numbers.*OneHotEncoder.*OrdinalEncoder.*categorical emission"
+    for X in (
+        table(["Bern"] * N),
+        polars_table(pl.Series(["Bern"] * N)),
+        objects("Bern"),
+        objects(b"Bern"),
+        np.array([["1", "2", "Bern"]] * N, dtype="S4"),
+        [["1", "Bern", 2.0]] * N,
+    ):
+        with pytest.raises(ValueError, match=rf"^X\[.*\] must be numbers.*'Bern'{text}"):
+            clone(model).fit(X, **fit)
+
+
+def test_complex_columns_are_named():
+    for X, label in (
+        (table(np.full(N, 1j)), r"X\['when'\]"),
+        (pd.DataFrame(numbers().astype(complex)), r"X\[:, 0\]"),
+        (numbers() + 0j, "X"),
+    ):
+        with pytest.raises(ValueError, match=f"^{label} holds complex numbers .*must be real"):
+            EMGaussianMixture().fit(X)
+
+
 def test_columns_of_other_objects_are_named():
     for entry in ({"a": 1}, 1j, pd.Interval(0, 1)):
         with pytest.raises(TypeError, match=r"X\[:, 1\] must be numbers of float64: .* not '"):

@@ -18,7 +18,7 @@ from skvae.blocks.dask_tasks import (
 )
 from skvae.blocks.rows import Rows, ranges
 from skvae.blocks.workers import workers
-from skvae.validation import numbers_of, refuse_times
+from skvae.validation import numbers_of, refuse_dtype
 
 _FETCHED = 1 << 26  # bytes of rows that are fetched into this process at a time
 
@@ -46,7 +46,7 @@ def checked_rows(X, check):
             f"Expected 2D array, got {X.ndim}D array instead: X must have shape "
             "(n_samples, n_features)"
         )
-    refuse_times(X.dtype, "X")
+    refuse_dtype(X.dtype, "X")
     X = whole_chunks(X, "X")
     if np.isnan(X.shape[1]):
         X = with_known_size(X)
@@ -147,7 +147,7 @@ def checked_weights(weight, X, name):
         The weights are not one finite number for each row.
     """
     if is_distributed(weight):
-        refuse_times(weight.dtype, name)
+        refuse_dtype(weight.dtype, name)
         weight = with_known_size(whole_chunks(weight, name))
     else:
         weight = np.asarray(numbers_of(weight, name))
