@@ -16,6 +16,9 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from skvae.blocks import checked_rows, checked_weights, is_distributed, with_known_size
+from skvae.columns import index_of
+from skvae.documentation import page_fields, page_template
+from skvae.tables import as_table, dtypes_of
 from skvae.validation import check_random, numbers_of, reading
 
 _FLOATS = np.dtype(np.float64), np.dtype(np.float32)
@@ -44,6 +47,11 @@ class LatentVariableModel(
 
     _sums_over_chunks = False  # of Dask arrays
 
+    # scikit-learn's way to the page of an estimator from its HTML representation.
+    _doc_link_module = "skvae"
+    _doc_link_template = page_template
+    _doc_link_url_param_generator = page_fields
+
     __metadata_request__fit = {"sample_weight": True}
     __metadata_request__partial_fit = {"sample_weight": True}
     __metadata_request__score = {"sample_weight": True}
@@ -56,24 +64,40 @@ class LatentVariableModel(
 
     def _output_library(self):
         """Return 'pandas' or 'polars' if ``set_output`` or the configuration has it, else None."""
-        # scikit-learn has no other way to read the setting than the attribute that holds it.
-        library = vars(self).get("_sklearn_output_config", {}).get("transform")
-        library = library or get_config()["transform_output"]
+        library = self._output_setting() or get_config()["transform_output"]
         return library if library in ("pandas", "polars") else None
 
-    def _as_set(self, X, index=None):
-        """Return rows of features as ``set_output`` sets them: the array, or a table."""
+    def _output_setting(self):
+        """Return the setting of ``set_output``, or None if it was not called."""
+        # scikit-learn has no other way to read it than the attribute that holds it.
+        return vars(self).get("_sklearn_output_config", {}).get("transform")
+
+    def _as_set(self, X, like=None, *, index=None):
+        """Return rows of features as ``set_output`` sets them: the array, or a table.
+
+        A table has the index and the dtypes of ``like``, the X of these rows; without it, the given
+        index, and the dtypes of the X of the fit. A list of sequences gives a list of tables.
+        """
         library = self._output_library()
         if library is None or is_distributed(X):
             return X
-        names = list(getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])]))
-        if library == "polars":
-            import polars as pl
+        if isinstance(X, list):
+            return [self._as_set(*pair) for pair in zip(X, like, strict=True)]
+        if like is None:
+            return as_table(X, library, self._column_names(), index, vars(self).get("_dtypes_in"))
+        return as_table(X, library, self._column_names(), index_of(like), dtypes_of(like))
 
-            return pl.DataFrame(X, schema=names)
-        import pandas as pd
+    def _column_names(self):
+        """Return the names of the columns of tables with rows of features."""
+        return list(
+            getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
+        )
 
-        return pd.DataFrame(X, columns=names, index=index)
+    def _listed(self, latents, X):
+        """Return posteriors of a list of sequences, as ``set_output`` sets those of rows."""
+        library, names = self._output_library(), self.get_feature_names_out()
+        pairs = zip(latents, X, strict=True)
+        return [as_table(latent, library, names, index_of(each)) for latent, each in pairs]
 
     def transform(self, X, **params):
         """Return the posterior of the latent variable of each row, as ``predict_proba`` does."""
@@ -103,6 +127,8 @@ class LatentVariableModel(
 
     def _validated(self, X, reset, min_rows):
         """Return X as :meth:`_validate` does, and whether it is known to have no missing value."""
+        if reset:
+            vars(self).pop("_dtypes_in", None)
         if type(X) is np.ndarray and self._passes(X, reset, min_rows):
             return X, True
         if self._sums_over_chunks and is_distributed(X):
@@ -119,6 +145,8 @@ class LatentVariableModel(
                 X = check_array(X, input_name="X", estimator=self, **checks)
             else:
                 X = validate_data(self, X, reset=reset, **checks)
+        if reset and (dtypes := dtypes_of(given)) is not None:
+            self._dtypes_in = dtypes
         # A data frame may hold the other byte order.
         return X.astype(X.dtype.newbyteorder("="), copy=False), False
 

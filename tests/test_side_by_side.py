@@ -83,7 +83,7 @@ OTHER_WORDS = {
     "lr": "some parameters of an autoencoder have another one",
     "net_params": "the batches of sequences are those of the estimator",
     "random_state": "what it decides",
-    "verbose": "lines of an ascent, a bar of a training",
+    "verbose": "an ascent has lines too",
 }
 OTHER_ATTRIBUTES = {
     "weights_": "of a posterior its expectation",

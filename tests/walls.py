@@ -25,7 +25,7 @@ IN_FUNCTIONS = {"dask", "distributed", "matplotlib", "pandas", "polars"}
 FLOORS = (
     (
         *("ascent", "base", "blocks", "columns", "fitted", "initialization", "storage"),
-        *("fixed", "importance", "validation"),
+        *("documentation", "fixed", "importance", "progress", "tables", "validation"),
         *("chain", "chart", "emissions", "gaussian", "neural"),
     ),
     ("mixture", "hmm", "grammar", "vae", "deep_chain", "inference"),

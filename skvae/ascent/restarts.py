@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from skvae.ascent.anderson import AndersonStep
 from skvae.ascent.loop import Ascent, Collapse, ascend
 from skvae.blocks import workers
+from skvae.progress import SearchBar
 
 _ATTEMPTS = 3  # starts that one run may use up
 
@@ -58,7 +59,9 @@ def search(problem, settings, random_state, pool, checkpoint=None):
         _, limits["before"], limits["comparable"] = problem.earlier
     n_jobs = 1 if n_init == 1 else min(effective_n_jobs(settings.n_jobs), n_init)
     n_threads = max(1, pool.n_threads // n_jobs)
-    stop = threading.Event()
+    stop, shown = threading.Event(), None
+    if settings.verbose == 1:
+        shown = SearchBar(n_init, settings.max_iter, settings.verbose_interval)
 
     def run(number, start):
         """Return the Ascent of one run, or the Collapse that ended it."""
@@ -68,47 +71,49 @@ def search(problem, settings, random_state, pool, checkpoint=None):
                 step = AndersonStep(step, problem.coordinates(start))
             observers = [] if n_jobs == 1 else [_end_if(stop)]
             if settings.verbose:
-                observers.append(_printer(number, settings))
+                observers.append(_print(number) if shown is None else shown.observer(number))
             stored = None
             if checkpoint is not None:
                 stored = checkpoint.found(number, start, step)
                 observers.append(checkpoint.observer(number, step))
-            if isinstance(stored, Ascent | Collapse):
-                return stored
-            try:
-                outcome = ascend(step, start, **limits, resume=stored, observers=observers)
-            except Collapse as collapse:
-                outcome = collapse
-            if checkpoint is not None:
-                checkpoint.record(number, outcome)
+            outcome = stored
+            if not isinstance(stored, Ascent | Collapse):
+                try:
+                    outcome = ascend(step, start, **limits, resume=stored, observers=observers)
+                except Collapse as collapse:
+                    outcome = collapse
+                if checkpoint is not None:
+                    checkpoint.record(number, outcome)
+            if shown is not None:
+                shown.end(number, outcome)
             return outcome
 
     ascents, collapses, missing, number = [], [], n_init, 0
-    for _ in range(_ATTEMPTS):
-        starts, outcomes = [], []
-        for _ in range(missing):
-            number += 1
-            try:
-                first = (
-                    problem.first(rng) if problem.earlier is None else problem.earlier.parameters
-                )
-                starts.append((number, first))
-            except Collapse as collapse:
-                outcomes.append(collapse)
-        if n_jobs == 1 or len(starts) < 2:
-            for start in starts:
-                outcomes.append(run(*start))  # noqa: PERF401 (a comprehension is one more frame)
-        else:
-            outcomes += _in_threads(run, starts, n_jobs, stop)
-        missing = 0
-        for outcome in outcomes:
-            if isinstance(outcome, Ascent):
-                ascents.append(outcome)
+    with shown or nullcontext():
+        for _ in range(_ATTEMPTS):
+            starts, outcomes = [], []
+            for _ in range(missing):
+                number += 1
+                try:
+                    earlier = problem.earlier
+                    first = problem.first(rng) if earlier is None else earlier.parameters
+                    starts.append((number, first))
+                except Collapse as collapse:
+                    outcomes.append(collapse)
+            if n_jobs == 1 or len(starts) < 2:
+                for start in starts:
+                    outcomes.append(run(*start))  # noqa: PERF401 (a comprehension is one more frame)
             else:
-                collapses.append(outcome)
-                missing += 1
-        if not missing:
-            break
+                outcomes += _in_threads(run, starts, n_jobs, stop)
+            missing = 0
+            for outcome in outcomes:
+                if isinstance(outcome, Ascent):
+                    ascents.append(outcome)
+                else:
+                    collapses.append(outcome)
+                    missing += 1
+            if not missing:
+                break
     if not ascents:
         raise collapses[-1]
     return max(ascents, key=attrgetter("bound")), list(map(str, collapses))
@@ -134,15 +139,13 @@ def _end_if(stop):
     return observe
 
 
-def _printer(number, settings):
-    """Return an observer that prints the bound."""
-    every = 1 if settings.verbose > 1 else settings.verbose_interval
+def _print(number):
+    """Return an observer that prints the bound of each iteration of a start."""
 
     def observe(progress, change):
         n_iter = len(progress.bounds) + 1
-        if n_iter == 1 or n_iter % every == 0:
-            gain = "" if n_iter == 1 or change == inf else f" ({change:+.3e})"
-            line = f"start {number}, iteration {n_iter}: lower bound {progress.before:.6f}{gain}"
-            print(line)  # noqa: T201 (verbose)
+        gain = "" if n_iter == 1 or change == inf else f" ({change:+.3e})"
+        line = f"start {number}, iteration {n_iter}: lower bound {progress.before:.6f}{gain}"
+        print(line)  # noqa: T201 (verbose)
 
     return observe

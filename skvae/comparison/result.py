@@ -14,7 +14,9 @@ References
 """
 
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 from sklearn.utils import check_consistent_length, column_or_1d
@@ -22,10 +24,13 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from skvae.blocks.sequences import as_sequences, is_list_of_sequences
 from skvae.comparison.checks import check_models, warn_of_different_spaces
 from skvae.comparison.cross_validation import folds, held_out_log_likelihood, rows_of_folds
+from skvae.progress import progress_bar
 
 __all__ = ["Comparison", "compare"]
 
 _WIDTHS = 0, 8, 8, 7, 7, 5, 7  # the least widths of the table's columns
+# Of a cell of HTML: notebooks may give tables backgrounds and colours that suit one theme alone.
+_CELL = "padding:0.2em 0.7em;color:inherit;background:none;border-bottom:1px solid"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -239,27 +244,48 @@ class Comparison:
         return ComparisonDisplay.from_comparison(self, ax=ax)
 
     def __repr__(self):
-        rows, groups = self._tested()
-        order = self._ranking()
-        header = ("model", "nats/row", "± s.e.", "to best", "± s.e.", "fit s", "score s")
-        table = [header, *self._table_rows(order)]
+        title, table, notes = self._texts()
         columns = zip(_WIDTHS, zip(*table, strict=True), strict=True)
         w = [max(least, *map(len, cells)) for least, cells in columns]
         lines = [
-            f"held-out log-likelihood, nats per row, over {self._counts(len(rows), groups)}",
+            title,
             *(
                 f"{name:<{w[0]}}  {mean:>{w[1]}} {error:>{w[2]}}  {to_best:>{w[3]}} "
                 f"{to_best_error:>{w[4]}}  {fit:>{w[5]}}  {score:>{w[6]}}"
                 for name, mean, error, to_best, to_best_error, fit, score in table
             ),
+            *notes,
         ]
-        zero = np.isneginf(rows).sum(axis=0)
-        lines += [
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _repr_html_(self):
+        """Return the table as HTML, which notebooks show; the best model is in bold.
+
+        It has no colours of its own, so that it is legible on dark and light pages.
+        """
+        title, (header, *table), notes = self._texts()
+        rows = [_html_row("th", header, _CELL), *(_html_row("td", row, _CELL) for row in table)]
+        rows[1] = _html_row("td", table[0], f"{_CELL};font-weight:bold")
+        below = "".join(f"<p>{escape(note)}</p>" for note in notes)
+        return (
+            f'<div><table style="border-collapse:collapse;color:inherit">'
+            f'<caption style="caption-side:top;text-align:left;color:inherit">{escape(title)}'
+            f"</caption><thead>{rows[0]}</thead><tbody>{''.join(rows[1:])}</tbody></table>"
+            f"{below}</div>"
+        )
+
+    def _texts(self):
+        """Return the title, the rows of the table with their header, and notes below it."""
+        rows, groups = self._tested()
+        order, zero = self._ranking(), np.isneginf(rows).sum(axis=0)
+        header = ("model", "nats/row", "± s.e.", "to best", "± s.e.", "fit s", "score s")
+        title = f"held-out log-likelihood, nats per row, over {self._counts(len(rows), groups)}"
+        notes = [
             f"{self.names[m]}: density zero at {zero[m]} of {len(rows)} held-out rows"
             for m in order
             if zero[m]
         ]
-        return "\n".join(line.rstrip() for line in lines)
+        return title, [header, *self._table_rows(order)], notes
 
     def _table_rows(self, order):
         # Each property is computed from all rows of X: once, not for each line of the table.
@@ -297,6 +323,16 @@ class Comparison:
         zero = np.isneginf(rows)
         finite_mean = np.where(zero, 0.0, rows).sum(axis=0) / np.maximum((~zero).sum(axis=0), 1)
         return np.lexsort((-finite_mean, zero.sum(axis=0)))
+
+
+def _html_row(tag, cells, style):
+    """Return a row of a table of HTML: the first cell on the left, numbers on the right."""
+    sides = ["left"] + ["right"] * (len(cells) - 1)
+    texts = (
+        f'<{tag} style="text-align:{side};{style}">{escape(str(cell))}</{tag}>'
+        for side, cell in zip(sides, cells, strict=True)
+    )
+    return f"<tr>{''.join(texts)}</tr>"
 
 
 def _seconds(value):
@@ -338,7 +374,8 @@ def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
         Number of folds that run at a time, as in :func:`~sklearn.model_selection.cross_validate`.
         Times are only comparable when nothing else runs.
     verbose : int, default=0
-        1 writes a line for each model; more is passed on to the cross-validation.
+        0 prints nothing, 1 shows a progress bar with the current model, 2 prints a line for each
+        model; 2 and more, minus one, is passed on to the cross-validation.
 
     Returns
     -------
@@ -411,17 +448,24 @@ def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
 
     columns, fit_seconds, score_seconds = [], [], []
     options = {"groups": groups, "n_jobs": n_jobs, "verbose": max(verbose - 1, 0)}
-    for name, model in models.items():
-        try:
-            column, fit, score = held_out_log_likelihood(name, model, X, splits, **options)
-        except Exception as error:
-            error.add_note(f"This was raised in skvae.compare by the model {name!r}.")
-            raise
-        columns.append(column)
-        fit_seconds.append(fit)
-        score_seconds.append(score)
-        if verbose:
-            sys.stdout.write(f"{name}: {np.nanmean(column):.3f} nats per row\n")
+    with progress_bar(len(models), "model") if verbose == 1 else nullcontext() as bar:
+        for name, model in models.items():
+            if bar is not None:
+                bar.set_postfix_str(name)
+            try:
+                column, fit, score = held_out_log_likelihood(name, model, X, splits, **options)
+            except Exception as error:
+                error.add_note(f"This was raised in skvae.compare by the model {name!r}.")
+                raise
+            columns.append(column)
+            fit_seconds.append(fit)
+            score_seconds.append(score)
+            mean = f"{name}: {np.nanmean(column):.3f} nats per row"
+            if bar is not None:
+                bar.set_postfix_str(mean, refresh=False)
+                bar.update()
+            elif verbose:
+                sys.stdout.write(f"{mean}\n")
     return Comparison(
         names=tuple(models),
         log_likelihoods=np.column_stack(columns),

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvae.base import LatentVariableModel, not_named
 from skvae.blocks import as_sequences, is_distributed, is_list_of_sequences, warn_of_lengths
+from skvae.documentation import page_fields, page_template
 from skvae.neural.estimator_file import read_estimator, write_estimator
 from skvae.neural.model_file import pack_tensors, unpack_tensors
 from skvae.neural.networks import one_thread_if_forked
@@ -63,6 +64,11 @@ class SequenceNet(BaseEstimator):
     net_ : skorch.NeuralNet
         The net; its bound module is ``net_.module_``.
     """
+
+    # scikit-learn's way to the page of an estimator from its HTML representation.
+    _doc_link_module = "skvae"
+    _doc_link_template = page_template
+    _doc_link_url_param_generator = page_fields
 
     _architecture = ()
     _module_names = ()
@@ -400,7 +406,7 @@ class SequenceDensity(SequenceNet, LatentVariableModel, auto_wrap_output_keys=No
         (299, 2)
         """
         if is_list_of_sequences(X):
-            return self.predict_proba(X, groups=groups)
+            return self._listed(self.predict_proba(X, groups=groups), X)
         return super().transform(X, groups=groups)
 
     def fit_transform(self, X, y=None, **params):

@@ -43,6 +43,7 @@ from sklearn.utils import check_array
 
 from skvae.blocks import is_complete, pattern_order, ranges
 from skvae.columns import check_values
+from skvae.documentation import page_fields, page_template
 from skvae.emissions.parameters import domains
 from skvae.fitted import FittedArray, new_instance
 from skvae.gaussian.moments import feature_moments
@@ -78,6 +79,11 @@ class Emission(BaseEstimator):
     >>> isinstance(PoissonEmission(), Emission)
     True
     """
+
+    # scikit-learn's way to the page of an estimator from its HTML representation.
+    _doc_link_module = "skvae"
+    _doc_link_template = page_template
+    _doc_link_url_param_generator = page_fields
 
     # The class of the parameters, a frozen dataclass that is derived from EmissionParameters.
     record = None

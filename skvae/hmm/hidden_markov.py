@@ -124,9 +124,10 @@ default='kmeans'
     warm_start : bool, default=False
         Whether a further ``fit`` continues the earlier one instead of starting anew.
     verbose : int, default=0
-        0 prints nothing, 1 the bound every ``verbose_interval`` iterations, 2 in each.
+        0 prints nothing, 1 shows a progress bar with the current bound, 2 prints the bound of each
+        iteration.
     verbose_interval : int, default=10
-        See ``verbose``.
+        The number of iterations after which the progress bar shows the current bound.
     n_jobs : int, default=None
         How many starts run at a time, in threads. They share out the threads that the linear
         algebra library would use; a single run has them all.

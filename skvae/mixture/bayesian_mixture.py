@@ -146,9 +146,10 @@ default='kmeans'
     warm_start : bool, default=False
         Whether a further ``fit`` continues the earlier one instead of starting anew.
     verbose : int, default=0
-        0 prints nothing, 1 the bound every ``verbose_interval`` iterations, 2 in each.
+        0 prints nothing, 1 shows a progress bar with the current bound, 2 prints the bound of each
+        iteration.
     verbose_interval : int, default=10
-        See ``verbose``.
+        The number of iterations after which the progress bar shows the current bound.
     n_jobs : int, default=None
         How many starts run at a time, in threads. They share out the threads that the linear
         algebra library would use; a single run has them all.
@@ -915,6 +916,4 @@ covariance_prior_ : float or ndarray
         )
         mixture.random_state = self.random_state
         mixture.n_samples_seen_ = float(self._parameters().statistics.counts.sum())
-        if hasattr(self, "feature_names_in_"):
-            mixture.feature_names_in_ = self.feature_names_in_
-        return mixture
+        return mixture._with_columns_of(self, np.arange(self.n_features_in_))

@@ -94,9 +94,10 @@ default='kmeans'
     warm_start : bool, default=False
         Whether a further ``fit`` continues the earlier one instead of starting anew.
     verbose : int, default=0
-        0 prints nothing, 1 the bound every ``verbose_interval`` iterations, 2 in each.
+        0 prints nothing, 1 shows a progress bar with the current bound, 2 prints the bound of each
+        iteration.
     verbose_interval : int, default=10
-        See ``verbose``.
+        The number of iterations after which the progress bar shows the current bound.
     n_jobs : int, default=None
         How many starts run at a time, in threads. They share out the threads that the linear
         algebra library would use; a single run has them all.
@@ -607,9 +608,7 @@ default='kmeans'
         of_subclass = {n: v for n, v in self.get_params(deep=False).items() if n not in ours}
         mixture = self._of(parameters, random_state=self.random_state, **of_subclass)
         mixture._fixed = self._fixed
-        if hasattr(self, "feature_names_in_"):
-            mixture.feature_names_in_ = self.feature_names_in_[index]
-        return mixture
+        return mixture._with_columns_of(self, index)
 
     def relabel(self, order):
         """Return a mixture whose component i is component ``order[i]`` of this one.

@@ -18,6 +18,7 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.validation import has_fit_parameter
 
 from skvae.blocks.sequences import as_sequences
+from skvae.documentation import page_fields, page_template
 
 OF_DENSITY = {"groups": UNUSED}  # it is the density that requests them
 
@@ -28,6 +29,11 @@ class DensityTask(MetaEstimatorMixin, BaseEstimator):
     A fit takes the metadata that the density's ``fit`` requests; the other methods take the
     ``groups`` that the density's ``predict`` requests.
     """
+
+    # scikit-learn's way to the page of an estimator from its HTML representation.
+    _doc_link_module = "skvae"
+    _doc_link_template = page_template
+    _doc_link_url_param_generator = page_fields
 
     __metadata_request__fit = {"sample_weight": UNUSED, **OF_DENSITY}
 

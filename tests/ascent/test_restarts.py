@@ -99,7 +99,7 @@ def test_a_warm_start_with_another_objective_compares_only_bounds_of_its_own():
 
 
 def test_the_bound_is_printed(capsys):
-    found(Problem([1.0, 2.0]), 2, verbose=1, verbose_interval=2)
+    found(Problem([1.0, 2.0]), 2, verbose=2, max_iter=2)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "start 1, iteration 1: lower bound 1.000000"
     assert lines[1] == "start 1, iteration 2: lower bound 1.000000 (+0.000e+00)"

@@ -3,6 +3,7 @@
 import sys
 import time
 from dataclasses import replace
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pandas as pd
@@ -419,7 +420,40 @@ def test_verbose(capsys, rows):
     compare(models, rows)
     assert capsys.readouterr() == ("", "")
     compare(models, rows, verbose=1)
-    assert capsys.readouterr() == ("a: 0.000 nats per row\nb: -1.500 nats per row\n", "")
+    out, bar = capsys.readouterr()
+    assert out == ""
+    assert "1/2 [" in bar
+    assert bar.endswith("b: -1.500 nats per row]\n")
+    compare(models, rows, verbose=2)
+    out, bar = capsys.readouterr()
+    assert out.endswith("b: -1.500 nats per row\n")
+    assert "a: 0.000 nats per row\n" in out
+    assert "model/s" not in bar
+
+
+def test_the_bar_is_closed_after_an_error(capsys, rows):
+    with pytest.raises(IndexError):
+        compare({"a": Table(np.zeros(12)), "short": Table(np.zeros(2))}, rows, verbose=1)
+    assert capsys.readouterr().err.endswith("short]\n")
+
+
+def test_html_is_the_table_with_escaped_names_and_the_best_in_bold(rows):
+    values = np.full(12, -2.0)
+    values[3] = -np.inf
+    models = {"<b>": Table(values), "a & b": Table(np.full(12, -1.5))}
+    comparison = compare(models, rows)
+    html = comparison._repr_html_()
+    table = ET.fromstring(html)  # each element is closed
+    cells = [[cell.text or "" for cell in row] for row in table.iter("tr")]
+    assert cells[0] == ["model", "nats/row", "± s.e.", "to best", "± s.e.", "fit s", "score s"]
+    assert cells[1][:5] == ["a & b", "-1.500", "0.000", "best", ""]
+    assert cells[2][:4] == ["<b>", "-inf", "nan", "-inf"]
+    bold = ["font-weight:bold" in row[0].get("style") for row in table.iter("tr")]
+    assert bold == [False, True, False]
+    assert "".join(table.find("table/caption").itertext()) == repr(comparison).splitlines()[0]
+    assert table.find("p").text == "<b>: density zero at 1 of 12 held-out rows"
+    assert "background:none" in html
+    assert "color:inherit" in html
 
 
 def test_seconds_are_measured(rows):

@@ -296,9 +296,9 @@ def test_another_emission_leaves_no_attributes_of_the_first():
 
 def test_verbose_prints_the_bound(capsys):
     X = data("full")
-    model = run(EMHiddenMarkov(2, random_state=0, verbose=1, verbose_interval=2), X, 5)
+    model = run(EMHiddenMarkov(2, random_state=0, verbose=2), X, 5)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 5
     assert lines[0].startswith("start 1, iteration 1: lower bound")
     assert f"{model.lower_bounds_[0]:.6f}" in lines[1]
     run(EMHiddenMarkov(2, random_state=0), X, 5)

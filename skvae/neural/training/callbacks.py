@@ -10,6 +10,7 @@ from skorch.utils import to_tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from skvae.neural.training.batches import CLUSTERS, RowDataset, epoch_seed
+from skvae.progress import progress_bar
 
 _LOWER = 0.3  # of the learning rate, on a plateau
 _ADDED_UP = 1 << 20  # rows whose terms are kept before they are summed
@@ -182,9 +183,7 @@ class EpochBar(Callback):
 
     def on_train_begin(self, net, **kwargs):
         """Draw the bar."""
-        from tqdm import tqdm  # only when it is needed: it starts a thread
-
-        self.bar_ = tqdm(total=net.max_epochs, unit="epoch")
+        self.bar_ = progress_bar(net.max_epochs, "epoch")
 
     def on_epoch_end(self, net, **kwargs):
         """Advance the bar."""
