@@ -112,6 +112,11 @@ def _held(values, entry):
     if not isinstance(entry, str):
         return values
     name = _plain(entry)
-    with np.errstate(invalid="ignore", over="ignore"):  # of NaN, and of numbers beyond the dtype
+    with np.errstate(all="ignore"):  # of NaN, and of numbers beyond the dtype
         found = values.astype(name)
-    return found if name not in _WHOLE or np.array_equal(found, values) else values
+    if name in _WHOLE:
+        return found if np.array_equal(found, values) else values
+    # Values above 0 and below 1 must not become these numbers, which some likelihoods exclude.
+    side = np.sign(values - found).astype(found.dtype)
+    found = np.where(np.isin(found, (0, 1)), np.nextafter(found, found + side), found)
+    return values if (np.isinf(found) & ~np.isinf(values)).any() else found

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skvae.base import LatentVariableModel, not_named
 from skvae.blocks import is_list_of_sequences, ranges, warn_of_lengths
 from skvae.chain import algorithms
+from skvae.columns import index_of
 from skvae.deep_chain.chain_importance import elbo_terms, scored
 from skvae.deep_chain.training import SequenceNet
 from skvae.neural import importance
@@ -307,7 +308,7 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
         (299, 1)
         """
         if is_list_of_sequences(X):
-            return self._latent(X, groups=groups)
+            return self._listed(self._latent(X, groups=groups), X)
         return super().transform(X, groups=groups)
 
     def fit_transform(self, X, y=None, **params):
@@ -351,9 +352,10 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features), or list of such
+        X : {ndarray, DataFrame} of shape (n_samples, n_features), or list of such
             float32 if Z is. The codes of a categorical column have no mean: it has the most
-            probable one. A Bernoulli column has the probability of a one.
+            probable one. A Bernoulli column has the probability of a one. With ``set_output`` a
+            table.
 
         Examples
         --------
@@ -367,6 +369,7 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
         check_is_fitted(self)
         if is_list_of_sequences(Z):
             return [self.inverse_transform(part) for part in Z]
+        index = index_of(Z)
         with reading("Z"):
             given = numbers_of(Z, "Z")
             Z = check_array(given, dtype=[np.float64, np.float32], input_name="Z")
@@ -375,7 +378,8 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
                 f"Z has {Z.shape[1]} columns: must have n_components={self._n_features_out}"
             )
         model = self._double()
-        return model.likelihood.rounded(_decoded(model, Z, model.likelihood.mean), Z.dtype)
+        rows = model.likelihood.rounded(_decoded(model, Z, model.likelihood.mean), Z.dtype)
+        return self._as_set(rows, index=index)
 
     def reconstruct(self, X, *, groups=None):
         """Return the expected row at the posterior mean of each latent row, as of ``transform``.
@@ -389,9 +393,9 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features), or list of such
+        X : {ndarray, DataFrame} of shape (n_samples, n_features), or list of such
             In the units of X; float32 if X is. Nominal columns, of a categorical or Bernoulli
-            likelihood, have their most probable value.
+            likelihood, have their most probable value. With ``set_output`` a table.
 
         Examples
         --------
@@ -409,7 +413,7 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
             return likelihood.values_of(likelihood.expectations(outputs))
 
         found = _decoded(rows.model, _posterior_mean(rows), values)
-        return sequences.in_form(likelihood.rounded(found, sequences.X.dtype))
+        return self._as_set(sequences.in_form(likelihood.rounded(found, sequences.X.dtype)), X)
 
     # Draws ------------------------------------------------------------------------------------
 
@@ -425,8 +429,9 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows in time order, in the units of X, with the likelihood's noise.
+        X : {ndarray, DataFrame} of shape (n_samples, n_features)
+            Rows in time order, in the units of X, with the likelihood's noise; with ``set_output``
+            a table.
         Z : ndarray of shape (n_samples, n_components)
             Latent rows.
 
@@ -452,7 +457,7 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         with torch.no_grad():
             X = model.likelihood.sample(model.decode(torch.from_numpy(Z)), generator).numpy()
-        return X, Z
+        return self._as_set(X), Z
 
     def impute(self, X, *, groups=None, draw=False, random_state=None):
         """Return X with missing values replaced by their expectations given the observed values.
@@ -472,9 +477,9 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
 
         Returns
         -------
-        X_filled : ndarray of shape (n_samples, n_features), or list of such
+        X_filled : {ndarray, DataFrame} of shape (n_samples, n_features), or list of such
             Observed values are left as they are; float32 if X is. Nominal columns have their most
-            probable value instead of an expectation.
+            probable value instead of an expectation. With ``set_output`` a table.
 
         Examples
         --------
@@ -499,7 +504,7 @@ class SequenceAutoencoder(SequenceNet, LatentVariableModel, auto_wrap_output_key
                 ).mean
             values = rows.model.likelihood.rounded(values, filled.dtype)
             filled[some] = np.where(np.isnan(filled[some]), values, filled[some])
-        return sequences.in_form(filled)
+        return self._as_set(sequences.in_form(filled), X)
 
     # Parameters of the chain ------------------------------------------------------------------
 

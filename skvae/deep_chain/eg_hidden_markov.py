@@ -706,8 +706,8 @@ class EGHiddenMarkov(SequenceDensity):
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows in time order.
+        X : {ndarray, DataFrame} of shape (n_samples, n_features)
+            Rows in time order; with ``set_output`` a table.
         states : ndarray of shape (n_samples,)
             States, int.
 
@@ -726,9 +726,14 @@ class EGHiddenMarkov(SequenceDensity):
         check_number("n_samples", n_samples, Integral, 1)
         rng = self._random_state_of(random_state)
         if prefix is None:
-            return drawn(in_double(self.net_.module_.model), int(n_samples), rng)
+            X, states = drawn(in_double(self.net_.module_.model), int(n_samples), rng)
+            return self._as_set(X), states
         found = self._evaluated(prefix, None)
         if len(found.sequences.offsets) > 2:
             n_sequences = len(found.sequences.offsets) - 1
             raise ValueError(f"sample takes one sequence: prefix holds {n_sequences} of them")
-        return drawn(found.model, int(n_samples), rng, found.x, found.filtered()[-1])
+        (index,) = indices_after(
+            prefix, found.sequences.offsets, found.sequences.listed, int(n_samples)
+        )
+        X, states = drawn(found.model, int(n_samples), rng, found.x, found.filtered()[-1])
+        return self._as_set(X, index=index), states

@@ -241,7 +241,7 @@ class ContextFreeGrammar(LatentVariableModel, auto_wrap_output_keys=None):
         """
         X = self._coded(X)
         if is_list_of_sequences(X):
-            return self.predict_proba(X, groups=groups)
+            return self._listed(self.predict_proba(X, groups=groups), X)
         return super().transform(X, groups=groups)
 
     def fit_transform(self, X, y=None, **params):
@@ -456,9 +456,9 @@ class ContextFreeGrammar(LatentVariableModel, auto_wrap_output_keys=None):
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features), or list of such
-            Rows in the order of their sentences; with ``n_sentences`` a list with one array for
-            each sentence. A grammar with words gives words.
+        X : {ndarray, DataFrame} of shape (n_samples, n_features), or list of such
+            Rows in the order of their sentences; with ``n_sentences`` a list with one entry for
+            each sentence. A grammar with words gives words. With ``set_output`` tables.
         labels : ndarray of shape (n_samples,), or list of such
             Nonterminals of the leaves, int.
 
@@ -485,8 +485,9 @@ class ContextFreeGrammar(LatentVariableModel, auto_wrap_output_keys=None):
         if terminals is not None:
             X = words_of(X, terminals)
         if n_sentences is None:
-            return X, labels
-        return np.split(X, offsets[1:-1]), np.split(labels, offsets[1:-1])
+            return self._as_set(X), labels
+        sentences = map(self._as_set, np.split(X, offsets[1:-1]))
+        return list(sentences), np.split(labels, offsets[1:-1])
 
     # Criteria -------------------------------------------------------------------------------------
 

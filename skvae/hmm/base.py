@@ -17,7 +17,6 @@ from skvae.blocks import (
 )
 from skvae.chain import algorithms
 from skvae.chain.stationary import closed_classes, stationary
-from skvae.columns import index_of
 from skvae.emissions import GaussianEmission
 from skvae.emissions.base import log_density_of
 from skvae.fitted import FittedArray, how_to_begin
@@ -285,7 +284,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
                [0.   , 1.   ]])
         """
         if is_list_of_sequences(X):
-            return self.predict_proba(X, groups=groups)
+            return self._listed(self.predict_proba(X, groups=groups), X)
         return super().transform(X, groups=groups)
 
     def fit_transform(self, X, y=None, **params):
@@ -422,9 +421,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         sequences, parameters = self._sequences(X, groups), self._parameters()
         posterior = infer(algorithms.smooth, parameters, sequences).posterior
         filled = sequences.in_form(parameters.emission.imputed(sequences.X, posterior))
-        if not sequences.listed:
-            return self._as_set(filled, index_of(X))
-        return [self._as_set(*pair) for pair in zip(filled, map(index_of, X), strict=True)]
+        return self._as_set(filled, X)
 
     # Paths ----------------------------------------------------------------------------------------
 
@@ -715,7 +712,7 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
             startprob = self._last_state_proba(sequence)[0] @ transmat
             (index,) = indices_after(prefix, sequence.offsets, sequence.listed, int(n_samples))
         states = algorithms.sample_chain(startprob, transmat, int(n_samples), rng)
-        return self._as_set(emission.sample(states, rng), index), states
+        return self._as_set(emission.sample(states, rng), index=index), states
 
     # States ---------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ its place for families without F.
 """
 
 from collections import namedtuple
+from functools import partial
 from itertools import pairwise
 from numbers import Integral
 
@@ -18,6 +19,7 @@ from sklearn.utils import check_random_state
 
 from skvae.chain import algorithms
 from skvae.columns import index_of
+from skvae.tables import as_table
 from skvae.validation import check_array_parameter, check_number, check_random
 
 _N_DRAWS = 10_000  # for quantiles where there is no distribution function
@@ -28,14 +30,17 @@ _EQUAL_STEPS = 1e-9  # relative difference of the steps of an index of numbers t
 class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
     """The distribution of the rows after the end of a sequence, one entry for each step.
 
-    It is a named tuple of three arrays, and has methods for quantiles, intervals and draws.
+    It is a named tuple of three arrays, and has methods for quantiles, intervals and draws. With
+    ``set_output`` of the model, the mean, quantiles, intervals and draws are tables, whose columns
+    are the features, and whose rows are the steps, with the times in ``index``. Where an array has
+    one dimension more, for several quantiles or draws, there is a list of tables.
 
     Parameters
     ----------
     state_proba : ndarray of shape (n_steps, n_components)
         Probabilities of the states.
     mean : {ndarray, DataFrame} of shape (n_steps, n_features)
-        Expected rows; with ``set_output`` they are a table.
+        Expected rows.
     covariance : ndarray of shape (n_steps, n_features, n_features)
         Their covariances.
 
@@ -71,6 +76,7 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
     index = None
     feature_names = None
     _emission = _transmat = _random_state = None  # of forecasts by earlier versions
+    _table = None  # makes a table of steps and features, if the model's ``set_output`` has one
 
     def quantile(self, q):
         """Return quantiles of each feature in each step, the smallest x with P(feature ≤ x) ≥ q.
@@ -85,8 +91,9 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
 
         Returns
         -------
-        quantile : ndarray of shape (n_steps, n_features) or (n_quantiles, n_steps, n_features)
-            In the units of X.
+        quantile : {ndarray, DataFrame} of shape (n_steps, n_features), or several of these
+            In the units of X; for an array q an ndarray of shape (n_quantiles, n_steps,
+            n_features), or a list of tables.
 
         Examples
         --------
@@ -103,7 +110,7 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
         values = _probabilities("q", q)
         self._check_complete("quantile")
         found = np.stack([self._quantile(float(each)) for each in values.ravel()])
-        return found.reshape(*values.shape, *self.mean.shape)
+        return self._as_set(found.reshape(*values.shape, *self.mean.shape))
 
     def interval(self, level=0.9):
         """Return the central interval of each feature in each step, (lower, upper).
@@ -117,7 +124,7 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
 
         Returns
         -------
-        lower, upper : ndarray of shape (n_steps, n_features)
+        lower, upper : {ndarray, DataFrame} of shape (n_steps, n_features)
             Quantiles of (1 − level) / 2 and (1 + level) / 2.
 
         Examples
@@ -149,7 +156,7 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_steps, n_features)
+        X : ndarray of shape (n_samples, n_steps, n_features), or list of DataFrame
             Rows; those of one step have the distribution of that step.
 
         Examples
@@ -167,7 +174,14 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
         check_random("random_state", random_state)
         self._check_complete("sample")
         rng = check_random_state(self._random_state if random_state is None else random_state)
-        return self._draws(int(n_samples), rng)
+        return self._as_set(self._draws(int(n_samples), rng))
+
+    def _as_set(self, X):
+        """Return rows of all steps as the model's ``set_output`` set them, in two dimensions."""
+        if self._table is None:
+            return X
+        tables = [self._table(rows, index=self.index) for rows in X.reshape(-1, *X.shape[-2:])]
+        return tables[0] if X.ndim == 2 else tables
 
     def _draws(self, n_draws, rng):
         """Return draws of all steps together, shape (n_draws, n_steps, n_features)."""
@@ -244,9 +258,14 @@ def forecasts_of(model, emission, transmat, state_proba, n_steps, indices):
         covariance = np.einsum("shk,shki,shkj->shij", some, spread, spread, optimize=True)
         covariance += np.einsum("shk,kij->shij", some, covariances, optimize=True)
         found += zip(some, mean, covariance, strict=True)
+    library, table, dtypes = model._output_library(), None, vars(model).get("_dtypes_in")
+    if library is not None:
+        table = partial(as_table, library=library, names=model._column_names())
     for s, index in enumerate(indices):
         proba, mean, covariance = found[s]
-        found[s] = forecast = Forecast(proba, model._as_set(mean, index), covariance)
+        mean = mean if table is None else table(mean, index=index)  # of floats, also of counts
+        found[s] = forecast = Forecast(proba, mean, covariance)
+        forecast._table = table and partial(table, dtypes=dtypes)
         forecast.index = index
         forecast.feature_names = getattr(model, "feature_names_in_", None)
         forecast._emission, forecast._transmat = emission, transmat

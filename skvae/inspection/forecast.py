@@ -205,7 +205,7 @@ class ForecastDisplay(AxesDisplay):
         levels = np.sort(np.atleast_1d(np.asarray(levels, dtype=float)))[::-1]  # the widest first
         lower, upper = zip(*map(forecast.interval, levels.tolist()), strict=True)
         display = cls(
-            forecast.quantile(0.5)[:, indices],
+            np.asarray(forecast.quantile(0.5))[:, indices],
             np.stack(lower)[:, :, indices],
             np.stack(upper)[:, :, indices],
             levels,

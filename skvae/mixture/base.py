@@ -4,7 +4,6 @@ import numpy as np
 
 from skvae.base import LatentVariableModel, not_named
 from skvae.blocks import DistributedRows, Rows, is_distributed, map_rows, workers_for
-from skvae.columns import index_of
 from skvae.mixture.e_step import expect, fill_rows, normalize
 
 # Components up to which, and rows from which, comparisons take less time than an argmax.
@@ -259,11 +258,11 @@ class MixtureModel(LatentVariableModel):
         array([[1.  , 0.61]])
         """
         self._check_fitted()
-        index, X = index_of(X), self._validate_for_rows(X)
+        given, X = X, self._validate_for_rows(X)
         kernel = self._parameters().kernel()
         if is_distributed(X):
             return map_rows(_imputed, X, X.shape[1], X.dtype, kernel)
-        return self._as_set(_imputed(X, kernel), index)
+        return self._as_set(_imputed(X, kernel), given)
 
     # Rows -----------------------------------------------------------------------------------------
 
@@ -295,6 +294,14 @@ class MixtureModel(LatentVariableModel):
         if not isinstance(X, np.ndarray):
             return DistributedRows.readable(X, weight)
         return Rows.readable(X, weight, complete)
+
+    def _with_columns_of(self, other, index):
+        """Return self, whose rows have some columns of another model, in the tables it returns."""
+        if hasattr(other, "feature_names_in_"):
+            self.feature_names_in_ = other.feature_names_in_[index]
+        if (dtypes := vars(other).get("_dtypes_in")) is not None:
+            self._dtypes_in = [dtypes[j] for j in index]
+        return self.set_output(transform=other._output_setting())
 
     def _log_likelihood(self, rows):
         """Return Σ w ln p(x) of the rows, in nats."""

@@ -24,8 +24,10 @@ _ATTRIBUTES = {
     "feature_names_in_": np.ndarray,
     "categories_": list,
     "_kinds_of_categories": list,
+    "_dtypes_in": list,
 }
-_SOMETIMES = {"feature_names_in_", "categories_", "_kinds_of_categories"}  # depending on X
+# Depending on X.
+_SOMETIMES = {"feature_names_in_", "categories_", "_kinds_of_categories", "_dtypes_in"}
 
 
 def write_estimator(estimator, path):

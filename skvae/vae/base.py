@@ -22,6 +22,7 @@ from skvae.neural.likelihoods.base import prepared
 from skvae.neural.training.rows_in_memory import arranged
 from skvae.neural.training.rows_on_disk import RowsOnDisk, blocks_of, in_memory_or_on_disk
 from skvae.neural.training.streaming import relative
+from skvae.tables import dtypes_of
 from skvae.vae.aggregate import aggregate_divergence
 from skvae.vae.categories import (
     check_given,
@@ -424,10 +425,10 @@ class Autoencoder(LatentVariableModel):
         >>> vae.inverse_transform([[0.0], [1.0]]).shape
         (2, 2)
         """
-        latent, Z, model = Z, self._latent_vectors(Z), self._double()
+        index, Z, model = index_of(Z), self._latent_vectors(Z), self._double()
         given = self._given_rows(condition, len(Z))
         X = decoded(model, Z, model.likelihood.mean, given)
-        return self._as_given(model.likelihood.rounded(X, Z.dtype), latent)
+        return self._as_given(model.likelihood.rounded(X, Z.dtype), index=index)
 
     def likelihood_parameters(self, Z, *, condition=None):
         """Return the parameters of p(x | z) of each latent vector, by name, in the units of X.
@@ -855,18 +856,21 @@ class Autoencoder(LatentVariableModel):
         validate_data(self, X, reset=learn, skip_check_array=True)
         return coded(X, self.categories_)
 
-    def _as_given(self, X, like=None):
+    def _as_given(self, X, like=None, *, index=None):
         """Return rows in the form of X: with the names of categories, in a table if one is set.
 
-        ``like`` is the X or Z from which they are, for the index of a table.
+        A table has the index and the dtypes of ``like``, the X of these rows; without it, the given
+        index, and the dtypes of the X of the fit.
         """
         categories = getattr(self, "categories_", None)
         library = self._output_library()
         if library is None or is_distributed(X):
             return X if categories is None else named(X, categories)
-        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(X.shape[1])])
+        dtypes, names = vars(self).get("_dtypes_in"), self._column_names()
+        if like is not None:
+            index, dtypes = index_of(like), dtypes_of(like)
         kinds = vars(self).get("_kinds_of_categories")
-        return table(X, names, categories, library, index_of(like), kinds)
+        return table(X, names, categories, library, index, kinds, dtypes)
 
     def _rows(self, X, sample_weight, *, reset=False, min_rows=1):
         """Return the checked rows to learn from, and their weights or None.

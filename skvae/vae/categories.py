@@ -12,6 +12,7 @@ import numpy as np
 from skvae.blocks import is_distributed
 from skvae.columns import column_indices, column_label
 from skvae.neural.likelihoods.columns import columns_of_likelihoods, with_given
+from skvae.tables import as_table
 from skvae.validation import is_missing
 
 _FLAGS = [False, True]
@@ -177,7 +178,7 @@ def named(X, categories):
     return rows
 
 
-def table(X, names, categories, library, index, kinds=None):
+def table(X, names, categories, library, index, kinds=None, dtypes=None):
     """Return rows as a data frame, with columns of categories in the place of codes.
 
     Parameters
@@ -194,25 +195,28 @@ def table(X, names, categories, library, index, kinds=None):
         The index of the rows.
     kinds : list of str, default=None
         From :func:`kinds_of_categories`; None are categories without an order.
+    dtypes : list, default=None
+        Of the other columns, as in :func:`skvae.tables.as_table`.
     """
     categories = [None] * X.shape[1] if categories is None else categories
-    if library == "polars":
-        import polars as pl
-
-        columns = [
-            pl.Series(name, column) if known is None else _polars_column(name, column, known)
-            for name, column, known in zip(names, X.T, categories, strict=True)
+    if dtypes is not None:
+        dtypes = [
+            dtype if known is None else None
+            for dtype, known in zip(dtypes, categories, strict=True)
         ]
-        return pl.DataFrame(columns)
-    import pandas as pd
-
-    frame = pd.DataFrame(X, columns=list(names), index=index)
+    frame = as_table(X, library, names, index, dtypes)
     for j, known in enumerate(categories):
-        if known is not None:
-            codes, kind = X[:, j].astype(np.intp), kinds[j] if kinds else ""
-            own = pd.CategoricalDtype(known, ordered=kind == "ordered")
-            column = codes == 1 if kind == "bool" else pd.Categorical.from_codes(codes, dtype=own)
-            frame.isetitem(j, column)
+        if known is None:
+            continue
+        if library == "polars":
+            frame = frame.with_columns(_polars_column(names[j], X[:, j], known))
+            continue
+        import pandas as pd
+
+        codes, kind = X[:, j].astype(np.intp), kinds[j] if kinds else ""
+        own = pd.CategoricalDtype(known, ordered=kind == "ordered")
+        column = codes == 1 if kind == "bool" else pd.Categorical.from_codes(codes, dtype=own)
+        frame.isetitem(j, column)
     return frame
 
 
