@@ -114,9 +114,9 @@ def _held(values, entry):
     name = _plain(entry)
     with np.errstate(all="ignore"):  # of NaN, and of numbers beyond the dtype
         found = values.astype(name)
-    if name in _WHOLE:
-        return found if np.array_equal(found, values) else values
-    # Values above 0 and below 1 must not become these numbers, which some likelihoods exclude.
-    side = np.sign(values - found).astype(found.dtype)
-    found = np.where(np.isin(found, (0, 1)), np.nextafter(found, found + side), found)
-    return values if (np.isinf(found) & ~np.isinf(values)).any() else found
+        if name in _WHOLE:
+            return found if np.array_equal(found, values) else values
+        # Values above 0 and below 1 must not become these numbers, which some likelihoods exclude.
+        side = np.sign(values - found).astype(found.dtype)
+        found = np.where(np.isin(found, (0, 1)), np.nextafter(found, found + side), found)
+        return values if (np.isinf(found) & ~np.isinf(values)).any() else found

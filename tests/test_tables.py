@@ -297,6 +297,9 @@ def test_a_float32_column_stays_within_open_limits():
     assert table.dtype == np.float32
     assert ((table[:3] > 0) & (table[:3] < 1)).all()
     assert table[1:].tolist() == [0.5, 1 - 2.0**-24, 1.0, 0.0]
+    infinite = np.array([[np.inf], [-np.inf], [np.nan]])
+    found = as_table(infinite, "polars", ["a"], dtypes=["float32"])["a"]
+    assert_array_equal(found.to_numpy(), infinite[:, 0].astype(np.float32))
     assert as_table(np.array([[1e300]]), "pandas", ["a"], dtypes=["float32"])["a"][0] == 1e300
 
 
