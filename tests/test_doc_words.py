@@ -27,6 +27,7 @@ MEANT = {
     "changepoint": "how_to/segment_a_series",
     "anomaly": "how_to/find_anomalies",
     "outlier": "how_to/find_anomalies",
+    "synthetic data": "how_to/generate_rows",
     "imputation": "how_to/fill_gaps",
     "forecast": "how_to/forecast",
     "parse": "how_to/parse_sentences",
