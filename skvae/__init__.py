@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from skvae.mixture import BayesianMixtureSVI, EMGaussianMixture
     from skvae.vae import VariationalAutoencoder
 
-__version__ = "0.1.0.dev0"
+__version__ = "1.0.0"
 
 # The module of each public name. Importing a submodule binds its name in the package, so no module
 # may have the name of a function here: `compare` is in `skvae.comparison`, because a module
