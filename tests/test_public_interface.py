@@ -67,7 +67,7 @@ def _interface(dotted):
 
 def public_interface():
     """Return the public interface as the lines of the record."""
-    names = [*_listed(PAGE.read_text(encoding="utf-8")), *BASES]
+    names = {*_listed(PAGE.read_text(encoding="utf-8")), *BASES}
     return [line for name in sorted(names) for line in _interface(name)]
 
 
