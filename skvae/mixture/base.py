@@ -59,6 +59,33 @@ def _imputed(X, kernel):
     return filled
 
 
+def drawn(X, parameters, rng):
+    """Return a copy of the rows with draws from p(missing | observed) where something is missing.
+
+    A component k is drawn for each row, and a whole row y from it. As Gaussian conditional
+    expectations are linear, x_m = E_k[x_m | x_o] + y_m − E_k[y_m | y_o] has the conditional
+    distribution of component k, with its mean and its covariance.
+    """
+    filled = np.array(X, order="C")
+    incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
+    if not len(incomplete):
+        return filled
+    some = X[incomplete].astype(np.float64)
+    n_components = len(parameters.weights)
+    kernel = parameters.kernel()
+    resp = _filled(Rows.readable(some), kernel, _resp, n_components, np.float64)
+    limits = resp.cumsum(axis=1)[:, :-1]
+    labels = (limits <= rng.random((len(some), 1)) * resp.sum(axis=1, keepdims=True)).sum(axis=1)
+    simulated = parameters.sample_of(labels, rng)
+    for k in np.unique(labels):
+        rows, one = labels == k, parameters.reordered([k])._replace(weights=np.ones(1))
+        x, y, kernel = some[rows], simulated[rows], one.kernel()
+        expected = _imputed(np.where(np.isnan(x), np.nan, y), kernel)
+        some[rows] = _imputed(x, kernel) + y - expected
+    filled[incomplete] = np.where(np.isnan(X[incomplete]), some, X[incomplete])
+    return filled
+
+
 def total_weight(rows, sample_weight):
     """Return the total weight as given; very large weights are scaled in the rows."""
     if sample_weight is None or isinstance(rows, DistributedRows):

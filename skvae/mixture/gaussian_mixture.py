@@ -22,7 +22,8 @@ from sklearn.utils.validation import check_is_fitted
 from skvae.ascent.checkpoint import data_of
 from skvae.ascent.estimator import AscentEstimator, text_of_empty, text_of_floor
 from skvae.ascent.restarts import search
-from skvae.blocks import DistributedRows, workers
+from skvae.blocks import DistributedRows, is_distributed, workers
+from skvae.columns import index_of
 from skvae.fitted import FittedArray, new_instance
 from skvae.fixed import check_fixed, check_order, fixed_in_order, no_value_to_keep
 from skvae.gaussian.checks import (
@@ -33,7 +34,7 @@ from skvae.gaussian.checks import (
 )
 from skvae.gaussian.covariance import STRUCTURES
 from skvae.gaussian.moments import LARGEST, Moments
-from skvae.mixture.base import MixtureModel, total_weight
+from skvae.mixture.base import MixtureModel, drawn, total_weight
 from skvae.mixture.e_step import expect, fill_rows, normalize
 from skvae.mixture.em import MixtureProblem
 from skvae.mixture.parameters import MixtureParameters, refused_if_singular
@@ -500,6 +501,47 @@ default='kmeans'
         return mixture
 
     # Other distributions ------------------------------------------------------------------------
+
+    def impute(self, X, *, draw=False, random_state=None):
+        """Return X with missing values replaced by their conditional expectation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; NaN is missing.
+        draw : bool, default=False
+            Whether missing values are drawn from p(missing | observed) instead, together for each
+            row, of rows in memory. Several calls, each with another ``random_state``, are multiple
+            imputation.
+        random_state : int, RandomState instance or None, default=None
+            The source of the draws; None is the estimator's own ``random_state``.
+
+        Returns
+        -------
+        X_filled : {ndarray, DataFrame} of shape (n_samples, n_features)
+            Observed values are unchanged; float32 if X is. With ``set_output`` a table.
+
+        Examples
+        --------
+        >>> from skvae import EMGaussianMixture
+        >>> mixture = EMGaussianMixture.from_parameters(
+        ...     [0.5, 0.5], [[0, 0], [4, 8]], [[[1, 0.5], [0.5, 1]]] * 2
+        ... )
+        >>> mixture.impute([[1.0, float("nan")]]).round(2)
+        array([[1.  , 0.61]])
+        >>> drawn = mixture.impute([[1.0, float("nan")]] * 1000, draw=True, random_state=0)
+        >>> drawn.std(axis=0).round(1)
+        array([0. , 1.2])
+        """
+        check_choice("draw", draw, (True, False))
+        if not draw:
+            return super().impute(X)
+        check_is_fitted(self)
+        rows = self._validate_for_rows(X)
+        if is_distributed(rows):
+            raise ValueError("X is a Dask array: draw=True needs rows in memory, as X.compute()")
+        rng = self._generator_of(random_state)
+        return self._as_set(drawn(rows, self._parameters(), rng), index_of(X))
 
     def marginal(self, features):
         """Return the mixture of a subset of the features, fitted.

@@ -187,6 +187,11 @@ class MixtureParameters(NamedTuple):
     def sample(self, n_samples, rng):
         """Return independent draws (n_samples, n_features) and their labels (n_samples,)."""
         labels = draw_labels(self.weights, n_samples, rng)
+        return self.sample_of(labels, rng), labels
+
+    def sample_of(self, labels, rng):
+        """Return one draw from the component of each label, (n_samples, n_features)."""
+        n_samples = len(labels)
         X = rng.standard_normal((n_samples, self.means.shape[1]))
         structure = STRUCTURES[self.covariance_type]
         roots = structure.roots(self.covariances)
@@ -194,7 +199,7 @@ class MixtureParameters(NamedTuple):
             rows = structure.color(X[a:b], labels[a:b], roots)
             rows += self.means.take(labels[a:b], axis=0)
             X[a:b] = rows
-        return X, labels
+        return X
 
     def marginal(self, features):
         """Return the parameters of the distribution of a subset of the features."""

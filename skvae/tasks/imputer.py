@@ -160,7 +160,7 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, DensityTask):
         if "draw" not in signature(density.impute).parameters:
             raise ValueError(
                 f"draw={self.draw!r}: {type(density).__name__}.impute makes no draws; set "
-                "draw=False, or use another density, such as VariationalAutoencoder"
+                "draw=False, or use another density, such as EMGaussianMixture"
             )
         return {"draw": True, "random_state": self.random_state}
 

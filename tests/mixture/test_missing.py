@@ -293,3 +293,42 @@ def test_separate_clusters_are_found_by_variational_inference(init_params):
         found = BayesianMixtureSVI(3, init_params=init_params, random_state=seed).fit(X)
         order = np.lexsort(found.means_.round(-1).T[::-1])
         assert_allclose(found.means_[order], means[np.lexsort(means.T[::-1])], atol=0.6)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+def test_draws_of_missing_values_have_their_conditional_moments(covariance_type):
+    rng = np.random.default_rng(0)
+    roots = rng.normal(size=(2, 3, 3))
+    covariances = {
+        "full": roots @ roots.transpose(0, 2, 1) + 0.3 * np.eye(3),
+        "tied": roots[0] @ roots[0].T + 0.3 * np.eye(3),
+        "diag": np.array([[1.0, 2.0, 0.5], [0.3, 1.0, 2.0]]),
+        "spherical": np.array([1.0, 0.4]),
+    }[covariance_type]
+    means = [[0.0, 0.0, 0.0], [1.0, 2.0, -3.0]]
+    mixture = EMGaussianMixture.from_parameters([0.6, 0.4], means, covariances, covariance_type)
+    n = 20_000
+    X = np.full((3 * n, 3), np.nan)
+    X[:n, 1], X[n : 2 * n, [0, 2]] = 0.8, [0.5, -1.0]
+    X = X[rng.permutation(3 * n)]  # patterns in no order
+    filled = mixture.impute(X, draw=True, random_state=0)
+    observed = ~np.isnan(X)
+    assert_array_equal(filled[observed], X[observed])
+    for features, values in (([1], [0.8]), ([0, 2], [0.5, -1.0]), ([], [])):
+        of = (observed == np.isin(np.arange(3), features)).all(axis=1)
+        exact = mixture.conditional(features, values) if features else mixture
+        draws = filled[of][:, np.setdiff1d(np.arange(3), features)]
+        mean = exact.weights_ @ exact.means_
+        expected, _ = exact.sample(200_000, random_state=1)
+        assert_allclose(draws.mean(axis=0), mean, atol=0.07)
+        assert_allclose(np.cov(draws.T), np.cov(expected.T), atol=0.2)
+    assert_array_equal(filled, mixture.impute(X, draw=True, random_state=0))
+    assert (filled != mixture.impute(X, draw=True, random_state=1)).any()
+
+
+def test_draws_that_are_no_choice_are_an_error():
+    mixture = EMGaussianMixture.from_parameters([1.0], [[0.0, 0.0]], [1.0], "spherical")
+    with pytest.raises(ValueError, match="draw='yes': must be one of True, False"):
+        mixture.impute([[0.0, np.nan]], draw="yes")
+    rows = np.array([[0.0, 1.0]], dtype=np.float32)
+    assert mixture.impute(rows, draw=True).dtype == np.float32

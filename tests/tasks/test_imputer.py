@@ -172,3 +172,14 @@ def test_draws_that_the_density_does_not_make_are_named():
         imputer.transform(X)
     with pytest.raises(ValueError, match="draw='yes': must be one of True, False"):
         DensityImputer(EMHiddenMarkov(1), draw="yes").fit(X)
+
+
+def test_draws_are_those_of_the_density():
+    mixture = EMGaussianMixture(1, reg_covar=0.0)
+    imputer = DensityImputer(mixture, draw=True, random_state=3).fit(X)
+    holes = X.copy()
+    holes[::2, 1] = np.nan
+    filled = imputer.transform(holes)
+    assert_array_equal(filled, mixture.fit(X).impute(holes, draw=True, random_state=3))
+    assert_array_equal(filled, imputer.transform(holes))
+    assert (filled != imputer.set_params(random_state=4).transform(holes)).any()
