@@ -98,7 +98,7 @@ class BayesianProblem:
                     break
             else:
                 break
-            if self._estimator.verbose:
+            if self._estimator.verbose > 1:
                 n = len(others)
                 print(f"{n} components: lower bound {bound:.6f}")  # noqa: T201 (verbose)
             rest = ascend(step, found, before=bound, **limits)

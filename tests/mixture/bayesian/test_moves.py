@@ -166,7 +166,7 @@ def test_the_bound_with_deletions_is_never_below_that_without(capsys):
     X = load_geyser().data
     for seed in range(4):
         plain = BayesianMixtureSVI(10, moves=(), random_state=seed).fit(X)
-        model = BayesianMixtureSVI(10, random_state=seed, verbose=1).fit(X)
+        model = BayesianMixtureSVI(10, random_state=seed, verbose=2).fit(X)
         assert model.elbo_ > plain.elbo_
         assert len(model.weights_) == 4
         assert "4 components: lower bound" in capsys.readouterr().out
