@@ -12,7 +12,8 @@ from skorch.callbacks import Callback, EarlyStopping
 
 from skvae.neural.training.record import Divergence, record_of
 
-_TRIAL = 0.5  # of the first steps, before a training that is behind another one stops
+_TRIAL = 0.5  # of the first steps, before epochs behind another training count
+_LENIENCE = 3  # a training behind another one has this part of the patience
 
 
 class BestWeights(Callback):
@@ -38,8 +39,9 @@ class BestWeights(Callback):
     ----------
     to_beat : sequence of float
         The highest objective up to each epoch of another training, that of its first weights first.
-        With early stopping, this training ends if its own is lower after as many epochs, from half
-        of the first steps on. Beyond the other's last epoch its last objective counts.
+        With early stopping, this training ends if its own is lower after as many epochs, for a
+        third of the patience in a row, from half of the first steps on. Beyond the other's last
+        epoch its last objective counts.
     """
 
     to_beat = ()
@@ -51,7 +53,8 @@ class BestWeights(Callback):
     def on_train_begin(self, net, **kwargs):
         """Begin the record of a training."""
         self.n_epochs_, self.misses_, self.kept_epoch_ = 0, 0, len(net.history)
-        self.n_steps_, self.best_objectives_ = 0, []
+        self.n_steps_ = self.behind_ = 0
+        self.best_objectives_ = []
         self.last_ = self.best_ = None
         self.best_objective_ = self.bar_ = -math.inf
         self.stopped_ = self.interrupted_ = False
@@ -85,7 +88,9 @@ class BestWeights(Callback):
             _check_batches("iterator_valid", record["valid_batch_count"], dataset_valid)
             self._count(-record["valid_loss"])
         self.best_objectives_.append(self.best_objective_)
-        self.stopped_ = self.early_stopping and (self.misses_ >= self.patience or self._behind())
+        self.behind_ = self.behind_ + 1 if self._is_behind() else 0
+        lost = self.behind_ >= max(1, self.patience // _LENIENCE)
+        self.stopped_ = self.early_stopping and (lost or self.misses_ >= self.patience)
 
     def _count(self, objective):
         """Rank the last weights, and count the epochs without improvement."""
@@ -95,7 +100,7 @@ class BestWeights(Callback):
         elif self.kept_epoch_ > self.first_epoch and self.n_steps_ >= self.first_steps:
             self.misses_ += 1
 
-    def _behind(self):
+    def _is_behind(self):
         """Return whether another training was better after as many epochs."""
         tried = self.kept_epoch_ > self.first_epoch and self.n_steps_ >= _TRIAL * self.first_steps
         other = self.to_beat[: self.n_epochs_ + 1]

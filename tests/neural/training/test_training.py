@@ -299,8 +299,9 @@ def test_training_ends_where_it_is_behind_another_one():
     assert objectives[-1] == objectives.max()
     for to_beat, n_epochs in (
         (objectives, alone.n_epochs),
-        (objectives + 0.1, 3),  # the third epoch ends with the 24th step, of at least 20
-        ([*objectives[:6], objectives[5] + 10.0], 6),
+        (objectives + 0.1, 6),  # the third epoch ends with the 24th step, of at least 20
+        ([*objectives[:6], objectives[5] + 10.0], 9),
+        ([*objectives[:6], *objectives[6:9] + 10.0, -np.inf], alone.n_epochs),
         ([-np.inf, -np.inf], alone.n_epochs),
     ):
         net, X, X_valid = misled(**settings)
@@ -310,7 +311,7 @@ def test_training_ends_where_it_is_behind_another_one():
         if n_epochs == alone.n_epochs:
             assert_array_equal(weights(net), kept)
     net, X, X_valid = misled(**settings, kl_warmup=7)
-    assert train(net, X, X_valid, to_beat=[1e6]).n_epochs == 8
+    assert train(net, X, X_valid, to_beat=[1e6]).n_epochs == 11
 
 
 def test_last_weights_remain_without_early_stopping():
