@@ -48,9 +48,10 @@ class Forecast(namedtuple("Forecast", ["state_proba", "mean", "covariance"])):
     ----------
     index : pandas.Index, ndarray of int, or None
         The times of the steps. A DatetimeIndex with a frequency or equal steps, a PeriodIndex, and
-        numbers with equal steps of the X of the model's ``forecast`` go on. It is None
-        if X has an index without such a rule. If X has no index, it is the numbers of the rows
-        after those of X.
+        numbers with equal steps of the X of the model's ``forecast`` go on. It is None if X has an
+        index without such a rule, as of working days of which some are missing:
+        ``X.asfreq("B")`` of pandas inserts these as rows of NaN. If X has no index, it is the
+        numbers of the rows after those of X.
     feature_names : ndarray of str, or None
         The names of the features, if the model has them.
 
