@@ -12,7 +12,6 @@ from skorch.callbacks import Callback, EarlyStopping
 
 from skvae.neural.training.record import Divergence, record_of
 
-_TRIAL = 0.5  # of the first steps, before epochs behind another training count
 _LENIENCE = 3  # a training behind another one has this part of the patience
 
 
@@ -40,8 +39,8 @@ class BestWeights(Callback):
     to_beat : sequence of float
         The highest objective up to each epoch of another training, that of its first weights first.
         With early stopping, this training ends if its own is lower after as many epochs, for a
-        third of the patience in a row, from half of the first steps on. Beyond the other's last
-        epoch its last objective counts.
+        third of the patience in a row, the epochs not counted that ``first_epoch`` and
+        ``first_steps`` name. Beyond the other's last epoch its last objective counts.
     """
 
     to_beat = ()
@@ -97,14 +96,17 @@ class BestWeights(Callback):
         self._rank(objective)
         if objective > self.bar_:
             self.misses_, self.bar_ = 0, objective + self.tol
-        elif self.kept_epoch_ > self.first_epoch and self.n_steps_ >= self.first_steps:
+        elif self._counts():
             self.misses_ += 1
 
     def _is_behind(self):
         """Return whether another training was better after as many epochs."""
-        tried = self.kept_epoch_ > self.first_epoch and self.n_steps_ >= _TRIAL * self.first_steps
         other = self.to_beat[: self.n_epochs_ + 1]
-        return tried and len(other) > 0 and self.best_objective_ < other[-1]
+        return self._counts() and len(other) > 0 and self.best_objective_ < other[-1]
+
+    def _counts(self):
+        """Return whether the last epoch counts against this training."""
+        return self.kept_epoch_ > self.first_epoch and self.n_steps_ >= self.first_steps
 
     def _rank(self, objective):
         """Keep the last weights as the best if their objective is."""
