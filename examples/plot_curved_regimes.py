@@ -52,7 +52,7 @@ X, X_test, regimes = list(X[:80]), list(X[80:]), np.concatenate(regimes[80:])
 
 gaussian = EMHiddenMarkov(4, random_state=0).fit(X)
 model = HiddenMarkovAutoencoder(
-    2, n_states=4, hidden_layer_sizes=(64, 64), max_epochs=50, lr=5e-3, random_state=0
+    2, n_states=4, hidden_layer_sizes=(64, 64), max_epochs=30, lr=1e-2, random_state=0
 )
 model.fit(X)
 for name, chain in (("Gaussian chain", gaussian), ("autoencoder", model)):
