@@ -19,7 +19,7 @@ from skvae.blocks import checked_rows, checked_weights, is_distributed, with_kno
 from skvae.columns import index_of
 from skvae.documentation import page_fields, page_template
 from skvae.tables import as_table, dtypes_of
-from skvae.validation import check_random, numbers_of, reading
+from skvae.validation import check_random, numbers_of, reading, refuse_series
 
 _FLOATS = np.dtype(np.float64), np.dtype(np.float32)
 _SMALLEST_WEIGHT = 1e-280  # so that no sum of weights overflows or loses digits
@@ -138,6 +138,7 @@ class LatentVariableModel(
             "ensure_all_finite": "allow-nan",
             "ensure_min_samples": min_rows,
         }
+        refuse_series(X)
         with reading("X"):
             given, X = X, numbers_of(X, "X")
             if X is not given and hasattr(given, "columns"):  # an array without their names

@@ -17,7 +17,8 @@ _TIMES = date, time, timedelta, np.datetime64, np.timedelta64
 _MISSING = "NAType", "NaTType"  # of pandas, which need not be installed
 _ENCODE = (
     "; encode the column as numbers, as sklearn.preprocessing.OneHotEncoder does, or as codes of "
-    "categories (OrdinalEncoder) for a categorical emission or likelihood, or leave it out"
+    "categories (OrdinalEncoder) for a categorical emission or likelihood, or leave it out; a part "
+    "('categorical', columns) of an autoencoder's likelihood takes strings"
 )
 
 
@@ -276,7 +277,7 @@ def refuse_dtype(dtype, label):
     """Raise an error if a dtype is one of dates, durations or complex numbers."""
     if getattr(dtype, "kind", "O") == "c":
         raise ValueError(
-            f"{label} holds complex numbers ({dtype}): must be real, such as their absolute "
+            f"{label}: Complex data not supported ({dtype}): must be real, such as their absolute "
             "values, or their real and imaginary parts in a column each"
         )
     if hasattr(dtype, "is_temporal"):  # of polars
@@ -287,10 +288,22 @@ def refuse_dtype(dtype, label):
         raise _times_error(label, dtype)
 
 
+def refuse_series(X):
+    """Raise ValueError if X is a Series of pandas or polars, whose values have no column."""
+    if hasattr(X, "to_frame") and not hasattr(X, "columns"):
+        raise ValueError(
+            f"Expected 2D array, got a Series of {len(X)} values: X must have a column for each "
+            "feature. Reshape your data by X.to_frame() if it is one feature"
+        )
+
+
 def _times_error(label, kind):
+    remedy = (
+        "; times of rows can be the index of a pandas table (set_index)" if "[" in label else ""
+    )
     return TypeError(
         f"{label} holds dates or durations ({kind}): must be numbers, such as the days since a "
-        "first date"
+        f"first date{remedy}"
     )
 
 

@@ -88,7 +88,10 @@ def assert_refused(call, label):
         call()
     text = str(caught.value)
     assert text.startswith(f"{label} holds dates or durations ("), text
-    assert text.endswith("): must be numbers, such as the days since a first date")
+    remedy = (
+        "; times of rows can be the index of a pandas table (set_index)" if "[" in label else ""
+    )
+    assert text.endswith(f"): must be numbers, such as the days since a first date{remedy}")
 
 
 @pytest.mark.parametrize("form", TIMES)
@@ -239,7 +242,7 @@ def test_columns_of_strings_are_named(model, X, text):
 def test_a_string_has_a_remedy(name):
     model = model_of(name)
     fit = {"y": ["ab"]} if name == "CTCTranscriber" else {}
-    text = "; encode the column as numbers.*OneHotEncoder.*OrdinalEncoder.*categorical emission"
+    text = "; encode .*OneHotEncoder.*OrdinalEncoder.*categorical emission.*autoencoder"
     for X in (
         table(["Bern"] * N),
         polars_table(pl.Series(["Bern"] * N)),
@@ -252,13 +255,24 @@ def test_a_string_has_a_remedy(name):
             clone(model).fit(X, **fit)
 
 
+@pytest.mark.parametrize("name", [type(model).__name__ for model in MODELS])
+@pytest.mark.parametrize("series", [pd.Series, pl.Series])
+def test_a_series_has_a_remedy(name, series):
+    fit = {"y": ["ab"]} if name == "CTCTranscriber" else {}
+    text = rf"Series of {N} values: X must have a column for each feature.*X\.to_frame\(\)"
+    with pytest.raises(ValueError, match=text):
+        clone(model_of(name)).fit(series(numbers()[:, 0]), **fit)
+
+
 def test_complex_columns_are_named():
     for X, label in (
         (table(np.full(N, 1j)), r"X\['when'\]"),
         (pd.DataFrame(numbers().astype(complex)), r"X\[:, 0\]"),
         (numbers() + 0j, "X"),
     ):
-        with pytest.raises(ValueError, match=f"^{label} holds complex numbers .*must be real"):
+        with pytest.raises(
+            ValueError, match=f"^{label}: Complex data not supported .*must be real"
+        ):
             EMGaussianMixture().fit(X)
 
 

@@ -124,7 +124,7 @@ def folds(cv, X, groups):
     Raises
     ------
     ValueError
-        A fold holds no row out.
+        A fold holds no row out, or ``cv`` is no possible number of folds.
 
     Warns
     -----
@@ -138,8 +138,10 @@ def folds(cv, X, groups):
     >>> folds(2, [[0.0], [1.0], [2.0]], None)
     [(array([2]), array([0, 1])), (array([0, 1]), array([2]))]
     """
-    if groups is not None and (cv is None or isinstance(cv, Integral)):
-        cv = GroupKFold(5 if cv is None else cv)
+    if cv is None or isinstance(cv, Integral):
+        cv = 5 if cv is None else cv
+        _check_n_folds(cv, n_rows_of(X), groups)
+        cv = cv if groups is None else GroupKFold(cv)
     with warnings.catch_warnings():  # the warning below covers it
         warnings.filterwarnings("ignore", message="The groups parameter is ignored")
         splits = list(check_cv(cv).split(X, groups=groups))
@@ -160,6 +162,16 @@ def folds(cv, X, groups):
                 stacklevel=3,
             )
     return splits
+
+
+def _check_n_folds(cv, n_rows, groups):
+    """Raise ValueError unless the rows, or their groups, can be divided into ``cv`` folds."""
+    n = n_rows if groups is None else len(np.unique(groups))
+    if not 2 <= cv <= n:
+        of = "rows or sequences of X" if groups is None else "groups"
+        raise ValueError(
+            f"cv={cv!r}: must be at least 2 and at most the number of {of}, which is {n}"
+        )
 
 
 def rows_of_folds(splits, offsets):

@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvae import EMGaussianMixture, EMHiddenMarkov, compare
+from skvae.tasks import DensityOutlierDetector
 
 
 class GroupAware(BaseEstimator):
@@ -227,3 +228,24 @@ def test_groups_beside_a_list_and_a_search_over_a_list(sequences):
     search = GridSearchCV(chain, {"n_components": [1, 2]}, cv=GroupKFold(2))
     comparison = compare({"search": search, "one": chain}, sequences, cv=2)
     assert np.isfinite(comparison.log_likelihoods).all()
+
+
+@pytest.mark.parametrize("cv", [-1, 0, 1, 7, 10**6])
+def test_numbers_of_folds_that_cannot_be(cv):
+    X = np.random.default_rng(0).normal(size=(6, 2, 2))
+    rows = f"^cv={cv}: must be at least 2 and at most .* rows or sequences of X, which is 6"
+    for rows_or_sequences in (X[:, 0], list(X)):
+        models = {"chain": EMHiddenMarkov(1)}
+        with pytest.raises(ValueError, match=rows):
+            compare(models, rows_or_sequences, cv=cv)
+        with pytest.raises(ValueError, match=rows):
+            DensityOutlierDetector(models["chain"], cv=cv).fit(rows_or_sequences)
+
+
+def test_fewer_groups_than_folds():
+    X = np.random.default_rng(0).normal(size=(8, 2))
+    text = "^cv=5: must be at least 2 and at most the number of groups, which is 4"
+    with pytest.raises(ValueError, match=text):  # 5 is the default
+        compare({"chain": EMHiddenMarkov(1)}, X, groups=np.repeat(list("abcd"), 2))
+    fewer = compare({"chain": EMHiddenMarkov(1)}, X, groups=np.repeat(list("abcd"), 2), cv=4)
+    assert fewer.n_splits == 4
