@@ -133,6 +133,11 @@ class LatentVariableModel(
             return X, True
         if self._sums_over_chunks and is_distributed(X):
             return self._validate_distributed(X, reset, min_rows), False
+        if getattr(X, "ndim", 2) > 2:  # images, for which scikit-learn's text has no remedy
+            raise ValueError(
+                f"X of shape {X.shape} has {X.ndim} dimensions: must have 2, one row for each "
+                "sample, as X.reshape(len(X), -1) has"
+            )
         checks = {
             "dtype": [np.float64, np.float32],
             "ensure_all_finite": "allow-nan",

@@ -209,9 +209,10 @@ def columns_of_parts(parts, n_features, names, parameter):
     for j, found in enumerate(owners):
         if len(found) != 1:
             belongs = f"the parts {found}" if found else "no part"
+            remedy = "leave it in one of them" if found else "add it to a part, or drop it from X"
             raise ValueError(
                 f"{column_label(j, names)} belongs to {belongs}: each column of X must belong to "
-                f"exactly one part of {parameter}"
+                f"exactly one part of {parameter}; {remedy}"
             )
     return tuple(columns)
 

@@ -91,6 +91,13 @@ def test_bad_rows_are_a_clear_error_and_change_nothing(name, method, needed):
         assert_same_state(model, state)
 
 
+@pytest.mark.parametrize("name", ["EMGaussianMixture", "VariationalAutoencoder"])
+def test_images_that_are_no_rows_have_a_remedy(name):
+    text = r"X of shape \(5, 3, 3\) has 3 dimensions: .* as X\.reshape\(len\(X\), -1\) has"
+    with pytest.raises(ValueError, match=text):
+        model_of(name).fit(np.ones((5, 3, 3)))
+
+
 def test_methods_are_found():
     found = {(call.values[0], call.values[1]) for call in CALLS}
     assert len(found) == len(CALLS) > 40

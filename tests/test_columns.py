@@ -100,7 +100,7 @@ def test_names_of_columns_that_have_none(names):
 
 
 def test_each_column_is_in_one_part():
-    text = r"^X\['b'\] belongs to no part: each column of X must belong to exactly one part of p$"
+    text = r"^X\['b'\] belongs to no part: each column of X must belong to exactly one part of p; "
     with pytest.raises(ValueError, match=text):
         columns_of_parts([("x", [0, 1])], 3, NAMES, "p")
     with pytest.raises(ValueError, match=r"^X\[:, 1\] belongs to the parts \['x', 'y'\]: each"):

@@ -3,9 +3,11 @@
 import warnings
 from collections.abc import Mapping
 
+import numpy as np
 from sklearn.pipeline import Pipeline
+from sklearn.utils import column_or_1d
 
-__all__ = ["check_models", "warn_of_different_spaces"]
+__all__ = ["check_models", "checked_groups", "warn_of_different_spaces"]
 
 
 def check_models(models):
@@ -49,6 +51,38 @@ def check_models(models):
                     f"models[{name!r}] is {model!r}, which has no {method}: compare takes density "
                     "estimators with score_samples, the log-density of each row."
                 )
+
+
+def checked_groups(groups, n_rows):
+    """Return the groups as an array, one for each row.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n_rows,)
+        As :func:`skvae.compare` takes it.
+    n_rows : int
+        The number of rows of X.
+
+    Raises
+    ------
+    ValueError
+        If `groups` is not one label for each row.
+
+    Examples
+    --------
+    >>> from skvae.comparison.checks import checked_groups
+    >>> checked_groups("day", 3)
+    Traceback (most recent call last):
+    ...
+    ValueError: groups has shape (): must be one label for each of 3 rows of X
+    """
+    groups = np.asarray(groups)
+    shape = groups.shape
+    if shape not in ((n_rows,), (n_rows, 1)):
+        raise ValueError(
+            f"groups has shape {shape}: must be one label for each of {n_rows} rows of X"
+        )
+    return column_or_1d(groups)
 
 
 def warn_of_different_spaces(models):

@@ -19,11 +19,15 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from sklearn.utils import check_consistent_length, column_or_1d
 
 from skvae.blocks.sequences import as_sequences, is_list_of_sequences
-from skvae.comparison.checks import check_models, warn_of_different_spaces
-from skvae.comparison.cross_validation import folds, held_out_log_likelihood, rows_of_folds
+from skvae.comparison.checks import check_models, checked_groups, warn_of_different_spaces
+from skvae.comparison.cross_validation import (
+    folds,
+    held_out_log_likelihood,
+    n_rows_of,
+    rows_of_folds,
+)
 from skvae.progress import progress_bar
 
 __all__ = ["Comparison", "compare"]
@@ -442,8 +446,7 @@ def compare(models, X, *, cv=5, groups=None, n_jobs=None, verbose=0):
         splits = rows_of_folds(folds(cv, lengths, None), sequences.offsets)
     else:
         if groups is not None:
-            groups = column_or_1d(groups)
-            check_consistent_length(X, groups)
+            groups = checked_groups(groups, n_rows_of(X))
         splits = folds(cv, X, groups)
 
     columns, fit_seconds, score_seconds = [], [], []

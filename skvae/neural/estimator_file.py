@@ -116,8 +116,10 @@ def read_estimator(cls, path, modules):
 
 def _parts_of(cls, content, arrays):
     """Return (parts, state of the net, names of modules to pass) of a file's content."""
-    if not isinstance(content, dict) or content.get("estimator") != cls.__name__:
-        raise ValueError(f"it must hold estimator {cls.__name__!r}")
+    found = content.get("estimator") if isinstance(content, dict) else None
+    if found != cls.__name__:
+        remedy = f"; load it by {found}.load" if isinstance(found, str) else ""
+        raise ValueError(f"it holds {found!r}, and must hold estimator {cls.__name__!r}{remedy}")
     split = {"parts": {}, "net": {}}
     for name, array in arrays.items():
         part, _, rest = name.partition("/")

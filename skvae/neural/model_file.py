@@ -235,7 +235,7 @@ def load(path):
     except SafetensorError as error:
         raise ValueError(
             f"{path} is no safetensors file, or not a whole one ({error}): if skvae saved it, "
-            f"{_SAVE_AGAIN}"
+            f"{_SAVE_AGAIN}; load a trusted file of joblib, pickle or skops by that library"
         ) from error
     if header["digest"] != _digest(header["tree"], arrays):
         raise ValueError(f"{path} does not agree with its digest: {_SAVE_AGAIN}")

@@ -325,9 +325,11 @@ def test_an_error_of_a_model_says_which(X):
     assert "by the model 'bad'" in info.value.__notes__[0]
 
 
-def test_groups_of_another_length(X):
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        compare({"a": KernelDensity()}, X, groups=[0, 1])
+@pytest.mark.parametrize("groups", [[0, 1], "day", np.zeros((60, 2)), 3])
+def test_groups_of_another_shape(X, groups):
+    text = rf"groups has shape .*: must be one label for each of {len(X)} rows of X"
+    with pytest.raises(ValueError, match=text):
+        compare({"a": KernelDensity()}, X, groups=groups)
 
 
 def test_a_cv_that_tests_nothing(X):

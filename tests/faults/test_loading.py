@@ -14,6 +14,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 from skvae import (
     BayesianMixtureSVI,
+    EGHiddenMarkov,
     EMContextFreeGrammar,
     EMGaussianMixture,
     EMHiddenMarkov,
@@ -276,3 +277,11 @@ def test_broken_files_of_skops_are_an_error(estimator, X, dumped, trace, tmp_pat
             skops.io.load(path, trusted=trust)
     assert not trace.exists()
     assert skops.io.loads(whole, trusted=trust).score(X) == model.score(X)
+
+
+def test_a_file_of_another_estimator_has_its_name(content, tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content[2])
+    text = "holds 'VariationalAutoencoder', .*; load it by VariationalAutoencoder.load"
+    with pytest.raises(ValueError, match=text):
+        EGHiddenMarkov.load(path)

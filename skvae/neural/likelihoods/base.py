@@ -117,7 +117,8 @@ class Likelihood(nn.Module):
         >>> likelihood = make_likelihood("bernoulli", np.array([[0.0, 1.0], [1.0, 1.0]]))
         >>> likelihood.check(np.array([[0.0, 0.5]]))
         Traceback (most recent call last):
-        ValueError: X[:, 1] holds 0.5: a Bernoulli likelihood takes 0 and 1
+        ValueError: X[:, 1] holds 0.5: a Bernoulli likelihood takes 0 and 1; round the column, or
+        take 'continuous_bernoulli' for numbers from 0 to 1
         """
         check_values(blocks_of(X), names, self.allowed, self.rule)
 

@@ -111,7 +111,10 @@ class Bernoulli(_LogOdds):
     """
 
     name = "bernoulli"
-    rule = "a Bernoulli likelihood takes 0 and 1"
+    rule = (
+        "a Bernoulli likelihood takes 0 and 1; round the column, or take 'continuous_bernoulli' "
+        "for numbers from 0 to 1"
+    )
 
     @staticmethod
     def allowed(values):

@@ -142,7 +142,10 @@ class Poisson(_Counts):
     """
 
     name = "poisson"
-    rule = "a Poisson likelihood takes counts, whole numbers from 0"
+    rule = (
+        "a Poisson likelihood takes counts, whole numbers from 0; round the column, or take "
+        "'gaussian' or 'log_normal' for it"
+    )
 
     def log_terms(self, x, outputs):
         log_mean = self._log_mean_of(outputs)
@@ -176,7 +179,10 @@ class NegativeBinomial(_Counts):
     """
 
     name = "negative_binomial"
-    rule = "a negative binomial likelihood takes counts, whole numbers from 0"
+    rule = (
+        "a negative binomial likelihood takes counts, whole numbers from 0; round the column, or "
+        "take 'gaussian' or 'log_normal' for it"
+    )
 
     def __init__(self, log_mean, log1p_mean, log1p_std, dispersion):
         super().__init__(log_mean, log1p_mean, log1p_std)
