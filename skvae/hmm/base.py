@@ -609,8 +609,10 @@ class HiddenMarkovModel(LatentVariableModel, auto_wrap_output_keys=None):
         -------
         forecast : Forecast or list of Forecast
             A named tuple ``(state_proba, mean, covariance)`` with the methods ``interval``,
-            ``quantile`` and ``sample``, and with ``index``, the times of the steps; a list if X is
-            a list, or ``groups`` has more than one sequence.
+            ``quantile`` and ``sample``, tables after ``set_output``, and with ``index``, the times
+            of the steps, None where those of X have no equal steps, such as working days with
+            holidays (insert them by ``X.asfreq("B")``); a list if X is a list, or ``groups`` has
+            more than one sequence.
 
         Examples
         --------
