@@ -220,14 +220,14 @@ def test_single_precision_of_rows_and_density(name):
     )
 
 
-EXTREMES = [1e-300, 1e-60, 1e-40, 0.3, 1.0 - 2.0**-25, 1.0 - 2.0**-53, 7.0, 1e60, 1e300]
+SMALL_TO_LARGE = [1e-300, 1e-60, 1e-40, 0.3, 1.0 - 2.0**-25, 1.0 - 2.0**-53, 7.0, 1e60, 1e300]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_single_precision_keeps_values_within_the_support(name):
     """The nearest float32 of a share just below one is one, that of a tiny number is zero."""
     likelihood = make_likelihood(name, some_rows(name)[:, :1])
-    X = np.array([[value] for value in EXTREMES if name != "beta" or value < 1])
+    X = np.array([[value] for value in SMALL_TO_LARGE if name != "beta" or value < 1])
     assert likelihood.rounded(X, np.dtype(np.float64)) is X
     found = likelihood.rounded(X, np.dtype(np.float32))
     assert found.dtype == np.float32

@@ -299,7 +299,7 @@ def test_training_ends_where_it_is_behind_another_one():
     assert objectives[-1] == objectives.max()
     for to_beat, n_epochs in (
         (objectives, alone.n_epochs),
-        (objectives + 0.1, 6),  # the third epoch ends with the 24th step, of at least 20
+        (objectives + 0.1, 8),  # the fifth epoch ends with the 40th step
         ([*objectives[:6], objectives[5] + 10.0], 9),
         ([*objectives[:6], *objectives[6:9] + 10.0, -np.inf], alone.n_epochs),
         ([-np.inf, -np.inf], alone.n_epochs),
