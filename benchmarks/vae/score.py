@@ -49,7 +49,7 @@ def measure(case, settings):
     if not HAS_PYTHAE:
         return [[*row, *[report.NOT_APPLICABLE] * 4]]
     ratio = times["pythae"].over(times["skvae"])
-    verdict = report.verdict(ratio.median, settings.judged(10), sign="≥", unit="×")
+    verdict = report.verdict(ratio.median, settings.judged(4), sign="≥", unit="×")
     row += [report.duration(times["pythae"]), report.ratio(ratio), verdict]
     return [[*row, f"{found['skvae']:.3f}, {found['pythae']:.3f}"]]
 
