@@ -151,7 +151,8 @@ class LatentVariableModel(
                 X = check_array(X, input_name="X", estimator=self, **checks)
             else:
                 X = validate_data(self, X, reset=reset, **checks)
-        if reset and (dtypes := dtypes_of(given)) is not None:
+        of_floats = getattr(getattr(given, "dtype", None), "kind", "O") == "f"
+        if reset and not of_floats and (dtypes := dtypes_of(given)) is not None:
             self._dtypes_in = dtypes
         # A data frame may hold the other byte order.
         return X.astype(X.dtype.newbyteorder("="), copy=False), False

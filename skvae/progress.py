@@ -62,12 +62,12 @@ class SearchBar:
 
     def end(self, number, outcome):
         """Show that a start has ended: an Ascent, or a Collapse, which another start replaces."""
-        if not hasattr(outcome, "bounds"):
-            self._bar.total += self._done.get(number, 0)
-            return
-        n_iter = len(outcome.bounds)
-        self._bar.total -= self._max_iter - n_iter
-        self._advance(number, n_iter, outcome.bound)
+        ended = hasattr(outcome, "bounds")
+        n_iter = len(outcome.bounds) if ended else self._done.get(number, 0)
+        with self._lock:
+            self._bar.total += n_iter - self._max_iter if ended else n_iter
+        if ended:
+            self._advance(number, n_iter, outcome.bound)
 
     def _advance(self, number, n_iter, bound):
         with self._lock:

@@ -127,11 +127,11 @@ def test_missing_cells_are_filled_and_only_they(tutorial):
 @pytest.mark.slow
 def test_a_list_and_groups_are_the_same_sequences(tutorial):
     """The example's two searches, on folds that are the same."""
-    np, sequences, days = (tutorial[name] for name in ("np", "sequences", "days"))
+    np, sequences, blocks = (tutorial[name] for name in ("np", "sequences", "blocks"))
     assert [len(rows) for rows in sequences] == [23] * 13
     assert (np.concatenate(sequences) == tutorial["X"]).all()
     chain = tutorial["chain"]
     paths = np.concatenate(chain.predict(sequences))
-    assert (paths == chain.predict(tutorial["X"], groups=days)).all()
+    assert (paths == chain.predict(tutorial["X"], groups=blocks)).all()
     assert tutorial["search"].best_params_["n_components"] > 2
     assert tutorial["by_groups"].best_params_["n_components"] > 2

@@ -249,15 +249,15 @@ def row_scores(model, X, groups):
     ----------
     model : estimator
         A fitted density, a search over one, or a Pipeline that ends in one.
-    X : {array-like, DataFrame} of shape (n_rows, n_features)
+    X : {array-like, DataFrame} of shape (n_rows, n_features), or list of such
         The data, as the model takes it.
     groups : array-like of shape (n_rows,) or None
         The sequence of each row.
 
     Returns
     -------
-    log_density : ndarray of shape (n_rows,)
-        Nats.
+    log_density : ndarray of shape (n_rows,), or list of such
+        Nats; a list if X is a list of sequences.
 
     Examples
     --------

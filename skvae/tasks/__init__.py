@@ -1,7 +1,8 @@
 """Uses of a density: anomalies, classes, and missing values.
 
-The estimators of this module take any density of the suite or of scikit-learn, an estimator with
-``score_samples``, and do one task with it in scikit-learn's interface.
+The estimators of this module do one task with a density, in scikit-learn's interface. Anomalies and
+classes take any density of the suite or of scikit-learn, an estimator with ``score_samples``;
+missing values take one of the suite with ``impute``.
 """
 
 from skvae.tasks.classifier import DensityClassifier

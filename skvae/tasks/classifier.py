@@ -132,6 +132,11 @@ class DensityClassifier(ClassifierMixin, DensityTask):
         classes, codes = _encoded(y)
         check_consistent_length(X, codes)
         n, n_classes = len(codes), len(classes)
+        for name in ("sample_weight", "sequence_weight"):
+            if name in params and (shape := np.shape(params[name])) != (n,):
+                raise ValueError(
+                    f"{name} has shape {shape}: must be ({n},), a weight for each label of y"
+                )
         firsts = np.arange(n)
         if takes_groups(self.density) and not is_list_of_sequences(X):
             firsts = _first_rows(X, codes, groups, classes)

@@ -2,6 +2,7 @@
 
 from inspect import signature
 
+from sklearn import get_config
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -144,11 +145,19 @@ class DensityImputer(OneToOneFeatureMixin, TransformerMixin, DensityTask):
         v  4.0  9
         """
         check_is_fitted(self)
+        listed = is_list_of_sequences(X)
+        # scikit-learn makes one table of all that transform returns.
+        output = vars(self).get("_sklearn_output_config", {}).get("transform")
+        if listed and (output or get_config()["transform_output"]) != "default":
+            raise ValueError(
+                "set_output makes no tables of a list of sequences: set transform='default'; data "
+                "frames in the list are returned as such"
+            )
         density = self.density_
         while hasattr(density, "best_estimator_"):
             density = density.best_estimator_
         filled = density.impute(X, **given(groups=groups), **self._draws(density))
-        if is_list_of_sequences(X):
+        if listed:
             return [filled_table(*pair) for pair in zip(X, filled, strict=True)]
         return filled_table(X, filled)
 

@@ -13,6 +13,7 @@ from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skvae.blocks.sequences import is_list_of_sequences
+from skvae.comparison.checks import checked_groups
 from skvae.comparison.cross_validation import folds, row_scores, rows_of_folds
 from skvae.tasks.base import (
     OF_DENSITY,
@@ -53,7 +54,8 @@ class DensityOutlierDetector(OutlierMixin, DensityTask):
         The fitted density.
     offset_ : float
         The threshold, nats: rows with a lower log-density are outliers. It is halfway between the
-        log-densities of the last training row that is one and of the first that is none.
+        highest log-density of the outliers among the training rows and the lowest of the others;
+        the latter if there are no outliers.
     n_features_in_ : int
         Number of features, if the density has it.
     feature_names_in_ : ndarray of str
@@ -265,8 +267,10 @@ def _row_weights(X, params):
 def _out_of_fold(density, X, params, cv):
     """Return the held-out log-density of each row; of several folds the mean, of none NaN."""
     n = X.shape[0] if hasattr(X, "shape") else len(X)  # of rows, or of the sequences of a list
-    groups = params.get("groups")
-    splits = rows = [(each, np.arange(n)[test]) for each, test in folds(cv, range(n), groups)]
+    every, groups = np.arange(n), params.get("groups")
+    if groups is not None:
+        groups = checked_groups(groups, n)
+    splits = rows = [(every[train], every[test]) for train, test in folds(cv, every, groups)]
     n_rows = n
     if is_list_of_sequences(X):
         offsets = offsets_of(X, None)

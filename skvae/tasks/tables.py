@@ -52,7 +52,7 @@ def _pandas_column(column, missing, values):
 
     dtype = column.dtype
     if pd.api.types.is_bool_dtype(dtype):
-        values = _whole(values, bool, largest=1)
+        values = _whole(values, bool)
     elif pd.api.types.is_integer_dtype(dtype):
         values = _whole(values, int)
     objects = column.astype(object).to_numpy(copy=True)
@@ -64,7 +64,7 @@ def _pandas_column(column, missing, values):
     for candidate in (dtype, "Float64" if extension else np.float64):
         try:
             return objects.astype(candidate)
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             continue
     return objects
 
@@ -87,7 +87,7 @@ def _polars_column(column, missing, values):
     import polars as pl
 
     if column.dtype == pl.Boolean:
-        values = _whole(values, bool, largest=1)
+        values = _whole(values, bool)
     elif column.dtype.is_integer():
         values = _whole(values, int)
     objects = np.array([*column.to_list(), None], dtype=object)[:-1]
@@ -100,9 +100,10 @@ def _polars_column(column, missing, values):
     return pl.Series(column.name, objects.tolist(), strict=False)
 
 
-def _whole(values, kind, largest=np.inf):
+def _whole(values, kind):
     """Return whole numbers as Python integers or flags, all other values as they are."""
     numbers = np.asarray(values, dtype=np.float64)
-    if (numbers == np.floor(numbers)).all() and (np.abs(numbers) <= largest).all():
+    whole = np.isin(numbers, (0, 1)) if kind is bool else numbers == np.floor(numbers)
+    if whole.all():
         return np.array([kind(value) for value in numbers], dtype=object)
     return values

@@ -49,7 +49,7 @@ class AggregateDivergence(NamedTuple):
 
 
 def _numbers(x):
-    """Return a number of each row, for noise of its own where others are equal, in any order."""
+    """Return the rank of each row among all, so that equal rows have different noise."""
     numbers = np.empty(len(x), dtype=np.int64)
     numbers[np.lexsort(np.asarray(x, dtype=np.float32).T)] = np.arange(len(x))
     return numbers

@@ -109,6 +109,17 @@ def test_weights_of_sequences_count_in_the_priors():
     assert classifier.priors_.tolist() == [0.5, 0.5]
 
 
+@pytest.mark.parametrize("priors", [None, [0.5, 0.5]])
+def test_weights_of_another_length_are_named(priors):
+    X, y = np.linspace(0.0, 9.0, 60)[:, None], np.repeat(["a", "b"], 30)
+    classifier = DensityClassifier(EMGaussianMixture(1), priors=priors)
+    with pytest.raises(ValueError, match=r"sample_weight has shape \(30,\): must be \(60,\)"):
+        classifier.fit(X, y, sample_weight=np.arange(1.0, 31.0))
+    sequences, speeds = _sequences()
+    with pytest.raises(ValueError, match=r"sequence_weight has shape \(6,\): must be \(12,\)"):
+        DensityClassifier(EMHiddenMarkov(1)).fit(sequences, speeds, sequence_weight=np.ones(6))
+
+
 def test_labels_that_differ_within_a_sequence_are_named():
     chain = DensityClassifier(EMHiddenMarkov(1))
     message = "y is 'b' in row 30 and 'a' where its sequence begins: must be one label"

@@ -103,7 +103,10 @@ def test_integers_and_categories_remain_where_the_likelihood_allows():
     [
         (pd.Series([1, None], dtype="Int8"), 2.0, "Int8"),
         (pd.Series([1, None], dtype="Int8"), 2.5, "Float64"),
+        (pd.Series([1, None], dtype="UInt8"), -4.0, "Float64"),
+        (pd.Series([1, None], dtype="Int8"), 300.0, "Float64"),
         (pd.Series([True, None], dtype="boolean"), 0.0, "boolean"),
+        (pd.Series([True, None], dtype="boolean"), -1.0, "Float64"),
         (pd.Series([True, None], dtype="boolean"), 0.5, "Float64"),
         (pd.Series([1.0, None], dtype="float32"), 0.1, "float32"),
         (pd.Series(["a", None], dtype=pd.CategoricalDtype(["a", "b"])), "b", "category"),
@@ -112,6 +115,7 @@ def test_integers_and_categories_remain_where_the_likelihood_allows():
         (pl.Series([1, None], dtype=pl.Int8), 2.0, "Int8"),
         (pl.Series([1, None], dtype=pl.Int8), 2.5, "Float64"),
         (pl.Series([True, None]), 0.0, "Boolean"),
+        (pl.Series([True, None]), -1.0, "Float64"),
         (pl.Series([1.0, None], dtype=pl.Float32), 0.1, "Float32"),
         (pl.Series([1.0, float("nan")]), 0.1, "Float64"),
         (pl.Series(["a", None], dtype=pl.Enum(["a", "b"])), "b", "Enum(categories=['a', 'b'])"),
@@ -159,6 +163,14 @@ def test_sequences():
     out = imputer.fit(frames).transform(frames)
     assert out[1].index.tolist() == list(range(5, 17))
     assert not out[1].isna().to_numpy().any()
+
+
+def test_a_list_is_no_one_table():
+    rng = np.random.default_rng(3)
+    sequences = [rng.normal(size=(5, 1)) for _ in range(4)]
+    imputer = DensityImputer(EMHiddenMarkov(1)).set_output(transform="pandas")
+    with pytest.raises(ValueError, match="of a list of sequences: set transform='default'"):
+        imputer.fit(sequences).transform(sequences)
 
 
 def test_a_density_that_cannot_impute_is_named():

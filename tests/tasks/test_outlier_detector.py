@@ -1,6 +1,7 @@
 """Thresholds of outliers: by value, by weight, out of fold, and of rows in sequences."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import norm
@@ -107,8 +108,12 @@ def test_folds_hold_whole_sequences():
     scores = np.sort(held_out)
     X, groups = np.concatenate(sequences), np.repeat(np.arange(4), (5, 6, 7, 8))
     detector = DensityOutlierDetector(chain, contamination=0.5, cv=4)
-    for fit in (detector.fit(sequences), detector.fit(X, groups=groups)):
-        assert_allclose(fit.offset_, (scores[12] + scores[13]) / 2)
+    for given in (groups, groups.tolist(), pd.Series(groups, index=groups + 100)):
+        assert_allclose(detector.fit(X, groups=given).offset_, (scores[12] + scores[13]) / 2)
+    masks = [(np.arange(4) != s, np.arange(4) == s) for s in range(4)]
+    for cv in (4, masks):
+        offset = detector.set_params(cv=cv).fit(sequences).offset_
+        assert_allclose(offset, (scores[12] + scores[13]) / 2)
     # A density of rows has groups for its folds only.
     mixture = DensityOutlierDetector(EMGaussianMixture(1), contamination=0.5, cv=GroupKFold(4))
     assert_allclose(mixture.fit(X, groups=groups).offset_, (scores[12] + scores[13]) / 2)

@@ -72,10 +72,11 @@ class BayesianProblem:
         return MovingStep(step, rows, moves, self.moments, estimator.tol, rng, pool)
 
     def reduced(self, ascent, pool):
-        """Return the Ascent without the components that are superfluous: the bound rises.
+        """Return the Ascent without the components that are superfluous.
 
-        A component is deleted, the smallest first, if two passes then lead to a higher bound, and
-        the ascent continues until it has converged again. The bound is never below the given one.
+        A component is deleted, the smallest first, if at most one further pass then leads to a
+        higher bound, and the ascent continues until it has converged again. Only an empty component
+        may lower the bound, by less than ``_LEAST_GAIN``.
         """
         rows, spread = self._rows, self.moments.spread
         limits = {"max_iter": self._estimator.max_iter, "tol": self._estimator.tol}

@@ -12,7 +12,7 @@ from skorch.callbacks import Callback, EarlyStopping
 
 from skvae.neural.training.record import Divergence, record_of
 
-_LENIENCE = 3  # a training behind another one has this part of the patience
+_LENIENCE = 3  # a training behind another one ends after patience // _LENIENCE epochs
 
 
 class BestWeights(Callback):
@@ -38,9 +38,9 @@ class BestWeights(Callback):
     ----------
     to_beat : sequence of float
         The highest objective up to each epoch of another training, that of its first weights first.
-        With early stopping, this training ends if its own is lower after as many epochs, for a
-        third of the patience in a row, the epochs not counted that ``first_epoch`` and
-        ``first_steps`` name. Beyond the other's last epoch its last objective counts.
+        With early stopping, this training ends once its own was lower after as many epochs in
+        ``patience`` / 3 epochs in a row. Epochs before ``first_epoch`` and ``first_steps`` do not
+        count. After the other's last epoch its last objective is compared.
     """
 
     to_beat = ()

@@ -153,7 +153,8 @@ def test_superfluous_components_are_deleted_by_default(covariance_type, weight_t
         model = bayes(9, covariance_type, weight_type, random_state=seed, **given).fit(X)
         assert len(model.weights_) == model.n_effective_components_ == 3
         assert len(plain.weights_) == 9
-        assert model.elbo_ > plain.elbo_ - 0.1  # empty components leave
+        # An empty component costs at most 0.01 nats, and at most six are deleted.
+        assert model.elbo_ > plain.elbo_ - 0.07
         assert_allclose(elbo(posterior_of(model), X), model.elbo_, rtol=1e-12)
         assert (np.diff(model.lower_bounds_) > -0.01 * 6 / 400).all()
         assert model.lower_bounds_[: plain.n_iter_] == plain.lower_bounds_
