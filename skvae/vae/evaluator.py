@@ -54,7 +54,8 @@ class Evaluator(NamedTuple):
 
     def log_density(self, X):
         """Return the log-density of each row, (n,), and the effective sizes."""
-        found = self.evidence(X)
+        # As in `evidence`, without its frame.
+        found = importance.log_likelihood(*self.own(self.prepared(X)), seed=self.seed)
         with np.errstate(over="ignore"):  # −inf where float32 holds no more
             return found.log_likelihood.astype(X.dtype, copy=False), found.effective_size
 
