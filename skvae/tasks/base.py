@@ -75,6 +75,10 @@ class DensityTask(MetaEstimatorMixin, BaseEstimator):
             raise ValueError(
                 f"density={density.__name__} is a class: pass an instance, {density.__name__}()"
             )
+        if getattr(density, "refit", True) is False:
+            raise ValueError(
+                f"density={density!r} keeps no fitted model: set refit=True, or the name of a score"
+            )
         for method in ("fit", *methods):
             if not hasattr(density, method) and not hasattr(_searched(density), method):
                 raise TypeError(

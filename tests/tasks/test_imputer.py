@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -171,6 +171,12 @@ def test_a_list_is_no_one_table():
     imputer = DensityImputer(EMHiddenMarkov(1)).set_output(transform="pandas")
     with pytest.raises(ValueError, match="of a list of sequences: set transform='default'"):
         imputer.fit(sequences).transform(sequences)
+
+
+def test_a_search_that_keeps_no_model_is_named():
+    search = GridSearchCV(EMGaussianMixture(1), {"n_components": [1]}, refit=False)
+    with pytest.raises(ValueError, match="keeps no fitted model: set refit=True"):
+        DensityImputer(search).fit(load_iris().data)
 
 
 def test_a_density_that_cannot_impute_is_named():

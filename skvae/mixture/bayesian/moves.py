@@ -3,7 +3,7 @@
 A move proposes statistics of other components, makes a few laps from there, and is accepted only if
 the whole bound is then higher (Hughes & Sudderth, NIPS 2013; Hughes, Kim & Sudderth, AISTATS 2015).
 Laps alone would not find these posteriors once coordinate ascent has converged. A component that is
-empty, with less than ``_LEAST_GAIN`` of a row, leaves first: the bound changes by less than that.
+empty, with less than ``LEAST_GAIN`` of a row, leaves first: the bound changes by less than that.
 """
 
 from functools import partial
@@ -21,7 +21,7 @@ from skvae.storage import rebuilt
 MOVES = ("merge", "delete", "birth")
 _TRIES = 3  # failed tries of each kind after a lap; all candidates once the laps have settled
 _SETTLED = 1e-3  # laps that raise the bound by less have settled; nats per unit weight
-_LEAST_GAIN = 1e-2  # nats in total: a component with fewer rows changes the bound by less
+LEAST_GAIN = 1e-2  # nats in total: a component with fewer rows changes the bound by less
 _LAPS = {"leave": 1, "merge": 2, "delete": 2, "birth": 6}
 _NEAREST = 128  # partners of a component that are considered for a merge
 _NUMBERS = 1 << 20  # numbers in the scales of the pairs that are evaluated together
@@ -150,9 +150,9 @@ class MovingStep(Step):
         """Return the posterior after laps from other statistics, or None if the bound is lower."""
         kept = self._step.memory, self._names
         if move == "leave":
-            self._names, least = np.delete(self._names, places), -_LEAST_GAIN * len(places)
+            self._names, least = np.delete(self._names, places), -LEAST_GAIN * len(places)
         else:
-            self._names, least = np.arange(len(statistics.counts)), _LEAST_GAIN
+            self._names, least = np.arange(len(statistics.counts)), LEAST_GAIN
         found, _ = self._lap(posterior.prior.posterior(statistics), statistics)
         for left in range(_LAPS[move] - 1, -1, -1):
             if (self._step.bound(found) - bound) * self._rows.weight() > least:
@@ -169,7 +169,7 @@ class MovingStep(Step):
     def _empty(self, posterior):
         """Yield the statistics without the empty components; the largest one stays."""
         total = self._step.total()
-        empty = total.counts < _LEAST_GAIN
+        empty = total.counts < LEAST_GAIN
         empty[total.counts.argmax()] = False
         if empty.any():
             yield np.flatnonzero(empty), lambda: total.take(~empty)
@@ -191,7 +191,7 @@ class MovingStep(Step):
         first, second = first[best], second[best]
         gains = gains[best] + posterior.prior.weight_merge_gains(total.counts, first, second)
         for i in np.argsort(-gains, kind="stable"):
-            if gains[i] > _LEAST_GAIN:
+            if gains[i] > LEAST_GAIN:
                 pair = np.array([first[i], second[i]])
                 yield pair, partial(_merged, total, *pair)
 

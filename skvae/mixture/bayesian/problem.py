@@ -4,7 +4,7 @@ import numpy as np
 
 from skvae.ascent.loop import ascend
 from skvae.gaussian.moments import feature_moments
-from skvae.mixture.bayesian.moves import MovingStep
+from skvae.mixture.bayesian.moves import LEAST_GAIN, MovingStep
 from skvae.mixture.bayesian.prior import prior_of
 from skvae.mixture.bayesian.steps import BatchStep, MemoizedStep, OnlineStep
 from skvae.mixture.e_step import expect
@@ -13,7 +13,6 @@ from skvae.mixture.initialization import first_statistics
 _MINIBATCH = 1024  # rows of a minibatch
 _BLOCKS, _LEAST_BLOCK = 16, 8192  # number of memoized blocks, rows of the smallest
 _FAILURES = 10  # deletions in succession that lower the bound, before the others are not tried
-_LEAST_GAIN = 1e-2  # nats in total, for a deletion: an empty component changes the bound by less
 
 
 class BayesianProblem:
@@ -76,7 +75,7 @@ class BayesianProblem:
 
         A component is deleted, the smallest first, if at most one further pass then leads to a
         higher bound, and the ascent continues until it has converged again. Only an empty component
-        may lower the bound, by less than ``_LEAST_GAIN``.
+        may lower the bound, by less than ``LEAST_GAIN``.
         """
         rows, spread = self._rows, self.moments.spread
         limits = {"max_iter": self._estimator.max_iter, "tol": self._estimator.tol}
@@ -89,7 +88,7 @@ class BayesianProblem:
             order = np.argsort(statistics.counts, kind="stable")
             for failures in range(min(len(order), _FAILURES)):
                 k = order[(place + failures) % len(order)]
-                gain = _LEAST_GAIN if statistics.counts[k] > _LEAST_GAIN else -_LEAST_GAIN
+                gain = LEAST_GAIN if statistics.counts[k] > LEAST_GAIN else -LEAST_GAIN
                 least = ascent.bound + gain / rows.weight()
                 others = np.delete(np.arange(len(order)), k)
                 found, bound = step(posterior.prior.posterior(statistics.take(others)))
